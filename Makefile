@@ -1,0 +1,42 @@
+# make demo | make test | make lint: a virtual environment in .venv with the pinned set, then the work.
+#
+# Needs Python 3.11 or newer with venv, and make. Settings:
+#   PYTHON=python3.12    the Python that .venv is made with
+#   PIP_ARGS=...         more arguments for pip install. PyPI's torch for Linux brings gigabytes of
+#                        CUDA libraries; without a GPU, spare them by
+#                        make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+#   ARGS=...             more arguments for the demo, or for pytest: make test ARGS="-k grid"
+
+PYTHON ?= python3
+PIP_ARGS ?=
+ARGS ?=
+
+VENV := .venv
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint
+
+demo: $(READY)
+	$(VENV)/bin/xearthformer demo $(ARGS)
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(READY)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+# The set-up is one recipe behind one stamp: make -j runs it once, and a change of the pinned set
+# runs it again. A second make beside the first waits for it where flock is at hand.
+LOCK := $(shell command -v flock >/dev/null 2>&1 && echo flock .venv.lock)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "xearthformer needs Python 3.11 or newer, found: $$($(PYTHON) --version 2>&1)"; \
+	  echo "name one by: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(LOCK) sh -euc '\
+	  if [ "$@" -nt pyproject.toml ] && [ "$@" -nt constraints.txt ]; then exit 0; fi; \
+	  [ -x $(VENV)/bin/pip ] || "$(PYTHON)" -m venv $(VENV); \
+	  $(VENV)/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[all]"; \
+	  touch $@'
