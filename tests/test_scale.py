@@ -1,0 +1,56 @@
+"""The two numbers of a scale, forth and back, on everything that has arithmetic."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from xearthformer.scale import Scale
+
+
+def test_by_hand():
+    scale = Scale(offset=2.0, factor=4.0)  # (10 - 2) / 4 = 2
+    assert scale.apply(10.0) == 2.0
+    assert scale.undo(2.0) == 10.0
+
+
+def test_default_is_identity():
+    assert Scale().apply(3.5) == 3.5 == Scale().undo(3.5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_round_trip_keeps_dtype_and_labels(dtype):
+    da = xr.DataArray(np.arange(4, dtype=dtype), dims="x", attrs={"units": "degC"}, name="sst")
+    scale = Scale(-16.549121856689453, 26.747320175170898)
+    there = scale.apply(da)
+    back = scale.undo(there)
+    assert there.dtype == back.dtype == dtype
+    np.testing.assert_allclose(back, da, atol=1e-5)
+    assert back.name == "sst"
+
+
+def test_lazy_stays_lazy():
+    da = xr.DataArray(np.ones(4, "float32"), dims="x").chunk(x=2)
+    assert Scale(1, 2).apply(da).chunks == ((2, 2),)
+
+
+def test_tensor():
+    torch = pytest.importorskip("torch")
+    x = torch.tensor([10.0, 14.0])
+    assert Scale(2, 4).apply(x).tolist() == [2.0, 3.0]
+    assert Scale(2, 4).undo(Scale(2, 4).apply(x)).dtype == torch.float32
+
+
+def test_json_round_trip():
+    scale = Scale(1, np.float32(2))
+    assert Scale(**json.loads(json.dumps(dataclasses.asdict(scale)))) == scale
+
+
+@pytest.mark.parametrize(
+    "numbers", [(0.0, 0.0), (float("nan"), 1.0), (0.0, float("inf"))], ids=["zero", "nan", "inf"]
+)
+def test_refuses_what_has_no_inverse(numbers):
+    with pytest.raises(ValueError, match=r"expected a finite offset.*type Scale\(offset, 1.0\)"):
+        Scale(*numbers)

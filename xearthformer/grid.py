@@ -1,0 +1,451 @@
+"""Onto the model's grid and back onto the user's: separable weights from xarray-regrid, land kept.
+
+Both ways are two small matrices, one for latitude and one for longitude, which xarray-regrid makes
+out of an identity; every field is then multiplied by itself, so the answer's bits do not depend on
+how the data is chunked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+import xarray_regrid  # noqa: F401  (registers the accessor .regrid)
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+Floats = NDArray[np.float64]
+
+OCEAN_SHARE = 0.5  # a cell is ocean when at least this share of it is
+GAP = 1.75  # a step this many times its smaller neighbour is a hole: one missing cell gives 2
+SAME = 1e-3  # centres agree when they differ by less than this share of a cell
+POLE = {"y": 90.0, "x": np.inf}  # no cell centre lies beyond it
+ROUNDING = 1e-4  # degrees; a float32 longitude is good to 3e-5
+
+
+@dataclass(frozen=True)
+class Span:
+    """Cell centres of one axis in ascending order, as far as the data really reaches.
+
+    ``centres`` may run past 360; ``columns`` says which index of the data's ``cells`` each of them
+    is; a ``periodic`` axis goes once round the globe; ``gaps`` are (from, to) holes inside it.
+    """
+
+    centres: Floats
+    columns: NDArray[np.intp]
+    cells: int
+    periodic: bool = False
+    gaps: tuple[tuple[float, float], ...] = ()
+
+
+# --- the cells of an axis ------------------------------------------------------------------------
+
+
+def _centres(values: ArrayLike, name: str) -> Floats:
+    """Return the cell centres as float64; there are two or more, and they ascend."""
+    centres = np.asarray(values, dtype=np.float64)
+    if centres.ndim != 1 or centres.size < 2:
+        raise ValueError(
+            f"{name}: expected a one-dimensional axis of two or more cell centres, "
+            f"found shape {centres.shape}. Mend: keep the dimension, as in da.isel({name}=[0, 1])"
+        )
+    if not (np.diff(centres) > 0).all():
+        raise ValueError(
+            f"{name}: expected strictly ascending cell centres, found {centres[:4]} ... "
+            f"{centres[-1]:g}. Mend: da.sortby({name!r}).drop_duplicates({name!r})"
+        )
+    return centres
+
+
+def _step(centres: Floats) -> float:
+    return float(np.median(np.diff(centres)))
+
+
+def _middle(centres: Floats) -> float:
+    return float(centres[0] + centres[-1]) / 2
+
+
+def _holes(steps: Floats, *, circular: bool) -> NDArray[np.bool_]:
+    """Mark the steps that stand out against the smaller one of their neighbours."""
+    around = np.pad(steps, 1, mode="wrap" if circular else "reflect")
+    return steps > GAP * np.minimum(around[:-2], around[2:])
+
+
+def _gaps(centres: Floats, holes: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
+    return tuple((float(centres[i]), float(centres[i + 1])) for i in np.flatnonzero(holes))
+
+
+def _latitudes(values: ArrayLike) -> Span:
+    centres = _centres(values, "y")
+    gaps = _gaps(centres, _holes(np.diff(centres), circular=False))
+    return Span(centres, np.arange(centres.size), centres.size, gaps=gaps)
+
+
+def _longitudes(values: ArrayLike, middle: float) -> Span:
+    """Unroll longitudes into the turn around `middle`: its seam is on the far side of the globe.
+
+    Data for 340 .. 358 and 0 .. 20 comes sorted, as 0 .. 20 and 340 .. 358; around 0 it is
+    -20 .. 20, in one piece.
+    """
+    centres = _centres(values, "x")
+    steps = np.diff(np.append(centres, centres[0] + 360.0))
+    if steps[-1] <= 0:
+        raise ValueError(
+            f"x: expected longitudes within one turn of the globe, found {centres[0]:g} .. "
+            f"{centres[-1]:g}. Mend: drop the repeated column, as in da.isel(x=slice(0, -1))"
+        )
+    seam = middle - 180.0
+    unrolled = seam + (centres - seam) % 360.0
+    columns = np.argsort(unrolled)
+    holes = _holes(steps, circular=True)
+    gaps = _gaps(unrolled[columns], holes[columns][:-1])
+    return Span(unrolled[columns], columns, centres.size, not holes.any(), gaps)
+
+
+def _extend(span: Span, target: Floats, pole: float) -> Span:
+    """Add the cells beyond the rim that `target` may touch.
+
+    A periodic axis goes on round the globe; any other repeats its outermost cell once, up to the
+    pole.
+    """
+    if span.periodic:
+        reach = _step(np.sort(target)) + 2 * float(np.diff(span.centres).max())
+        centres = np.concatenate([span.centres + turn for turn in (-360.0, 0.0, 360.0)])
+        near = (centres >= target.min() - reach) & (centres <= target.max() + reach)
+        return replace(span, centres=centres[near], columns=np.tile(span.columns, 3)[near])
+    first, second, before_last, last = span.centres[[0, 1, -2, -1]]
+    low, high = max(-pole, 2 * first - second), min(pole, 2 * last - before_last)
+    rim = int(low < first), int(high > last)
+    centres = np.concatenate([[low][: rim[0]], span.centres, [high][: rim[1]]])
+    return replace(span, centres=centres, columns=np.pad(span.columns, rim, mode="edge"))
+
+
+# --- weights -------------------------------------------------------------------------------------
+
+
+def _method(source: Floats, target: Floats) -> str:
+    """Return "conservative" onto coarser or equal cells, "linear" onto finer ones."""
+    coarser = _step(target) >= _step(source) * (1 - SAME)
+    return "conservative" if coarser else "linear"
+
+
+def _weights(span: Span, target: Floats, axis: str, method: str) -> Floats:
+    """Return the matrix (target cell, data cell) that regrids one axis; its rows sum to one."""
+    span = _extend(span, target, POLE[axis])
+    one_hot = np.zeros((span.cells, span.centres.size))
+    one_hot[span.columns, np.arange(span.centres.size)] = 1.0
+    unit = xr.DataArray(one_hot, dims=("cell", axis), coords={axis: span.centres})
+    goal = xr.Dataset(coords={axis: np.clip(target, span.centres[0], span.centres[-1])})
+    if method == "linear":
+        return unit.regrid.linear(goal).transpose(axis, "cell").to_numpy()
+    latitude = "y" if axis == "y" else None  # areas shrink towards the poles
+    weights = unit.regrid.conservative(goal, latitude_coord=latitude, skipna=False)
+    return weights.transpose(axis, "cell").to_numpy()
+
+
+def _weights_inside(span: Span, target: Floats, axis: str) -> Floats:
+    """Return linear weights (target cell, data cell), zero for targets outside the data's cells."""
+    first, last = span.centres[[0, -1]]
+    low = first - (span.centres[1] - first) / 2 - ROUNDING
+    high = last + (last - span.centres[-2]) / 2 + ROUNDING
+    if axis == "x":
+        target = low + (target - low) % 360.0
+    weights = _weights(span, target, axis, "linear")
+    if not span.periodic:
+        weights[(target < low) | (target > high)] = 0.0
+    return weights
+
+
+def _blend(values: NDArray[np.floating], y_weights: Floats, x_weights: Floats) -> NDArray:
+    """Regrid fields (..., y, x) one by one in float64, each cell the mean of its ocean.
+
+    A cell of which less than `OCEAN_SHARE` is ocean is NaN, and so is one with no weights.
+    """
+    fields = values.reshape(-1, *values.shape[-2:])
+    shape = (len(y_weights), len(x_weights))
+    out = np.empty((len(fields), *shape), dtype=values.dtype)
+    known: NDArray[np.bool_] | None = None
+    share = np.zeros(shape)
+    for k, field in enumerate(fields):
+        ocean = ~np.isnan(field)
+        if known is None or not np.array_equal(ocean, known):
+            known, share = ocean, y_weights @ ocean.astype(np.float64) @ x_weights.T
+        total = y_weights @ np.where(ocean, field, 0).astype(np.float64) @ x_weights.T
+        wet = share >= OCEAN_SHARE - 1e-9
+        out[k] = np.where(wet, total / np.where(wet, share, 1.0), np.nan)
+    return out.reshape(*values.shape[:-2], *shape)
+
+
+def _fill_land(values: NDArray[np.floating], latitude: Floats, longitude: Floats) -> NDArray:
+    """Give each NaN of fields (..., y, x) the value of the nearest cell that has one."""
+    fields = values.reshape(-1, values.shape[-2] * values.shape[-1])
+    if not np.isnan(fields).any():
+        return values
+    lat, lon = (
+        a.ravel() for a in np.meshgrid(np.radians(latitude), np.radians(longitude), indexing="ij")
+    )
+    points = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+    out = fields.copy()
+    known: NDArray[np.bool_] | None = None
+    nearest = np.zeros(0, dtype=np.intp)
+    for k, field in enumerate(fields):
+        land = np.isnan(field)
+        if land.all() or not land.any():
+            continue
+        if known is None or not np.array_equal(land, known):
+            known = land
+            nearest = np.flatnonzero(~land)[cKDTree(points[~land]).query(points[land])[1]]
+        out[k, land] = field[nearest]
+    return out.reshape(values.shape)
+
+
+def _on_fields(
+    function: Callable[..., NDArray], da: xr.DataArray, shape: tuple[int, int], **arrays: Floats
+) -> xr.DataArray:
+    """Call `function(fields, **arrays)` on the (y, x) fields of `da`, block by block when lazy."""
+    if da.chunks is not None:
+        da = da.chunk(y=-1, x=-1)
+    da = da.astype(np.result_type(da.dtype, np.float32), copy=False)
+    out: xr.DataArray = xr.apply_ufunc(
+        function,
+        da.drop_vars([name for name, c in da.coords.items() if {"y", "x"} & set(c.dims)]),
+        kwargs=arrays,
+        input_core_dims=[["y", "x"]],
+        output_core_dims=[["new_y", "new_x"]],
+        dask="parallelized",
+        output_dtypes=[da.dtype],
+        dask_gufunc_kwargs={"output_sizes": dict(zip(("new_y", "new_x"), shape, strict=True))},
+        keep_attrs=True,
+    )
+    return out.rename(new_y="y", new_x="x")
+
+
+# --- does the data hold the model's grid? --------------------------------------------------------
+
+
+def _outside(span: Span, target: Floats) -> NDArray[np.bool_]:
+    """Mark the model's centres that the data does not reach.
+
+    A centre may lie beyond the rim, or inside a hole, by half a model cell, but never by more
+    than one cell of the data.
+    """
+    half = _step(target) / 2
+    outside = np.zeros(target.shape, dtype=bool)
+    if not span.periodic:
+        first, last = span.centres[[0, -1]]
+        low, high = span.centres[1] - first, last - span.centres[-2]
+        outside |= target < first - min(half, low) - ROUNDING
+        outside |= target > last + min(half, high) + ROUNDING
+    slack = min(half, _step(span.centres)) + ROUNDING
+    for left, right in span.gaps:
+        outside |= (target > left + slack) & (target < right - slack)
+    return outside
+
+
+def _extent(centres: Floats, *, circular: bool) -> str:
+    """Return "0 .. 358", or "0 .. 20 and 340 .. 358" where there is a hole."""
+    steps = np.diff(np.append(centres, centres[0] + 360.0)) if circular else np.diff(centres)
+    holes = _holes(steps, circular=circular)[: centres.size - 1]
+    pieces = np.split(centres, np.flatnonzero(holes) + 1)
+    return " and ".join(f"{piece[0]:g} .. {piece[-1]:g}" for piece in pieces)
+
+
+# --- the doors -----------------------------------------------------------------------------------
+
+
+def same_grid(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> bool:
+    """Say whether `da` stands on this grid already, to a thousandth of a cell.
+
+    Parameters
+    ----------
+    da
+        Any array with coordinates ``y`` (latitude) and ``x`` (longitude), in degrees.
+    latitude, longitude
+        Cell centres in degrees; longitudes are compared modulo 360.
+
+    Examples
+    --------
+    >>> da = xr.DataArray(np.zeros((2, 3)), dims=("y", "x"),
+    ...                   coords={"y": [0.0, 5.0], "x": [345.0, 350.0, 355.0]})
+    >>> same_grid(da, [0, 5], [-15, -10, -5]), same_grid(da, [0, 4], [-15, -10, -5])
+    (True, False)
+    """
+    for axis, goal in (("y", latitude), ("x", longitude)):
+        found, wanted = _centres(da[axis], axis), _centres(goal, axis)
+        if found.shape != wanted.shape:
+            return False
+        apart = found - wanted
+        if axis == "x":
+            apart = (apart + 180.0) % 360.0 - 180.0
+        if (np.abs(apart) > SAME * _step(wanted)).any():
+            return False
+    return True
+
+
+def describe(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> str:
+    """Say in a few words what `to_model` does to `da`, for the history; "" where that is nothing.
+
+    Examples
+    --------
+    >>> da = xr.DataArray(np.zeros((90, 180)), dims=("y", "x"),
+    ...                   coords={"y": np.arange(-89.0, 90, 2), "x": np.arange(0.0, 360, 2)})
+    >>> describe(da, np.arange(-55, 61, 5), np.arange(95, 331, 5))
+    'regridded from 2 x 2 to 5 x 5 degrees (conservative), forecast brought back (linear)'
+    """
+    if same_grid(da, latitude, longitude):
+        return ""
+    pairs = [
+        (_centres(da[axis], axis), _centres(goal, axis))
+        for axis, goal in (("y", latitude), ("x", longitude))
+    ]
+    found, wanted = (" x ".join(f"{_step(pair[i]):.3g}" for pair in pairs) for i in (0, 1))
+    methods = " x ".join(dict.fromkeys(_method(*pair) for pair in pairs))
+    return f"regridded from {found} to {wanted} degrees ({methods}), forecast brought back (linear)"
+
+
+def check_contains(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> None:
+    """Raise ValueError unless prepared data holds the model's grid; reads no values.
+
+    Every model cell centre must lie within the data's own centres, at most half a model cell and
+    one cell of the data beyond them, and in no hole between them.
+
+    Examples
+    --------
+    >>> da = xr.DataArray(np.zeros((11, 21)), dims=("y", "x"),
+    ...                   coords={"y": np.arange(-20.0, 21, 4), "x": np.arange(190.0, 271, 4)})
+    >>> check_contains(da, [-20, -10, 0, 10, 20], [190, 200, 210])
+    >>> check_contains(da, [-60, 0, 60], [190, 200, 210])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: the data does not hold the model's grid.
+      expected: latitude -60 .. 60, longitude 190 .. 210 (cell centres)
+      found:    latitude -20 .. 20, longitude 190 .. 270
+      missing:  latitude -60, 60
+      mend:     ...
+    """
+    _held(da, _centres(latitude, "latitude"), _centres(longitude, "longitude"))
+
+
+def _held(da: xr.DataArray, latitude: Floats, longitude: Floats) -> tuple[Span, Span]:
+    """Return the data's two axes, once it is sure that they hold the model's grid."""
+    rows, columns = _latitudes(da["y"]), _longitudes(da["x"], _middle(longitude))
+    missing = [
+        f"{name} {', '.join(f'{v:g}' for v in goal[outside][:4])}"
+        + (", ..." if outside.sum() > 4 else "")
+        for name, goal, outside in (
+            ("latitude", latitude, _outside(rows, latitude)),
+            ("longitude", longitude, _outside(columns, longitude)),
+        )
+        if outside.any()
+    ]
+    if missing:
+        south, north, west, east = (f"{v:g}" for v in (*latitude[[0, -1]], *longitude[[0, -1]]))
+        raise ValueError(
+            "the data does not hold the model's grid.\n"
+            f"  expected: latitude {south} .. {north}, longitude {west} .. {east} (cell centres)\n"
+            f"  found:    latitude {_extent(_centres(da['y'], 'y'), circular=False)}, "
+            f"longitude {_extent(_centres(da['x'], 'x'), circular=True)}\n"
+            f"  missing:  {'; '.join(missing)}\n"
+            "  mend:     forecast from the field before any .sel() in latitude or longitude and "
+            "cut the answer instead, or take a pack with a smaller grid: xearthformer.packs()"
+        )
+    return rows, columns
+
+
+def to_model(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> xr.DataArray:
+    """Regrid prepared data onto the model's cell centres.
+
+    An axis on which the model's cells are coarser than the data's, or equal, is averaged by
+    overlapping area (conservative); one on which they are finer is interpolated (linear). NaN is
+    land: a cell takes the mean of its ocean, and is NaN when less than half of it is ocean. Data
+    round the globe is periodic in longitude; at any other rim the outermost cell counts once more,
+    so that a centre up to half a model cell, and one cell of the data, outside is still served.
+
+    Parameters
+    ----------
+    da
+        Dims (..., "y", "x") in any order, coordinates ``y`` ascending latitude and ``x`` ascending
+        longitude in [0, 360), as `xearthformer.cf.prepare` gives them. Dask arrays stay lazy.
+    latitude, longitude
+        The model's cell centres in degrees, ascending; longitudes may run past 360 or below 0.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (..., "y", "x") on those centres; name, attributes, dtype (float32 or float64), the
+        other coordinates and their chunks as before. On the model's own grid the values are
+        untouched.
+
+    Raises
+    ------
+    ValueError
+        The data does not hold the model's grid (see `check_contains`), or an axis doesn't ascend.
+
+    Examples
+    --------
+    >>> da = xr.DataArray([[1.0, 3.0, 5.0, np.nan]] * 2, dims=("y", "x"),
+    ...                   coords={"y": [0.0, 2.0], "x": [1.0, 3.0, 5.0, 7.0]})
+    >>> to_model(da, [0, 2], [2, 6]).values.tolist()
+    [[2.0, 5.0], [2.0, 5.0]]
+    """
+    goal_y, goal_x = _centres(latitude, "latitude"), _centres(longitude, "longitude")
+    rows, columns = _held(da, goal_y, goal_x)
+    if same_grid(da, goal_y, goal_x):
+        out = da.transpose(..., "y", "x")
+    else:
+        out = _on_fields(
+            _blend,
+            da,
+            (goal_y.size, goal_x.size),
+            y_weights=_weights(rows, goal_y, "y", _method(rows.centres, goal_y)),
+            x_weights=_weights(columns, goal_x, "x", _method(columns.centres, goal_x)),
+        )
+    return out.assign_coords(y=("y", goal_y, da["y"].attrs), x=("x", goal_x, da["x"].attrs))
+
+
+def to_user(da: xr.DataArray, y: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
+    """Bring fields on the model's grid back onto the user's cell centres: `to_model` undone.
+
+    Linear between the model's cell centres, the nearest one within half a cell of the rim, NaN
+    outside the model's cells. NaN in `da` (land) is filled from the nearest ocean first, so that
+    coasts keep their values; the user's own land mask is for the caller to put back.
+
+    Parameters
+    ----------
+    da
+        Dims (..., "y", "x") in any order on the model's grid, as `to_model` gives it.
+    y, x
+        The user's prepared coordinates: ascending latitude, ascending longitude in [0, 360).
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (..., "y", "x") with coordinates `y` and `x`; the rest as in `da`. On the model's own
+        grid the values are untouched.
+
+    Examples
+    --------
+    >>> da = xr.DataArray([[0.0, 4.0], [0.0, 4.0]], dims=("y", "x"),
+    ...                   coords={"y": [0.0, 4.0], "x": [10.0, 14.0]})
+    >>> y = xr.DataArray([0.0, 4.0], dims="y")
+    >>> x = xr.DataArray([7.0, 9.0, 11.0, 13.0, 15.0], dims="x")
+    >>> to_user(da, y, x).values[0].tolist()
+    [nan, 0.0, 1.0, 3.0, 4.0]
+    """
+    goal_y, goal_x = _centres(y, "y"), _centres(x, "x")
+    if same_grid(da, goal_y, goal_x):
+        out = da.transpose(..., "y", "x")
+    else:
+        model_y, model_x = _centres(da["y"], "y"), _centres(da["x"], "x")
+        sea = _on_fields(
+            _fill_land, da, (model_y.size, model_x.size), latitude=model_y, longitude=model_x
+        )
+        out = _on_fields(
+            _blend,
+            sea,
+            (goal_y.size, goal_x.size),
+            y_weights=_weights_inside(_latitudes(model_y), goal_y, "y"),
+            x_weights=_weights_inside(_longitudes(model_x, _middle(model_x)), goal_x, "x"),
+        )
+    return out.assign_coords(y=("y", y.to_numpy(), y.attrs), x=("x", x.to_numpy(), x.attrs))

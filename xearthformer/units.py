@@ -1,0 +1,143 @@
+"""Units, by pint: CF, UDUNITS and common spellings, and anomalies as the differences they are.
+
+The registry is our own; pint's application registry belongs to the user.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from .steps import mismatch
+
+if TYPE_CHECKING:
+    import pint
+
+# Spellings of temperature found in files, which pint doesn't know or (C, F, k) takes for others.
+TEMPERATURE = re.compile(r"(delta[ _])?(?:deg(?:ree)?s?[ _]?|°)?(c|celsius|k|kelvin|f|fahrenheit)")
+PINT_NAMES = {"c": "degC", "k": "kelvin", "f": "degF", "dbz": "dBZ"}
+OWN_UNITS = ("reflectivity_decibel = [reflectivity_decibel] = dBZ",)
+
+DIFFERENCE = "temperature: difference"
+ON_SCALE = "temperature: on_scale"
+
+
+def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataArray:
+    """`da` in other units, by pint; lazy data stays lazy, the dtype stays.
+
+    Parameters
+    ----------
+    da : DataArray
+        With the attribute `units`, in CF, UDUNITS or common spelling.
+    units : str
+        Units wanted.
+    difference : bool
+        The values are differences (anomalies): an anomaly of 1 K is one of 1 degC, not of -272.15.
+
+    Raises
+    ------
+    ValueError
+        `units` is missing, not understood, or of another quantity.
+
+    Examples
+    --------
+    >>> da = xr.DataArray([280.15], dims="x", attrs={"units": "K"})
+    >>> convert_units(da, "degC", difference=False).round(2).item()
+    7.0
+    >>> convert_units(da - 279.15, "degF", difference=True).round(2).item()
+    1.8
+    """
+    found = str(da.attrs.get("units", "")).strip()
+    if hasattr(da.data, "units"):
+        raise mismatch("plain numbers, units in the attributes", "pint", "da.pint.dequantify()")
+    if not found:
+        mend = f'da.assign_attrs(units="{units}")'
+        raise mismatch(f"units that convert to {units}", "no attribute units", mend)
+    factor, offset = _conversion(found, units, difference)
+    out = da if factor == 1 else da * factor
+    out = out if offset == 0 else out + offset
+    attrs = {**da.attrs, "units": units}
+    if difference and is_temperature(units):
+        attrs["units_metadata"] = DIFFERENCE
+    return out.drop_attrs(deep=False).assign_attrs(attrs)
+
+
+def is_temperature(units: str) -> bool:
+    """Whether units are of temperature, and so of two kinds: on a scale, or a difference."""
+    try:
+        return dict(_pint_unit(units).dimensionality) == {"[temperature]": 1}
+    except Exception:  # pint has no common ancestor for what it raises on nonsense
+        return False
+
+
+def to_metres(units: str) -> float | None:
+    """Metres in one of a unit of length; None for anything else.
+
+    >>> to_metres("km")
+    1000.0
+    """
+    try:
+        return float(_registry().Quantity(1.0, _pint_unit(units)).to("m").magnitude)
+    except Exception:  # pint has no common ancestor for what it raises on nonsense
+        return None
+
+
+def equal_units(one: str, other: str) -> bool:
+    """Whether two spellings are of the same units.
+
+    >>> equal_units("degC", "degree_Celsius"), equal_units("degC", "K")
+    (True, False)
+    """
+    return one == other or _pint_unit(one) == _pint_unit(other)
+
+
+@functools.cache
+def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]:
+    """Factor and offset from one unit to another."""
+    registry = _registry()
+    mend = f'da.assign_attrs(units="{units}"), if that is what the numbers are in'
+    try:
+        source = _pint_unit(found)
+    except Exception as error:  # pint has no common ancestor for what it raises on nonsense
+        raise mismatch(
+            f"units that convert to {units}", f"unknown units {found!r}", mend
+        ) from error
+    target = _pint_unit(units)
+    if source.dimensionality != target.dimensionality:
+        raise mismatch(f"units that convert to {units}", repr(found), mend)
+    if not difference and str(source).startswith("delta_"):
+        raise mismatch(f"values in {units}", f"differences, in {found!r}", mend)
+    one = registry.Quantity(1.0, _as_difference(source)).to(_as_difference(target)).magnitude
+    zero = 0.0 if difference else registry.Quantity(0.0, source).to(target).magnitude
+    return round(float(one), 15), float(zero)
+
+
+def _as_difference(unit: pint.Unit) -> pint.Unit:
+    """degree_Celsius becomes delta_degree_Celsius; what has no offset stays."""
+    return _registry().parse_units(re.sub(r"^(?=degree_(C|F))", "delta_", str(unit)))
+
+
+def _pint_unit(units: str) -> pint.Unit:
+    """CF, UDUNITS and common spelling into pint's: "kg m-2", "mm/h", "degrees_C", "dBZ"."""
+    text = units.strip()
+    known = TEMPERATURE.fullmatch(text.lower())
+    if known:
+        name = PINT_NAMES[known[2][0]]
+        return _registry().parse_units(f"delta_{name}" if known[1] and name != "kelvin" else name)
+    text = PINT_NAMES.get(text.lower(), text)
+    text = re.sub(r"(?<=[A-Za-z0-9])\.(?=[A-Za-z])", " ", text)
+    return _registry().parse_units(re.sub(r"(?<=[A-Za-z])(?<![0-9][eE])(-?\d+)", r"**\1", text))
+
+
+@functools.cache
+def _registry() -> pint.UnitRegistry:
+    """A registry of our own: pint's application registry belongs to the user."""
+    import pint
+
+    registry: pint.UnitRegistry = pint.UnitRegistry()
+    for line in OWN_UNITS:
+        registry.define(line)
+    return registry
