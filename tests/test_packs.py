@@ -1,0 +1,169 @@
+"""Packs: saved and opened again, and refused when they can't be trusted."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+import xearthformer as xef
+from golden_rule import fill
+from xearthformer import models
+from xearthformer.packs import PackError, weights_hash
+
+
+@pytest.mark.parametrize("name", ["pack", "pack.safetensors"])
+def test_round_trip_as_folder_and_as_file(tiny_pack, tmp_path, name):
+    pack = xef.save_pack(tmp_path / name, tiny_pack.model(), tiny_pack.card)
+    again = xef.open_pack(tmp_path / name)
+    assert again.card == pack.card == tiny_pack.card
+    x = torch.rand(1, *again.model().config.input_shape)
+    assert torch.equal(again.model().predict(x), tiny_pack.model().predict(x))
+
+
+def test_same_hash_in_both_forms(tiny_pack, tmp_path):
+    file = xef.save_pack(tmp_path / "pack.safetensors", tiny_pack.model(), tiny_pack.card)
+    assert file.card.weights_sha256 == tiny_pack.card.weights_sha256
+
+
+def test_hash_sees_names_shapes_and_bytes():
+    a = {"w": np.arange(4.0), "b": np.zeros(0)}
+    assert weights_hash(a) == weights_hash(dict(reversed(a.items())))
+    for other in ({**a, "w": a["w"].reshape(2, 2)}, {**a, "w": a["w"] + 1}, {**a, "c": a["b"]}):
+        assert weights_hash(a) != weights_hash(other)
+
+
+def test_exchanged_weights_are_refused(tiny_pack):
+    file = tiny_pack.path / "weights.safetensors"
+    arrays = load_file(file)
+    name = next(key for key in arrays if key.endswith("bias"))
+    save_file({**arrays, name: arrays[name] + 1}, file)
+    with pytest.raises(PackError, match="the card expects weights with hash .* found"):
+        xef.open_pack(tiny_pack.path)
+
+
+def test_damaged_weights_are_refused(tiny_pack):
+    (tiny_pack.path / "weights.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(PackError, match="can't be read"):
+        xef.open_pack(tiny_pack.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"history": 0}, "history"),
+        ({"unknown_field": 1}, "unknown_field"),
+        ({"time_step": "a while"}, "while"),
+        ({"grid": {"kind": "latlon", "latitude": [5, 0], "longitude": [0, 5]}}, "must ascend"),
+        ({"missing": "land"}, "needs grid.land"),
+    ],
+)
+def test_a_card_that_fails_validation(tiny_pack, change, message):
+    card = json.loads((tiny_pack.path / "card.json").read_text())
+    card["grid"].pop("land", None)
+    (tiny_pack.path / "card.json").write_text(json.dumps({**card, **change}))
+    with pytest.raises(PackError, match=message):
+        xef.open_pack(tiny_pack.path)
+
+
+def test_keys_that_do_not_match_the_model(tiny_pack):
+    file = tiny_pack.path / "weights.safetensors"
+    arrays = load_file(file)
+    arrays.pop(next(iter(arrays)))
+    save_file(arrays, file)
+    card = json.loads((tiny_pack.path / "card.json").read_text())
+    card["weights_sha256"] = weights_hash(arrays)
+    (tiny_pack.path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(PackError, match="don't fit: .*Missing key"):
+        xef.open_pack(tiny_pack.path).model()
+
+
+def test_unknown_name_lists_what_there_is():
+    with pytest.raises(PackError, match="no pack 'enso-erst'.*enso-ersst.*persistence"):
+        xef.open_pack("enso-erst")
+
+
+def test_every_pack_that_ships_opens_and_runs():
+    assert {"enso-ersst", "lim", "persistence", "damped-persistence"} <= set(xef.packs())
+    for name in xef.packs():
+        pack = xef.open_pack(name)
+        height, width = pack.card.grid.shape if pack.card.grid else (4, 5)
+        y = pack.model().predict(torch.zeros(1, pack.card.history, height, width, 1))
+        assert y.shape == (1, pack.card.reach, height, width, 1)
+
+
+def test_packs_of_installed_packages_are_found_but_not_imported(tiny_pack, tmp_path, monkeypatch):
+    package = tmp_path / "site" / "their_pack"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    for file in tiny_pack.path.iterdir():
+        (package / file.name).write_bytes(file.read_bytes())
+    info = tmp_path / "site" / "their-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[xearthformer.packs]\ntheirs = their_pack\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert "theirs" in xef.packs()
+    assert xef.open_pack("theirs").card == tiny_pack.card
+
+
+def test_from_the_hub(tiny_pack, monkeypatch):
+    asked = []
+
+    def snapshot_download(name, revision, allow_patterns):
+        asked.append((name, revision))
+        if name == "nobody/nothing":
+            raise OSError("offline")
+        return str(tiny_pack.path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert xef.open_pack("hf://owner/name@v1").card == tiny_pack.card
+    assert asked == [("owner/name", "v1")]
+    with pytest.raises(PackError, match="hf://nobody/nothing can't be fetched: OSError: offline"):
+        xef.open_pack("hf://nobody/nothing")
+
+
+@pytest.mark.parametrize("form", ["bare", "lightning"])
+def test_convert_a_published_checkpoint(tmp_path, form):
+    state = fill(models.build("earthformer", "enso").state_dict())
+    if form == "lightning":
+        state = {"state_dict": {f"torch_nn_module.{k}": v for k, v in state.items()}, "epoch": 3}
+    torch.save(state, tmp_path / "earthformer_icarenso2021.pt")
+    pack = xef.convert(tmp_path / "earthformer_icarenso2021.pt", "enso", tmp_path / "pack")
+    assert pack.card.grid.shape == (24, 48)
+    assert (pack.card.history, pack.card.reach) == (12, 14)
+    assert pack.model()(torch.zeros(1, 12, 24, 48, 1)).shape == (1, 14, 24, 48, 1)
+
+
+def test_convert_refuses_a_pickle_that_would_run_code(tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "pwned"), "w"))
+
+    with open(tmp_path / "bad.pt", "wb") as file:
+        pickle.dump({"weight": Malicious()}, file)
+    torch.save({"weight": Malicious()}, tmp_path / "bad_zip.pt")
+    for name in ("bad.pt", "bad_zip.pt"):
+        with pytest.raises(PackError, match="is refused: expected a file of tensors"):
+            xef.convert(tmp_path / name, "enso", tmp_path / "pack")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_convert_of_another_network_names_the_preset(tmp_path):
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(PackError, match="isn't a checkpoint of preset 'enso'"):
+        xef.convert(tmp_path / "other.pt", "enso", tmp_path / "pack")
+    with pytest.raises(PackError, match="no published preset 'ensoo': one of enso"):
+        xef.convert(tmp_path / "other.pt", "ensoo", tmp_path / "pack")
+
+
+def test_listing_and_reading_cards_leaves_torch_unloaded():
+    code = (
+        "import sys, xearthformer as xef; xef.packs(); xef.open_pack('lim').arrays();"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

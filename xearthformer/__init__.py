@@ -1,0 +1,63 @@
+"""xearthformer: Earthformer and PreDiff for labelled data.
+
+Importing registers `da.earthformer` and `ds.earthformer`; torch stays unloaded until a model is needed.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from . import accessor as accessor
+
+if TYPE_CHECKING:
+    from .climate import anomaly, climatology, index, running_mean
+    from .data.synthetic import synthetic_sst
+    from .forecast import forecast
+    from .packs import Pack, PackError, convert, open_pack, packs, save_pack
+    from .train import train
+
+__version__ = "0.1.0"
+
+# Public name: the module that holds it, opened when the name is first used.
+_HOME = {
+    "forecast": "forecast",
+    "train": "train",
+    "Pack": "packs",
+    "PackError": "packs",
+    "packs": "packs",
+    "open_pack": "packs",
+    "save_pack": "packs",
+    "convert": "packs",
+    "climatology": "climate",
+    "anomaly": "climate",
+    "index": "climate",
+    "running_mean": "climate",
+    "enso_skill": "scores",
+    "synthetic_sst": "data.synthetic",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
+
+
+class _Package(ModuleType):
+    """Keeps `xearthformer.forecast` the function: importing the submodule of that name binds nothing."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and name in _HOME):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

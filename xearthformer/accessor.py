@@ -1,0 +1,62 @@
+"""`da.earthformer` and `ds.earthformer`: doors, and nothing behind them that isn't a plain function too."""
+
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+import xarray as xr
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .packs import Pack
+    from .windows import InitLike
+
+T = TypeVar("T", xr.Dataset, xr.DataArray)
+
+
+@xr.register_dataset_accessor("earthformer")
+@xr.register_dataarray_accessor("earthformer")
+class EarthformerAccessor(Generic[T]):
+    """Forecasts and climate statistics of labelled data; see the functions of the same names."""
+
+    def __init__(self, obj: T) -> None:
+        self._obj = obj
+
+    def forecast(
+        self,
+        pack: "str | Pack",
+        *,
+        init: "InitLike" = None,
+        lead: "int | str | np.timedelta64 | None" = None,
+        device: str = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+    ) -> T:
+        """Forecast with a pack: see `xearthformer.forecast`."""
+        from .forecast import forecast
+
+        return forecast(
+            self._obj, pack, init=init, lead=lead, device=device, batch_size=batch_size
+        )
+
+    def climatology(self, period: tuple[str, str] | None = None) -> T:
+        """Monthly means over a period: see `xearthformer.climatology`."""
+        from .climate import climatology
+
+        return climatology(self._obj, period)
+
+    def anomaly(self, climatology: tuple[str, str] | T = ("1981", "2010")) -> T:
+        """Departure from a monthly climatology: see `xearthformer.anomaly`."""
+        from .climate import anomaly
+
+        return anomaly(self._obj, climatology)
+
+    def index(self, name: str) -> T:
+        """A climate index such as "nino3.4": see `xearthformer.index`."""
+        from .climate import index
+
+        return index(self._obj, name)
+
+    def running_mean(self, n: int, dim: str | None = None) -> T:
+        """Centred mean over n steps: see `xearthformer.running_mean`."""
+        from .climate import running_mean
+
+        return running_mean(self._obj, n, dim)
