@@ -8,7 +8,8 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer import models
-from xearthformer.cards import Card, LatLonGrid, ModelSpec, Quantity, ScaleSpec, Training
+from xearthformer.cards import Card, LatLonGrid, ModelSpec, Quantity, Training
+from xearthformer.scale import Scale
 
 SHARED = Path(__file__).parents[1] / ".." / "shared"
 
@@ -69,7 +70,7 @@ def tiny_pack(tmp_path: Path) -> xef.Pack:
         history=3,
         reach=2,
         missing="land",
-        scale=ScaleSpec(factor=2.0),
+        scale=Scale(factor=2.0),
         training=Training(data="none"),
     )
     return xef.save_pack(tmp_path / "tiny", model, card)

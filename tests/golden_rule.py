@@ -1,4 +1,4 @@
-"""Golden values: weights filled by a rule from key and shape alone, and the outputs that must follow."""
+"""Golden values: weights made by a rule from key and shape alone, and outputs that must follow."""
 
 import json
 import math
@@ -13,33 +13,30 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def fill(key: str, shape: tuple[int, ...]) -> Tensor:
-    """The rule's float32 values for one entry of a state dict."""
+    """One floating-point entry of a state dict, float32."""
     rng = np.random.default_rng(zlib.crc32(key.encode()))
     n = rng.standard_normal(shape, dtype=np.float32)
     if len(shape) >= 2:
-        n = n / np.float32(math.sqrt(math.prod(shape[1:])))
-    elif key.endswith("weight"):
-        n = 1 + np.float32(0.1) * n
-    else:
-        n = np.float32(0.1) * n
-    return torch.from_numpy(n)
+        return torch.from_numpy(n / np.float32(math.sqrt(math.prod(shape[1:]))))
+    centre = 1 if key.endswith("weight") else 0
+    return torch.from_numpy(centre + np.float32(0.1) * n)
 
 
-def fill_state_dict(built: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with every floating-point entry by the rule; integer entries stay as built."""
+def fill_state_dict(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with its floating-point entries by the rule; integer entries stay as built."""
     return {
         key: fill(key, tuple(value.shape)) if value.is_floating_point() else value
-        for key, value in built.items()
+        for key, value in state.items()
     }
 
 
 def uniform(shape: list[int], seed: int) -> Tensor:
-    """The input "uniform": float32 in [0, 1)."""
+    """An input "uniform": float32 in [0, 1)."""
     return torch.from_numpy(np.random.default_rng(seed).random(tuple(shape), dtype=np.float32))
 
 
 def card(name: str) -> dict:
-    """The JSON of a golden model: configuration, state dict's shapes, input."""
+    """The JSON of a golden model: its configuration, its state dict's shapes, its input."""
     return json.loads((GOLDEN / f"{name}.json").read_text())
 
 

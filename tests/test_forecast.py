@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.packs import PackError
+from xearthformer.errors import PackError
 
 
 @pytest.fixture
@@ -37,7 +37,10 @@ def test_the_answer_is_labelled(ssta, tiny_pack):
     assert fc.dims == ("init", "lead", "lat", "lon")
     assert fc.name == "ssta" and fc.dtype == "f4"
     assert fc.init.values[0] == np.datetime64("2000-12-15")
-    assert fc.valid_time.values[0].astype("M8[D]").astype(str).tolist() == ["2001-01-15", "2001-02-15"]
+    assert fc.valid_time.values[0].astype("M8[D]").astype(str).tolist() == [
+        "2001-01-15",
+        "2001-02-15",
+    ]
     xr.testing.assert_identical(fc.lat, ssta.lat)
     xr.testing.assert_identical(fc.lon, ssta.lon)
     assert {**fc.attrs, **ssta.attrs} == fc.attrs
@@ -122,8 +125,8 @@ def test_lead_beyond_the_reach_rolls_out(ssta, tiny_pack):
     assert long.attrs["rollout"] == "leads 3 to 5 from the model's own output"
     np.testing.assert_array_equal(long[:, :2].values, short.values)
     # leads 3 and 4 are the forecast that starts from lead 2 with leads 1, 2 as its last two months
-    follow = long[0, :2].drop_vars(("lead", "init")).rename(lead="time", valid_time="time")
-    longer = xr.concat([ssta, follow.drop_vars("time").assign_coords(time=follow.time.values)], "time")
+    follow = long[0, :2].swap_dims(lead="valid_time").rename(valid_time="time")
+    longer = xr.concat([ssta, follow.drop_vars(("lead", "init"))], "time")
     again = longer.earthformer.forecast(tiny_pack)
     np.testing.assert_allclose(again.values[0], long.values[0, 2:4], rtol=1e-5, atol=1e-6)
 
@@ -142,8 +145,9 @@ def test_lazy_equals_eager_under_any_chunking(ssta, tiny_pack):
         assert lazy.chunks is not None
         xr.testing.assert_identical(lazy.compute(scheduler="synchronous"), eager)
     some = ssta.earthformer.forecast(tiny_pack, init=["2000-11", "2000-05"], batch_size=4)
-    xr.testing.assert_identical(some, eager.sel(init=[some.init.values[0], some.init.values[1]])
-                                .assign_attrs(some.attrs))
+    xr.testing.assert_identical(
+        some, eager.sel(init=[some.init.values[0], some.init.values[1]]).assign_attrs(some.attrs)
+    )
 
 
 def test_lazy_computes_nothing(ssta, tiny_pack):
@@ -179,7 +183,7 @@ BAD = {
     "missing month": (lambda da: da.isel(time=[0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]), "2000-04"),
     "duplicate month": (lambda da: xr.concat([da[:6], da[5:]], "time"), "[Dd]uplicate"),
     "descending time": (lambda da: da[::-1], "sortby"),
-    "short history": (lambda da: da[:2], "at least 3 time steps, found 2"),
+    "short history": (lambda da: da[:2], "at least 3 time steps.*found 2"),
     "wrong units": (lambda da: da.assign_attrs(units="m s-1"), "degC.*m s-1"),
     "no units": (lambda da: da.drop_attrs(), "units|anomal"),
     "no units but an anomaly": (
@@ -187,15 +191,17 @@ BAD = {
         "assign_attrs\\(units=",
     ),
     "absolute": (
-        lambda da: (da + 290)
-        .drop_attrs(deep=False)
-        .rename("sst")
-        .assign_attrs(standard_name="sea_surface_temperature", units="K"),
+        lambda da: (
+            (da + 290)
+            .drop_attrs(deep=False)
+            .rename("sst")
+            .assign_attrs(standard_name="sea_surface_temperature", units="K")
+        ),
         "anomaly\\(",
     ),
     "absolute labelled anomaly": (
         lambda da: (da + 290).assign_attrs(da.attrs),
-        "expects values within .*found 29",
+        "values within .*found 29",
     ),
     "NaN in the sea": (lambda da: da.where(da.lat > -12), "missing"),
     "infinite": (lambda da: da.where(da.lat > -12, np.inf), "missing"),
@@ -207,7 +213,7 @@ BAD = {
     "integers": (lambda da: da.fillna(0).astype("i2").assign_attrs(da.attrs), "int16"),
     "daily": (
         lambda da: da.assign_coords(time=xr.date_range("2000-01-01", periods=12)),
-        "expects a time step of month, found 1 day",
+        "a time step of month.*found .*1 day",
     ),
     "extra dim": (lambda da: da.expand_dims(level=[1, 2]), "level"),
 }
@@ -223,20 +229,20 @@ def test_bad_data_is_refused_before_anything_is_computed(ssta, tiny_pack, case, 
 
 @pytest.mark.parametrize("lead", [0, -1, 1.5, True, "1 fortnight"])
 def test_bad_lead(ssta, tiny_pack, lead):
-    with pytest.raises(ValueError, match="lead: expected a whole number"):
+    with pytest.raises(ValueError, match="expected lead as a whole number"):
         ssta.earthformer.forecast(tiny_pack, lead=lead)
 
 
 def test_bad_init_pack_device_and_batch(ssta, tiny_pack):
-    with pytest.raises(ValueError, match="outside the data"):
+    with pytest.raises(ValueError, match="the data's own times"):
         ssta.earthformer.forecast(tiny_pack, init="2012-01")
     with pytest.raises(PackError, match="no pack 'tinny'"):
         ssta.earthformer.forecast("tinny")
-    with pytest.raises(ValueError, match="device 'abacus' can't be used"):
+    with pytest.raises(ValueError, match="(?s)expected .*device.*abacus"):
         ssta.earthformer.forecast(tiny_pack, device="abacus")
-    with pytest.raises(ValueError, match="batch_size: expected .* found 0"):
+    with pytest.raises(ValueError, match="(?s)batch_size.*found 0"):
         ssta.earthformer.forecast(tiny_pack, batch_size=0)
-    with pytest.raises(TypeError, match="DataArray or Dataset, found ndarray"):
+    with pytest.raises(TypeError, match="(?s)DataArray or Dataset.*found ndarray"):
         xef.forecast(ssta.values, tiny_pack)
 
 

@@ -1,21 +1,15 @@
 """xearthformer: Earthformer and PreDiff for labelled data.
 
-Importing registers `da.earthformer` and `ds.earthformer`; torch stays unloaded until a model is needed.
+Importing registers `da.earthformer` and `ds.earthformer`; torch stays unloaded until a model is
+needed.
 """
 
 import importlib
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import accessor as accessor
-
-if TYPE_CHECKING:
-    from .climate import anomaly, climatology, index, running_mean
-    from .data.synthetic import synthetic_sst
-    from .forecast import forecast
-    from .packs import Pack, PackError, convert, open_pack, packs, save_pack
-    from .train import train
 
 __version__ = "0.1.0"
 
@@ -24,7 +18,7 @@ _HOME = {
     "forecast": "forecast",
     "train": "train",
     "Pack": "packs",
-    "PackError": "packs",
+    "PackError": "errors",
     "packs": "packs",
     "open_pack": "packs",
     "save_pack": "packs",
@@ -53,7 +47,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `xearthformer.forecast` the function: importing the submodule of that name binds nothing."""
+    """Keeps `xearthformer.forecast` the function when the submodule of that name is imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (isinstance(value, ModuleType) and name in _HOME):

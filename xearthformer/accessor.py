@@ -1,16 +1,52 @@
-"""`da.earthformer` and `ds.earthformer`: doors, and nothing behind them that isn't a plain function too."""
+"""`da.earthformer` and `ds.earthformer`: doors to functions that stand on their own."""
 
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import xarray as xr
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
     from .packs import Pack
     from .windows import InitLike
 
 T = TypeVar("T", xr.Dataset, xr.DataArray)
+
+
+class Plots:
+    """Pictures of a forecast: `fc.earthformer.plot`; see `xearthformer.plot`."""
+
+    def __init__(self, obj: xr.Dataset | xr.DataArray) -> None:
+        self._obj = obj
+
+    def plume(
+        self,
+        obs: xr.Dataset | xr.DataArray | None = None,
+        *,
+        index: str = "nino3.4",
+        ax: "Axes | None" = None,
+    ) -> "Axes":
+        """An index of every init over that of the observations: see `xearthformer.plot.plume`."""
+        from . import climate, plot
+
+        observed = None if obs is None else climate.index(plot.array(obs), index)
+        return plot.plume(climate.index(plot.array(self._obj), index), observed, ax=ax)
+
+    def field(
+        self,
+        obs: xr.Dataset | xr.DataArray | None = None,
+        *,
+        init: Any = None,
+        lead: Any = None,
+        figure: "Figure | SubFigure | None" = None,
+    ) -> "Figure | SubFigure":
+        """Maps of one init beside what was observed: see `xearthformer.plot.field`."""
+        from . import plot
+
+        observed = None if obs is None else plot.array(obs)
+        return plot.field(plot.array(self._obj), observed, init=init, lead=lead, figure=figure)
 
 
 @xr.register_dataset_accessor("earthformer")
@@ -19,7 +55,7 @@ class EarthformerAccessor(Generic[T]):
     """Forecasts and climate statistics of labelled data; see the functions of the same names."""
 
     def __init__(self, obj: T) -> None:
-        self._obj = obj
+        self._obj: T = obj
 
     def forecast(
         self,
@@ -33,9 +69,7 @@ class EarthformerAccessor(Generic[T]):
         """Forecast with a pack: see `xearthformer.forecast`."""
         from .forecast import forecast
 
-        return forecast(
-            self._obj, pack, init=init, lead=lead, device=device, batch_size=batch_size
-        )
+        return forecast(self._obj, pack, init=init, lead=lead, device=device, batch_size=batch_size)
 
     def climatology(self, period: tuple[str, str] | None = None) -> T:
         """Monthly means over a period: see `xearthformer.climatology`."""
@@ -60,3 +94,8 @@ class EarthformerAccessor(Generic[T]):
         from .climate import running_mean
 
         return running_mean(self._obj, n, dim)
+
+    @property
+    def plot(self) -> Plots:
+        """Pictures of a forecast: `plot.plume(obs=...)`, `plot.field(obs=...)`."""
+        return Plots(self._obj)

@@ -1,4 +1,4 @@
-"""The card of a pack: what goes into its model, what comes out, on which grid, and what it was made from.
+"""The card of a pack: what goes into its model, what comes out, and what it was made from.
 
 A card is data and nothing else: opening one executes nothing and follows no path or address in it.
 """
@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .scale import Scale
 
 LAND, SEA = "#", "."
 
@@ -74,13 +76,6 @@ class PixelGrid(_Part):
         return self.height, self.width
 
 
-class ScaleSpec(_Part):
-    """The model sees (x - offset) / factor."""
-
-    offset: float = 0.0
-    factor: Annotated[float, Field(gt=0)] = 1.0
-
-
 class ModelSpec(_Part):
     """A name in `xearthformer.models.MODELS` and that model's configuration."""
 
@@ -130,7 +125,7 @@ class Card(_Part):
     reach: Annotated[int, Field(gt=0)]
     missing: Literal["forbidden", "land", "allowed"] = "forbidden"
     fill: float = 0.0
-    scale: ScaleSpec = ScaleSpec()
+    scale: Scale = Scale()
     training: Training
     scores: dict[str, float] = {}
     references: list[str] = []
@@ -140,7 +135,10 @@ class Card(_Part):
     @model_validator(mode="after")
     def _check(self) -> "Card":
         if self.time_step not in (None, "month"):
-            pd.Timedelta(self.time_step)
+            try:
+                pd.Timedelta(self.time_step)
+            except ValueError as error:
+                raise ValueError(f"time_step {self.time_step!r} is no duration: {error}") from error
         if self.output != self.input:
             raise ValueError("output must equal input: a pack forecasts the quantity it reads")
         if self.missing == "land" and not (
@@ -177,9 +175,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "input": SST_ANOMALY,
         "grid": ICAR_GRID,
         "time_step": "month",
-        "scale": ScaleSpec(
-            offset=ICAR_SST_RANGE[0], factor=ICAR_SST_RANGE[1] - ICAR_SST_RANGE[0]
-        ),
+        "scale": Scale(offset=ICAR_SST_RANGE[0], factor=ICAR_SST_RANGE[1] - ICAR_SST_RANGE[0]),
         "training": Training(data="ICAR-ENSO 2021: CMIP5 and CMIP6 simulations"),
     },
     "sevir": {
@@ -187,7 +183,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "input": BYTES,
         "grid": PixelGrid(height=384, width=384, spacing=1000.0),
         "time_step": "5min",
-        "scale": ScaleSpec(factor=255.0),
+        "scale": Scale(factor=255.0),
         "training": Training(data="SEVIR", period="2017/2019-01-01"),
     },
     "sevir-lr": {
@@ -195,7 +191,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "input": BYTES,
         "grid": PixelGrid(height=128, width=128, spacing=3000.0),
         "time_step": "10min",
-        "scale": ScaleSpec(factor=255.0),
+        "scale": Scale(factor=255.0),
         "training": Training(data="SEVIR-LR", period="2017/2019-06-01"),
     },
     "nbody": {
@@ -203,7 +199,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "input": BYTES,
         "grid": PixelGrid(height=64, width=64),
         "time_step": None,
-        "scale": ScaleSpec(factor=255.0),
+        "scale": Scale(factor=255.0),
         "training": Training(data="N-body MNIST"),
     },
 }

@@ -20,8 +20,8 @@ from .axes import find_grid as find_grid
 from .axes import find_latlon as find_latlon
 from .axes import find_time as find_time
 from .axes import spacing_in_metres as spacing_in_metres
+from .errors import mismatch
 from .steps import check_time as check_time
-from .steps import mismatch as mismatch
 from .steps import shift_time as shift_time
 from .units import DIFFERENCE, ON_SCALE
 from .units import convert_units as convert_units
@@ -80,9 +80,14 @@ def on_each(
     """
     if isinstance(obj, xr.DataArray):
         return serve(obj)
-    need = set(dims)
+    return _on_variables(obj, serve, set(dims))
+
+
+def _on_variables(
+    ds: xr.Dataset, serve: Callable[[xr.DataArray], xr.DataArray], need: set[str]
+) -> xr.Dataset:
     served, rest = {}, {}
-    for name, da in obj.data_vars.items():
+    for name, da in ds.data_vars.items():
         if need <= {*da.dims} and da.dtype.kind == "f":
             served[name] = serve(da)
         else:
@@ -96,7 +101,7 @@ def on_each(
         )
     gone = need.difference(*(da.dims for da in served.values()))
     rest = {name: da for name, da in rest.items() if not gone & {*da.dims}}
-    return xr.Dataset({**served, **rest}, attrs=obj.attrs)
+    return xr.Dataset({**served, **rest}, attrs=ds.attrs)
 
 
 # --- what a variable is

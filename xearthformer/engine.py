@@ -1,4 +1,4 @@
-"""The engine runs a model over windows: on which device, how many at once, how often on its own output."""
+"""The engine runs a model over windows: where, how many at once, how often on its own output."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from .packs import Pack, PackError, open_pack
+from .errors import PackError, mismatch
+from .packs import Pack, open_pack
 
 # Input elements a batch may hold, by device type: enough to keep it busy, little enough to fit.
 BATCH_ELEMENTS = {"cpu": 60_000, "cuda": 8_000_000, "mps": 2_000_000}
@@ -23,7 +24,10 @@ class Settings:
 
 
 def settings(
-    pack: Pack, shape: tuple[int, int], device: str = "auto", batch_size: int | Literal["auto"] = "auto"
+    pack: Pack,
+    shape: tuple[int, int],
+    device: str = "auto",
+    batch_size: int | Literal["auto"] = "auto",
 ) -> Settings:
     """Choose device and batch size; "auto" looks at pack and device only, never at the data.
 
@@ -46,16 +50,18 @@ def settings(
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device {device!r} can't be used: {str(error).splitlines()[0]}. "
-            'Expected "auto", "cpu", or a device that torch finds here.'
+        why = str(error).splitlines()[0]
+        raise mismatch(
+            "a device that torch finds here", f"{device!r}: {why}", 'device="auto"'
         ) from error
     if batch_size == "auto":
         elements = pack.card.history * shape[0] * shape[1]
         budget = BATCH_ELEMENTS.get(torch.device(device).type, BATCH_ELEMENTS["cpu"])
         batch_size = max(1, min(64, budget // elements))
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f'batch_size: expected "auto" or a whole number from 1, found {batch_size!r}')
+        raise mismatch(
+            "batch_size as a whole number from 1", f"{batch_size!r}", 'batch_size="auto"'
+        )
     return Settings(device, batch_size)
 
 
@@ -69,20 +75,24 @@ def _load(path: Path, weights_sha256: str | None, device: str) -> nn.Module:
     pack = open_pack(path)
     if pack.card.weights_sha256 != weights_sha256:
         raise PackError(
-            f"{path} holds other weights now ({pack.card.weights_sha256}) than when the forecast was "
-            f"set up ({weights_sha256}): set it up again"
+            f"{path} holds other weights now ({pack.card.weights_sha256}) than when the forecast "
+            f"was set up ({weights_sha256}): set it up again"
         )
     return pack.model().to(device)
 
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, x_BTHWC: torch.Tensor, lead: int, settings: Settings, blank: torch.Tensor | None
+    model: nn.Module,
+    x_BTHWC: torch.Tensor,
+    lead: int,
+    settings: Settings,
+    blank: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Forecast every window, `lead` steps each, in batches of one fixed size.
 
-    The last batch is padded with copies of its first window, so that a window's arithmetic is the same
-    in whatever company it comes. Beyond the model's reach it reads its own output.
+    The last batch is padded with copies of its first window, so that a window's arithmetic is the
+    same in whatever company it comes. Beyond the model's reach it reads its own output.
 
     Parameters
     ----------
@@ -92,8 +102,8 @@ def predict(
     lead : int
     settings : Settings
     blank : Tensor (H, W, 1) or None
-        The scaled value of cells that the model doesn't forecast, NaN at those it does. It stands in
-        the model's output before it is read again.
+        The scaled value of cells that the model doesn't forecast, NaN at those it does. It stands
+        in the model's output before it is read again.
 
     Returns
     -------
@@ -116,7 +126,8 @@ def _roll_out(
     while have < lead:
         y = model.predict(x_BTHWC)
         if blank is not None:
-            y = torch.where(torch.isnan(blank), y, blank.to(y))
+            blank = blank.to(y)
+            y = torch.where(torch.isnan(blank), y, blank)
         steps.append(y)
         have += y.shape[1]
         x_BTHWC = torch.cat([x_BTHWC, y], dim=1)[:, -x_BTHWC.shape[1] :]

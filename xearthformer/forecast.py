@@ -6,11 +6,12 @@ The way in and the way out mirror each other, and the model stands in the middle
                               engine.predict
     cf.restore · grid.to_user · scale.undo · (template)    · tensors.to_labeled
 
-In-memory data is forecast at once; dask data gives the same answer as a graph, one task a block of inits.
+In-memory data is forecast at once; dask data gives the same answer as a graph, one task a block
+of inits.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,8 @@ import xarray as xr
 
 from . import __version__, cf, engine, grid, tensors, windows
 from .cards import Card, LatLonGrid, PixelGrid
+from .errors import mismatch
 from .packs import Pack, open_pack
-from .scale import Scale
 
 XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
 
@@ -39,10 +40,6 @@ class Plan:
     @property
     def card(self) -> Card:
         return self.pack.card
-
-    @property
-    def scale(self) -> Scale:
-        return Scale(self.card.scale.offset, self.card.scale.factor)
 
     @property
     def land(self) -> np.ndarray | None:
@@ -68,8 +65,8 @@ def forecast(
     pack : str or Pack
         A pack, or anything `open_pack` opens.
     init : None, label, slice or list of labels
-        Last time step that a forecast may see. None: the latest. A slice: every time in it that has
-        the history the pack needs.
+        Last time step that a forecast may see. None: the latest. A slice: every time in it that
+        has the history the pack needs.
     lead : int, or a duration such as "60min"
         Time steps to forecast. None: the pack's reach. Beyond it the model reads its own output, and
         the attribute `rollout` says from where on.
@@ -81,10 +78,10 @@ def forecast(
     Returns
     -------
     DataArray or Dataset, as given
-        Dims init, lead, then the user's own spatial dims; coordinates `init`, `lead`, `valid_time`
-        and the user's own; the user's units, dtype and attributes, and `history`, `pack`,
-        `pack_version` and `pack_weights_sha256`. NaN where the last frame is NaN, and outside the
-        pack's grid. Lazy when `data` is lazy.
+        Dims init, lead, then the user's own spatial dims; coordinates `init`, `lead`,
+        `valid_time` and the user's own; the user's units, dtype and attributes, and `history`,
+        `pack`, `pack_version` and `pack_weights_sha256`. NaN where the last frame is NaN, and
+        outside the pack's grid. Lazy when `data` is lazy.
 
     Raises
     ------
@@ -131,8 +128,8 @@ def forecast(
     return answer
 
 
-def _values(da: xr.DataArray, positions: np.ndarray, plan: Plan, empty: xr.DataArray):
-    """The numbers of the forecast, block by block: a numpy array, or a dask array when `da` is one."""
+def _values(da: xr.DataArray, positions: np.ndarray, plan: Plan, empty: xr.DataArray) -> Any:
+    """The numbers of the forecast, block by block: a dask array when `da` is one, else numpy's."""
     history = plan.card.history
     pieces, starts = [], []
     for block in windows.blocks(positions, history, INITS_PER_BLOCK):
@@ -172,7 +169,7 @@ def _enter(da: xr.DataArray, plan: Plan) -> xr.DataArray:
         da = da.where(~land, card.fill)
     else:
         _check_values(da, card)
-    return plan.scale.apply(da)
+    return plan.card.scale.apply(da)
 
 
 def _run(x: xr.DataArray, da: xr.DataArray, positions: np.ndarray, plan: Plan) -> np.ndarray:
@@ -181,10 +178,10 @@ def _run(x: xr.DataArray, da: xr.DataArray, positions: np.ndarray, plan: Plan) -
     model = engine.load(plan.pack, plan.settings.device)
     blank = None
     if plan.land is not None:
-        fill = plan.scale.apply(plan.card.fill)
+        fill = plan.card.scale.apply(plan.card.fill)
         blank = torch.from_numpy(np.where(plan.land, fill, np.nan)).float().unsqueeze(-1)
     y = engine.predict(model, tensors.to_tensor(cut), plan.lead, plan.settings, blank)
-    fc = plan.scale.undo(tensors.to_labeled(y, cut))
+    fc = plan.card.scale.undo(tensors.to_labeled(y, cut))
     if plan.land is not None:
         fc = fc.where(~xr.DataArray(plan.land, dims=("y", "x")))
     if isinstance(plan.card.grid, LatLonGrid):
@@ -197,7 +194,8 @@ def _variable(data: xr.Dataset | xr.DataArray, card: Card) -> xr.DataArray:
     if isinstance(data, xr.DataArray):
         return data
     if not isinstance(data, xr.Dataset):
-        raise TypeError(f"expected an xarray DataArray or Dataset, found {type(data).__name__}")
+        found = type(data).__name__
+        raise TypeError(f"expected an xarray DataArray or Dataset\n   found {found}")
     name = cf.find_variable(
         data, standard_name=card.input.standard_name, difference=card.input.difference
     )
@@ -207,9 +205,11 @@ def _variable(data: xr.Dataset | xr.DataArray, card: Card) -> xr.DataArray:
 def _check_step(step: str | np.timedelta64, card: Card) -> None:
     if card.step is not None and step != card.step:
         found = step if step == "month" else pd.Timedelta(step)
-        mend = 'da.resample(time="MS").mean()' if card.step == "month" else "da.resample(time=...)"
-        raise ValueError(
-            f"pack {card.name!r} expects a time step of {card.time_step}, found {found}: {mend}"
+        frequency = "MS" if card.step == "month" else card.time_step
+        raise mismatch(
+            f"a time step of {card.time_step} (pack {card.name!r})",
+            f"one of {found}",
+            f'da.resample(time="{frequency}").mean()',
         )
 
 
@@ -219,16 +219,19 @@ def _check_grid(da: xr.DataArray, card: Card) -> None:
     elif isinstance(card.grid, PixelGrid):
         found = da.sizes["y"], da.sizes["x"]
         if found != card.grid.shape:
-            raise ValueError(
-                f"pack {card.name!r} expects {card.grid.shape} pixels (y, x), found {found}: "
-                f"cut a window by da.isel(...)"
+            height, width = card.grid.shape
+            raise mismatch(
+                f"{height} x {width} pixels, y by x (pack {card.name!r})",
+                f"{found[0]} x {found[1]}",
+                f"da.isel(y=slice({height}), x=slice({width})), by your own dims' names",
             )
         for dim in ("y", "x"):
             spacing = cf.spacing_in_metres(da, dim)
             if card.grid.spacing and spacing and abs(spacing / card.grid.spacing - 1) > 0.01:
-                raise ValueError(
-                    f"pack {card.name!r} expects pixels of {card.grid.spacing:g} m, found "
-                    f"{spacing:g} m along {dim}: bring the data onto that spacing first"
+                raise mismatch(
+                    f"pixels of {card.grid.spacing:g} m (pack {card.name!r})",
+                    f"{spacing:g} m along {dim}",
+                    "da.coarsen(...).mean() or da.interp(...) onto that spacing",
                 )
 
 
@@ -238,36 +241,38 @@ def _check_values(da: xr.DataArray, card: Card) -> None:
     if card.missing != "allowed":
         bad = ~np.isfinite(values)
         if bad.any():
-            where = {dim: da[dim].values[i[0]] for dim, i in zip(da.dims, bad.nonzero(), strict=True)}
-            allowed = "land" if card.missing == "land" else "nowhere"
-            raise ValueError(
-                f"pack {card.name!r} allows missing values: {allowed}; found {bad.sum()} of "
-                f"{bad.size} cells missing, the first at "
-                + ", ".join(f"{dim} {value}" for dim, value in where.items())
-                + ". Fill them first: da.interpolate_na(dim=..., ...) or da.fillna(...)"
+            places = zip(da.dims, bad.nonzero(), strict=True)
+            where = {dim: da[dim].values[i[0]] for dim, i in places}
+            allowed = "none missing but on land" if card.missing == "land" else "none missing"
+            first = ", ".join(f"{dim} {value}" for dim, value in where.items())
+            raise mismatch(
+                f"finite values, {allowed} (pack {card.name!r})",
+                f"{bad.sum()} of {bad.size} missing or infinite, the first at {first}",
+                "da.interpolate_na(dim=...) or da.fillna(...)",
             )
     low, high = card.input.valid_min, card.input.valid_max
     for bound, worst, wrong in ((low, np.nanmin, np.less), (high, np.nanmax, np.greater)):
         if bound is not None and np.isfinite(values).any() and wrong(worst(values), bound):
-            raise ValueError(
-                f"pack {card.name!r} expects values within [{low}, {high}] {card.input.units}, "
-                f"found {worst(values):g}: check the data's units attribute"
+            raise mismatch(
+                f"values within [{low}, {high}] {card.input.units} (pack {card.name!r})",
+                f"{worst(values):g} {card.input.units}, by the data's units attribute",
+                "da.assign_attrs(units=...), with the units the values are in",
             )
 
 
-def _lead_steps(lead, step: str | np.timedelta64, card: Card) -> int:
+def _lead_steps(lead: Any, step: str | np.timedelta64, card: Card) -> int:
     if lead is None:
         return card.reach
     if isinstance(lead, (int, np.integer)) and not isinstance(lead, bool):
         steps = float(lead)
     elif step == "month":
-        raise ValueError(f"lead: expected a whole number of months from 1, found {lead!r}")
+        steps = 0.0
     else:
         steps = pd.Timedelta(lead) / pd.Timedelta(step)
     if steps < 1 or steps != int(steps):
-        raise ValueError(
-            f"lead: expected a whole number of time steps from 1 ({card.reach} is the reach of "
-            f"{card.name!r}), found {lead!r}"
+        unit = "months" if step == "month" else f"time steps of {pd.Timedelta(step)}"
+        raise mismatch(
+            f"lead as a whole number of {unit}, from 1", repr(lead), f"lead={card.reach}"
         )
     return int(steps)
 
@@ -282,7 +287,7 @@ def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str,
         regridded = grid.describe(da, card.grid.latitude, card.grid.longitude)
         said += [regridded] if regridded else []
         if plan.land is not None:
-            said.append(f"land set to {card.fill:g} {card.input.units} for the model, NaN in the answer")
+            said.append(f"land read as {card.fill:g} {card.input.units}, answered as NaN")
     attrs = {}
     if plan.lead > card.reach:
         attrs["rollout"] = f"leads {card.reach + 1} to {plan.lead} from the model's own output"

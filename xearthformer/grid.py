@@ -16,6 +16,8 @@ import xarray_regrid  # noqa: F401  (registers the accessor .regrid)
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from .errors import mismatch
+
 Floats = NDArray[np.float64]
 
 OCEAN_SHARE = 0.5  # a cell is ocean when at least this share of it is
@@ -47,14 +49,16 @@ def _centres(values: ArrayLike, name: str) -> Floats:
     """Return the cell centres as float64; there are two or more, and they ascend."""
     centres = np.asarray(values, dtype=np.float64)
     if centres.ndim != 1 or centres.size < 2:
-        raise ValueError(
-            f"{name}: expected a one-dimensional axis of two or more cell centres, "
-            f"found shape {centres.shape}. Mend: keep the dimension, as in da.isel({name}=[0, 1])"
+        raise mismatch(
+            f"two or more cell centres along {name}",
+            f"shape {centres.shape}",
+            f"da.isel({name}=[0, 1]), which keeps the dimension, or a larger domain",
         )
     if not (np.diff(centres) > 0).all():
-        raise ValueError(
-            f"{name}: expected strictly ascending cell centres, found {centres[:4]} ... "
-            f"{centres[-1]:g}. Mend: da.sortby({name!r}).drop_duplicates({name!r})"
+        raise mismatch(
+            f"cell centres along {name} that ascend, each once",
+            f"{', '.join(f'{v:g}' for v in centres[:3])} ... {centres[-1]:g}",
+            f"da.sortby({name!r}).drop_duplicates({name!r})",
         )
     return centres
 
@@ -92,9 +96,10 @@ def _longitudes(values: ArrayLike, middle: float) -> Span:
     centres = _centres(values, "x")
     steps = np.diff(np.append(centres, centres[0] + 360.0))
     if steps[-1] <= 0:
-        raise ValueError(
-            f"x: expected longitudes within one turn of the globe, found {centres[0]:g} .. "
-            f"{centres[-1]:g}. Mend: drop the repeated column, as in da.isel(x=slice(0, -1))"
+        raise mismatch(
+            "longitudes along x within one turn of the globe",
+            f"{centres[0]:g} .. {centres[-1]:g}",
+            "da.isel(x=slice(0, -1)), which drops the repeated column",
         )
     seam = middle - 180.0
     unrolled = seam + (centres - seam) % 360.0
@@ -318,11 +323,9 @@ def check_contains(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) 
     >>> check_contains(da, [-20, -10, 0, 10, 20], [190, 200, 210])
     >>> check_contains(da, [-60, 0, 60], [190, 200, 210])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: the data does not hold the model's grid.
-      expected: latitude -60 .. 60, longitude 190 .. 210 (cell centres)
-      found:    latitude -20 .. 20, longitude 190 .. 270
-      missing:  latitude -60, 60
-      mend:     ...
+    ValueError: expected data that holds the model's grid, latitude -60 .. 60, ...
+       found latitude -20 .. 20, longitude 190 .. 270; without latitude -60, 60
+         try the field before any .sel() in latitude or longitude ...
     """
     _held(da, _centres(latitude, "latitude"), _centres(longitude, "longitude"))
 
@@ -341,14 +344,14 @@ def _held(da: xr.DataArray, latitude: Floats, longitude: Floats) -> tuple[Span, 
     ]
     if missing:
         south, north, west, east = (f"{v:g}" for v in (*latitude[[0, -1]], *longitude[[0, -1]]))
-        raise ValueError(
-            "the data does not hold the model's grid.\n"
-            f"  expected: latitude {south} .. {north}, longitude {west} .. {east} (cell centres)\n"
-            f"  found:    latitude {_extent(_centres(da['y'], 'y'), circular=False)}, "
-            f"longitude {_extent(_centres(da['x'], 'x'), circular=True)}\n"
-            f"  missing:  {'; '.join(missing)}\n"
-            "  mend:     forecast from the field before any .sel() in latitude or longitude and "
-            "cut the answer instead, or take a pack with a smaller grid: xearthformer.packs()"
+        raise mismatch(
+            f"data that holds the model's grid, latitude {south} .. {north}, "
+            f"longitude {west} .. {east} (cell centres)",
+            f"latitude {_extent(_centres(da['y'], 'y'), circular=False)}, "
+            f"longitude {_extent(_centres(da['x'], 'x'), circular=True)}; "
+            f"without {'; '.join(missing)}",
+            "the field before any .sel() in latitude or longitude (cut the answer instead), or a "
+            "pack with a smaller grid: xearthformer.packs()",
         )
     return rows, columns
 

@@ -1,7 +1,7 @@
 """Packs: a trained model as a thing one can open, check, save and send.
 
-A pack is a folder (`card.json`, `weights.safetensors`) or a single `.safetensors` file with the card in
-its metadata. Nothing in it is executable, and its weights are hashed: see `weights_hash`.
+A pack is a folder (`card.json`, `weights.safetensors`) or a single `.safetensors` file with the
+card in its metadata. Nothing in it is executable, and its weights are hashed: `weights_hash`.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from .cards import PUBLISHED, Card, ModelSpec
+from .errors import PackError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 SHIPPED = Path(__file__).parent / "weights"
 ENTRY_POINTS = "xearthformer.packs"
-
-
-class PackError(ValueError):
-    """A pack that can't be found, read or trusted."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Pack:
     path: Path
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The weights by name; raises `PackError` when they aren't those the card was written for."""
+        """The weights by name; raises `PackError` when they aren't those of the card."""
         try:
             arrays = load_file(_weights_file(self.path))
         except (OSError, SafetensorError) as error:
@@ -143,7 +140,7 @@ def save_pack(path: "str | os.PathLike[str]", model: "nn.Module", card: Card) ->
         key: np.ascontiguousarray(tensor.detach().cpu().numpy())
         for key, tensor in model.state_dict().items()
     }
-    config = json.loads(json.dumps(dataclasses.asdict(model.config)))  # type: ignore[call-overload]
+    config = json.loads(json.dumps(dataclasses.asdict(model.config)))
     spec = ModelSpec(name=card.model.name, config=config)
     card = card.model_copy(update={"model": spec, "weights_sha256": weights_hash(arrays)})
     return _write(Path(path), arrays, Card.model_validate(card.model_dump()))
@@ -203,7 +200,7 @@ def convert(
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], card: Card) -> Pack:
-    text = card.model_dump_json(indent=2, exclude_none=True)
+    text = card.model_dump_json(indent=2)
     if path.suffix == ".safetensors":
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, path, metadata={"card": text})
@@ -264,7 +261,7 @@ def _from_hub(address: str) -> Path:
 
 
 def _installed() -> dict[str, Path]:
-    """Packs that ship here, and those that installed packages name (found without importing them)."""
+    """Packs that ship here, and those of installed packages, which aren't imported for it."""
     found = {folder.name: folder for folder in SHIPPED.glob("*") if (folder / CARD).is_file()}
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         spec: Any = importlib.util.find_spec(entry.module)

@@ -12,16 +12,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from .errors import mismatch
+
 Step = np.timedelta64 | Literal["month"]
 
 DAY = 86_400_000_000  # microseconds
 MONTH_APART = 20 * DAY, 45 * DAY  # stamps in consecutive months, whatever the day in each
 SHOWN = 4  # stamps or months an error names before it counts the rest
-
-
-def mismatch(expected: str, found: str, mend: str) -> ValueError:
-    """The error for data that can't be served: what was expected and found, the line to type."""
-    return ValueError(f"expected {expected}\n   found {found}\n     try {mend}")
 
 
 def month_numbers(time: xr.DataArray) -> np.ndarray:
@@ -197,7 +194,7 @@ def _check_decoded(time: xr.DataArray, name: str) -> None:
         found = f"numbers in {units!r}: time was not decoded"
         mend = "ds = xr.decode_cf(ds), or open it with decode_times=True"
     else:
-        found = f"{time.dtype} values ({time.values.flat[0]!r}, ...)" if time.size else "nothing"
+        found = f"{time.dtype} values ({time.values.flat[0]}, ...)" if time.size else "nothing"
         mend = f"da.assign_coords({name}=...) with datetimes, such as pd.to_datetime(...)"
     raise mismatch(f"datetimes along {name!r}", found, mend)
 

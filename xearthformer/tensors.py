@@ -1,4 +1,4 @@
-"""The border: labelled windows become tensors with letters B T H W C, and forecasts become labelled again."""
+"""The border: labelled windows become tensors (B T H W C), and forecasts become labelled again."""
 
 import numpy as np
 import torch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from .steps import mismatch
+from .errors import mismatch
 
 if TYPE_CHECKING:
     import pint
@@ -58,11 +58,12 @@ def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataA
         raise mismatch(f"units that convert to {units}", "no attribute units", mend)
     factor, offset = _conversion(found, units, difference)
     out = da if factor == 1 else da * factor
-    out = out if offset == 0 else out + offset
+    out = (out if offset == 0 else out + offset).copy(deep=False)
     attrs = {**da.attrs, "units": units}
     if difference and is_temperature(units):
         attrs["units_metadata"] = DIFFERENCE
-    return out.drop_attrs(deep=False).assign_attrs(attrs)
+    out.attrs = attrs
+    return out
 
 
 def is_temperature(units: str) -> bool:

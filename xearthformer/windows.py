@@ -1,9 +1,9 @@
-"""Where to cut: which forecasts can start, the windows they start from, and the empty answer they fill.
+"""Where to cut: which forecasts can start, their windows, and the empty answer they fill.
 
 xbatcher cuts the windows; the way back, from a batch to labels, is the template.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import xarray as xr
 import xbatcher
 
 from . import cf
+from .errors import mismatch
 from .steps import str_time
 
 InitLike = Any  # None, a label, a slice of labels, or a list of labels
@@ -52,12 +53,13 @@ def find_inits(time: xr.DataArray, history: int, init: InitLike = None) -> Inits
     >>> time = xr.date_range("2000-01", periods=6, freq="MS")
     >>> time = xr.DataArray(time, dims="time", coords={"time": time})
     >>> find_inits(time, 3, slice("2000-01", "2000-05"))
-    Inits(positions=array([2, 3, 4]), dropped='2 of 5 inits left out: fewer than 3 frames of history')
+    Inits(positions=array([2, 3, 4]), dropped='2 of 5 inits lack 3 frames of history')
     """
     if time.size < history:
-        raise ValueError(
-            f"too short a history: expected at least {history} time steps, found {time.size} "
-            f"({_span(time)}). Bring a longer record."
+        raise mismatch(
+            f"a history of at least {history} time steps",
+            f"{time.size} ({_span(time)})",
+            "a longer record",
         )
     if init is None:
         return Inits(np.array([time.size - 1]))
@@ -65,23 +67,23 @@ def find_inits(time: xr.DataArray, history: int, init: InitLike = None) -> Inits
         asked = _positions(time, init)
         kept = asked[asked >= history - 1]
         if not kept.size:
-            raise ValueError(
-                f"no init in {init.start!r}..{init.stop!r}: expected times that have {history} "
-                f"frames up to themselves ({_span(time[history - 1 :])}); the data spans "
-                f"{_span(time)}"
+            raise mismatch(
+                f"inits that have {history} frames up to themselves: {_span(time[history - 1 :])}",
+                f"none in {init.start!r} to {init.stop!r}",
+                f"init=slice({str_time(time.values[history - 1])!r}, None)",
             )
         lost = asked.size - kept.size
-        reason = f"{lost} of {asked.size} inits left out: fewer than {history} frames of history"
+        reason = f"{lost} of {asked.size} inits lack {history} frames of history"
         return Inits(kept, reason if lost else "")
     labels = list(init) if _is_listlike(init) else [init]
     if not labels:
-        raise ValueError("init is an empty list: expected at least one label, or None for the latest")
+        raise mismatch("at least one init", "an empty list", "init=None, for the latest")
     positions = np.concatenate([_positions(time, label) for label in labels])
     if positions.min() < history - 1:
-        raise ValueError(
-            f"init {str_time(time.values[positions.min()])}: too short a history: expected {history} frames "
-            f"up to it, found {positions.min() + 1}; the first possible init is "
-            f"{str_time(time.values[history - 1])}"
+        raise mismatch(
+            f"a history of {history} frames up to each init",
+            f"{positions.min() + 1} up to {str_time(time.values[positions.min()])}",
+            f"an init from {str_time(time.values[history - 1])} on",
         )
     return Inits(positions)
 
@@ -152,7 +154,7 @@ def template(
     init = time.variable[positions].values
     valid = cf.shift_time(time, step, positions, leads)
     coords: dict[str, Any] = {
-        name: coord for name, coord in user.coords.items() if axes.time not in coord.dims
+        str(name): coord for name, coord in user.coords.items() if axes.time not in coord.dims
     }
     coords["init"] = ("init", init, {"standard_name": "forecast_reference_time", "axis": "T"})
     coords["valid_time"] = (("init", "lead"), valid, {"standard_name": "time"})
@@ -176,17 +178,22 @@ def _positions(time: xr.DataArray, label: Any) -> np.ndarray:
     try:
         found = np.atleast_1d(axis.sel(time=label).values)
     except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"init {label!r} is outside the data, or isn't one of its times: expected a time in "
-            f"{_span(time)}"
-        ) from error
+        raise _outside(time, label) from error
     if not found.size and not isinstance(label, slice):
-        raise ValueError(f"init {label!r} is outside the data: it spans {_span(time)}")
+        raise _outside(time, label)
     return found
 
 
+def _outside(time: xr.DataArray, label: Any) -> ValueError:
+    return mismatch(
+        f"an init among the data's own times, {_span(time)}",
+        repr(label),
+        "init=None, for the latest",
+    )
+
+
 def _is_listlike(init: Any) -> bool:
-    return isinstance(init, Iterable) and not isinstance(init, str) and np.ndim(init) > 0
+    return not isinstance(init, str) and np.ndim(init) > 0
 
 
 def _span(time: xr.DataArray) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import nn
 
 from xearthformer.models import earthformer, lim, persistence
+from xearthformer.models.blocks import expect_fields
 
 # Name -> its config's class, its own class, its presets. A new model is a new line.
 MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
@@ -65,11 +65,9 @@ def build(name: str, config: Any) -> nn.Module:
             )
         config = presets[config]
     elif isinstance(config, dict):
-        known = [field.name for field in fields(Config)]
-        if unknown := sorted(set(config) - set(known)):
-            raise ValueError(f"expected fields of {Config.__name__}, {known}, found {unknown}")
+        expect_fields(Config, config)
         config = Config(**config)
-    if not (is_dataclass(config) and isinstance(config, Config)):
+    if not isinstance(config, Config):
         found = type(config).__name__
         raise TypeError(f"expected a preset's name, a dict or a {Config.__name__}, found {found}")
     return Model(config)

@@ -8,8 +8,8 @@ F frames (B and T together).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 from math import prod
 
@@ -44,10 +44,20 @@ def expect_one_of(name: str, value: object, allowed: Iterable[str]) -> None:
 
 def expect_counts(name: str, values: object, length: int | None = None) -> None:
     """Raise a ValueError unless `values` is a tuple of whole numbers >= 1, this many of them."""
-    whole = isinstance(values, tuple) and all(isinstance(v, int) and v >= 1 for v in values)
-    if not whole or (length is not None and len(values) != length):
-        many = "" if length is None else f"{length} "
+    fits = isinstance(values, tuple) and len(values) == (length or len(values) or 1)
+    if not fits or not all(isinstance(value, int) and value >= 1 for value in values):
+        many = f"{length} " if length else ""
         raise ValueError(f"expected {name} to be {many}whole numbers from 1 on, found {values!r}")
+
+
+def expect_fields(kind: type, given: Mapping[str, object]) -> None:
+    """Raise a ValueError unless `given` can fill the dataclass `kind`."""
+    known = {field.name: field for field in fields(kind)}
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(f"expected fields of {kind.__name__}, {list(known)}, found {unknown}")
+    needed = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [name for name in needed if name not in given]:
+        raise ValueError(f"expected {needed} for a {kind.__name__}, missing: {missing}")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from xearthformer.models.blocks import (
     SelfAttentionBlock,
     Upsampling,
     expect_counts,
+    expect_fields,
     expect_one_of,
     init_weights,
 )
@@ -109,16 +110,19 @@ class EarthformerConfig:
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
         if isinstance(self.stem, dict):
+            expect_fields(Stem, self.stem)
             object.__setattr__(self, "stem", Stem(**self.stem))
         self._check_values()
         for name in PATTERN_FIELDS:
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, (value,) * self.levels)
-        self._check_levels()
+        self._check_patterns()
 
     def _check_values(self) -> None:
         expect_counts("input_shape", self.input_shape, length=4)
         expect_counts("target_shape", self.target_shape, length=4)
+        expect_counts("enc_depth", self.enc_depth)
+        expect_counts("dec_depth", self.dec_depth, length=self.levels)
         expect_counts("base_units", (self.base_units,))
         expect_counts("downsample", (self.downsample,))
         expect_one_of("pos_embed_type", self.pos_embed_type, POS_EMBED_TYPES)
@@ -134,9 +138,7 @@ class EarthformerConfig:
                 f"found {self.input_shape[1:3]} and {self.target_shape[1:3]}"
             )
 
-    def _check_levels(self) -> None:
-        expect_counts("enc_depth", self.enc_depth, length=self.levels or 1)
-        expect_counts("dec_depth", self.dec_depth, length=self.levels)
+    def _check_patterns(self) -> None:
         for name in PATTERN_FIELDS:
             if len(getattr(self, name)) != self.levels:
                 raise ValueError(
@@ -218,7 +220,7 @@ PRESETS: dict[str, EarthformerConfig] = {
         pos_embed_type="t+hw",
         stem=Stem("conv", scales=(2,), convs=(2,), final_convs=(1,)),
     ),
-    # Small enough for a test, with a part of everything.
+    # Small enough for a test, with global vectors and a padded decoder.
     "tiny": EarthformerConfig(
         input_shape=(4, 8, 8, 1),
         target_shape=(3, 8, 8, 1),

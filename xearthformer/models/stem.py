@@ -80,7 +80,6 @@ class Stem:
         object.__setattr__(self, "scales", pairs)
         for name in ("convs", "dims", "final_convs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-            expect_counts(f"stem.{name}", getattr(self, name))
         for pair in pairs:
             expect_counts("stem.scales", pair, length=2)
         expect_one_of("stem.kind", self.kind, KINDS)
@@ -92,10 +91,10 @@ class Stem:
                 f"found stem.scales={pairs}"
             )
         expect_counts("stem.convs", self.convs, length=stages)
-        expect_counts("stem.dims", self.dims, length=stages if self.dims else 0)
-        expect_counts(
-            "stem.final_convs", self.final_convs, length=stages if self.final_convs else 0
-        )
+        if self.dims:
+            expect_counts("stem.dims", self.dims, length=stages)
+        if self.final_convs:
+            expect_counts("stem.final_convs", self.final_convs, length=stages)
 
     def widths(self, base_units: int) -> tuple[int, ...]:
         """Channels after each stage; the last is `base_units`, and each divides into its groups."""

@@ -1,0 +1,177 @@
+"""Time, y and x in the forms that data comes in, and what data without them gets."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from xearthformer.axes import Axes, coordinate, find_axes, find_grid, find_latlon, spacing_in_metres
+
+
+def field(*dims, coords=None):
+    return xr.DataArray(np.zeros([2, 3, 4][: len(dims)]), dims=dims, coords=coords or {})
+
+
+NAMES = {
+    "CMIP": ("time", "lat", "lon"),
+    "ERA5": ("valid_time", "latitude", "longitude"),
+    "IRI": ("T", "Y", "X"),
+    "NEMO": ("time_counter", "y", "x"),
+    "WRF": ("XTIME", "south_north", "west_east"),
+    "rotated": ("time", "rlat", "rlon"),
+    "MOM": ("time", "yh", "xh"),
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_by_name(case):
+    names = NAMES[case]
+    assert find_axes(field(*names)) == Axes(*names)
+    assert find_axes(field(*names).to_dataset(name="a")) == Axes(*names)
+    assert find_axes(field(*names[::-1])) == Axes(*names)
+
+
+MARKS = {
+    "axis": ({"axis": "T"}, {"axis": "Y"}, {"axis": "X"}),
+    "standard_name": (
+        {"standard_name": "time"},
+        {"standard_name": "latitude"},
+        {"standard_name": "longitude"},
+    ),
+    "units": ({"axis": "T"}, {"units": "degrees_north"}, {"units": "degrees_east"}),
+    "projection": (
+        {"standard_name": "time"},
+        {"standard_name": "projection_y_coordinate"},
+        {"standard_name": "projection_x_coordinate"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MARKS)
+def test_attributes_come_before_names(case):
+    marks = zip("abc", (2, 3, 4), MARKS[case], strict=True)
+    da = field("a", "b", "c", coords={n: (n, np.arange(size), attrs) for n, size, attrs in marks})
+    assert find_axes(da) == Axes("a", "b", "c")
+    # the names say the contrary: attributes decide
+    swapped = da.rename(b="lon", c="lat")
+    assert find_axes(swapped) == Axes("a", "lon", "lat")
+
+
+def test_coordinates_of_other_names_than_their_dims():
+    coords = {
+        "stamp": ("t", [10, 20], {"standard_name": "time"}),
+        "latitude": ("nj", [1.0, 2, 3], {"units": "degrees_north"}),
+        "longitude": ("ni", [1.0, 2, 3, 4], {"units": "degrees_east"}),
+    }
+    da = field("t", "nj", "ni", coords=coords)
+    assert find_axes(da) == Axes("t", "nj", "ni")
+    assert coordinate(da, "time").values.tolist() == [10, 20]
+    assert coordinate(da, "y").name == "latitude"
+    assert coordinate(field("time", "y", "x"), "y") is None
+
+
+def test_a_forecast_has_a_grid():
+    da = xr.DataArray(np.zeros((1, 2, 3, 4)), dims=("init", "lead", "lat", "lon"))
+    assert find_grid(da) == ("lat", "lon")
+
+
+def test_projected_data_with_2d_latitude_as_well():
+    coords = {
+        "y": ("y", [2.0, 1.0, 0.0], {"standard_name": "projection_y_coordinate", "units": "km"}),
+        "lat": (("y", "x"), np.zeros((3, 4)), {"standard_name": "latitude"}),
+    }
+    da = field("time", "y", "x", coords=coords)
+    assert find_axes(da) == Axes("time", "y", "x")
+    assert spacing_in_metres(da, "y") == 1000.0
+    assert spacing_in_metres(da, "x") is None
+
+
+BAD = {
+    "no time": (field("level", "lat", "lon"), r"a time axis.*level \(2\), lat \(3\).*'time'"),
+    "one time": (
+        field("lat", "lon").assign_coords(time=((), np.datetime64("2000-01"), {"axis": "T"})),
+        r"time is a single value\n.*expand_dims\('time'\)",
+    ),
+    "no grid": (field("time"), r"a y axis.*time \(2\)"),
+    "two times": (
+        field("a", "lat", "lon", coords={"a": ("a", [0, 1], {"axis": "T"})})
+        .expand_dims(b=[0, 1])
+        .assign_coords(b=("b", [0, 1], {"axis": "T"})),
+        r"one time axis\n.*2: a, b\n.*da.isel\(b=0\)",
+    ),
+    "stations": (
+        field("time", "cell").assign_coords(
+            lat=("cell", [1.0, 2, 3], {"units": "degrees_north"}),
+            lon=("cell", [1.0, 2, 3], {"units": "degrees_east"}),
+        ),
+        "both along 'cell'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_missing_axes(case):
+    da, message = BAD[case]
+    with pytest.raises(ValueError, match=f"(?s)^expected .*{message}"):
+        find_axes(da)
+
+
+# --- latitude and longitude
+
+
+def globe(lat, lon, **extra):
+    coords = {"lat": np.asarray(lat, float), "lon": np.asarray(lon, float), **extra}
+    return xr.DataArray(np.zeros((len(lat), len(lon))), coords, ("lat", "lon"))
+
+
+def test_longitude_is_brought_to_one_turn_in_the_order_of_the_data():
+    latitude, longitude = find_latlon(globe([10, 0], [-180, -90, 0, 90]))
+    assert latitude.values.tolist() == [10, 0]
+    assert longitude.values.tolist() == [180, 270, 0, 90]
+    assert find_latlon(globe([0], [-1e-15]))[1].item() == 0.0
+
+
+CURVED = {
+    "nav_lat": (("y", "x"), np.zeros((3, 4))),
+    "nav_lon": (("y", "x"), np.zeros((3, 4))),
+}
+NO_LATLON = {
+    "curvilinear": (field("time", "y", "x", coords=CURVED), "curvilinear grid: 2-D nav_lat and nav_lon"),
+    "CMIP ocean": (
+        field("time", "j", "i", coords={
+            "j": np.arange(3), "i": np.arange(4),
+            "latitude": (("j", "i"), np.zeros((3, 4)), {"standard_name": "latitude"}),
+        }),
+        "curvilinear grid: 2-D latitude",
+    ),
+    "projection": (
+        field("time", "y", "x", coords={
+            "y": ("y", [0.0, 1, 2], {"units": "m"}), "x": ("x", [0.0, 1, 2, 3], {"units": "m"})
+        }),
+        "map projection along y and x",
+    ),
+    "no coordinates": (field("time", "lat", "lon"), "no coordinates"),
+    "no latitudes": (globe([0, 100], [0, 1]), "lat from 0.0 to 100.0"),
+    "cyclic": (globe([0, 1], [0, 120, 240, 360]), r"every lon once.*isel\(lon=slice\(None, -1\)\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NO_LATLON)
+def test_what_is_no_latitude_and_longitude(case):
+    da, message = NO_LATLON[case]
+    with pytest.raises(ValueError, match=f"(?s)^expected .*{message}"):
+        find_latlon(da)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "name, axes, spacing",
+    [
+        ("radar_knmi_20100826", ("time", "y", "x"), 1000.0),
+        ("radar_mrms_20190610_east", ("time", "lat", "lon"), None),
+    ],
+)
+def test_real_radar(shared, name, axes, spacing):
+    with xr.open_dataset(shared / "data" / f"{name}.nc", decode_coords="all") as ds:
+        assert find_axes(ds) == find_axes(ds["rain_rate"]) == Axes(*axes)
+        found = spacing_in_metres(ds, axes[1])
+        assert found == spacing or abs(found / spacing - 1) < 0.01

@@ -1,0 +1,338 @@
+"""Climatologies, anomalies and running means, by hand and on real sea surface temperature."""
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from xearthformer.climate import anomaly, climatology, index, running_mean
+
+ATTRS = {"units": "degC", "long_name": "SST", "standard_name": "sea_surface_temperature"}
+
+
+def record(years=3, start="2000-01", calendar=None, dtype="f4", **attrs):
+    """Month m of year y holds 100 * y + m (y from 0, m from 1), plus 1000 in the second column."""
+    kwargs = {"calendar": calendar, "use_cftime": True} if calendar else {}
+    n = round(12 * years)
+    time = xr.date_range(start, periods=n, freq="MS", **kwargs)
+    month = np.arange(n) + int(start[-2:]) - 1
+    values = (100 * (month // 12) + month % 12 + 1)[:, None, None] + np.array([0, 1000])
+    coords = {"time": time, "lat": [0.0], "lon": [10.0, 350.0]}
+    return xr.DataArray(
+        values.astype(dtype), coords, ("time", "lat", "lon"), "sst", {**ATTRS, **attrs}
+    )
+
+
+# --- climatology
+
+
+def test_climatology_by_hand():
+    clim = climatology(record())  # January: the mean of 1, 101 and 201
+    assert clim.dims == ("month", "lat", "lon") and clim.dtype == "f4"
+    assert clim["month"].values.tolist() == list(range(1, 13))
+    assert clim[:, 0, 0].values.tolist() == [101.0 + m for m in range(12)]
+    assert clim[0, 0, 1] == 1101.0
+    assert clim.attrs["climatology_period"] == "2000-01/2002-12"
+    assert clim.attrs["units"] == "degC" and clim.attrs["units_metadata"] == "temperature: on_scale"
+    assert clim.attrs["history"].endswith("monthly means over 2000-01/2002-12")
+
+
+PERIODS = {  # the year-numbers y whose mean January, 100 * y + 1, is
+    "years": (("2000", "2001"), 51),
+    "numbers": ((2001, 2002), 151),
+    "one year": (("2001", "2001"), 101),
+    "months": (("2000-01", "2001-12"), 51),
+    "days": (("2000-01-01", "2001-12-31"), 51),
+    "from July": (("2000-07", "2002-06"), 151),
+    "a slice": (slice("2000", "2001"), 51),
+    "a list": (["2000", "2001"], 51),
+    "datetimes": ((np.datetime64("2000-01"), np.datetime64("2001-12")), 51),
+}
+
+
+@pytest.mark.parametrize("case", PERIODS)
+def test_periods(case):
+    period, january = PERIODS[case]
+    assert climatology(record(), period)[0, 0, 0] == january
+
+
+def test_a_missing_month_is_left_out_of_its_mean():
+    da = record().where(record()["time"].dt.year != 2000)
+    da[:, 0, 1] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clim = climatology(da)
+    assert clim[0, 0, 0] == 151.0 and bool(clim[:, 0, 1].isnull().all())
+
+
+def test_float32_is_summed_in_float64():
+    da = record(100) * 0 + np.float32(300.1)
+    assert (climatology(da) == np.float32(300.1)).all()
+
+
+@pytest.mark.parametrize("flox", [True, False])
+def test_lazy_climatology_keeps_spatial_chunks(flox):
+    with xr.set_options(use_flox=flox):
+        clim = climatology(record().chunk(time=7, lon=1))
+    assert clim.chunksizes == {"month": (12,), "lat": (1,), "lon": (1, 1)}
+    xr.testing.assert_identical(clim.compute(), climatology(record()))
+
+
+# --- anomaly
+
+
+def test_anomaly_by_hand():
+    out = anomaly(record(), ("2000", "2001"))  # years 0, 1, 2 minus their mean over 0 and 1
+    assert out.dims == ("time", "lat", "lon") and out.dtype == "f4" and out.name == "sst"
+    assert out[::12, 0, 0].values.tolist() == [-50, 50, 150] == out[11::12, 0, 1].values.tolist()
+    xr.testing.assert_identical(out["time"], record()["time"])
+    assert set(out.coords) == {"time", "lat", "lon"}
+
+
+def test_anomaly_says_what_it_is():
+    attrs = anomaly(record(valid_range=[-2.0, 40.0], history="made"), (2000, 2001)).attrs
+    assert attrs == {
+        "units": "degC",
+        "standard_name": "sea_surface_temperature",
+        "long_name": "SST anomaly",
+        "units_metadata": "temperature: difference",
+        "climatology_period": "2000-01/2001-12",
+        "history": "made\nxearthformer anomaly: minus the monthly means over 2000-01/2001-12",
+    }
+
+
+def test_rain_is_no_temperature():
+    assert "units_metadata" not in anomaly(record(units="mm h-1"), (2000, 2002)).attrs
+
+
+FORMS = {
+    "noleap": lambda da: da.convert_calendar("noleap", use_cftime=True),
+    "360_day": lambda da: da.convert_calendar("360_day", align_on="date"),
+    "standard": lambda da: da.convert_calendar("standard", use_cftime=True),
+    "mid-month": lambda da: da.assign_coords(time=da.time.values + np.timedelta64(14, "D")),
+    "transposed": lambda da: da.transpose("lon", "time", "lat"),
+    "other names": lambda da: da.rename(time="T", lat="Y", lon="X"),
+    "more dims": lambda da: da.expand_dims(member=[0, 1], axis=2),
+    "curvilinear": lambda da: da.drop_vars(("lat", "lon")).rename(lat="y", lon="x"),
+    "float64": lambda da: da.astype("f8"),
+    "month coordinate": lambda da: da.assign_coords(month=da["time"].dt.month),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_anomaly_in_every_form(form):
+    da = FORMS[form](record())
+    out = anomaly(da, ("2000", "2001"))
+    assert out.dims == da.dims and out.dtype == da.dtype
+    np.testing.assert_array_equal(out, FORMS[form](anomaly(record(), ("2000", "2001"))))
+    assert set(out.coords) == set(da.coords)
+
+
+@pytest.mark.parametrize("flox", [True, False])
+def test_lazy_anomaly_keeps_every_chunk(flox):
+    da = record(6).chunk(time=(30, 1, 41), lon=1)
+    with xr.set_options(use_flox=flox):
+        out = anomaly(da, (2000, 2004))
+    assert out.chunksizes == da.chunksizes
+    xr.testing.assert_identical(out.compute(), anomaly(record(6), (2000, 2004)))
+
+
+def test_a_dataset_variable_by_variable():
+    ds = xr.Dataset({"sst": record(), "bounds": ("time", np.arange(36)), "area": ("lat", [1.0])})
+    out = anomaly(ds, (2000, 2001))
+    xr.testing.assert_identical(out["sst"], anomaly(record(), (2000, 2001)))
+    xr.testing.assert_identical(out[["bounds", "area"]], ds[["bounds", "area"]])
+    xr.testing.assert_identical(
+        anomaly(ds, climatology(ds, (2000, 2001)))["sst"].variable[:],
+        out["sst"]
+        .variable.copy()
+        .__class__(
+            out["sst"].dims,
+            out["sst"].data,
+            anomaly(ds, climatology(ds, (2000, 2001)))["sst"].attrs,
+        ),
+    )
+
+
+# --- a climatology made elsewhere
+
+ELSEWHERE = {
+    "as made here": lambda clim: clim,
+    "Kelvin": lambda clim: (clim + 273.15).assign_attrs(units="K"),
+    "descending": lambda clim: clim[:, :, ::-1],
+    "-180..180": lambda clim: clim.assign_coords(lon=[10.0, -10.0]).sortby("lon"),
+    "more cells": lambda clim: clim.pad(lon=(1, 1)).assign_coords(lon=[5.0, 10.0, 350.0, 355.0]),
+    "other names": lambda clim: clim.rename(lat="latitude", lon="longitude"),
+    "float64": lambda clim: clim.astype("f8"),
+    "months in another order": lambda clim: clim.roll(month=3, roll_coords=True),
+    "stamps of year 1": lambda clim: clim.rename(month="time").assign_coords(
+        time=xr.date_range("0001-01-01", periods=12, freq="MS", use_cftime=True)
+    ),
+    "rounded coordinates": lambda clim: clim.assign_coords(lon=np.float32([10.0001, 350.0])),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_climatology_made_elsewhere(case):
+    clim = ELSEWHERE[case](climatology(record(), (2000, 2001)))
+    out = anomaly(record(), clim)
+    np.testing.assert_allclose(out, anomaly(record(), (2000, 2001)), atol=1e-4)
+    assert out.dtype == "f4" and out.dims == ("time", "lat", "lon")
+    assert out["lon"].values.tolist() == [10.0, 350.0]
+    said = ", converted from K to degC" if case == "Kelvin" else ""
+    assert out.attrs["history"].endswith(f"2000-01/2001-12, made elsewhere{said}")
+    assert out.attrs["climatology_period"] == "2000-01/2001-12"
+
+
+def test_climatology_of_a_longer_record_on_lazy_data():
+    clim = climatology(record(10))
+    da = record(1).chunk(time=5)
+    out = anomaly(da, clim)
+    assert out.chunksizes == da.chunksizes
+    assert (out == -450.0).all()
+
+
+def test_units_spelt_otherwise_are_no_conversion():
+    clim = climatology(record(), (2000, 2001)).assign_attrs(units="degree_Celsius")
+    assert "converted" not in anomaly(record(), clim).attrs["history"]
+
+
+def test_climatology_of_unstated_period():
+    clim = climatology(record()).drop_attrs(deep=False).assign_attrs(units="degC")
+    assert "unstated" in anomaly(record(), clim).attrs["climatology_period"]
+
+
+# --- what can't be served
+
+CLIM = climatology(record())
+DAILY = xr.DataArray(np.zeros(60, "f4"), {"time": xr.date_range("2000-01-01", periods=60)}, "time")
+BAD = {
+    "period beyond": (
+        lambda: anomaly(record()),
+        r'data, 2000-01 to 2002-12\n.*1981-01 to 2010-12\n.*try \("2000", "2002"\)',
+    ),
+    "period beyond part of a year": (
+        lambda: anomaly(record(2.5, "2000-07")),
+        r'2000-07 to 2002-12\n.*try \("2001", "2002"\)',
+    ),
+    "part of a year": (lambda: climatology(record(), ("2000-03", "2001")), "whole years\n.*2000-03 to"),
+    "record of part of a year": (
+        lambda: climatology(record(2.5)),
+        r'whole years\n.*2000-01 to 2002-06\n.*try \("2000", "2001"\)',
+    ),
+    "half a year of data": (lambda: climatology(record(0.5)), "whole years.*a record of whole years"),
+    "backwards": (lambda: climatology(record(), (2002, 2000)), "2002-01 to 2000-12"),
+    "text": (lambda: climatology(record(), "2000-2001"), r"\(start, end\)\n.*'2000-2001'"),
+    "no year": (lambda: climatology(record(), ("all", "2001")), "a year or a month\n.*'all'"),
+    "month 13": (lambda: climatology(record(), ("2000-13", "2001")), "a year or a month"),
+    "daily": (lambda: anomaly(DAILY), r'monthly data\n.*1 day.*try da.resample\(time="MS"\).mean'),
+    "a gap": (lambda: anomaly(record()[[0, 1, 3]]), "no 2000-03"),
+    "no time": (lambda: anomaly(record()[0].drop_vars("time")), "a time axis"),
+    "twice": (
+        lambda: anomaly(anomaly(record(), (2000, 2002)), (2000, 2002)),
+        "absolute values\n.*an anomaly already .units_metadata=.*climatology_period=.*on_scale",
+    ),
+    "called an anomaly": (
+        lambda: anomaly(record(long_name="SST anomaly")),
+        "an anomaly already .long_name='SST anomaly'",
+    ),
+    "another grid": (
+        lambda: anomaly(record(), CLIM.assign_coords(lon=[11.0, 351.0])),
+        r"cells of the data along lon, 2 from 10 to 350\n.*2 from 11 to 351\n.*clim.interp_like\(da\)",
+    ),
+    "fewer cells": (lambda: anomaly(record(), CLIM[:, :, :1]), "along lon"),
+    "other units": (lambda: anomaly(record(), CLIM.assign_attrs(units="m")), "degC\n.*'m'"),
+    "no units": (
+        lambda: anomaly(record(), CLIM.drop_attrs(deep=False)),
+        'units of both\n.*\n.*clim.assign_attrs.units="degC"',
+    ),
+    "11 months": (lambda: anomaly(record(), CLIM[:11]), r"month, 1 to 12\n.*month \(11\)"),
+    "2 years": (lambda: anomaly(record(), record(2)), r"month, 1 to 12\n.*time \(24\)\n.*groupby"),
+    "months without numbers": (
+        lambda: anomaly(record(), CLIM.drop_vars("month")),
+        r"assign_coords\(month=range\(1, 13\)\)",
+    ),
+    "an anomaly as climatology": (
+        lambda: anomaly(record(), CLIM.assign_attrs(units_metadata="temperature: difference")),
+        "climatology of absolute values",
+    ),
+    "another variable": (
+        lambda: anomaly(xr.Dataset({"sst": record()}), xr.Dataset({"tos": CLIM})),
+        "with the variable 'sst'\n.*tos",
+    ),
+    "nothing to serve": (
+        lambda: anomaly(xr.Dataset({"n": record().astype(int)})),
+        "floating-point variable with time\n.*int64 n",
+    ),
+    "even": (lambda: running_mean(record(), 4), "odd number of steps, at most 36\n.*4\n.*mean.5"),
+    "too many": (lambda: running_mean(record(), 37), "at most 36\n.*37\n.*mean.35"),
+    "another dim": (lambda: running_mean(record(), 3, "lead"), "a dimension 'lead'"),
+    "a gap to average over": (lambda: running_mean(record()[[0, 1, 3]], 3), "no 2000-03"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_served(case):
+    make, message = BAD[case]
+    with pytest.raises(ValueError, match=f"(?s)^expected .*{message}"):
+        make()
+
+
+def test_integers_are_told_apart():
+    with pytest.raises(TypeError, match="int16.*(?s:.*)astype"):
+        anomaly(record().astype("i2"))
+
+
+# --- running means
+
+
+def test_running_mean_by_hand():
+    da = xr.DataArray(np.array([0, 3, 6, 0, np.nan, 1], "f4"), dims="lead", attrs={"units": "K"})
+    out = running_mean(da, 3)
+    np.testing.assert_array_equal(out, [np.nan, 3, 3, np.nan, np.nan, np.nan])
+    assert out.dtype == "f4" and out.attrs["units"] == "K"
+    assert out.attrs["history"].endswith("centred over 3 steps of lead")
+    np.testing.assert_array_equal(running_mean(da, 1), da)
+
+
+def test_running_mean_is_along_lead_if_there_is_one_else_time():
+    da = record()
+    assert np.isnan(running_mean(da, 3)[0]).all() and running_mean(da, 3)[1, 0, 0] == 2.0
+    fc = da[:4].drop_vars("time").rename(time="lead").expand_dims(init=da["time"].values[:3])
+    assert np.isnan(running_mean(fc, 3)[:, 0]).all() and running_mean(fc, 3).dims == fc.dims
+    assert np.isnan(running_mean(fc, 3, "init")[0]).all()
+
+
+def test_running_mean_stays_lazy_in_its_chunks():
+    da = record(6).chunk(time=20, lon=1)
+    out = running_mean(da, 5)
+    assert out.chunksizes == da.chunksizes
+    xr.testing.assert_identical(out.compute(), running_mean(record(6), 5))
+
+
+# --- real data
+
+
+@pytest.mark.shared
+def test_nino34_of_ersst(ersst):
+    ssta = anomaly(ersst["sst"], ("1981", "2009"))
+    nino = running_mean(index(ssta, "nino3.4"), 3)
+    # 3-month means of 1981-2010 anomalies, ../shared/spec/data.md; 1981-2009 here
+    peaks = {"1972-12": 1.94, "1973-12": -2.22, "1983-01": 2.16, "1988-12": -1.99, "1997-11": 2.36}
+    for month, value in peaks.items():
+        assert nino.sel(time=month).item() == pytest.approx(value, abs=0.06)
+    # persistence: correlation and RMSE at leads 1, 3, 6, 9, 12 as measured there
+    known = {1: (0.97, 0.19), 3: (0.80, 0.52), 6: (0.44, 0.87), 9: (0.09, 1.10), 12: (-0.11, 1.22)}
+    values = nino.values[1:-1].astype(float)
+    for lead, (correlation, rmse) in known.items():
+        x, y = values[:-lead], values[lead:]
+        assert np.corrcoef(x, y)[0, 1] == pytest.approx(correlation, abs=0.006)
+        assert np.sqrt(np.mean((x - y) ** 2)) == pytest.approx(rmse, abs=0.006)
+    assert float(ssta.sel(time=slice("1981", "2009")).mean()) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.shared
+def test_the_indian_ocean_dipole_of_1997(ersst):
+    iod = index(anomaly(ersst["sst"], ("1981", "2009")), "iod")
+    assert str(iod["time"].values[int(iod.argmax())])[:7] in ("1997-11", "1961-10", "1994-10")

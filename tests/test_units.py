@@ -1,0 +1,137 @@
+"""Units: spellings found in files, absolute values and differences, and what bad units get."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from xearthformer.units import convert_units, equal_units, is_temperature, to_metres
+
+
+def field(value, units, dtype="f4", **attrs):
+    return xr.DataArray(np.full(2, value, dtype), dims="x", attrs={"units": units, **attrs})
+
+
+def convert(value, found, wanted, difference=False):
+    return float(convert_units(field(value, found, "f8"), wanted, difference=difference)[0])
+
+
+CELSIUS = (
+    """degC C celsius Celsius degrees_C deg_C degree_Celsius degree_C degrees_celsius
+    deg_c DegC degreesC °C""".split()
+    + ["degrees C", "deg C", "degree Celsius"]
+)
+KELVIN = "K k kelvin Kelvin degK deg_K degrees_K degrees_kelvin".split()
+FAHRENHEIT = "degF F fahrenheit degrees_F deg_F".split()
+RAIN = ["mm/h", "mm h-1", "mm hr-1", "mm/hr", "mm h^-1", "mm h**-1", "mm.h-1", "mm per hour"]
+
+
+@pytest.mark.parametrize("spelling", CELSIUS)
+def test_celsius(spelling):
+    assert convert(7, spelling, "K") == pytest.approx(280.15)
+    assert convert(280.15, "K", spelling) == pytest.approx(7)
+    assert equal_units(spelling, "degC")
+
+
+@pytest.mark.parametrize("spelling", KELVIN)
+def test_kelvin(spelling):
+    assert convert(280.15, spelling, "degC") == pytest.approx(7)
+
+
+@pytest.mark.parametrize("spelling", FAHRENHEIT)
+def test_fahrenheit(spelling):
+    assert convert(50, spelling, "degC") == pytest.approx(10)  # (50 - 32) * 5 / 9
+    assert convert(9, spelling, "degC", difference=True) == pytest.approx(5)
+
+
+@pytest.mark.parametrize("spelling", RAIN)
+def test_rain(spelling):
+    assert convert(3.6, spelling, "m s**-1") == pytest.approx(1e-6)  # 3.6 mm/h = 1e-6 m/s
+
+
+@pytest.mark.parametrize("spelling", ["kg m-2", "kg/m2", "kg m**-2", "kg.m-2", "kg m^-2"])
+def test_vertically_integrated_liquid(spelling):
+    assert convert(2, spelling, "g m-2") == pytest.approx(2000)
+
+
+@pytest.mark.parametrize(
+    "found, wanted, factor",
+    [
+        ("1", "%", 100),
+        ("m s-1", "km/h", 3.6),
+        ("hPa", "Pa", 100),
+        ("dBZ", "dBZ", 1),
+        ("dBz", "DBZ", 1),
+    ],
+)
+def test_others(found, wanted, factor):
+    assert convert(1, found, wanted) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("found", ["K", "degC", "delta_degC", "delta_K", "delta degC"])
+@pytest.mark.parametrize("wanted", ["K", "degC"])
+def test_an_anomaly_of_one_kelvin_is_one_of_one_degree(found, wanted):
+    out = convert_units(field(1, found), wanted, difference=True)
+    assert out.values.tolist() == [1.0, 1.0]
+    assert out.attrs == {"units": wanted, "units_metadata": "temperature: difference"}
+
+
+def test_dtype_name_and_attributes_stay():
+    da = field(280, "K", long_name="sst").rename("sst")
+    out = convert_units(da, "degC", difference=False)
+    assert out.dtype == "f4" and out.name == "sst"
+    assert out.attrs == {"units": "degC", "long_name": "sst"}
+    assert da.attrs["units"] == "K"
+
+
+def test_the_same_units_leave_the_values_alone():
+    da = field(0.1, "degree_Celsius")
+    assert np.shares_memory(convert_units(da, "degC", difference=False).values, da.values)
+
+
+def test_lazy_stays_lazy():
+    out = convert_units(field(280, "K").chunk(x=1), "degC", difference=False)
+    assert out.chunks == ((1, 1),) and out.dtype == "f4"
+
+
+BAD = {
+    "missing": (
+        field(1, "").drop_attrs(),
+        "degC",
+        'no attribute units\n.*assign_attrs.units="degC"',
+    ),
+    "blank": (field(1, " "), "degC", "no attribute units"),
+    "another quantity": (field(1, "m s-1"), "degC", "convert to degC\n.*'m s-1'\n.*assign_attrs"),
+    "unknown": (field(1, "furlongs per jiff"), "degC", "unknown units 'furlongs per jiff'"),
+    "nonsense": (field(1, "K)("), "degC", r"unknown units 'K\)\('"),
+    "reflectivity is no ratio": (field(1, "dBZ"), "1", "convert to 1\n.*'dBZ'"),
+    "differences": (field(1, "delta_degC"), "K", "values in K\n.*differences, in 'delta_degC'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_units(case):
+    da, units, message = BAD[case]
+    with pytest.raises(ValueError, match=f"(?s)^expected .*{message}"):
+        convert_units(da, units, difference=False)
+
+
+def test_pint_arrays_are_told_to_dequantify():
+    pint = pytest.importorskip("pint")
+    da = xr.DataArray(pint.UnitRegistry().Quantity(np.ones(2), "degC"), dims="x")
+    with pytest.raises(ValueError, match="da.pint.dequantify"):
+        convert_units(da, "K", difference=False)
+
+
+def test_pints_application_registry_stays_the_users():
+    import pint
+
+    before = pint.get_application_registry().get()
+    convert(1, "K", "degC")
+    assert pint.get_application_registry().get() is before
+
+
+def test_kinds_of_units():
+    assert [is_temperature(u) for u in ("degC", "K", "delta_degC", "mm", "?")] == [True] * 3 + [
+        False
+    ] * 2
+    assert [to_metres(u) for u in ("m", "km", "degrees_north", "")] == [1.0, 1000.0, None, None]

@@ -1,0 +1,166 @@
+"""Which dims are time, y and x, and the coordinates along them.
+
+cf-xarray decides, by the attributes axis, standard_name and units; then names in common use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from .errors import mismatch
+from .units import to_metres
+
+Role = Literal["time", "y", "x"]
+Data = xr.Dataset | xr.DataArray
+
+# What cf-xarray calls an axis, and a coordinate that lies along it.
+CF_KEYS = {"time": ("T", "time"), "y": ("Y", "latitude"), "x": ("X", "longitude")}
+
+# Names of dims without attributes, any case, the likelier first: CMIP, ERA5, NEMO, MOM, WRF, IRI.
+AXIS_NAMES = {
+    role: names.split()
+    for role, names in {
+        "time": "time valid_time t time_counter date datetime dates month xtime",
+        "y": """lat latitude nav_lat y rlat yc yh yt_ocean j nj nlat south_north northing
+                grid_latitude projection_y_coordinate""",
+        "x": """lon longitude long nav_lon x rlon xc xh xt_ocean i ni nlon west_east easting
+                grid_longitude projection_x_coordinate""",
+    }.items()
+}
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Names of the dims that are time, y (latitude or rows) and x (longitude or columns)."""
+
+    time: str
+    y: str
+    x: str
+
+
+def find_axes(obj: Data) -> Axes:
+    """Which dims are time, y and x.
+
+    cf-xarray decides (attributes axis, standard_name, units of the coordinates), then names.
+
+    Raises
+    ------
+    ValueError
+        An axis isn't there, or two dims claim it.
+
+    Examples
+    --------
+    >>> find_axes(xr.DataArray(np.zeros((2, 3, 4)), dims=("longitude", "T", "LAT")))
+    Axes(time='T', y='LAT', x='longitude')
+    """
+    y, x = find_grid(obj)
+    return Axes(find_time(obj), y, x)
+
+
+def find_time(obj: Data) -> str:
+    """Which dim is time, of data that may have no grid (an index)."""
+    return _locate(obj, "time")[0]
+
+
+def find_grid(obj: Data) -> tuple[str, str]:
+    """Which dims are y and x, of data that may have no time axis (a forecast, a climatology)."""
+    y, x = _locate(obj, "y")[0], _locate(obj, "x")[0]
+    if y == x:
+        raise mismatch(
+            "a grid, with one dimension for y and another for x",
+            f"latitude and longitude both along {y!r} (stations, or an unstructured grid)",
+            f"da.set_index({y}=['lat', 'lon']).unstack({y!r}) if the points fill a grid",
+        )
+    return y, x
+
+
+def coordinate(obj: Data, role: Role) -> xr.DataArray | None:
+    """The 1-D coordinate along the time, y or x axis, by whatever name; None if it has none."""
+    name = _locate(obj, role)[1]
+    return None if name is None else obj[name]
+
+
+def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
+    """The dim of an axis, and the name of the coordinate along it."""
+    import cf_xarray  # noqa: F401  (registers .cf)
+
+    axis, coord = CF_KEYS[role]
+    marked = [*obj.cf.axes.get(axis, []), *obj.cf.coordinates.get(coord, [])]
+    along: dict[str, list[str]] = {}
+    for name in (str(n) for n in marked if obj[n].ndim == 1):
+        along.setdefault(str(obj[name].dims[0]), []).append(name)
+    if not along:
+        by_case = {str(dim).lower(): str(dim) for dim in obj.dims}
+        known = [by_case[name] for name in AXIS_NAMES[role] if name in by_case][:1]
+        along = {dim: [dim] if dim in obj.coords else [] for dim in known}
+    if len(along) == 1:
+        dim, names = next(iter(along.items()))
+        return dim, dim if dim in obj.coords else next(iter(names), None)
+    dims = ", ".join(f"{dim} ({size})" for dim, size in obj.sizes.items()) or "none"
+    if along:
+        raise mismatch(
+            f"one {role} axis", f"{len(along)}: {', '.join(along)}", f"da.isel({[*along][-1]}=0)"
+        )
+    stamp = [str(n) for n in marked if obj[n].ndim == 0]
+    raise mismatch(
+        f"a {role} axis: axis={axis!r} among a coordinate's attributes, or a dimension named "
+        f"{', '.join(AXIS_NAMES[role][:4])}, ...",
+        f"dimensions {dims}" + (f"; {stamp[0]} is a single value" if stamp else ""),
+        f"da.expand_dims({stamp[0]!r})"
+        if stamp
+        else f"da.rename({{...: {AXIS_NAMES[role][0]!r}}}), with the dimension's name for the dots",
+    )
+
+
+def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Latitude, and longitude in [0, 360), both 1-D and float64, in the order of the data.
+
+    Raises
+    ------
+    ValueError
+        A curvilinear grid, a map projection, no coordinates, a longitude that comes twice.
+    """
+    y, x = coordinate(da, "y"), coordinate(da, "x")
+    regrid = "a regrid onto 1-D latitude and longitude first (xesmf, cdo remapbil)"
+    expected = "latitude and longitude, 1-D"
+    marked = {str(n) for key in ("latitude", "longitude") for n in da.cf.coordinates.get(key, [])}
+    known = marked | {"lat", "latitude", "lon", "longitude"}
+    every = {*AXIS_NAMES["y"], *AXIS_NAMES["x"], *known}
+    folded = [
+        str(n) for n in da.coords if da[n].ndim == 2 and (n in marked or str(n).lower() in every)
+    ]
+    if folded and not (y is not None and x is not None and {y.name, x.name} <= known):
+        raise mismatch(expected, f"a curvilinear grid: 2-D {' and '.join(folded)}", regrid)
+    if y is None or x is None:
+        mend = "da.assign_coords(lat=..., lon=...) along the dims of these names"
+        raise mismatch(expected, "no coordinates along y or x", mend)
+    plane = [str(axis.name) for axis in (y, x) if _in_plane(axis)]
+    if plane:
+        raise mismatch(expected, f"a map projection along {' and '.join(plane)}", regrid)
+    latitude, longitude = y.values.astype(float), x.values.astype(float) % 360.0
+    longitude[longitude >= 360.0] = 0.0  # -1e-15 % 360.0 is 360.0
+    if not (np.abs(latitude) <= 90.01).all():
+        raise mismatch(expected, f"{y.name} from {y.values.min()} to {y.values.max()}", regrid)
+    for axis, values in ((y, latitude), (x, longitude)):
+        if np.unique(values.round(6)).size < values.size or not np.isfinite(values).all():
+            mend = f"da.isel({axis.dims[0]}=slice(None, -1)) if the last repeats the first"
+            raise mismatch(f"every {axis.name} once", "some twice (0 and 360?), or NaN", mend)
+    return y.copy(data=latitude), x.copy(data=longitude)
+
+
+def _in_plane(axis: xr.DataArray) -> bool:
+    name = str(axis.attrs.get("standard_name", ""))
+    in_length = to_metres(str(axis.attrs.get("units", ""))) is not None
+    return name.startswith(("projection_", "grid_")) or in_length
+
+
+def spacing_in_metres(obj: Data, dim: str) -> float | None:
+    """The grid spacing along `dim`; None where its coordinate is no length, or isn't there."""
+    if dim not in obj.coords or obj.sizes[dim] < 2:
+        return None
+    metres = to_metres(str(obj[dim].attrs.get("units", "")))
+    return metres and float(np.median(np.abs(np.diff(obj[dim].values)))) * metres

@@ -1,0 +1,367 @@
+"""The command `xearthformer`: forecast | train | packs (list | show | convert) | demo.
+
+Each command is a function; what it needs is imported when it runs: a list of packs is quick.
+"""
+
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# What the user can mend: a line on stderr and exit status 2, no traceback.
+USER_ERRORS = (ValueError, KeyError, TypeError, OSError, ImportError)
+LONG = 6  # items of a list that `packs show` prints whole
+
+# Arguments whose form on the command line a signature can't say, by command and parameter.
+OUTPUT: dict[str, Any] = {"flags": ["-o", "--output"], "required": True}
+FORMS: dict[str, dict[str, dict[str, Any]]] = {
+    "forecast": {
+        "init": {
+            "flags": ["--init"],
+            "nargs": "+",
+            "metavar": "TIME",
+            "help": "where forecasts start: times such as 1997-06, or all from A to B as A/B; "
+            "the latest when not given",
+        },
+        "anomaly": {
+            "flags": ["--anomaly"],
+            "nargs": 2,
+            "metavar": ("FIRST", "LAST"),
+            "help": "take the anomaly from the monthly climatology of these years first",
+        },
+        "output": {**OUTPUT, "metavar": "OUT", "help": "file.nc or store.zarr to write"},
+        "overwrite": {
+            "flags": ["--overwrite"],
+            "action": "store_true",
+            "help": "replace OUT if it is there",
+        },
+    },
+    "convert": {
+        "output": {**OUTPUT, "metavar": "DIR", "help": "folder, or .safetensors file, to write"}
+    },
+    "train": {
+        "overrides": {
+            "flags": ["overrides"],
+            "nargs": "*",
+            "metavar": "KEY=VALUE",
+            "default": [],
+            "help": "entries to use in place of the file's, such as recipe.epochs=3",
+        }
+    },
+}
+
+
+# --- the commands
+
+
+def forecast(
+    input: str,
+    *,
+    pack: str,
+    output: str,
+    variable: str | None = None,
+    anomaly: tuple[str, str] | None = None,
+    init: Sequence[str] | None = None,
+    lead: int | str | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> None:
+    """Forecast a NetCDF file or Zarr store with a pack, and write the same kind of file.
+
+    Parameters
+    ----------
+    input : str
+        What to read: any file that xarray opens, or a Zarr store (.zarr).
+    pack : str
+        A name from `packs list`, a folder, a .safetensors file, or hf://owner/name.
+    output : str
+        What to write: file.nc or store.zarr.
+    variable : str
+        Variable to forecast; the one that the pack asks for when not given.
+    anomaly : (str, str)
+        First and last year of the climatology to take the anomaly from.
+    init : list of str
+        Where forecasts start; A/B stands for all times from A to B.
+    lead : int
+        How far: time steps, or a duration such as 60min; the pack's reach when not given.
+    device : str
+        auto, cpu, cuda, ...
+    overwrite : bool
+        Replace the output if it is there.
+    """
+    started = time.perf_counter()
+    target = _target(output, overwrite)
+    from . import cf
+    from .climate import anomaly as take_anomaly
+    from .packs import open_pack
+
+    opened = open_pack(pack)
+    with _open(input) as ds:
+        quantity = opened.card.input
+        difference = quantity.difference and anomaly is None
+        name = variable or cf.find_variable(
+            ds, standard_name=quantity.standard_name, difference=difference
+        )
+        if name not in ds.data_vars:
+            found = ", ".join(map(str, ds.data_vars)) or "none"
+            raise ValueError(f"expected a variable {name!r} in {input}, found {found}")
+        da = ds[name] if anomaly is None else take_anomaly(ds[name], climatology=anomaly)
+        from .forecast import forecast as run
+
+        fc = run(da, opened, init=_inits(init), lead=lead, device=device)
+        _write(fc.to_dataset().assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
+    sizes = f"{fc.sizes['init']} x {fc.sizes['lead']} (init x lead)"
+    print(f"{target}: {sizes} of {fc.name} by {opened.card.name}, {_took(started)}")
+
+
+def train(config: str, overrides: Sequence[str] = ()) -> None:
+    """Train a model as a configuration file says, and write a pack; goes on where it was stopped.
+
+    Parameters
+    ----------
+    config : str
+        A YAML file with the arguments of xearthformer.train.train_from_config.
+    overrides : list of str
+        Entries to use in place of the file's.
+    """
+    if not Path(config).is_file():
+        raise FileNotFoundError(f"no configuration file {config}")
+    from .train import train_from_config
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_function_arguments(train_from_config, as_positional=False)
+    args = ["--config", config, *(f"--{override}" for override in overrides)]
+    settings = parser.instantiate_classes(parser.parse_args(args))
+    settings.pop("config")
+    pack = train_from_config(**settings)
+    print(f"{pack.path}: {pack!r}")
+
+
+def list_packs() -> None:
+    """List the packs at hand: those that ship with the package, and those of installed packages."""
+    from .packs import packs
+
+    titles = packs()
+    width = max(map(len, titles), default=0)
+    for name, title in titles.items():
+        print(f"{name:{width}}  {title}")
+
+
+def show(name: str) -> None:
+    """Show the card of a pack: what goes in, what comes out, what it was made from.
+
+    Parameters
+    ----------
+    name : str
+        A name from `packs list`, a folder, a .safetensors file, or hf://owner/name.
+    """
+    from .packs import open_pack
+
+    pack = open_pack(name)
+    lines = [*_lines(pack.card.model_dump(exclude_none=True)), ("path", str(pack.path))]
+    width = max(len(key) for key, _ in lines)
+    for key, value in lines:
+        print(f"{key:{width}}  {value}")
+
+
+def convert(checkpoint: str, *, preset: str, output: str) -> None:
+    """Turn a published Earthformer checkpoint into a pack; nothing in the checkpoint is executed.
+
+    Parameters
+    ----------
+    checkpoint : str
+        A .pt or .ckpt file: a bare state dict, or Lightning's.
+    preset : str
+        Its published configuration: enso, sevir, sevir-lr, nbody.
+    output : str
+        Folder, or .safetensors file, to write.
+    """
+    from .packs import convert
+
+    pack = convert(checkpoint, preset, output)
+    print(f"{pack.path}: {pack!r}")
+
+
+def demo(folder: str = "demo") -> None:
+    """Forecast ten years of simulated sea surface temperature, print the skill, draw a picture.
+
+    Parameters
+    ----------
+    folder : str
+        Where the picture goes.
+    """
+    from .demo import demo
+
+    demo(Path(folder))
+
+
+COMMANDS: dict[str, Callable[..., None] | dict[str, Callable[..., None]]] = {
+    "forecast": forecast,
+    "train": train,
+    "packs": {"list": list_packs, "show": show, "convert": convert},
+    "demo": demo,
+}
+
+
+# --- what the commands share
+
+
+def _inits(labels: Sequence[str] | None) -> Any:
+    """`init` of `forecast` from the words of the command line.
+
+    >>> _inits(["1997-06"]), _inits(["2000/2009"]), _inits(["1997-06", "1998-06"])
+    ('1997-06', slice('2000', '2009', None), ['1997-06', '1998-06'])
+    """
+    if not labels:
+        return None
+    if len(labels) == 1:
+        first, slash, last = labels[0].partition("/")
+        return slice(first or None, last or None) if slash else first
+    if any("/" in label for label in labels):
+        raise ValueError(f"--init takes one span A/B, or times; found {' '.join(labels)}")
+    return list(labels)
+
+
+@contextmanager
+def _open(path: str) -> "Iterator[xr.Dataset]":
+    """A file or store, lazily."""
+    import xarray as xr
+
+    if path.rstrip("/").endswith(".zarr"):
+        ds = xr.open_zarr(path, decode_coords="all")
+    else:
+        ds = xr.open_dataset(path, chunks={}, decode_coords="all")
+    with ds:
+        yield ds
+
+
+def _target(output: str, overwrite: bool) -> Path:
+    """Where to write, checked before anything is computed."""
+    path = Path(output)
+    if path.suffix not in (".nc", ".zarr"):
+        raise ValueError(f"output: expected file.nc or store.zarr, found {output}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent}: mkdir -p {path.parent}")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already: name another, or add --overwrite")
+    kind = path.is_file() if path.suffix == ".nc" else _is_store(path)
+    if path.exists() and not kind:
+        raise FileExistsError(f"{path} is no {path.suffix} of xarray's and stays: name another")
+    return path
+
+
+def _write(ds: "xr.Dataset", path: Path) -> None:
+    """Write beside the target first, so that what stands there is always whole."""
+    from dask.diagnostics import ProgressBar
+
+    ds = ds.drop_encoding()
+    part = path.with_name(path.name + ".part")
+    _remove(part)
+    encoding: dict[str, dict[str, Any]] = {str(name): {"_FillValue": None} for name in ds.coords}
+    try:
+        with ProgressBar(minimum=2.0, out=sys.stderr), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Consolidated metadata")
+            if path.suffix == ".nc":
+                encoding |= {str(name): {"zlib": True, "complevel": 1} for name in ds.data_vars}
+                ds.to_netcdf(part, encoding=encoding)
+            else:
+                one_init = {dim: 1 if dim == "init" else -1 for dim in ds.dims}
+                ds.chunk(one_init).to_zarr(part, encoding=encoding)
+        _remove(path)
+        os.replace(part, path)
+    finally:
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_store(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+
+
+def _lines(card: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A card as keys and short values; long lists are cut."""
+    for key, value in card.items():
+        if isinstance(value, dict):
+            yield from _lines(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and len(value) > LONG:
+            yield f"{prefix}{key}", f"{value[0]}, {value[1]} .. {value[-1]} ({len(value)})"
+        elif value != [] and value != "":
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f"{prefix}{key}", text
+
+
+def _took(started: float) -> str:
+    return f"{time.perf_counter() - started:.1f} s"
+
+
+# --- the parser
+
+
+def parser() -> ArgumentParser:
+    """The whole command line, made from the functions above."""
+    from . import __version__
+
+    top = ArgumentParser(
+        prog="xearthformer",
+        description="Earthformer and PreDiff for labelled data.",
+        version=__version__,
+    )
+    _add_commands(top, COMMANDS, "command")
+    return top
+
+
+def _add_commands(parent: ArgumentParser, commands: dict[str, Any], dest: str) -> None:
+    subcommands = parent.add_subcommands(dest=dest, title="commands", description="")
+    for name, command in commands.items():
+        if isinstance(command, dict):
+            child = ArgumentParser(description="List, show and convert packs.")
+            subcommands.add_subcommand(name, child, help=" | ".join(command))
+            _add_commands(child, command, "action")
+            continue
+        about = (command.__doc__ or "").splitlines()[0]
+        child = ArgumentParser(description=about)
+        forms = FORMS.get(name, {})
+        child.add_function_arguments(command, as_group=False, as_positional=True, skip=set(forms))
+        for form in forms.values():
+            options = dict(form)
+            child.add_argument(*options.pop("flags"), **options)
+        subcommands.add_subcommand(name, child, help=about)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit status, 2 for what the user can mend."""
+    settings = parser().parse_args(argv).as_dict()
+    name = settings["command"]
+    command, arguments = COMMANDS[name], settings[name]
+    if isinstance(command, dict):
+        action = arguments["action"]
+        command, arguments = command[action], arguments.get(action)
+    try:
+        command(**(arguments or {}))
+    except USER_ERRORS as error:
+        print(f"xearthformer: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    lines = [line.strip() for line in (text or type(error).__name__).splitlines()]
+    return "; ".join(line for line in lines if line)

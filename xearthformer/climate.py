@@ -1,0 +1,320 @@
+"""Climate statistics of monthly fields: climatology, anomaly, regional indices, running means.
+
+Everything takes a DataArray or a Dataset and gives the like back, lazy where it was lazy; of a
+Dataset, each variable on a grid is served and the others are left as they are.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import xarray as xr
+
+from . import cf
+from .cf import Labelled
+from .errors import mismatch
+from .regions import REGIONS as REGIONS
+from .regions import Region as Region
+from .regions import index as index
+from .regions import region_mean as region_mean
+from .steps import check_time, month_numbers, str_month
+from .units import DIFFERENCE, ON_SCALE, equal_units, is_temperature
+
+Year = str | int
+Period = tuple[Year, Year] | slice
+
+
+# Attributes that speak of the range of absolute values.
+RANGES = {"valid_min", "valid_max", "valid_range", "actual_range", "valid_range_source"}
+
+
+# --- climatology and anomaly
+
+
+def climatology(da: Labelled, period: Period | None = None) -> Labelled:
+    """Mean annual cycle: the mean of each calendar month over a period.
+
+    Parameters
+    ----------
+    da : DataArray or Dataset
+        Monthly data, any calendar.
+    period : (start, end), optional
+        Years or months, both included: ("1981", "2010"), (1981, 2010), ("1981-07", "2011-06"). It
+        must be in the data and hold whole years. None: the whole record.
+
+    Returns
+    -------
+    DataArray or Dataset
+        Dims month (1 to 12), then the others; dtype of `da`, summed in float64. The period stands
+        in `attrs["climatology_period"]`, as "1981-01/2010-12". A cell's missing months are left
+        out of its mean.
+
+    Raises
+    ------
+    ValueError
+        Data that isn't monthly, a period outside the data or of part of a year.
+
+    Examples
+    --------
+    >>> time = xr.date_range("2000-01", periods=24, freq="MS")
+    >>> da = xr.DataArray(np.arange(24.0).reshape(24, 1, 1), {"time": time}, ("time", "y", "x"))
+    >>> climatology(da).values.ravel()[:3]  # the mean of 0 and 12, of 1 and 13, of 2 and 14
+    array([6., 7., 8.])
+    """
+    return cf.on_each(da, lambda each: _climatology(each, period), [cf.find_time(da)])
+
+
+def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> Labelled:
+    """Departure from the mean annual cycle.
+
+    Parameters
+    ----------
+    da : DataArray or Dataset
+        Monthly absolute values, any calendar.
+    climatology : (start, end), DataArray or Dataset
+        A period of `da`, as `climatology` takes it; or monthly means made elsewhere (from another,
+        longer record), with a dim month or 12 stamps, that hold the cells of `da`.
+
+    Returns
+    -------
+    DataArray or Dataset
+        Dims, coordinates, chunks, dtype and attributes of `da`; `climatology_period` and `history`
+        say what was subtracted, and `units_metadata` that a temperature is now a difference.
+
+    Raises
+    ------
+    ValueError
+        Data that is an anomaly already or isn't monthly; a period outside the data; a climatology
+        of other cells, of other units that don't convert, or without 12 months.
+
+    Examples
+    --------
+    >>> time = xr.date_range("2000-01", periods=24, freq="MS")
+    >>> da = xr.DataArray(np.arange(24.0).reshape(24, 1, 1), {"time": time}, ("time", "y", "x"))
+    >>> anomaly(da, (2000, 2001)).values.ravel()[[0, 12]]
+    array([-6.,  6.])
+    """
+
+    def one(each: xr.DataArray) -> xr.DataArray:
+        if not isinstance(climatology, xr.Dataset):
+            return _anomaly(each, climatology)
+        if each.name in climatology:
+            return _anomaly(each, climatology[each.name])
+        raise mismatch(
+            f"a climatology with the variable {each.name!r}",
+            ", ".join(map(str, climatology.data_vars)) or "none",
+            f'anomaly(ds["{each.name}"], climatology["..."])',
+        )
+
+    return cf.on_each(da, one, [cf.find_time(da)])
+
+
+def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
+    cf.check_float(da)
+    dim, time = _monthly(da)
+    months = month_numbers(time)
+    first, last = _bounds(period, months)
+    chosen = da.isel({dim: slice(first - months[0], last - months[0] + 1)})
+    month = (dim, time.dt.month.values[first - months[0] : last - months[0] + 1])
+    chosen = chosen.drop_vars([n for n, c in da.coords.items() if dim in c.dims])
+    by_month = chosen.assign_coords(month=month).groupby("month")
+    mean = by_month.mean(dim, dtype=np.float64).astype(da.dtype).transpose("month", ...)
+    if mean.chunks is not None:
+        mean = mean.chunk(month=-1)
+    over = f"{str_month(first)}/{str_month(last)}"
+    attrs = {**da.attrs, "climatology_period": over}
+    if is_temperature(str(da.attrs.get("units", ""))) and not cf.is_difference(da):
+        attrs["units_metadata"] = ON_SCALE
+    mean.attrs = cf.add_history(attrs, f"xearthformer climatology: monthly means over {over}")
+    mean["month"].attrs.update(long_name="calendar month", units="1")
+    return mean
+
+
+def _anomaly(da: xr.DataArray, given: Period | xr.DataArray) -> xr.DataArray:
+    cf.check_float(da)
+    dim, time = _monthly(da)
+    if cf.is_difference(da):
+        why = [k for k in ("units_metadata", "climatology_period") if k in da.attrs]
+        name = ", ".join(f"{k}={da.attrs[k]!r}" for k in why or ["long_name"] if k in da.attrs)
+        raise mismatch(
+            "absolute values",
+            f"an anomaly already ({name or da.name})",
+            f'the data as it is, or da.assign_attrs(units_metadata="{ON_SCALE}") if it is absolute',
+        )
+    if isinstance(given, xr.DataArray):
+        clim, said = _fit(given, da)
+    else:
+        clim, said = _climatology(da, given), ""
+    month = xr.DataArray(time.dt.month.values, dims=dim)
+    cycle = clim.sel(month=month).drop_vars("month").astype(da.dtype)
+    if da.chunks is not None:
+        cycle = cycle.chunk({d: c for d, c in da.chunksizes.items() if d in cycle.dims})
+    out = (da - cycle).transpose(*da.dims)
+    over = clim.attrs.get("climatology_period", "a climatology of unstated period")
+    attrs = {k: v for k, v in da.attrs.items() if k not in RANGES}
+    attrs["climatology_period"] = over
+    attrs["long_name"] = f"{attrs.get('long_name', da.name or 'data')} anomaly"
+    if is_temperature(str(da.attrs.get("units", ""))):
+        attrs["units_metadata"] = DIFFERENCE
+    line = f"xearthformer anomaly: minus the monthly means over {over}{said}"
+    out.attrs = cf.add_history(attrs, line)
+    return out.rename(da.name)
+
+
+def _monthly(da: xr.DataArray) -> tuple[str, xr.DataArray]:
+    """The time dim of monthly data and its stamps; an error for any other step."""
+    dim = cf.find_time(da)
+    time = cf.coordinate(da, "time")
+    time = da[dim] if time is None else time
+    step = check_time(time)
+    if not isinstance(step, str):
+        raise mismatch(
+            "monthly data", f"a step of {step.item()}", f'da.resample({dim}="MS").mean()'
+        )
+    return dim, time
+
+
+def _bounds(period: Period | None, months: np.ndarray) -> tuple[int, int]:
+    """First and last month number of a period: whole years, inside the record."""
+    if isinstance(period, slice):
+        period = (period.start, period.stop)
+    held = f"{str_month(months[0])} to {str_month(months[-1])}"
+    if period is None:
+        first, last = int(months[0]), int(months[-1])
+    elif isinstance(period, str) or np.size(period) != 2:
+        raise mismatch("a period (start, end)", repr(period), '("1981", "2010")')
+    else:
+        first, last = _month_number(period[0], 1), _month_number(period[1], 12)
+    # the longest run of calendar years in the data, for whoever has to choose another period
+    start, end = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1
+    mend = (
+        f'climatology=("{start:04d}", "{end:04d}")' if start <= end else "a record of whole years"
+    )
+    asked = f"{str_month(first)} to {str_month(last)}"
+    if first > last or first < months[0] or last > months[-1]:
+        raise mismatch(f"a period within the data, {held}", asked, mend)
+    if (last - first + 1) % 12:
+        raise mismatch("a period of whole years", asked, mend)
+    return first, last
+
+
+def _month_number(when: Year, month: int) -> int:
+    """Of "1981", 1981, "1981-07", "1981-07-01" or a datetime; `month` where only a year is said."""
+    parts = re.match(r"^(\d{4})(?:-(\d{2}))?", str(when))
+    if not parts or not 1 <= int(parts[2] or month) <= 12:
+        raise mismatch("a year or a month", repr(when), '("1981", "2010")')
+    return int(parts[1]) * 12 + int(parts[2] or month) - 1
+
+
+# --- a climatology made elsewhere
+
+
+def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
+    """A climatology in the units and on the cells of `da`, and what was done to it, in words."""
+    if cf.is_difference(clim):
+        found = f"an anomaly ({clim.attrs.get('long_name', clim.name)})"
+        raise mismatch("a climatology of absolute values", found, "climatology=(start, end)")
+    clim, said = _by_month(clim), ", made elsewhere"
+    units, theirs = str(da.attrs.get("units", "")), str(clim.attrs.get("units", ""))
+    if bool(units) != bool(theirs):
+        mend = f'{"clim" if units else "da"}.assign_attrs(units="{units or theirs}")'
+        found = f"{units!r} for the data, {theirs!r} for its climatology"
+        raise mismatch("units of both", found, mend)
+    if not equal_units(units, theirs):
+        clim = cf.convert_units(clim, units, difference=False)
+        said += f", converted from {theirs} to {units}"
+    names = {}
+    if set(clim.dims) != {"month"}:
+        names = dict(zip(cf.find_grid(clim), cf.find_grid(da), strict=True))
+        for role, (dim, own) in zip(cf.ROLES[1:], names.items(), strict=True):
+            clim = clim.isel({dim: _cells(clim, da, role, dim, own)})
+    clim = clim.drop_vars([name for name in clim.coords if name != "month"])
+    return clim.rename({dim: own for dim, own in names.items() if dim != own}), said
+
+
+def _by_month(clim: xr.DataArray) -> xr.DataArray:
+    """A climatology by month, 1 to 12; 12 time stamps of whatever year serve as well."""
+    if "month" not in clim.dims:
+        dim = cf.find_time(clim)
+        if clim.sizes[dim] == 12 and dim in clim.coords and hasattr(clim[dim].dt, "month"):
+            clim = clim.assign_coords(month=(dim, clim[dim].dt.month.values))
+            clim = clim.swap_dims({dim: "month"})
+    if "month" not in clim.coords or sorted(clim["month"].values.tolist()) != list(range(1, 13)):
+        raise mismatch(
+            "a climatology with a dimension month, 1 to 12",
+            ", ".join(f"{dim} ({size})" for dim, size in clim.sizes.items()),
+            'clim.groupby("time.month").mean(), or clim.assign_coords(month=range(1, 13))',
+        )
+    return clim
+
+
+def _cells(
+    clim: xr.DataArray, da: xr.DataArray, role: cf.Role, dim: str, own: str
+) -> np.ndarray | slice:
+    """Where along `dim` the climatology holds the cells of the data, whatever order they are in."""
+    mend = "climatology=clim.interp_like(da)"
+    mine, theirs = cf.coordinate(da, role), cf.coordinate(clim, role)
+    if mine is None or theirs is None:
+        if da.sizes[own] == clim.sizes[dim]:
+            return slice(None)
+        raise mismatch(f"{da.sizes[own]} cells along {own}", str(clim.sizes[dim]), mend)
+    a, b = mine.values.astype(float)[:, None], theirs.values.astype(float)[None, :]
+    apart = np.abs(a - b)
+    if role == "x" and max(np.abs(a).max(), np.abs(b).max()) <= 720.0:
+        apart = np.minimum(apart % 360.0, 360.0 - apart % 360.0)
+    spacing = np.abs(np.diff(a[:, 0])).min() if a.size > 1 else 1.0
+    if apart.min(axis=1).max() > 1e-3 * spacing:
+        found = f"{theirs.size} from {theirs.values.min():g} to {theirs.values.max():g}"
+        raise mismatch(
+            f"a climatology that holds the cells of the data along {own}, "
+            f"{mine.size} from {mine.values.min():g} to {mine.values.max():g}",
+            found,
+            mend,
+        )
+    return apart.argmin(axis=1)
+
+
+# --- running means
+
+
+def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
+    """Centred running mean over `n` steps; NaN where one of them is missing, as at both ends.
+
+    Parameters
+    ----------
+    da : DataArray or Dataset
+    n : int
+        Odd, or there is no centre.
+    dim : str, optional
+        By default `lead` if there is one, else the time axis.
+
+    Raises
+    ------
+    ValueError
+        An even `n`, or more steps than there are; a gap in time.
+
+    Examples
+    --------
+    >>> running_mean(xr.DataArray([0.0, 3.0, 6.0, 0.0], dims="lead"), 3).values
+    array([nan,  3.,  3., nan])
+    """
+    along = dim or ("lead" if "lead" in da.dims else cf.find_time(da))
+    if along not in da.dims:
+        raise mismatch(f"a dimension {along!r}", ", ".join(map(str, da.dims)), "dim=...")
+    if n < 1 or n % 2 == 0 or n > da.sizes[along]:
+        limit = da.sizes[along]
+        raise mismatch(f"an odd number of steps, at most {limit}", str(n), f"running_mean({n | 1})")
+    if along in da.coords and da[along].dtype.kind in "MO" and da.sizes[along] > 1:
+        check_time(da[along])
+
+    def one(each: xr.DataArray) -> xr.DataArray:
+        windows = each.rolling({along: n}, center=True).construct("_window")
+        out = windows.mean("_window", skipna=False).astype(each.dtype)
+        if each.chunks is not None:
+            out = out.chunk(each.chunksizes)
+        line = f"xearthformer running_mean: centred over {n} steps of {along}"
+        out.attrs = cf.add_history(each.attrs, line)
+        return out
+
+    return cf.on_each(da, one, [along])

@@ -1,0 +1,1 @@
+"""Data to work with: labelled, torch-free, and in the form their archives give it."""

@@ -1,0 +1,415 @@
+"""Sea surface temperature from a linear inverse model: endless, seeded, and in the form of ERSST.
+
+SST = monthly climatology + patterns x principal components + a residual. The components follow
+the noise-driven model of Penland and Sardeshmukh (1995, J. Climate 8, 1999-2024); the residual, all
+that the patterns leave, is smooth noise with a memory. What was fitted lies beside this file.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+from safetensors.numpy import load_file, save_file
+
+if TYPE_CHECKING:
+    import dask.array
+
+SHIPPED = Path(__file__).parent / "ersst_patterns.safetensors"
+FREEZING = np.float32(-1.8)  # degC; ERSST's SST under ice
+NODES = 10.0  # degrees between the points that carry the residual's noise
+BLOCK = 120  # months built at once
+STEPS = {
+    "patterns": None,
+    "residual": None,
+    "climatology": 0.001,
+}  # int16 steps; None: largest / 32767
+
+# The attributes of ERSST v3b, as its files carry them.
+ATTRS: dict[str, dict[str, str]] = {
+    "sst": {
+        "long_name": "Extended reconstructed sea surface temperature (monthly mean)",
+        "standard_name": "sea_surface_temperature",
+        "units": "degree_Celsius",
+        "cell_methods": "time: mean lat: lon: mean",
+    },
+    "time": {
+        "standard_name": "time",
+        "long_name": "time",
+        "axis": "T",
+        "comment": "day 15 of each month stands for the monthly mean",
+    },
+    "lat": {
+        "standard_name": "latitude",
+        "long_name": "latitude",
+        "units": "degrees_north",
+        "axis": "Y",
+        "comment": "2 degree cell centres",
+    },
+    "lon": {
+        "standard_name": "longitude",
+        "long_name": "longitude",
+        "units": "degrees_east",
+        "axis": "X",
+        "comment": "2 degree cell centres, 0..358",
+    },
+    "": {
+        "Conventions": "CF-1.8",
+        "title": "Synthetic sea surface temperature in the form of ERSST version 3b, 2 degree",
+        "institution": "none: simulated",
+        "source": "linear inverse model fitted to NOAA ERSST version 3b",
+        "references": "Penland, C., P.D. Sardeshmukh (1995): The optimal growth of tropical sea "
+        "surface temperature anomalies, J. Climate 8, 1999-2024. Smith, T.M., R.W. Reynolds, "
+        "T.C. Peterson, J. Lawrimore (2008): Improvements to NOAA's historical merged land-ocean "
+        "surface temperature analysis (1880-2006), J. Climate 21, 2283-2296.",
+        "license": "fitted to ERSST, a NOAA (US Government) product in the public domain",
+        "comment": "NaN = land (and all cells south of 76S). Under sea ice SST is -1.8 degC.",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """What the simulation knows of the world; S counts ocean cells, K principal components.
+
+    Attributes
+    ----------
+    latitude (Y,), longitude (X,) : float32
+        Cell centres in degrees.
+    ocean : bool (Y, X)
+        False where SST is missing.
+    climatology : float32 (12, S)
+        Mean SST of January .. December, degC.
+    patterns : float32 (K, S)
+        Anomaly per standard deviation of each component, degC.
+    propagator, noise_covariance : float32 (K, K)
+        Of the components, in units of their standard deviation.
+    residual : float32 (S,)
+        Standard deviation of what the patterns leave, degC.
+    memory : float
+        Its autocorrelation after a month.
+    """
+
+    latitude: np.ndarray
+    longitude: np.ndarray
+    ocean: np.ndarray
+    climatology: np.ndarray
+    patterns: np.ndarray
+    propagator: np.ndarray
+    noise_covariance: np.ndarray
+    residual: np.ndarray
+    memory: float
+
+    def digest(self) -> str:
+        """A short hash of all arrays."""
+        digest = hashlib.sha256()
+        for field in fields(self):
+            digest.update(np.ascontiguousarray(getattr(self, field.name)).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def save_patterns(patterns: Patterns, path: str | os.PathLike[str], about: str = "") -> None:
+    """Write patterns to a safetensors file: maps as int16 steps, the ocean as bits."""
+    arrays = {field.name: getattr(patterns, field.name) for field in fields(patterns)}
+    arrays["ocean"] = np.packbits(patterns.ocean)
+    for name, step in STEPS.items():
+        values = np.asarray(arrays[name], np.float64)
+        largest = np.abs(values).max(axis=-1, keepdims=True)
+        steps = np.full_like(largest, step) if step else np.where(largest > 0, largest, 1) / 32767
+        arrays[name] = np.rint(values / steps).astype(np.int16)
+        arrays[f"{name}_step"] = steps.astype(np.float64)
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    save_file(arrays, path, metadata={"about": about})
+
+
+def load_patterns(path: str | os.PathLike[str] = SHIPPED) -> Patterns:
+    """Read what `save_patterns` wrote; by default the patterns that ship, of ERSST v3b 1960-2009.
+
+    Examples
+    --------
+    >>> patterns = load_patterns()
+    >>> patterns.ocean.shape, patterns.climatology.shape
+    ((89, 180), (12, 10988))
+    """
+    arrays = load_file(path)
+    shape = arrays["latitude"].size, arrays["longitude"].size
+    arrays["ocean"] = np.unpackbits(arrays["ocean"], count=shape[0] * shape[1]).reshape(shape) > 0
+    for name in STEPS:
+        arrays[name] = (arrays[name] * arrays.pop(f"{name}_step")).astype(np.float32)
+    memory = float(arrays.pop("memory").item())
+    return Patterns(memory=memory, **arrays)
+
+
+def fit_patterns(
+    sst: xr.DataArray,
+    components: ArrayLike,
+    propagator: ArrayLike,
+    noise_covariance: ArrayLike,
+) -> Patterns:
+    """Fit the climatology, the map of each component, and the residual.
+
+    Parameters
+    ----------
+    sst : DataArray (time, lat, lon)
+        Monthly SST in degC, NaN on land; the climatology is that of the whole record.
+    components : array (T, K)
+        Principal components of the same months, in units of their standard deviation.
+    propagator, noise_covariance : array (K, K)
+        Of the components, as `models.lim.LIM` fits them.
+
+    Raises
+    ------
+    ValueError
+        Components of another number of months, or no whole years.
+    """
+    time, y, x = sst.dims
+    z_TK = np.asarray(components, np.float64)
+    if len(z_TK) != sst.sizes[time] or sst.sizes[time] % 12:
+        raise ValueError(
+            f"expected whole years of SST and a row of components a month, found {sst.sizes[time]} "
+            f"months and {len(z_TK)} rows"
+        )
+    ocean = sst.notnull().all(str(time)).to_numpy()
+    values_TS = sst.to_numpy()[:, ocean].astype(np.float64)
+    month_T = sst[time].dt.month.to_numpy() - 1
+    climatology = np.stack([values_TS[month_T == m].mean(axis=0) for m in range(12)])
+    anomaly_TS = values_TS - climatology[month_T]
+    patterns = np.linalg.lstsq(z_TK, anomaly_TS, rcond=None)[0]
+    rest_TS = anomaly_TS - z_TK @ patterns
+    area = np.broadcast_to(np.cos(np.deg2rad(sst[y].to_numpy()))[:, None], ocean.shape)[ocean]
+    variance = (rest_TS**2).mean(axis=0)
+    covariance = (rest_TS[1:] * rest_TS[:-1]).mean(axis=0)
+    arrays = {
+        "latitude": sst[y].to_numpy(),
+        "longitude": sst[x].to_numpy(),
+        "climatology": climatology,
+        "patterns": patterns,
+        "propagator": propagator,
+        "noise_covariance": noise_covariance,
+        "residual": np.sqrt(variance),
+    }
+    return Patterns(
+        ocean=ocean,
+        memory=float((covariance @ area) / (variance @ area)),
+        **{name: np.asarray(array, np.float32) for name, array in arrays.items()},
+    )
+
+
+def synthetic_sst(
+    years: int = 50,
+    seed: int = 0,
+    start: str = "1960-01",
+    chunks: Mapping[str, int] | None = None,
+    patterns: Patterns | None = None,
+) -> xr.Dataset:
+    """Simulate monthly SST of the globe, in the form of ERSST v3b.
+
+    Parameters
+    ----------
+    years : int
+        Length. A longer simulation begins with the shorter one of the same seed.
+    seed : int
+        The same seed gives the same bits, whatever the chunks.
+    start : str
+        First month.
+    chunks : mapping of "time", "lat", "lon" to sizes, optional
+        Build lazily, by blocks of these sizes; a dim that isn't named stays whole. None: at once.
+    patterns : Patterns, optional
+        What to simulate with; the patterns of ERSST v3b 1960-2009 that ship when not given.
+
+    Returns
+    -------
+    Dataset
+        `sst` (time, lat, lon), float32, degree_Celsius: 89 x 180 cells of 2 degrees, NaN on land,
+        -1.8 under ice; each month stamped on its 15th day. CF-1.8.
+
+    Raises
+    ------
+    ValueError
+        No years; a start that is no month; chunks of an unknown dim.
+
+    Examples
+    --------
+    >>> ds = synthetic_sst(years=2, seed=1, start="1997-01")
+    >>> dict(ds.sizes), str(ds.time.values[0].astype("M8[D]"))
+    ({'time': 24, 'lat': 89, 'lon': 180}, '1997-01-15')
+    """
+    if isinstance(years, bool) or not isinstance(years, int | np.integer) or years < 1:
+        raise ValueError(f"years: expected a whole number from 1, found {years!r}")
+    unknown = set(chunks or ()) - {"time", "lat", "lon"}
+    if unknown:
+        raise ValueError(f"chunks: expected 'time', 'lat', 'lon', found {sorted(unknown)}")
+    patterns = patterns or _shipped()
+    time = _months(start, 12 * int(years))
+    sst = _Sst.simulate(patterns, time, seed)
+    data = sst[:, :, :] if chunks is None else _lazy(sst, chunks, seed)
+    return xr.Dataset(
+        {"sst": (("time", "lat", "lon"), data, ATTRS["sst"])},
+        coords={
+            "time": ("time", time, ATTRS["time"]),
+            "lat": ("lat", patterns.latitude, ATTRS["lat"]),
+            "lon": ("lon", patterns.longitude, ATTRS["lon"]),
+        },
+        attrs={**ATTRS[""], "history": f"synthetic_sst({years=}, {seed=}, {start=})"},
+    )
+
+
+def simulate(
+    propagator: ArrayLike, noise_covariance: ArrayLike, months: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Principal components (months, K) of a linear inverse model driven by noise.
+
+    z(t + 1) = G z(t) + noise of covariance Q, from a z(0) with C(0) = 1: no spin-up is needed.
+
+    Parameters
+    ----------
+    propagator, noise_covariance : array (K, K)
+        G and Q, for components in units of their standard deviation.
+    months : int
+    rng : numpy Generator
+        It is drawn from month by month.
+    """
+    propagator = np.asarray(propagator, np.float64)
+    values, vectors = np.linalg.eigh(np.asarray(noise_covariance, np.float64))
+    root = vectors * np.sqrt(values.clip(0))
+    noise = rng.standard_normal((months, len(propagator)))
+    z = np.empty_like(noise)
+    z[0] = noise[0]
+    for t in range(1, months):
+        z[t] = propagator @ z[t - 1] + root @ noise[t]
+    return z
+
+
+@dataclass(frozen=True)
+class _Sst:
+    """A simulated SST whose fields are made when it is sliced.
+
+    All arithmetic on fields is element by element, so a value's bits don't depend on the slice.
+    """
+
+    patterns: Patterns
+    maps_KYX: np.ndarray
+    climatology_MYX: np.ndarray
+    residual_YX: np.ndarray
+    month_T: np.ndarray
+    z_TK: np.ndarray
+    noise_TJI: np.ndarray
+
+    dtype = np.dtype(np.float32)
+    ndim = 3
+
+    @classmethod
+    def simulate(cls, patterns: Patterns, time: np.ndarray, seed: int) -> "_Sst":
+        streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2)]
+        months = len(time)
+        z_TK = simulate(patterns.propagator, patterns.noise_covariance, months, streams[0])
+        return cls(
+            patterns=patterns,
+            maps_KYX=_on_map(patterns.patterns, patterns.ocean, 0),
+            climatology_MYX=_on_map(patterns.climatology, patterns.ocean, np.nan),
+            residual_YX=_on_map(patterns.residual, patterns.ocean, 0),
+            month_T=time.astype("M8[M]").astype(int) % 12,
+            z_TK=z_TK.astype(np.float32),
+            noise_TJI=_red_noise(patterns.memory, months, streams[1]),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.month_T), *self.patterns.ocean.shape
+
+    def __getitem__(self, key: tuple[slice | int, slice | int, slice | int]) -> np.ndarray:
+        time, y, x = (slice(k, k + 1) if isinstance(k, int | np.integer) else k for k in key)
+        t = np.arange(self.shape[0])[time]
+        blocks = [self._fields(t[i : i + BLOCK], y, x) for i in range(0, max(len(t), 1), BLOCK)]
+        return np.concatenate(blocks)[
+            tuple(slice(None) if isinstance(k, slice) else 0 for k in key)
+        ]
+
+    def _fields(self, t: np.ndarray, y: slice, x: slice) -> np.ndarray:
+        sst = self.climatology_MYX[:, y, x][self.month_T[t]]
+        for z_T, map_YX in zip(self.z_TK[t].T, self.maps_KYX[:, y, x], strict=True):
+            sst += z_T[:, None, None] * map_YX
+        noise = _interpolate(
+            self.noise_TJI[t], self.patterns.latitude[y], self.patterns.longitude[x]
+        )
+        sst += noise * self.residual_YX[y, x]
+        return np.maximum(sst, FREEZING)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> Patterns:
+    return load_patterns()
+
+
+def _lazy(sst: _Sst, chunks: Mapping[str, int], seed: int) -> "dask.array.Array":
+    import dask.array
+    from dask.base import tokenize
+
+    sizes = tuple(chunks.get(dim, -1) for dim in ("time", "lat", "lon"))
+    token = tokenize(sst.patterns.digest(), sst.shape, int(sst.month_T[0]), seed, sizes)
+    return dask.array.from_array(
+        sst, sizes, name=f"synthetic-sst-{token}", asarray=False, fancy=False
+    )
+
+
+def _months(start: str, months: int) -> np.ndarray:
+    """The 15th of each month, in nanoseconds where those reach (until 2262), else in seconds."""
+    try:
+        first = np.datetime64(start, "M")
+    except ValueError as error:
+        raise ValueError(f"start: expected a month such as '1960-01', found {start!r}") from error
+    days = (first + np.arange(months)).astype("M8[D]") + 14
+    fits = days[0] > np.datetime64("1678") and days[-1] < np.datetime64("2262")
+    return days.astype("M8[ns]" if fits else "M8[s]")
+
+
+def _on_map(values_S: np.ndarray, ocean: np.ndarray, land: float) -> np.ndarray:
+    """Ocean cells (..., S) on the map (..., Y, X)."""
+    maps = np.full((*values_S.shape[:-1], *ocean.shape), land, np.float32)
+    maps[..., ocean] = values_S
+    return maps
+
+
+def _red_noise(memory: float, months: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise (T, J, I) of unit variance on nodes at -90 .. 90 and 0 .. 350 degrees, float32."""
+    noise = rng.standard_normal((months, int(180 / NODES) + 1, int(360 / NODES)), np.float32)
+    fresh = np.float32(np.sqrt(1 - memory**2))
+    for t in range(1, months):
+        noise[t] = np.float32(memory) * noise[t - 1] + fresh * noise[t]
+    return noise
+
+
+def _interpolate(noise_TJI: np.ndarray, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+    """Bilinear from the nodes to cells (T, Y, X), scaled back to unit variance."""
+    south, north = _neighbours((latitude + 90) / NODES)
+    west, east = _neighbours(longitude % 360 / NODES)
+    columns = noise_TJI.shape[2]
+    noise_TYI = (
+        noise_TJI[:, south.node] * south.weight[:, None]
+        + noise_TJI[:, north.node] * north.weight[:, None]
+    )
+    return (
+        noise_TYI[..., west.node] * west.weight + noise_TYI[..., east.node % columns] * east.weight
+    )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """For each cell of an axis: the node on one side, and what it weighs."""
+
+    node: np.ndarray
+    weight: np.ndarray
+
+
+def _neighbours(position: np.ndarray) -> tuple[_Side, _Side]:
+    """Nodes below and above; weights are scaled so that their squares sum to one."""
+    low, high = np.floor(position).astype(int), np.ceil(position).astype(int)
+    share = (position - low).astype(np.float32)
+    norm = np.sqrt(share**2 + (1 - share) ** 2)
+    return _Side(low, (1 - share) / norm), _Side(high, share / norm)

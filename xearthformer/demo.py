@@ -1,0 +1,100 @@
+"""The demo: the package's main job from end to end, on data that ships with it.
+
+Fifty years of simulated sea surface temperature; forecasts of its last ten by three packs; how good
+they are, as a table and as a picture.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from . import accessor as accessor  # registers da.earthformer
+from . import plot
+from .data.synthetic import synthetic_sst
+from .scores import enso_skill, enso_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PACKS = ("persistence", "lim", "enso-ersst")
+SEED = 7
+CLIMATOLOGY = ("1960", "1999")
+INITS = ("2000", "2009")
+MONTHS = 14
+PLUME_STEP = 6  # months between the inits in the picture
+PICTURE = "enso.png"
+TITLE = "Forecasts of simulated sea surface temperature"
+
+
+def demo(folder: Path, packs: Sequence[str] = PACKS) -> Path:
+    """Simulate, forecast, score, draw; prints as it goes.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the picture goes; made if it isn't there.
+    packs : sequence of str
+        What to forecast with; maps are drawn of the last.
+
+    Returns
+    -------
+    Path
+        The picture.
+    """
+    started = time.perf_counter()
+    print("Sea surface temperature 1960-2009, simulated by a linear inverse model of ERSST v3b.")
+    print(f"Anomaly against {'-'.join(CLIMATOLOGY)}.")
+    print(f"Forecasts from every month of {'-'.join(INITS)}, {MONTHS} months each:")
+    sst = synthetic_sst(years=50, seed=SEED, start="1960-01")["sst"]
+    ssta = sst.earthformer.anomaly(climatology=CLIMATOLOGY).load()
+    observed = ssta.earthformer.index("nino3.4")
+    indices, skills = {}, {}
+    for pack in packs:
+        begun = time.perf_counter()
+        fc = ssta.earthformer.forecast(pack, init=slice(*INITS), lead=MONTHS)
+        indices[pack] = fc.earthformer.index("nino3.4")
+        skills[pack] = enso_skill(indices[pack], observed)
+        took = time.perf_counter() - begun
+        print(f"  {pack}: {fc.sizes['init']} forecasts in {took:.1f} s")
+    print(f"\nNino3.4 index, mean of three months from each lead on\n\n{enso_table(skills)}\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / PICTURE
+    draw(indices, observed, fc, ssta).savefig(path, dpi=150)
+    print(f"picture: {path.resolve()}\ntook {time.perf_counter() - started:.0f} s")
+    return path
+
+
+def draw(
+    indices: Mapping[str, xr.DataArray],
+    observed: xr.DataArray,
+    forecast: xr.DataArray,
+    ssta: xr.DataArray,
+) -> "Figure":
+    """Plumes of every pack, above maps of the forecast made half a year before the largest event.
+
+    Parameters
+    ----------
+    indices : mapping of packs to DataArrays (init, lead)
+    observed : DataArray (time,)
+    forecast : DataArray (init, lead, y, x)
+        Of one pack.
+    ssta : DataArray (time, y, x)
+        What was observed.
+    """
+    heights = 1.8 * len(indices), 5.2
+    figure = plot.new_figure((11, sum(heights)), "constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights).tolist()
+    axes = top.subplots(len(indices), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for ax, index in zip(axes, indices.values(), strict=True):
+        plot.plume(index[::PLUME_STEP], observed, ax=ax)
+    for ax in axes[1:]:
+        ax.get_legend().remove()
+    top.suptitle(TITLE)
+    years = forecast["init"][: -PLUME_STEP or None]
+    event = abs(observed).sel(time=slice(years[PLUME_STEP], None)).idxmax()
+    init = observed["time"].shift(time=PLUME_STEP).sel(time=event)
+    plot.field(forecast, ssta, init=init.values, lead=[1, 6, 12], figure=bottom)
+    return figure

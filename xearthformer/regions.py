@@ -1,0 +1,254 @@
+"""Regional means and climate indices: a table of boxes, exact weights where cells meet a box."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from . import cf
+from .cf import Labelled
+from .errors import mismatch
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box in degrees, from `west` eastwards to `east`, over Greenwich if need be."""
+
+    south: float
+    north: float
+    west: float
+    east: float
+
+    @property
+    def width(self) -> float:
+        """Degrees of longitude.
+
+        >>> Region(-20, 0, 330, 10).width
+        40.0
+        """
+        return (self.east - self.west) % 360.0 or 360.0
+
+    def __str__(self) -> str:
+        """The box in words.
+
+        >>> str(Region(-5, 5, 190, 240))
+        '5S-5N, 170W-120W'
+        """
+        lats = "-".join(f"{abs(v):g}{'S' if v < 0 else 'N' if v else ''}" for v in self._lats)
+        lons = "-".join(f"{abs(v):g}{'W' if v < 0 else 'E' if v else ''}" for v in self._lons)
+        return f"{lats}, {lons}"
+
+    @property
+    def _lats(self) -> tuple[float, float]:
+        return self.south, self.north
+
+    @property
+    def _lons(self) -> list[float]:
+        return [lon if lon == 180 else (lon + 180) % 360 - 180 for lon in (self.west, self.east)]
+
+
+REGIONS = {
+    # Trenberth (1997), Bull. Amer. Meteor. Soc. 78, 2771-2777; NOAA CPC's boxes.
+    "nino3.4": Region(-5, 5, 190, 240),
+    "nino3": Region(-5, 5, 210, 270),
+    "nino4": Region(-5, 5, 160, 210),
+    "nino1+2": Region(-10, 0, 270, 280),
+    # Saji et al. (1999), Nature 401, 360-363.
+    "iod_west": Region(-10, 10, 50, 70),
+    "iod_east": Region(-10, 0, 90, 110),
+    # Enfield et al. (1999), J. Geophys. Res. 104, 7841-7848.
+    "tna": Region(5, 25, 305, 345),
+    "tsa": Region(-20, 0, 330, 10),
+    # Zebiak (1993), J. Climate 6, 1567-1586.
+    "atl3": Region(-3, 3, 340, 360),
+    # Ashok et al. (2007), J. Geophys. Res. 112, C11007: El Nino Modoki.
+    "emi_centre": Region(-10, 10, 165, 220),
+    "emi_east": Region(-15, 5, 250, 290),
+    "emi_west": Region(-10, 20, 125, 145),
+}
+
+# Indices that are sums of regional means: the region, its weight.
+SUMS = {
+    "iod": {"iod_west": 1.0, "iod_east": -1.0},  # the Dipole Mode Index of Saji et al. (1999)
+    "emi": {"emi_centre": 1.0, "emi_east": -0.5, "emi_west": -0.5},
+}
+
+TURNS = (-720.0, -360.0, 0.0, 360.0, 720.0)  # so that every convention meets every box
+
+# Other spellings, as `_key` writes them, beside those that differ by case and punctuation.
+OTHER_NAMES = {
+    "n34": "nino3.4",
+    "n3": "nino3",
+    "n4": "nino4",
+    "n12": "nino1+2",
+    "dmi": "iod",
+    "wtio": "iod_west",
+    "seio": "iod_east",
+    "setio": "iod_east",
+}
+
+
+def region_mean(da: Labelled, region: str | Region) -> Labelled:
+    """Area-weighted mean over a box, with the exact edges of the box.
+
+    A cell counts with the part of its area inside the box; NaN cells (land) don't count.
+
+    Parameters
+    ----------
+    da : DataArray or Dataset
+        With 1-D latitude and longitude, in any order and convention; other dims stay.
+    region : str or Region
+        A name in `REGIONS`, however spelt ("nino3.4", "Nino 3.4", "nino34"), or a box.
+
+    Returns
+    -------
+    DataArray or Dataset
+        Without latitude and longitude; NaN where every cell of the box is. Lazy if `da` is.
+
+    Raises
+    ------
+    ValueError
+        An unknown name; a box that reaches beyond the cells of the data; a curvilinear grid.
+
+    Examples
+    --------
+    >>> coords = {"lat": [-2.0, 2.0], "lon": [180.0, 200.0, 220.0, 240.0]}
+    >>> da = xr.DataArray([[0.0, 1, 2, 3]] * 2, coords, ("lat", "lon"))
+    >>> region_mean(da, Region(-4, 4, 190, 220)).item()  # 20 degrees of 1, 10 degrees of 2
+    1.3333333333333333
+    """
+    box = region if isinstance(region, Region) else REGIONS[_known(region, REGIONS)]
+    return cf.on_each(da, lambda each: _mean(each, box), cf.find_grid(da))
+
+
+def index(da: Labelled, name: str) -> Labelled:
+    """A climate index: a regional mean, or the difference of some.
+
+    Parameters
+    ----------
+    da : DataArray or Dataset
+        Anomalies, as a rule: observed, or forecast with dims init, lead, member.
+    name : str
+        A name in `REGIONS`, or "iod" (Dipole Mode Index), "emi" (El Nino Modoki).
+
+    Returns
+    -------
+    DataArray or Dataset
+        Without latitude and longitude. A DataArray is named `name`; `long_name` and the attribute
+        `region` say what it is.
+
+    Raises
+    ------
+    ValueError
+        As `region_mean`.
+    """
+    name = _known(name, {**REGIONS, **SUMS})
+    weights = SUMS.get(name, {name: 1.0})
+    said = " ".join(f"{w:+g} {key} ({REGIONS[key]})" for key, w in weights.items())
+    said = str(REGIONS[name]) if name in REGIONS else said
+
+    def one(each: xr.DataArray) -> xr.DataArray:
+        parts = [w * _mean(each, REGIONS[key]) for key, w in weights.items()]
+        what = each.attrs.get("long_name", each.name)
+        attrs = {"long_name": f"{name} index" + (f" of {what}" if what else ""), "region": said}
+        total = sum(parts[1:], start=parts[0]).astype(each.dtype)
+        total.attrs = {**parts[0].attrs, **attrs}
+        return total
+
+    out = cf.on_each(da, one, cf.find_grid(da))
+    return out.rename(name) if isinstance(out, xr.DataArray) else out
+
+
+def _known(name: str, table: Mapping[str, object]) -> str:
+    """The table's spelling of a name."""
+    keys = {_key(known): known for known in table}
+    keys |= {other: known for other, known in OTHER_NAMES.items() if known in table}
+    if _key(name) in keys:
+        return keys[_key(name)]
+    near = difflib.get_close_matches(_key(name), keys, n=1, cutoff=0.5)
+    mend = f'"{keys[near[0]]}"' if near else "a box: xearthformer.climate.Region(...)"
+    raise mismatch(f"one of {', '.join(table)}", repr(name), mend)
+
+
+def _key(name: str) -> str:
+    """A name without case, accents, blanks and punctuation: "Nino 3.4" becomes "nino34"."""
+    plain = unicodedata.normalize("NFKD", str(name)).lower()
+    return "".join(letter for letter in plain if letter.isascii() and letter.isalnum())
+
+
+def _mean(da: xr.DataArray, box: Region) -> xr.DataArray:
+    y, x = cf.find_grid(da)
+    latitude, longitude = cf.find_latlon(da)
+    lat_edges = np.clip(_edges(da, latitude), -90.0, 90.0)
+    lon_edges = _edges(da, longitude, around=True)
+    rows = _overlap(np.sin(np.radians(lat_edges)), *np.sin(np.radians([box.south, box.north])))
+    west = box.west % 360.0
+    turns = [_overlap(lon_edges + turn, west, west + box.width) for turn in TURNS]
+    columns = np.sum(turns, axis=0)
+    _check_inside(box, rows, columns, lat_edges, lon_edges)
+    inside = {y: np.flatnonzero(rows), x: np.flatnonzero(columns)}
+    weights = xr.DataArray(rows, dims=y) * xr.DataArray(columns, dims=x)
+    mean = da.isel(inside).weighted(weights.isel(inside)).mean((y, x), keep_attrs=True)
+    return mean.astype(da.dtype).assign_attrs(region=str(box))
+
+
+def _check_inside(
+    box: Region, rows: np.ndarray, columns: np.ndarray, lats: np.ndarray, lons: np.ndarray
+) -> None:
+    """Refuse a box that the cells don't cover, to a thousandth of its size."""
+    height = float(np.diff(np.sin(np.radians([box.south, box.north])))[0])
+    if rows.sum() >= 0.999 * height and columns.sum() >= 0.999 * box.width:
+        return
+    west, east = lons.min(), lons.max()
+    raise mismatch(
+        f"data that covers {box}",
+        f"cells from {lats.min():g} to {lats.max():g} N and {west:g} to {east:g} E",
+        "data of a larger domain, or another region",
+    )
+
+
+def _overlap(edges: np.ndarray, low: float, high: float) -> np.ndarray:
+    """How much of each cell, between its two edges (cells, 2), lies between `low` and `high`."""
+    return np.clip(np.minimum(edges[:, 1], high) - np.maximum(edges[:, 0], low), 0.0, None)
+
+
+def _edges(da: xr.DataArray, centres: xr.DataArray, around: bool = False) -> np.ndarray:
+    """Edges of cells (cells, 2), the lower first: CF bounds if given, else halfway to neighbours.
+
+    With `around`, centres are longitudes in [0, 360), and neighbours may be across 0.
+    """
+    bounds = centres.attrs.get("bounds")
+    if bounds in da.coords and da[bounds].shape == (centres.size, 2):
+        return _ordered(da[bounds].values.astype(float), around)
+    if centres.size < 2:
+        mend = f'ds["{centres.name}"].attrs["bounds"] with the edges of the cell'
+        raise mismatch(f"2 cells or more along {centres.name}", "1", mend)
+    order = np.argsort(centres.values)
+    values = centres.values[order]
+    gaps = np.diff(values)
+    if around:
+        across = values[0] + 360.0 - values[-1]
+        widest = int(np.argmax([*gaps, across]))
+        if across < gaps.max():  # the domain lies across 0: begin after its widest gap
+            order = np.roll(order, -widest - 1)
+            values = np.unwrap(centres.values[order], period=360.0)
+            gaps = np.diff(values)
+    middles = values[:-1] + gaps / 2
+    first, last = values[0] - gaps[0] / 2, values[-1] + gaps[-1] / 2
+    edges = np.empty((values.size, 2))
+    edges[order] = np.column_stack([[first, *middles], [*middles, last]])
+    return edges
+
+
+def _ordered(edges: np.ndarray, around: bool) -> np.ndarray:
+    """Edges (cells, 2), the lower first; of longitudes 359 and 1, that is 359 and 361."""
+    if not around:
+        return np.sort(edges, axis=1)
+    width = (edges[:, 1] - edges[:, 0]) % 360.0
+    low = np.where(width <= 180.0, edges[:, 0], edges[:, 1])
+    return np.column_stack([low, low + np.where(width <= 180.0, width, 360.0 - width)])

@@ -1,0 +1,412 @@
+"""Training: the way in of a forecast, a loop where the model stands, and a pack at the end.
+
+    records.on_grid · records.cut · loop.fit · save_pack
+
+Models with a closed-form `fit` take the same door.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import nn
+
+from . import climate, loop, models
+from .cards import LAND, PUBLISHED, SEA, Card, LatLonGrid, ModelSpec
+from .data.synthetic import load_patterns, synthetic_sst
+from .errors import mismatch
+from .loop import Recipe
+from .packs import Pack, save_pack
+from .records import Cut, Period, Record, check_periods, cut, listed, on_grid, within
+from .scale import Scale
+from .steps import check_time
+
+PAPER = Recipe()
+LIKE = "input", "grid", "time_step"  # what `like` takes over from a published pack's card
+
+
+def train(
+    model: str,
+    data: Record | Sequence[Record],
+    *,
+    config: Any,
+    card: Mapping[str, Any],
+    pack: str | Path,
+    period: Period | None = None,
+    validation: Period | None = None,
+    extra: Record | Sequence[Record] = (),
+    extra_share: float = 1.0,
+    recipe: Recipe = PAPER,
+    folder: str | Path | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> Pack:
+    """Train a model on labelled data and write it as a pack.
+
+    Called again with the same arguments after a kill, it goes on after the last finished epoch; on
+    the CPU the losses are the same bits as without the kill.
+
+    Parameters
+    ----------
+    model : str
+        A name in `models.MODELS`. One with a closed-form `fit` is fitted to the training period.
+    data : DataArray, Dataset, or list of these
+        Records of the quantity that the card says, each in any form that `forecast` takes. All
+        frames are held in memory, on the model's grid. No window runs from one record into another.
+    config : preset name, dict, or the model's config
+        Its shapes must be the card's grid.
+    card : mapping
+        Entries of the pack's card (see `cards.Card`). `like` takes quantity, grid and time step
+        from a published pack ("enso", "sevir", ...). What is left out is found: the time step; the
+        land (cells of the model's grid without a value at any time of the first record); the scale
+        (standard deviation in the training period, and mean, or 0 for a difference). History,
+        reach, periods, weights and scores come from the training.
+    pack : path
+        Folder or `.safetensors` file to write.
+    period, validation : (start, end)
+        Time labels, both included. Training windows lie wholly in `period` (None: all of it). The
+        targets of validation windows lie wholly in `validation`; their inputs may reach back
+        before it. Without validation the last epoch is shipped, else the best.
+    extra : DataArray, Dataset, or list of these
+        More records to train on, whole, whatever their dates: simulations.
+    extra_share : float
+        How often an epoch takes each window of `extra`: 0.1 takes every tenth, another each epoch.
+    recipe : Recipe
+    folder : path
+        For checkpoints and `losses.csv`. None: `<pack>.run`, beside the pack.
+    device : str
+        "auto" takes a GPU when there is one.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    Pack
+        Opened; its card's scores hold `validation_loss` (mean squared error of scaled values) and
+        `validation_rmse_lead_<k>` (in the card's units, over the cells that aren't land).
+
+    Raises
+    ------
+    ValueError
+        Before training: data the card doesn't fit, periods that overlap or hold no window, a config
+        of other shapes, a folder that holds another run. During: a loss that isn't finite.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import xearthformer as xef
+    >>> sst = xef.synthetic_sst(years=12, start="1990-01")["sst"]
+    >>> ssta = sst.earthformer.anomaly(climatology=("1990", "2001"))
+    >>> card = {"like": "enso", "training": {"data": "a simulation"}}
+    >>> periods = {"period": ("1990", "1998"), "validation": ("1999", "2001")}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pack = train("damped-persistence", ssta, config="enso", card=card, **periods,
+    ...                  pack=f"{folder}/damped")
+    >>> pack.card.missing, pack.card.time_step, pack.card.training.period
+    ('land', 'month', '1990/1998')
+    """
+    network = _build(model, config, recipe.seed)
+    draft = _draft(card, model, network, Path(pack))
+    records, extras = ([on_grid(r, draft) for r in listed(x)] for x in (data, extra))
+    check_periods(records, period, validation)
+    full = _settle(draft, card, records, period, validation)
+    _check_shapes(network, full, records[0])
+    windows = cut(records, extras, full, period, validation)
+    if hasattr(type(network), "fit"):
+        fitted, notes = _solve(network, windows, full), "closed-form fit"
+    else:
+        run = loop.Run(
+            folder=Path(folder) if folder is not None else Path(f"{pack}.run"),
+            identity=_identity(full, network, windows, recipe, extra_share),
+            device=device,
+            progress=progress,
+        )
+        shares = [1.0, extra_share]
+        draws = loop.Draws(windows.counts, shares, recipe.batch_size, recipe.seed)
+        fitted, losses = loop.fit(network, windows.training, windows.validation, draws, recipe, run)
+        notes = _notes(losses, windows, extra_share, recipe)
+    update = {
+        "training": full.training.model_copy(update={"notes": _join(full.training.notes, notes)}),
+        "scores": {**full.scores, **_scores(fitted, windows, full, recipe.batch_size, device)},
+    }
+    return save_pack(pack, fitted, full.model_copy(update=update))
+
+
+# --- the card
+
+
+def _draft(entries: Mapping[str, Any], name: str, network: nn.Module, pack: Path) -> Card:
+    """The card as far as it is known before the data is seen; it lets missing values pass."""
+    given = dict(entries)
+    like = given.pop("like", None)
+    if like is not None and like not in PUBLISHED:
+        raise ValueError(f"card.like: expected one of {', '.join(PUBLISHED)}, found {like!r}")
+    known = {
+        "name": pack.stem,
+        "version": "1",
+        "title": f"{name}, {network.in_len} frames in, {network.out_len} out",
+        "grid": None,
+        "time_step": None,
+        "training": {"data": "not said"},
+        **({key: PUBLISHED[like][key] for key in LIKE} if like else {}),
+        **given,
+    }
+    if "input" not in known:
+        raise ValueError(
+            "the card must say what quantity the model reads: type card={'input': "
+            "{'standard_name': ..., 'units': ..., 'difference': ...}, ...}, or card={'like': ...} "
+            f"with one of {', '.join(PUBLISHED)}"
+        )
+    taken = {
+        "model": ModelSpec(name=name, config={}),
+        "output": known["input"],
+        "history": network.in_len,
+        "reach": network.out_len,
+        "missing": "allowed",
+    }
+    return Card.model_validate({**known, **taken})
+
+
+def _settle(
+    draft: Card,
+    entries: Mapping[str, Any],
+    records: list[xr.DataArray],
+    period: Period | None,
+    validation: Period | None,
+) -> Card:
+    """The card with what the data tells: time step, land, scale, periods."""
+    first = records[0]
+    never = first.isnull().all("time").to_numpy()
+    card: dict[str, Any] = draft.model_dump()
+    on_earth = isinstance(draft.grid, LatLonGrid)
+    guess = "land" if on_earth and never.any() else "forbidden"
+    card["missing"] = entries.get("missing", guess)
+    if card["missing"] == "land" and on_earth and card["grid"]["land"] is None:
+        card["grid"]["land"] = ["".join(row) for row in np.where(never, LAND, SEA)]
+    if "scale" not in entries:
+        values = np.concatenate([within(da, period).to_numpy().ravel() for da in records])
+        offset = 0.0 if draft.input.difference else _short(np.nanmean(values, dtype=np.float64))
+        factor = _short(np.sqrt(np.nanmean((values - offset) ** 2, dtype=np.float64)))
+        card["scale"] = Scale(offset=offset, factor=factor)
+    if draft.time_step is None:
+        step = check_time(first["time"])
+        card["time_step"] = step if step == "month" else str(pd.Timedelta(step))
+    for name, span in (("period", period), ("validation", validation)):
+        if span is not None:
+            card["training"][name] = f"{span[0]}/{span[1]}"
+    return Card.model_validate(card)
+
+
+def _notes(losses: list[loop.Epoch], windows: Cut, share: float, recipe: Recipe) -> str:
+    """How the weights came about, in words."""
+    best = min(losses, key=lambda epoch: epoch["validation_loss"])  # the first, when all are NaN
+    chosen = losses[-1] if windows.validation is None else best
+    counts = f"{windows.counts[0]} training windows"
+    if windows.counts[1]:
+        counts += f" and {share:g} x {windows.counts[1]} from further records an epoch"
+    how = json.dumps(dataclasses.asdict(recipe))
+    return f"epoch {chosen['epoch'] + 1} of {len(losses)}; {counts}; recipe {how}"
+
+
+def _join(*notes: str | None) -> str:
+    return "; ".join(note for note in notes if note)
+
+
+def _short(value: float) -> float:
+    """Six digits: a scale is no measurement."""
+    return float(f"{value:.6g}")
+
+
+# --- the model
+
+
+def _build(name: str, config: Any, seed: int) -> nn.Module:
+    """A fresh network whose weights follow from the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return models.build(name, config).eval()
+
+
+def _check_shapes(network: nn.Module, card: Card, da: xr.DataArray) -> None:
+    """Send one empty window through the model."""
+    shape = da.sizes["y"], da.sizes["x"]
+    wanted = (1, card.reach, *shape, 1)
+    try:
+        with torch.no_grad():
+            empty = torch.zeros(1, card.history, *shape, 1)
+            found = tuple(network.predict(empty).shape)
+    except (RuntimeError, ValueError) as error:
+        raise mismatch(
+            f"a {card.model.name} for {shape[0]} x {shape[1]} cells, the card's grid",
+            f"a config that doesn't take them ({str(error).splitlines()[0]}): {network.config}",
+            f"config=... with height {shape[0]}, width {shape[1]}, one channel",
+        ) from error
+    if found != wanted:
+        raise mismatch(
+            f"a {card.model.name} that gives {wanted} (B, T, H, W, C), as the card's grid asks",
+            f"{found} from {network.config}",
+            f"config=... with height {shape[0]}, width {shape[1]}, one channel",
+        )
+
+
+def _identity(
+    card: Card, network: nn.Module, windows: Cut, recipe: Recipe, extra_share: float
+) -> dict[str, Any]:
+    """What makes a run the same run: all that its losses depend on."""
+    how = dataclasses.asdict(recipe)
+    how.pop("stop")
+    starts = [windows.training.starts]
+    starts += [windows.validation.starts] if windows.validation else []
+    return {
+        "model": card.model.name,
+        "config": dataclasses.asdict(network.config),
+        "recipe": how,
+        "extra_share": extra_share,
+        "windows": [len(s) for s in starts],
+        "starts": _digest(torch.cat(starts)),
+        "frames": _digest(windows.training.frames),
+    }
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _solve(network: nn.Module, windows: Cut, card: Card) -> nn.Module:
+    """Fit a model that has a closed form to the frames of the training period; land is NaN."""
+    if len(windows.spans) != 1:
+        raise mismatch(
+            f"one record for {card.model.name}, which is fitted in closed form",
+            f"{len(windows.spans)}, counting extra ones",
+            "train(..., data=the longest of them)",
+        )
+    x_THW = windows.training.frames[windows.spans[0], ..., 0].numpy().copy()
+    known: dict[str, Any] = {}
+    if isinstance(card.grid, LatLonGrid):
+        known["latitude"] = np.array(card.grid.latitude)
+        if card.grid.is_land is not None:
+            x_THW[:, card.grid.is_land] = np.nan
+    fit = type(network).fit
+    asked = inspect.signature(fit).parameters
+    return fit(x_THW, config=network.config, **{k: v for k, v in known.items() if k in asked})
+
+
+def _scores(
+    model: nn.Module, windows: Cut, card: Card, batch_size: int, device: str
+) -> dict[str, float]:
+    """Loss, and error at every lead, on the validation windows."""
+    if windows.validation is None:
+        return {}
+    land = card.grid.is_land if isinstance(card.grid, LatLonGrid) else None
+    sea = None if land is None else torch.from_numpy(~land)
+    loss, error_T = loop.evaluate(model, windows.validation, sea, batch_size, device)
+    scores = {"validation_loss": _short(loss)}
+    for lead, error in enumerate(error_T.sqrt().tolist(), start=1):
+        scores[f"validation_rmse_lead_{lead}"] = _short(error * card.scale.factor)
+    return scores
+
+
+# --- the same, from a file
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a record comes from.
+
+    Attributes
+    ----------
+    path : str
+        A file that xarray opens, a Zarr store (`.zarr`), or "synthetic".
+    variable : str or None
+        None: the one variable that the card asks for.
+    anomaly : (start, end) or None
+        Take the anomaly from the climatology of this period.
+    years, seed, patterns : int, int, path or None
+        Of "synthetic": see `synthetic_sst`; the patterns as `save_patterns` writes them.
+    """
+
+    path: str
+    variable: str | None = None
+    anomaly: Period | None = None
+    years: int = 50
+    seed: int = 0
+    patterns: str | None = None
+
+    def open(self) -> Record:
+        """The record, lazily."""
+        data: Record
+        if self.path == "synthetic":
+            patterns = load_patterns(self.patterns) if self.patterns else None
+            chunks = {"time": 120}
+            data = synthetic_sst(self.years, self.seed, chunks=chunks, patterns=patterns)
+        elif self.path.rstrip("/").endswith(".zarr"):
+            data = xr.open_zarr(self.path, decode_coords="all")
+        else:
+            data = xr.open_dataset(self.path, chunks={}, decode_coords="all")
+        if self.variable is not None:
+            data = data[self.variable]
+        if self.anomaly is not None:
+            start, end = map(str, self.anomaly)
+            data = climate.anomaly(data, climatology=(start, end))
+        return data
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model's name, and a preset of it or the fields of its config."""
+
+    name: str
+    config: str | dict[str, Any]
+
+
+def train_from_config(
+    model: Network,
+    data: Source,
+    card: dict[str, Any],
+    pack: str,
+    period: Period | None = None,
+    validation: Period | None = None,
+    extra: Source | None = None,
+    extra_share: float = 1.0,
+    recipe: Recipe = PAPER,
+    folder: str | None = None,
+    device: str = "auto",
+) -> Pack:
+    """Train a model as a configuration file says: see `train` for the entries.
+
+    Parameters
+    ----------
+    model : Network
+    data : Source
+    card : dict
+    pack : str
+    period, validation : (start, end)
+    extra : Source
+    extra_share : float
+    recipe : Recipe
+    folder : str
+    device : str
+    """
+    return train(
+        model.name,
+        data.open(),
+        config=model.config,
+        card=card,
+        pack=pack,
+        period=period,
+        validation=validation,
+        extra=() if extra is None else extra.open(),
+        extra_share=extra_share,
+        recipe=recipe,
+        folder=folder,
+        device=device,
+    )
