@@ -12,7 +12,7 @@ from torch import Tensor
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def fill(key: str, shape: tuple[int, ...]) -> Tensor:
+def entry(key: str, shape: tuple[int, ...]) -> Tensor:
     """One floating-point entry of a state dict, float32."""
     rng = np.random.default_rng(zlib.crc32(key.encode()))
     n = rng.standard_normal(shape, dtype=np.float32)
@@ -22,10 +22,10 @@ def fill(key: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(centre + np.float32(0.1) * n)
 
 
-def fill_state_dict(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def fill(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict with its floating-point entries by the rule; integer entries stay as built."""
     return {
-        key: fill(key, tuple(value.shape)) if value.is_floating_point() else value
+        key: entry(key, tuple(value.shape)) if value.is_floating_point() else value
         for key, value in state.items()
     }
 

@@ -135,24 +135,39 @@ CURVED = {
     "nav_lon": (("y", "x"), np.zeros((3, 4))),
 }
 NO_LATLON = {
-    "curvilinear": (field("time", "y", "x", coords=CURVED), "curvilinear grid: 2-D nav_lat and nav_lon"),
+    "curvilinear": (
+        field("time", "y", "x", coords=CURVED),
+        "curvilinear grid: 2-D nav_lat and nav_lon",
+    ),
     "CMIP ocean": (
-        field("time", "j", "i", coords={
-            "j": np.arange(3), "i": np.arange(4),
-            "latitude": (("j", "i"), np.zeros((3, 4)), {"standard_name": "latitude"}),
-        }),
+        field(
+            "time",
+            "j",
+            "i",
+            coords={
+                "j": np.arange(3),
+                "i": np.arange(4),
+                "latitude": (("j", "i"), np.zeros((3, 4)), {"standard_name": "latitude"}),
+            },
+        ),
         "curvilinear grid: 2-D latitude",
     ),
     "projection": (
-        field("time", "y", "x", coords={
-            "y": ("y", [0.0, 1, 2], {"units": "m"}), "x": ("x", [0.0, 1, 2, 3], {"units": "m"})
-        }),
+        field(
+            "time",
+            "y",
+            "x",
+            coords={
+                "y": ("y", [0.0, 1, 2], {"units": "m"}),
+                "x": ("x", [0.0, 1, 2, 3], {"units": "m"}),
+            },
+        ),
         "map projection along y and x",
     ),
     "no coordinates": (field("time", "lat", "lon"), "no coordinates"),
     "no latitudes": (globe([0, 100], [0, 1]), "lat from 0.0 to 100.0"),
     "cyclic": (globe([0, 1], [0, 120, 240, 360]), r"every lon once.*isel\(lon=slice\(None, -1\)\)"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", NO_LATLON)

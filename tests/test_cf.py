@@ -16,7 +16,7 @@ TEMPERATURE = {"standard_name": "sea_surface_temperature", "units": "degC", "lon
 
 
 def field(attrs=ANOMALY, dtype="f4", lat=(-10, 0, 10), lon=(0, 90, 180, 270)):
-    """Months x latitudes x longitudes, each cell 100 * month + its latitude + its longitude / 1000."""
+    """Two months; each cell holds 100 * month + its latitude + its longitude / 1000."""
     time = xr.date_range("2000-01", periods=2, freq="MS")
     lat, lon = np.asarray(lat, float), np.asarray(lon, float)
     values = 100 * np.arange(2)[:, None, None] + lat[:, None] + lon % 360 / 1000
@@ -97,16 +97,18 @@ FORMS = {
     "more coordinates": lambda da: da.assign_coords(
         area=(("lon", "lat"), np.arange(12.0).reshape(4, 3)), year=("time", [2000, 2000])
     ),
-    "coordinates by other names": lambda da: da.assign_coords(j=("lat", [0, 1, 2]), t=("time", [0, 1]))
-    .swap_dims(lat="j", time="t")
-    .drop_vars(("j", "t")),
+    "coordinates by other names": lambda da: (
+        da.assign_coords(j=("lat", [0, 1, 2]), t=("time", [0, 1]))
+        .swap_dims(lat="j", time="t")
+        .drop_vars(("j", "t"))
+    ),
     "float64": lambda da: da.astype("f8"),
     "Kelvin": lambda da: da.assign_attrs(units="K"),
     "Fahrenheit": lambda da: da.assign_attrs(units="degF"),
     "delta units": lambda da: da.drop_attrs(deep=False).assign_attrs(units="delta_degC"),
     "noleap": lambda da: da.convert_calendar("noleap", use_cftime=True),
     "no name": lambda da: da.rename(None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -115,7 +117,7 @@ def test_there_and_back(form):
     out, origin = prepare(da)
     assert out.dims == ("time", "y", "x") and out.dtype == "f4"
     assert (np.diff(out.y) > 0).all() and (np.diff(out.x) > 0).all()
-    assert 0 <= out.x.min() and out.x.max() < 360
+    assert out.x.min() >= 0 and out.x.max() < 360
     back = cf.restore(out, origin)
     if form in ("Fahrenheit", "float64"):
         np.testing.assert_allclose(back, da, rtol=1e-6)
@@ -249,20 +251,26 @@ BAD = {
         r"an anomaly\n.*absolute values: sst.*'SST'.*da.earthformer.anomaly\(climatology=.*"
         r'assign_attrs\(units_metadata="temperature: difference"\)',
     ),
-    "anomaly": (field(), {"difference": False}, 'absolute values\n.*an anomaly.*"temperature: on_scale"'),
+    "anomaly": (
+        field(),
+        {"difference": False},
+        'absolute values\n.*an anomaly.*"temperature: on_scale"',
+    ),
     "another quantity": (
         field({**ANOMALY, "standard_name": "air_temperature"}),
         {"standard_name": "sea_surface_temperature"},
         'sea_surface_temperature\n.*air_temperature.*assign_attrs.standard_name="sea_surf',
     ),
     "no units": (
-        field({k: v for k, v in ANOMALY.items() if k != "units"}), {}, 'assign_attrs.units="degC"'
+        field({k: v for k, v in ANOMALY.items() if k != "units"}),
+        {},
+        'assign_attrs.units="degC"',
     ),
     "wrong units": (field({**ANOMALY, "units": "m s-1"}), {}, "degC\n.*'m s-1'"),
     "a long dim": (field().expand_dims(lev=[1, 2]), {}, r"also lev \(2\)\n.*da.isel\(lev=0\)"),
     "no time": (field()[0].drop_vars("time"), {}, "a time axis"),
     "a projection": (field().drop_vars("lon"), {}, "no coordinates"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_rule import GOLDEN, arrays, card, fill_state_dict, uniform
+from golden_rule import GOLDEN, arrays, card, fill, uniform
 
 from xearthformer.models.compat import from_published, load_published
 from xearthformer.models.earthformer import PRESETS, Earthformer
@@ -33,7 +33,7 @@ def golden_error(name: str, dtype: torch.dtype) -> float:
     """Largest error of a golden model's output, in standard deviations of that output."""
     golden, about = arrays(name), card(name)
     model = from_published("earthformer", about["model"])
-    load_published(model, fill_state_dict(model.state_dict())).to(dtype)
+    load_published(model, fill(model.state_dict())).to(dtype)
     with torch.no_grad():
         y = model.predict(uniform(about["input"]["shape"], about["input"]["seed"]).to(dtype))
     if about["y_saved"] == "y[:, :, ::8, ::8]":
@@ -134,14 +134,14 @@ def model() -> Earthformer:
 @pytest.mark.parametrize("prefix", ["", "torch_nn_module.", "model._orig_mod."])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_prefixes_and_wrapping(model, prefix, wrapped):
-    weights = fill_state_dict(model.state_dict())
+    weights = fill(model.state_dict())
     checkpoint = {prefix + key: value for key, value in weights.items()}
     load_published(model, {"state_dict": checkpoint, "epoch": 7} if wrapped else checkpoint)
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
 
 
 def test_weights_that_do_not_fit(model):
-    weights, key = fill_state_dict(model.state_dict()), "dec_final_proj.bias"
+    weights, key = fill(model.state_dict()), "dec_final_proj.bias"
     with pytest.raises(ValueError, match=f"1 missing: {key}"):
         load_published(model, {k: v for k, v in weights.items() if k != key})
     with pytest.raises(ValueError, match="1 left over: loss.weight"):
@@ -158,5 +158,5 @@ def test_weights_that_do_not_fit(model):
 def test_nothing_is_loaded_when_something_does_not_fit(model):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(ValueError, match="left over"):
-        load_published(model, {**fill_state_dict(before), "more": torch.zeros(1)})
+        load_published(model, {**fill(before), "more": torch.zeros(1)})
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

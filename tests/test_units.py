@@ -15,13 +15,19 @@ def convert(value, found, wanted, difference=False):
     return float(convert_units(field(value, found, "f8"), wanted, difference=difference)[0])
 
 
-CELSIUS = (
-    """degC C celsius Celsius degrees_C deg_C degree_Celsius degree_C degrees_celsius
-    deg_c DegC degreesC °C""".split()
-    + ["degrees C", "deg C", "degree Celsius"]
-)
-KELVIN = "K k kelvin Kelvin degK deg_K degrees_K degrees_kelvin".split()
-FAHRENHEIT = "degF F fahrenheit degrees_F deg_F".split()
+CELSIUS = ["degC", "C", "celsius", "Celsius", "degrees_C", "deg_C", "degree_Celsius", "degree_C"]
+CELSIUS += [
+    "degrees_celsius",
+    "deg_c",
+    "DegC",
+    "degreesC",
+    "°C",
+    "Celsius_scale",
+    "degrees C",
+    "deg C",
+]
+KELVIN = ["K", "k", "kelvin", "Kelvin", "degK", "deg_K", "degrees_K", "degrees_kelvin"]
+FAHRENHEIT = ["degF", "F", "fahrenheit", "degrees_F", "deg_F"]
 RAIN = ["mm/h", "mm h-1", "mm hr-1", "mm/hr", "mm h^-1", "mm h**-1", "mm.h-1", "mm per hour"]
 
 

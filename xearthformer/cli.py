@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -270,7 +270,8 @@ def _write(ds: "xr.Dataset", path: Path) -> None:
     _remove(part)
     encoding: dict[str, dict[str, Any]] = {str(name): {"_FillValue": None} for name in ds.coords}
     try:
-        with ProgressBar(minimum=2.0, out=sys.stderr), warnings.catch_warnings():
+        bar = ProgressBar(minimum=2.0, out=sys.stderr) if sys.stderr.isatty() else nullcontext()
+        with bar, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata")
             if path.suffix == ".nc":
                 encoding |= {str(name): {"zlib": True, "complevel": 1} for name in ds.data_vars}
@@ -301,7 +302,8 @@ def _lines(card: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(value, dict):
             yield from _lines(value, f"{prefix}{key}.")
         elif isinstance(value, list) and len(value) > LONG:
-            yield f"{prefix}{key}", f"{value[0]}, {value[1]} .. {value[-1]} ({len(value)})"
+            ends = "" if isinstance(value[0], str) else f"{value[0]}, {value[1]} .. {value[-1]} "
+            yield f"{prefix}{key}", f"{ends}({len(value)})"
         elif value != [] and value != "":
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             yield f"{prefix}{key}", text

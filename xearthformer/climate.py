@@ -188,9 +188,7 @@ def _bounds(period: Period | None, months: np.ndarray) -> tuple[int, int]:
         first, last = _month_number(period[0], 1), _month_number(period[1], 12)
     # the longest run of calendar years in the data, for whoever has to choose another period
     start, end = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1
-    mend = (
-        f'climatology=("{start:04d}", "{end:04d}")' if start <= end else "a record of whole years"
-    )
+    mend = f'("{start:04d}", "{end:04d}")' if start <= end else "a record of whole years"
     asked = f"{str_month(first)} to {str_month(last)}"
     if first > last or first < months[0] or last > months[-1]:
         raise mismatch(f"a period within the data, {held}", asked, mend)
@@ -230,7 +228,13 @@ def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
         for role, (dim, own) in zip(cf.ROLES[1:], names.items(), strict=True):
             clim = clim.isel({dim: _cells(clim, da, role, dim, own)})
     clim = clim.drop_vars([name for name in clim.coords if name != "month"])
-    return clim.rename({dim: own for dim, own in names.items() if dim != own}), said
+    clim = clim.rename({dim: own for dim, own in names.items() if dim != own})
+    extra = [dim for dim in clim.dims if dim not in (*da.dims, "month")]
+    if any(clim.sizes[dim] > 1 for dim in extra):
+        found = ", ".join(f"{dim} ({clim.sizes[dim]})" for dim in extra)
+        mend = f"climatology=clim.isel({extra[0]}=0)"
+        raise mismatch("a climatology with the dimensions of the data", f"also {found}", mend)
+    return clim.squeeze(extra), said
 
 
 def _by_month(clim: xr.DataArray) -> xr.DataArray:
@@ -303,10 +307,13 @@ def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
     if along not in da.dims:
         raise mismatch(f"a dimension {along!r}", ", ".join(map(str, da.dims)), "dim=...")
     if n < 1 or n % 2 == 0 or n > da.sizes[along]:
-        limit = da.sizes[along]
-        raise mismatch(f"an odd number of steps, at most {limit}", str(n), f"running_mean({n | 1})")
-    if along in da.coords and da[along].dtype.kind in "MO" and da.sizes[along] > 1:
-        check_time(da[along])
+        size = da.sizes[along]
+        odd = min(max(n | 1, 1), size - 1 + size % 2)
+        raise mismatch(f"an odd number of steps, at most {size}", str(n), f"running_mean({odd})")
+    if along in da.coords and da[along].dtype.kind in "MO" and n > 1:
+        gaps = np.diff(da[along].values)
+        if gaps.max() > 1.5 * gaps.min():  # years, seasons and months are even enough
+            check_time(da[along])
 
     def one(each: xr.DataArray) -> xr.DataArray:
         windows = each.rolling({along: n}, center=True).construct("_window")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray as xr
 
 from . import accessor as accessor  # registers da.earthformer
@@ -24,7 +25,8 @@ SEED = 7
 CLIMATOLOGY = ("1960", "1999")
 INITS = ("2000", "2009")
 MONTHS = 14
-PLUME_STEP = 6  # months between the inits in the picture
+BETWEEN = 6  # months between the inits whose plumes are drawn
+AHEAD = 6  # months from the init whose maps are drawn to the largest event
 PICTURE = "enso.png"
 TITLE = "Forecasts of simulated sea surface temperature"
 
@@ -86,15 +88,15 @@ def draw(
     """
     heights = 1.8 * len(indices), 5.2
     figure = plot.new_figure((11, sum(heights)), "constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=heights).tolist()
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     axes = top.subplots(len(indices), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for ax, index in zip(axes, indices.values(), strict=True):
-        plot.plume(index[::PLUME_STEP], observed, ax=ax)
+        plot.plume(index[::BETWEEN], observed, ax=ax)
     for ax in axes[1:]:
         ax.get_legend().remove()
     top.suptitle(TITLE)
-    years = forecast["init"][: -PLUME_STEP or None]
-    event = abs(observed).sel(time=slice(years[PLUME_STEP], None)).idxmax()
-    init = observed["time"].shift(time=PLUME_STEP).sel(time=event)
-    plot.field(forecast, ssta, init=init.values, lead=[1, 6, 12], figure=bottom)
+    years = observed.sel(time=slice(*INITS))
+    before = int(np.abs(years.values[AHEAD:-AHEAD]).argmax())  # AHEAD months before the largest
+    init = years["time"].values[before]
+    plot.field(forecast, ssta, init=init, lead=[1, 6, 12], figure=bottom)
     return figure

@@ -11,7 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from . import cf
-from .steps import mismatch, month_numbers
+from .errors import mismatch
+from .steps import month_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

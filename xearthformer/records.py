@@ -60,7 +60,7 @@ def _span(da: xr.DataArray, span: Period | None) -> tuple[int, int]:
 def check_periods(
     records: list[xr.DataArray], period: Period | None, validation: Period | None
 ) -> None:
-    """See that the training period holds data, and that the validation period lies apart from it."""
+    """See that the training period holds data, and the validation period none of it."""
     if not any(_span(da, period)[1] for da in records):
         raise mismatch(
             "a training period that holds data",

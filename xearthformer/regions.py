@@ -101,7 +101,8 @@ def region_mean(da: Labelled, region: str | Region) -> Labelled:
     Parameters
     ----------
     da : DataArray or Dataset
-        With 1-D latitude and longitude, in any order and convention; other dims stay.
+        With 1-D latitude and longitude, in any order and convention; other dims stay. Cells reach
+        as far as CF bounds in a Dataset say, else halfway to their neighbours.
     region : str or Region
         A name in `REGIONS`, however spelt ("nino3.4", "Nino 3.4", "nino34"), or a box.
 
@@ -123,7 +124,7 @@ def region_mean(da: Labelled, region: str | Region) -> Labelled:
     1.3333333333333333
     """
     box = region if isinstance(region, Region) else REGIONS[_known(region, REGIONS)]
-    return cf.on_each(da, lambda each: _mean(each, box), cf.find_grid(da))
+    return cf.on_each(da, lambda each: _mean(each, box, da), cf.find_grid(da))
 
 
 def index(da: Labelled, name: str) -> Labelled:
@@ -153,7 +154,7 @@ def index(da: Labelled, name: str) -> Labelled:
     said = str(REGIONS[name]) if name in REGIONS else said
 
     def one(each: xr.DataArray) -> xr.DataArray:
-        parts = [w * _mean(each, REGIONS[key]) for key, w in weights.items()]
+        parts = [w * _mean(each, REGIONS[key], da) for key, w in weights.items()]
         what = each.attrs.get("long_name", each.name)
         attrs = {"long_name": f"{name} index" + (f" of {what}" if what else ""), "region": said}
         total = sum(parts[1:], start=parts[0]).astype(each.dtype)
@@ -181,11 +182,12 @@ def _key(name: str) -> str:
     return "".join(letter for letter in plain if letter.isascii() and letter.isalnum())
 
 
-def _mean(da: xr.DataArray, box: Region) -> xr.DataArray:
+def _mean(da: xr.DataArray, box: Region, labels: xr.Dataset | xr.DataArray) -> xr.DataArray:
+    """The mean over a box; `labels` may hold the bounds of the cells."""
     y, x = cf.find_grid(da)
     latitude, longitude = cf.find_latlon(da)
-    lat_edges = np.clip(_edges(da, latitude), -90.0, 90.0)
-    lon_edges = _edges(da, longitude, around=True)
+    lat_edges = np.clip(_edges(labels, latitude), -90.0, 90.0)
+    lon_edges = _edges(labels, longitude, around=True)
     rows = _overlap(np.sin(np.radians(lat_edges)), *np.sin(np.radians([box.south, box.north])))
     west = box.west % 360.0
     turns = [_overlap(lon_edges + turn, west, west + box.width) for turn in TURNS]
@@ -217,14 +219,17 @@ def _overlap(edges: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip(np.minimum(edges[:, 1], high) - np.maximum(edges[:, 0], low), 0.0, None)
 
 
-def _edges(da: xr.DataArray, centres: xr.DataArray, around: bool = False) -> np.ndarray:
+def _edges(
+    labels: xr.Dataset | xr.DataArray, centres: xr.DataArray, around: bool = False
+) -> np.ndarray:
     """Edges of cells (cells, 2), the lower first: CF bounds if given, else halfway to neighbours.
 
     With `around`, centres are longitudes in [0, 360), and neighbours may be across 0.
     """
     bounds = centres.attrs.get("bounds")
-    if bounds in da.coords and da[bounds].shape == (centres.size, 2):
-        return _ordered(da[bounds].values.astype(float), around)
+    held = labels.variables if isinstance(labels, xr.Dataset) else labels.coords
+    if bounds in held and held[bounds].shape == (centres.size, 2):
+        return _ordered(held[bounds].values.astype(float), around)
     if centres.size < 2:
         mend = f'ds["{centres.name}"].attrs["bounds"] with the edges of the cell'
         raise mismatch(f"2 cells or more along {centres.name}", "1", mend)

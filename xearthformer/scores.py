@@ -237,10 +237,10 @@ def enso_table(
     ...     "correlation": ("lead", [0.9, 0.7]), "rmse": ("lead", [0.2, 0.41]),
     ...     "n": ("lead", [10, 9]), "correlation_mean": 0.8}, lead)
     >>> print(enso_table({"lim": skill}, leads=[1, 2]))
-                       correlation    RMSE (degC)  C-Nino3.4-M
-    lead (months)        1      2      1      2         1 .. 2
-    lim               0.90   0.70   0.20   0.41          0.800
-    pairs               10      9
+                   correlation RMSE (degC)  C-Nino3.4-M
+    lead (months)      1     2     1     2       1 .. 2
+    lim             0.90  0.70  0.20  0.41        0.800
+    pairs             10     9
     """
     picked = {name: skill.sel(lead=list(leads)) for name, skill in skills.items()}
     every = next(iter(skills.values()))["lead"].values
@@ -251,8 +251,8 @@ def enso_table(
     counts = {name: [str(n) for n in at["n"].values] for name, at in picked.items()}
     same = len({tuple(n) for n in counts.values()}) == 1
     rows |= {"pairs" if same else f"pairs, {name}": n for name, n in counts.items()}
-    widths = [7] * (2 * len(leads)) + [13]
-    label, block = max(map(len, rows)) + 3, 7 * len(leads)
+    widths = [6] * (2 * len(leads)) + [13]
+    label, block = max(map(len, rows)) + 1, 6 * len(leads)
     lines = [f"{'':{label}}{'correlation':>{block}}{f'RMSE ({units})':>{block}}{'C-Nino3.4-M':>13}"]
     for name, cells in rows.items():
         columns = zip(cells, widths, strict=False)

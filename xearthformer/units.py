@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import pint
 
 # Spellings of temperature found in files, which pint doesn't know or (C, F, k) takes for others.
-TEMPERATURE = re.compile(r"(delta[ _])?(?:deg(?:ree)?s?[ _]?|°)?(c|celsius|k|kelvin|f|fahrenheit)")
+TEMPERATURE = re.compile(
+    r"(delta[ _])?(?:deg(?:ree)?s?[ _]?|°|º)?(c|celsius|k|kelvin|f|fahrenheit)(?:[ _]scale)?"
+)
 PINT_NAMES = {"c": "degC", "k": "kelvin", "f": "degF", "dbz": "dBZ"}
 OWN_UNITS = ("reflectivity_decibel = [reflectivity_decibel] = dBZ",)
 

@@ -1,13 +1,14 @@
 """Sea surface temperature from a linear inverse model: endless, seeded, and in the form of ERSST.
 
 SST = monthly climatology + patterns x principal components + a residual. The components follow
-the noise-driven model of Penland and Sardeshmukh (1995, J. Climate 8, 1999-2024); the residual, all
-that the patterns leave, is smooth noise with a memory. What was fitted lies beside this file.
+the noise-driven model of Penland and Sardeshmukh (1995, J. Climate 8, 1999-2024), with delays; the
+residual, all that the patterns leave, is smooth noise with a memory. What was fitted lies beside
+this file; examples/fit_lim.py fits it to other years.
 """
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -25,11 +26,13 @@ SHIPPED = Path(__file__).parent / "ersst_patterns.safetensors"
 FREEZING = np.float32(-1.8)  # degC; ERSST's SST under ice
 NODES = 10.0  # degrees between the points that carry the residual's noise
 BLOCK = 120  # months built at once
-STEPS = {
-    "patterns": None,
-    "residual": None,
-    "climatology": 0.001,
-}  # int16 steps; None: largest / 32767
+SPIN_UP = 480  # months dropped; what is left of a start from zero is below 0.995 ** 480 = 0.09
+# Maps on file: their integers, and the step between these (None: largest / the largest integer).
+STEPS: dict[str, tuple[type[np.signedinteger], float | None]] = {
+    "patterns": (np.int8, None),
+    "residual": (np.int16, None),
+    "climatology": (np.int16, 0.001),
+}
 
 # The attributes of ERSST v3b, as its files carry them.
 ATTRS: dict[str, dict[str, str]] = {
@@ -63,7 +66,7 @@ ATTRS: dict[str, dict[str, str]] = {
         "Conventions": "CF-1.8",
         "title": "Synthetic sea surface temperature in the form of ERSST version 3b, 2 degree",
         "institution": "none: simulated",
-        "source": "linear inverse model fitted to NOAA ERSST version 3b",
+        "source": "linear inverse model with delays, fitted to NOAA ERSST version 3b",
         "references": "Penland, C., P.D. Sardeshmukh (1995): The optimal growth of tropical sea "
         "surface temperature anomalies, J. Climate 8, 1999-2024. Smith, T.M., R.W. Reynolds, "
         "T.C. Peterson, J. Lawrimore (2008): Improvements to NOAA's historical merged land-ocean "
@@ -88,8 +91,12 @@ class Patterns:
         Mean SST of January .. December, degC.
     patterns : float32 (K, S)
         Anomaly per standard deviation of each component, degC.
-    propagator, noise_covariance : float32 (K, K)
-        Of the components, in units of their standard deviation.
+    propagator : float32 (D, K, K)
+        Of the components in units of their standard deviation, one for each delay.
+    delays : int64 (D,)
+        In months.
+    noise_covariance : float32 (K, K)
+        Of the components.
     residual : float32 (S,)
         Standard deviation of what the patterns leave, degC.
     memory : float
@@ -102,6 +109,7 @@ class Patterns:
     climatology: np.ndarray
     patterns: np.ndarray
     propagator: np.ndarray
+    delays: np.ndarray
     noise_covariance: np.ndarray
     residual: np.ndarray
     memory: float
@@ -115,21 +123,26 @@ class Patterns:
 
 
 def save_patterns(patterns: Patterns, path: str | os.PathLike[str], about: str = "") -> None:
-    """Write patterns to a safetensors file: maps as int16 steps, the ocean as bits."""
+    """Write patterns to a safetensors file: maps as integers, the ocean as bits.
+
+    A component's map is rounded to 1/127 of its largest value, SST to 0.001 degC. `about` goes into
+    the file's metadata.
+    """
     arrays = {field.name: getattr(patterns, field.name) for field in fields(patterns)}
     arrays["ocean"] = np.packbits(patterns.ocean)
-    for name, step in STEPS.items():
+    for name, (integer, step) in STEPS.items():
         values = np.asarray(arrays[name], np.float64)
         largest = np.abs(values).max(axis=-1, keepdims=True)
-        steps = np.full_like(largest, step) if step else np.where(largest > 0, largest, 1) / 32767
-        arrays[name] = np.rint(values / steps).astype(np.int16)
+        fitting = np.where(largest > 0, largest, 1) / np.iinfo(integer).max
+        steps = np.full_like(largest, step) if step else fitting
+        arrays[name] = np.rint(values / steps).astype(integer)
         arrays[f"{name}_step"] = steps.astype(np.float64)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     save_file(arrays, path, metadata={"about": about})
 
 
 def load_patterns(path: str | os.PathLike[str] = SHIPPED) -> Patterns:
-    """Read what `save_patterns` wrote; by default the patterns that ship, of ERSST v3b 1960-2009.
+    """Read what `save_patterns` wrote; by default the patterns that ship, of ERSST v3b 1960-1999.
 
     Examples
     --------
@@ -151,6 +164,7 @@ def fit_patterns(
     components: ArrayLike,
     propagator: ArrayLike,
     noise_covariance: ArrayLike,
+    delays: Sequence[int] = (0,),
 ) -> Patterns:
     """Fit the climatology, the map of each component, and the residual.
 
@@ -160,13 +174,14 @@ def fit_patterns(
         Monthly SST in degC, NaN on land; the climatology is that of the whole record.
     components : array (T, K)
         Principal components of the same months, in units of their standard deviation.
-    propagator, noise_covariance : array (K, K)
-        Of the components, as `models.lim.LIM` fits them.
+    propagator, noise_covariance : array (D, K, K), array (K, K)
+        Of the components, as `models.lim.LIM` fits them with `ridge=0`.
+    delays : sequence of D int
 
     Raises
     ------
     ValueError
-        Components of another number of months, or no whole years.
+        Components of another number of months, or no whole years; a propagator of another shape.
     """
     time, y, x = sst.dims
     z_TK = np.asarray(components, np.float64)
@@ -190,12 +205,13 @@ def fit_patterns(
         "longitude": sst[x].to_numpy(),
         "climatology": climatology,
         "patterns": patterns,
-        "propagator": propagator,
+        "propagator": _check_propagator(propagator, delays, z_TK.shape[1]),
         "noise_covariance": noise_covariance,
         "residual": np.sqrt(variance),
     }
     return Patterns(
         ocean=ocean,
+        delays=np.array(delays, np.int64),
         memory=float((covariance @ area) / (variance @ area)),
         **{name: np.asarray(array, np.float32) for name, array in arrays.items()},
     )
@@ -221,7 +237,8 @@ def synthetic_sst(
     chunks : mapping of "time", "lat", "lon" to sizes, optional
         Build lazily, by blocks of these sizes; a dim that isn't named stays whole. None: at once.
     patterns : Patterns, optional
-        What to simulate with; the patterns of ERSST v3b 1960-2009 that ship when not given.
+        What to simulate with, as `load_patterns` reads them; the patterns of ERSST v3b 1960-1999
+        that ship when not given.
 
     Returns
     -------
@@ -261,29 +278,63 @@ def synthetic_sst(
 
 
 def simulate(
-    propagator: ArrayLike, noise_covariance: ArrayLike, months: int, rng: np.random.Generator
+    propagator: ArrayLike,
+    noise_covariance: ArrayLike,
+    months: int,
+    rng: np.random.Generator,
+    delays: Sequence[int] = (0,),
 ) -> np.ndarray:
     """Principal components (months, K) of a linear inverse model driven by noise.
 
-    z(t + 1) = G z(t) + noise of covariance Q, from a z(0) with C(0) = 1: no spin-up is needed.
+    z(t + 1) = sum_d A_d z(t - d) + noise of covariance Q. It starts from zero and runs for
+    `SPIN_UP` months before the first that is given.
 
     Parameters
     ----------
-    propagator, noise_covariance : array (K, K)
-        G and Q, for components in units of their standard deviation.
+    propagator : array (D, K, K)
+        A_d, for components in units of their standard deviation.
+    noise_covariance : array (K, K)
+        Q.
     months : int
     rng : numpy Generator
         It is drawn from month by month.
+    delays : sequence of D int
+
+    Raises
+    ------
+    ValueError
+        A propagator of another shape.
+
+    Examples
+    --------
+    Every month is half the one before, and noise:
+
+    >>> z = simulate([[[0.5]]], [[0.75]], 10_000, np.random.default_rng(0))
+    >>> z.shape, round(z.std(), 1)
+    ((10000, 1), 1.0)
     """
-    propagator = np.asarray(propagator, np.float64)
     values, vectors = np.linalg.eigh(np.asarray(noise_covariance, np.float64))
     root = vectors * np.sqrt(values.clip(0))
-    noise = rng.standard_normal((months, len(propagator)))
-    z = np.empty_like(noise)
-    z[0] = noise[0]
-    for t in range(1, months):
-        z[t] = propagator @ z[t - 1] + root @ noise[t]
-    return z
+    steps = _check_propagator(propagator, delays, len(root))
+    noise = rng.standard_normal((SPIN_UP + months, len(root)))
+    past = 1 + max(delays)
+    z = np.zeros((past + len(noise), len(root)))
+    for t, shock in enumerate(noise, start=past):
+        z[t] = root @ shock
+        for delay, step in zip(delays, steps, strict=True):
+            z[t] += step @ z[t - 1 - delay]
+    return z[past + SPIN_UP :]
+
+
+def _check_propagator(propagator: ArrayLike, delays: Sequence[int], k: int) -> np.ndarray:
+    """The propagator, when it is of as many delays and components as it should be."""
+    steps = np.asarray(propagator, np.float64)
+    if steps.shape != (len(delays), k, k):
+        raise ValueError(
+            f"expected a propagator of shape {(len(delays), k, k)}: delays, components, "
+            f"components; found {steps.shape}: pass lim.propagator and lim.config.delays"
+        )
+    return steps
 
 
 @dataclass(frozen=True)
@@ -308,7 +359,8 @@ class _Sst:
     def simulate(cls, patterns: Patterns, time: np.ndarray, seed: int) -> "_Sst":
         streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2)]
         months = len(time)
-        z_TK = simulate(patterns.propagator, patterns.noise_covariance, months, streams[0])
+        model = patterns.propagator, patterns.noise_covariance
+        z_TK = simulate(*model, months, streams[0], patterns.delays.tolist())
         return cls(
             patterns=patterns,
             maps_KYX=_on_map(patterns.patterns, patterns.ocean, 0),

@@ -1,11 +1,13 @@
-"""LIM: a linear inverse model (Penland and Sardeshmukh 1995, J. Climate 8, 1999-2024).
+"""LIM: a linear inverse model with delays, after Penland and Sardeshmukh (1995).
 
-The state is a few leading principal components of an anomaly field; a month multiplies it by one
-matrix and adds noise that is white in time. The fit is closed form.
+The state is a few leading principal components of an anomaly field, now and at some steps before;
+a month multiplies it by a matrix and adds noise that is white in time. The fit is closed form.
 
-Letters: B batch, T time, H W space, C channels, K principal components.
+Letters: B batch, T time, H W space, C channels, K principal components, D delays, S ocean cells.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,44 +16,82 @@ from einops import einsum
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+MAX_RADIUS = 0.995  # of the eigenvalues: the slowest mode loses two thirds in 200 steps
+
 
 @dataclass(frozen=True)
 class LIMConfig:
-    """What a LIM sees, and how it is fitted.
+    """What a LIM sees, and how it is fitted; `delays=(0,), ridge=0` is the LIM of the paper.
+
+    The defaults are for monthly sea surface temperature, on the ICAR-ENSO grid.
 
     Attributes
     ----------
     in_len : int
-        Frames it is given; it looks at the last one alone.
+        Frames it is given, 1 + the longest delay.
     out_len : int
         Frames it forecasts.
     height, width : int
         Cells of the field.
     n_eofs : int
         Principal components in the state (K).
-    lag : int
-        Steps between the two covariances of the fit.
+    delays : tuple of int
+        Which frames it looks at, in steps before the last; ascending.
+    ridge : float
+        What is added to the predictors' covariance (1 is the variance of a component): it damps
+        what the record can't tell. A model that simulates, rather than forecasts, wants none: the
+        ridge takes from the variance.
+
+    Raises
+    ------
+    ValueError
+        Delays that don't ascend from 0 or more, an `in_len` that isn't theirs, a negative ridge.
+
+    Examples
+    --------
+    >>> LIMConfig(in_len=1, delays=[0], ridge=0).delays
+    (0,)
     """
 
-    in_len: int = 1
+    in_len: int = 10
     out_len: int = 14
     height: int = 24
     width: int = 48
-    n_eofs: int = 15
-    lag: int = 3
+    n_eofs: int = 25
+    delays: tuple[int, ...] = (0, 1, 3, 6, 9)
+    ridge: float = 0.3
+
+    def __post_init__(self) -> None:
+        delays = tuple(self.delays)
+        object.__setattr__(self, "delays", delays)
+        whole = all(isinstance(d, int) and not isinstance(d, bool) for d in delays)
+        if not delays or not whole or delays[0] < 0 or delays != tuple(sorted(set(delays))):
+            raise ValueError(
+                f"expected delays as ascending whole numbers from 0 on, found {self.delays}: "
+                "LIMConfig(delays=(0, 1, 3), in_len=4)"
+            )
+        if self.in_len != 1 + delays[-1]:
+            raise ValueError(
+                f"expected in_len {1 + delays[-1]}, which is 1 + the longest of the delays "
+                f"{delays}, found {self.in_len}: LIMConfig(in_len={1 + delays[-1]}, ...)"
+            )
+        if not 0 <= self.ridge < math.inf:
+            raise ValueError(f"expected a ridge from 0 on, found {self.ridge}: LIMConfig(ridge=0)")
 
 
 PRESETS = {
     "enso": LIMConfig(),
-    "tiny": LIMConfig(out_len=3, height=4, width=6, n_eofs=2, lag=1),
+    "tiny": LIMConfig(in_len=3, out_len=3, height=4, width=6, n_eofs=2, delays=(0, 2)),
 }
 
 
 class LIM(nn.Module):
-    """A linear inverse model: x(t + k) = E G^k P x(t).
+    """A linear inverse model with delays: z(t + 1) = sum_d A_d z(t - d) + noise, with z = P x.
 
-    The principal components are in units of their own standard deviation, so that their covariance
-    C(0) is the identity. Land counts for nothing on the way in and is zero on the way out.
+    A field is forecast as E z. The principal components z are in units of their own standard
+    deviation, and P E = 1: a forecast read again is the state that it came from, so that a model
+    that goes on from its own output is the same model. Land counts for nothing on the way in and
+    is zero on the way out.
 
     Attributes
     ----------
@@ -61,10 +101,14 @@ class LIM(nn.Module):
         P: field to principal components, with area weights and land mask.
     patterns : Tensor (K, H, W)
         E: principal components to field, in units of the field per standard deviation.
-    propagator : Tensor (K, K)
-        G, one step; its spectral radius is below one.
+    propagator : Tensor (D, K, K)
+        A_d, one for each delay; no eigenvalue of their `companion` is beyond 0.995.
     noise_covariance : Tensor (K, K)
-        Q = C(0) - G C(0) G^T, positive semi-definite.
+        Covariance of what a step leaves unexplained.
+
+    References
+    ----------
+    Penland and Sardeshmukh (1995), J. Climate 8, 1999-2024: the model without delays.
 
     Examples
     --------
@@ -75,7 +119,7 @@ class LIM(nn.Module):
     >>> x = np.zeros((5000, 1, 2))
     >>> for t in range(1, 5000):
     ...     x[t, 0] = 0.9 * np.array([-x[t - 1, 0, 1], x[t - 1, 0, 0]]) + rng.normal(size=2)
-    >>> config = LIMConfig(out_len=2, height=1, width=2, n_eofs=2, lag=1)
+    >>> config = LIMConfig(1, out_len=2, height=1, width=2, n_eofs=2, delays=(0,), ridge=0)
     >>> lim = LIM.fit(x, [0.0], config)
     >>> y = lim.predict(torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2, 1))
     >>> print(y.squeeze().numpy().round(1) + 0.0)
@@ -98,18 +142,18 @@ class LIM(nn.Module):
         self.register_buffer("ocean", torch.ones(h, w, dtype=torch.bool))
         self.register_buffer("projection", torch.zeros(k, h, w))
         self.register_buffer("patterns", torch.zeros(k, h, w))
-        self.register_buffer("propagator", torch.zeros(k, k))
+        self.register_buffer("propagator", torch.zeros(len(config.delays), k, k))
         self.register_buffer("noise_covariance", torch.eye(k))
 
     @classmethod
     def fit(cls, x_THW: ArrayLike, latitude: ArrayLike, config: LIMConfig | None = None) -> "LIM":
         """Fit a LIM to a record of anomalies, in float64.
 
-        EOFs are weighted by sqrt(cos(latitude)). G = (C(lag) C(0)^-1)^(1/lag), where both
-        covariances are sums divided by T (the Yule-Walker estimate), which by itself keeps the
-        spectral radius of G below one. A lag of a few months serves better than one, because SST
-        isn't quite a Markov process. A mode of C(lag) that is negative and real has no real root:
-        it is given no memory.
+        EOFs are weighted by sqrt(cos(latitude)). All A_d together are the ridge regression of the
+        components on themselves, delayed: A = B^T X (X^T X + ridge N)^-1, for N rows of predictors
+        X and targets B. Where an eigenvalue of the step lies beyond r = 0.995, A_d becomes
+        c^(d + 1) A_d with the c that brings the largest to r: this multiplies every eigenvalue by c
+        and leaves the modes' shapes and periods as they are.
 
         Parameters
         ----------
@@ -135,41 +179,66 @@ class LIM(nn.Module):
         x_TS = x_THW[:, ocean_HW]
         weight_S = np.broadcast_to(_area_weight(latitude)[:, None], ocean_HW.shape)[ocean_HW]
         projection_KS, z_TK = _principal_components(x_TS, weight_S, config.n_eofs)
-        patterns_KS = z_TK.T @ x_TS / len(x_TS)  # regression on components of unit variance
-        propagator = _propagator(z_TK, config.lag)
+        patterns_KS = z_TK.T @ x_TS / len(x_TS)  # regression on uncorrelated components: P E = 1
+        propagator_DKK, noise_covariance = _regression(z_TK, config.delays, config.ridge)
 
         model = cls(config)
         state = {
             "projection": _on_map(projection_KS, ocean_HW),
             "patterns": _on_map(patterns_KS, ocean_HW),
-            "propagator": propagator,
-            "noise_covariance": _noise_covariance(propagator),
+            "propagator": propagator_DKK,
+            "noise_covariance": noise_covariance,
         }
         tensors = {name: torch.from_numpy(array).float() for name, array in state.items()}
         model.load_state_dict({"ocean": torch.from_numpy(ocean_HW), **tensors})
         return model.eval()
 
-    def project(self, x_BHWC: Tensor) -> Tensor:
-        """Principal components (B, C, K) of fields (B, H, W, C)."""
-        x_BHWC = torch.where(self.ocean[..., None], x_BHWC, 0)
-        return einsum(x_BHWC, self.projection, "b h w c, k h w -> b c k")
+    def project(self, x_THWC: Tensor) -> Tensor:
+        """Principal components (..., C, K) of fields (..., H, W, C)."""
+        x_THWC = torch.where(self.ocean[..., None], x_THWC, 0)
+        return einsum(x_THWC, self.projection, "... h w c, k h w -> ... c k")
 
-    def expand(self, z_BTCK: Tensor) -> Tensor:
-        """Fields (B, T, H, W, C) of principal components (B, T, C, K)."""
-        return einsum(z_BTCK, self.patterns, "b t c k, k h w -> b t h w c")
+    def expand(self, z_TCK: Tensor) -> Tensor:
+        """Fields (..., H, W, C) of principal components (..., C, K)."""
+        return einsum(z_TCK, self.patterns, "... c k, k h w -> ... h w c")
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The mean forecast, frames 1 .. out_len after the last one given (B, out_len, H, W, C)."""
-        z_BCK = self.project(x_BTHWC[:, -1])
-        steps = []
+        past = list(self.project(x_BTHWC[:, -self.in_len :]).unbind(dim=1))  # each (B, C, K)
         for _ in range(self.out_len):
-            z_BCK = z_BCK @ self.propagator.T
-            steps.append(z_BCK)
-        return self.expand(torch.stack(steps, dim=1))
+            steps = zip(self.config.delays, self.propagator, strict=True)
+            past.append(sum(past[-1 - delay] @ step.T for delay, step in steps))
+        return self.expand(torch.stack(past[-self.out_len :], dim=1))
 
     def loss(self, x_BTHWC: Tensor, y_BTHWC: Tensor) -> Tensor:
         """Mean squared error of the forecast."""
         return nn.functional.mse_loss(self.predict(x_BTHWC), y_BTHWC)
+
+
+def companion(propagator_DKK: np.ndarray, delays: Sequence[int]) -> np.ndarray:
+    """The matrix of one step of the state with its whole past, z(t), z(t - 1), .. z(t - max d).
+
+    Parameters
+    ----------
+    propagator_DKK : array (D, K, K)
+    delays : sequence of D int
+
+    Returns
+    -------
+    array (M K, M K), M = 1 + the longest delay
+
+    Examples
+    --------
+    >>> companion(np.reshape([0.5, 0.2], (2, 1, 1)), (0, 2))
+    array([[0.5, 0. , 0.2],
+           [1. , 0. , 0. ],
+           [0. , 1. , 0. ]])
+    """
+    k, past = propagator_DKK.shape[1], max(delays)
+    matrix = np.eye((past + 1) * k, k=-k)
+    for delay, step in zip(delays, propagator_DKK, strict=True):
+        matrix[:k, delay * k : (delay + 1) * k] = step
+    return matrix
 
 
 def _check(x_THW: np.ndarray, latitude: np.ndarray, config: LIMConfig) -> np.ndarray:
@@ -189,11 +258,14 @@ def _check(x_THW: np.ndarray, latitude: np.ndarray, config: LIMConfig) -> np.nda
             f"expected NaN on land alone, at all times; found {gaps.sum()} cells that are missing "
             f"at some times, the first at row {row}, column {column}: fill or mask them"
         )
-    cells = int(ocean_HW.sum())
-    if not 1 <= config.n_eofs <= min(cells, len(x_THW) - 1) or not 1 <= config.lag < len(x_THW):
+    cells, rows = int(ocean_HW.sum()), len(x_THW) - config.in_len
+    unknowns = config.n_eofs * len(config.delays)
+    enough = rows >= 2 and (config.ridge > 0 or rows > unknowns)
+    if not 1 <= config.n_eofs <= min(cells, len(x_THW) - 1) or not enough:
         raise ValueError(
-            f"n_eofs {config.n_eofs} and lag {config.lag} need more data: found {len(x_THW)} "
-            f"frames of {cells} ocean cells; take fewer EOFs, a shorter lag, or a longer record"
+            f"n_eofs {config.n_eofs}, delays {config.delays} and ridge {config.ridge:g} need more "
+            f"data: found {len(x_THW)} frames of {cells} ocean cells; take fewer EOFs, fewer or "
+            "shorter delays, a ridge above 0, or a longer record"
         )
     return ocean_HW
 
@@ -219,21 +291,28 @@ def _principal_components(
     return projection_KS / scale_K[:, None], z_TK / scale_K
 
 
-def _propagator(z_TK: np.ndarray, lag: int) -> np.ndarray:
-    """G = C(lag)^(1/lag) for components with C(0) = 1."""
-    covariance = z_TK[lag:].T @ z_TK[:-lag] / len(z_TK)
-    if lag == 1:
-        return covariance
-    values, vectors = np.linalg.eig(covariance)
-    rootless = (np.abs(values.imag) < 1e-12) & (values.real < 0)
-    roots = np.where(rootless, 0, values).astype(np.complex128) ** (1 / lag)
-    return (vectors @ np.diag(roots) @ np.linalg.inv(vectors)).real
+def _regression(
+    z_TK: np.ndarray, delays: Sequence[int], ridge: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A_d (D, K, K) and the covariance (K, K) of what they leave of the record."""
+    k, first = z_TK.shape[1], max(delays)
+    target_NK = z_TK[first + 1 :]
+    n = len(target_NK)
+    past_NP = np.hstack([z_TK[first - d : first - d + n] for d in delays])  # P = D K predictors
+    damping_PP = np.sqrt(ridge * n) * np.eye(past_NP.shape[1])  # ridge, as rows that ask for zero
+    nothing_PK = np.zeros((past_NP.shape[1], k))
+    rows, wanted = np.vstack([past_NP, damping_PP]), np.vstack([target_NK, nothing_PK])
+    coefficients_PK = np.linalg.lstsq(rows, wanted, rcond=None)[0]
+    propagator_DKK = _stable(coefficients_PK.reshape(len(delays), k, k).swapaxes(1, 2), delays)
+    residual_NK = target_NK - past_NP @ propagator_DKK.swapaxes(1, 2).reshape(-1, k)
+    return propagator_DKK, np.cov(residual_NK, rowvar=False).reshape(k, k)
 
 
-def _noise_covariance(propagator: np.ndarray) -> np.ndarray:
-    """Q = 1 - G G^T; what is negative in it, which a lag above one can leave, is set to zero."""
-    values, vectors = np.linalg.eigh(np.eye(len(propagator)) - propagator @ propagator.T)
-    return vectors @ np.diag(values.clip(0)) @ vectors.T
+def _stable(propagator_DKK: np.ndarray, delays: Sequence[int]) -> np.ndarray:
+    """All eigenvalues shrunk by one factor, where one of them is beyond `MAX_RADIUS`."""
+    radius = np.abs(np.linalg.eigvals(companion(propagator_DKK, delays))).max()
+    shrink = min(1.0, MAX_RADIUS / radius) if radius > 0 else 1.0
+    return propagator_DKK * shrink ** (np.array(delays) + 1.0)[:, None, None]
 
 
 def _on_map(values_KS: np.ndarray, ocean_HW: np.ndarray) -> np.ndarray:

@@ -1,0 +1,249 @@
+"""The command line: what it writes reads back with the same labels, and what users mistype is said."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import xearthformer as xef
+from xearthformer import models
+from xearthformer.cards import Card, ModelSpec, PixelGrid, Quantity, Training
+from xearthformer.cli import main
+
+
+@pytest.fixture
+def sst(tiny_pack):
+    """Three years of SST on the tiny pack's own grid, NaN on its one land cell."""
+    grid = tiny_pack.card.grid
+    values = 20 + np.random.default_rng(0).standard_normal((36, *grid.shape))
+    return xr.DataArray(
+        np.where(grid.is_land, np.nan, values).astype("f4"),
+        dims=("time", "lat", "lon"),
+        coords={
+            "time": xr.date_range("2000-01", periods=36, freq="MS"),
+            "lat": ("lat", grid.latitude, {"units": "degrees_north", "standard_name": "latitude"}),
+            "lon": ("lon", grid.longitude, {"units": "degrees_east", "standard_name": "longitude"}),
+        },
+        attrs={"standard_name": "sea_surface_temperature", "units": "degC"},
+        name="sst",
+    )
+
+
+@pytest.fixture
+def ssta(sst):
+    return sst.earthformer.anomaly(climatology=("2000", "2002"))
+
+
+@pytest.fixture
+def file(ssta, tmp_path):
+    path = tmp_path / "in.nc"
+    ssta.to_netcdf(path)
+    return path
+
+
+def forecast(*words):
+    return main(["forecast", *map(str, words)])
+
+
+@pytest.mark.parametrize("out", ["out.nc", "out.zarr"])
+@pytest.mark.parametrize("calendar", ["standard", "noleap"])
+def test_what_is_written_reads_back_identical(ssta, tiny_pack, tmp_path, out, calendar):
+    ssta = ssta if calendar == "standard" else ssta.convert_calendar(calendar)
+    ssta.to_netcdf(tmp_path / "in.nc")
+    span = ("--init", "2000-06/2001-03", "--lead", 3)
+    path = tmp_path / out
+    assert forecast(tmp_path / "in.nc", "--pack", tiny_pack.path, *span, "-o", path) == 0
+    expected = ssta.earthformer.forecast(tiny_pack, init=slice("2000-06", "2001-03"), lead=3)
+    with xr.open_dataset(path) as found:
+        xr.testing.assert_identical(found["sst"].load(), expected)
+        assert found["lead"].dtype.kind == "i" and found["lead"].attrs["units"] == "months"
+        assert found["lead"].values.tolist() == [1, 2, 3]
+        assert found.attrs["Conventions"] == "CF-1.8"
+    with xr.open_dataset(path, decode_cf=False) as raw:
+        assert all("_FillValue" not in raw[name].attrs for name in raw.coords)
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("out", ["out.nc", "out.zarr"])
+def test_leads_of_minutes_read_back_as_durations(tmp_path, out):
+    card = Card(
+        name="still",
+        version="1",
+        title="persistence of rain",
+        model=ModelSpec(name="persistence", config={}),
+        input=Quantity(standard_name="rainfall_rate", units="mm h-1"),
+        output=Quantity(standard_name="rainfall_rate", units="mm h-1"),
+        grid=PixelGrid(height=4, width=6),
+        time_step="5min",
+        history=1,
+        reach=3,
+        training=Training(data="none"),
+    )
+    pack = xef.save_pack(tmp_path / "still", models.build("persistence", "tiny"), card)
+    rain = xr.DataArray(
+        np.arange(72.0).reshape(3, 4, 6),
+        dims=("time", "y", "x"),
+        coords={"time": xr.date_range("2016-09-28T12:00", periods=3, freq="5min")},
+        attrs={"standard_name": "rainfall_rate", "units": "mm h-1"},
+        name="rain",
+    )
+    rain.to_dataset().to_zarr(tmp_path / "in.zarr", zarr_format=2)
+    path = tmp_path / out
+    assert forecast(tmp_path / "in.zarr", "--pack", pack.path, "--lead", "10min", "-o", path) == 0
+    with xr.open_dataset(path) as found:
+        xr.testing.assert_identical(found["rain"].load(), rain.earthformer.forecast(pack, lead=2))
+        assert found["lead"].dt.total_seconds().values.tolist() == [300, 600]
+
+
+def test_anomaly_and_list_of_inits(sst, ssta, tiny_pack, tmp_path, capsys):
+    sst.to_netcdf(tmp_path / "in.nc")
+    words = ("--anomaly", 2000, 2002, "--init", "2000-06", "2001-06", "--variable", "sst")
+    path = tmp_path / "out.nc"
+    assert forecast(tmp_path / "in.nc", "--pack", tiny_pack.path, *words, "-o", path) == 0
+    assert f"{path}: 2 x 2 (init x lead) of sst by tiny" in capsys.readouterr().out
+    with xr.open_dataset(path) as found:
+        expected = ssta.earthformer.forecast(tiny_pack, init=["2000-06", "2001-06"])
+        np.testing.assert_allclose(found["sst"], expected, rtol=1e-5, atol=1e-5)
+        assert found["sst"].attrs["climatology_period"] == "2000-01/2002-12"
+
+
+def test_what_stands_there_stays_until_it_is_replaced_whole(file, tiny_pack, tmp_path, capsys):
+    path = tmp_path / "out.nc"
+    path.write_text("mine")
+    assert forecast(file, "--pack", tiny_pack.path, "-o", path) == 2
+    assert "add --overwrite" in capsys.readouterr().err
+    bad = ("--init", "1850", "--overwrite")
+    assert forecast(file, "--pack", tiny_pack.path, "-o", path, *bad) == 2
+    assert path.read_text() == "mine"
+    assert forecast(file, "--pack", tiny_pack.path, "-o", path, "--overwrite") == 0
+    assert xr.open_dataset(path).sizes["lead"] == 2
+    store = tmp_path / "notes.zarr"
+    store.mkdir()
+    assert forecast(file, "--pack", tiny_pack.path, "-o", store, "--overwrite") == 2
+    assert "stays: name another" in capsys.readouterr().err and store.is_dir()
+
+
+def test_missing_values_found_late_leave_nothing_behind(ssta, tiny_pack, tmp_path, capsys):
+    ssta.where(ssta.lat > -12).to_netcdf(tmp_path / "in.nc")
+    before = sorted(tmp_path.iterdir())
+    assert forecast(tmp_path / "in.nc", "--pack", tiny_pack.path, "-o", tmp_path / "out.nc") == 2
+    assert "missing" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+MISTAKES = {
+    "no such file": (["nowhere.nc"], "nowhere.nc"),
+    "no such store": (["nowhere.zarr"], "nowhere.zarr"),
+    "no such pack": (["--pack", "nix"], "no pack 'nix'"),
+    "no such variable": (["--variable", "tos"], "expected a variable 'tos' in .* found sst"),
+    "another kind of output": (["-o", "out.grib"], "expected file.nc or store.zarr"),
+    "no such folder": (["-o", "nowhere/out.nc"], "no folder nowhere"),
+    "lead 0": (["--lead", "0"], "lead: expected a whole number"),
+    "an init outside": (["--init", "1850"], "1850.* outside the data"),
+    "two spans": (["--init", "2000/2001", "2002/2003"], "one span A/B, or times"),
+    "anomaly twice": (["--anomaly", "2000", "2002"], "anomaly already|no variable|expected"),
+    "no such device": (["--device", "abacus"], "device 'abacus'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gets_one_line(file, tiny_pack, tmp_path, capsys, monkeypatch, mistake):
+    words, message = MISTAKES[mistake]
+    monkeypatch.chdir(tmp_path)
+    where = [words.pop(0)] if words[0].startswith("nowhere") else [str(file)]
+    given = {"--pack": str(tiny_pack.path), "-o": "out.nc"}
+    given = [word for key, value in given.items() if key not in words for word in (key, value)]
+    assert forecast(*where, *given, *words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("xearthformer: error: ") and err.count("\n") == 1
+    assert re.search(message, err), err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["forecast"],
+        ["train"],
+        ["packs"],
+        ["packs", "list"],
+        ["packs", "show"],
+        ["packs", "convert"],
+        ["demo"],
+    ],
+)
+def test_help(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--help"])
+    assert stop.value.code == 0
+    assert "usage: xearthformer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["dance"], ["forecast", "in.nc"], ["packs"]])
+def test_half_a_command_is_no_traceback(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_packs_are_shown(tiny_pack, capsys):
+    assert main(["packs", "show", str(tiny_pack.path)]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        r"name +tiny\n",
+        r"input.units +degC\n",
+        r"grid.latitude +-17.5, -12.5 .. 17.5 \(8\)\n",
+        rf"weights_sha256 +{tiny_pack.card.weights_sha256}\n",
+    ):
+        assert re.search(line, out), out
+    assert main(["packs", "show", "nix"]) == 2
+
+
+def test_packs_are_listed_without_torch():
+    code = (
+        "import sys; from xearthformer.cli import main; code = main(['packs', 'list']);"
+        "print({'torch', 'lightning', 'matplotlib'} & set(sys.modules), file=sys.stderr);"
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "set()\n"
+    assert [line.split()[0] for line in done.stdout.splitlines()] == sorted(xef.packs())
+
+
+def test_a_checkpoint_is_converted_or_refused(tmp_path, capsys):
+    torch.save(models.build("earthformer", "nbody").state_dict(), tmp_path / "not.pt")
+    words = ["packs", "convert", str(tmp_path / "not.pt"), "-o", str(tmp_path / "pack")]
+    assert main([*words, "--preset", "nix"]) == 2
+    assert "no published preset 'nix'" in capsys.readouterr().err
+    assert main([*words, "--preset", "enso"]) == 2
+    assert "isn't a checkpoint of preset 'enso'" in capsys.readouterr().err
+
+
+CONFIG = """
+model: {name: persistence-that-fades, config: enso}
+data: {path: synthetic, variable: sst, years: 4, anomaly: [1960, 1963]}
+period: [1960, 1963]
+card: {name: faded, like: enso, training: {data: simulated}}
+pack: PACK
+"""
+
+
+def test_training_from_a_file(tmp_path, capsys):
+    pytest.importorskip("lightning")
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.replace("PACK", str(tmp_path / "pack")))
+    assert main(["train", str(path), "model.name=damped-persistence"]) == 0
+    assert f"{tmp_path / 'pack'}: <Pack faded 1" in capsys.readouterr().out
+    assert xef.open_pack(tmp_path / "pack").card.training.period == "1960/1963"
+    assert main(["train", str(path)]) == 2
+    assert "persistence-that-fades" in capsys.readouterr().err
+    assert main(["train", str(path), "recipe.epochs=many"]) == 2
+    assert "epochs" in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "nowhere.yaml")]) == 2
+    assert "no configuration file" in capsys.readouterr().err
