@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "xearthformer"
 ROWS = [
     ({"models"}, {"axes", "cf", "climate", "regions", "scale", "errors", "steps", "units"}),
     ({"tensors"}, {"windows", "grid"}),
-    ({"engine", "loop", "packs", "cards"}, {"scores", "plot", "data"}),
+    ({"engine", "loop", "packs", "cards"}, {"admission", "scores", "plot", "data"}),
     ({"forecast", "hindcast", "records", "train"}, set()),
     ({"accessor"}, set()),
     ({"cli", "demo"}, set()),

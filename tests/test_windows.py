@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer import cf, windows
+from xearthformer import windows
 
 
 def months(n, start="2000-01", **kwargs):
@@ -89,8 +89,7 @@ def template_of(time, dims=("time", "lat", "lon"), positions=(1, 2), lead=3):
     coords = {"time": time.values, "lat": [0.0, 5.0], "lon": [0.0, 5.0, 10.0], "crs": 0}
     data = np.zeros([sizes[d] for d in dims], "f4")
     da = xr.DataArray(data, dims=dims, coords=coords, name="ssta")
-    axes = cf.Axes("time", "lat", "lon")
-    return windows.template(da, da["time"], np.array(positions), lead, axes)
+    return windows.template(da, da["time"], np.array(positions), lead)
 
 
 def test_template_has_every_label_and_no_value():

@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _HOME = {
     "forecast": "forecast",
     "train": "train",
+    "Recipe": "train",
     "Pack": "packs",
     "PackError": "errors",
     "packs": "packs",

@@ -148,6 +148,13 @@ class Card(_Part):
         return self
 
     @property
+    def land(self) -> np.ndarray | None:
+        """Boolean (y, x), true where the input may be NaN and the answer is; None for nowhere."""
+        if self.missing != "land" or not isinstance(self.grid, LatLonGrid):
+            return None
+        return self.grid.is_land
+
+    @property
     def step(self) -> "Literal['month'] | np.timedelta64 | None":
         """`time_step` as `cf.check_time` gives it."""
         if self.time_step in (None, "month"):

@@ -64,7 +64,7 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
 # --- the commands
 
 
-def forecast(
+def forecast_file(
     input: str,
     *,
     pack: str,
@@ -101,8 +101,7 @@ def forecast(
     """
     started = time.perf_counter()
     target = _target(output, overwrite)
-    from . import cf
-    from .climate import anomaly as take_anomaly
+    from . import cf, climate
     from .packs import open_pack
 
     opened = open_pack(pack)
@@ -115,16 +114,16 @@ def forecast(
         if name not in ds.data_vars:
             found = ", ".join(map(str, ds.data_vars)) or "none"
             raise ValueError(f"expected a variable {name!r} in {input}, found {found}")
-        da = ds[name] if anomaly is None else take_anomaly(ds[name], climatology=anomaly)
-        from .forecast import forecast as run
+        da = ds[name] if anomaly is None else climate.anomaly(ds[name], climatology=anomaly)
+        from .forecast import forecast
 
-        fc = run(da, opened, init=_inits(init), lead=lead, device=device)
+        fc = forecast(da, opened, init=_inits(init), lead=lead, device=device)
         _write(fc.to_dataset().assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
     sizes = f"{fc.sizes['init']} x {fc.sizes['lead']} (init x lead)"
     print(f"{target}: {sizes} of {fc.name} by {opened.card.name}, {_took(started)}")
 
 
-def train(config: str, overrides: Sequence[str] = ()) -> None:
+def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
     """Train a model as a configuration file says, and write a pack; goes on where it was stopped.
 
     Parameters
@@ -142,7 +141,7 @@ def train(config: str, overrides: Sequence[str] = ()) -> None:
     parser.add_argument("--config", action="config")
     parser.add_function_arguments(train_from_config, as_positional=False)
     args = ["--config", config, *(f"--{override}" for override in overrides)]
-    settings = parser.instantiate_classes(parser.parse_args(args))
+    settings = parser.instantiate(parser.parse_args(args))
     settings.pop("config")
     pack = train_from_config(**settings)
     print(f"{pack.path}: {pack!r}")
@@ -158,7 +157,7 @@ def list_packs() -> None:
         print(f"{name:{width}}  {title}")
 
 
-def show(name: str) -> None:
+def show_pack(name: str) -> None:
     """Show the card of a pack: what goes in, what comes out, what it was made from.
 
     Parameters
@@ -175,7 +174,7 @@ def show(name: str) -> None:
         print(f"{key:{width}}  {value}")
 
 
-def convert(checkpoint: str, *, preset: str, output: str) -> None:
+def convert_checkpoint(checkpoint: str, *, preset: str, output: str) -> None:
     """Turn a published Earthformer checkpoint into a pack; nothing in the checkpoint is executed.
 
     Parameters
@@ -193,7 +192,7 @@ def convert(checkpoint: str, *, preset: str, output: str) -> None:
     print(f"{pack.path}: {pack!r}")
 
 
-def demo(folder: str = "demo") -> None:
+def run_demo(folder: str = "demo") -> None:
     """Forecast ten years of simulated sea surface temperature, print the skill, draw a picture.
 
     Parameters
@@ -206,11 +205,13 @@ def demo(folder: str = "demo") -> None:
     demo(Path(folder))
 
 
+# The functions' names are theirs alone: jsonargparse looks each up in the package, and would find,
+# and load, the package's own `forecast`.
 COMMANDS: dict[str, Callable[..., None] | dict[str, Callable[..., None]]] = {
-    "forecast": forecast,
-    "train": train,
-    "packs": {"list": list_packs, "show": show, "convert": convert},
-    "demo": demo,
+    "forecast": forecast_file,
+    "train": train_from_file,
+    "packs": {"list": list_packs, "show": show_pack, "convert": convert_checkpoint},
+    "demo": run_demo,
 }
 
 

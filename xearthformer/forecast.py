@@ -2,9 +2,9 @@
 
 The way in and the way out mirror each other, and the model stands in the middle:
 
-    cf.prepare · grid.to_model · scale.apply · windows.cut · tensors.to_tensor
-                              engine.predict
-    cf.restore · grid.to_user · scale.undo · (template)    · tensors.to_labeled
+    admission.prepare · admission.enter · windows.cut · tensors.to_tensor
+                             engine.predict
+    cf.restore · grid.to_user · scale.undo · tensors.to_labeled
 
 In-memory data is forecast at once; dask data gives the same answer as a graph, one task a block
 of inits.
@@ -18,8 +18,8 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from . import __version__, cf, engine, grid, tensors, windows
-from .cards import Card, LatLonGrid, PixelGrid
+from . import __version__, admission, cf, engine, grid, tensors, windows
+from .cards import Card, LatLonGrid
 from .errors import mismatch
 from .packs import Pack, open_pack
 
@@ -36,14 +36,6 @@ class Plan:
     lead: int
     origin: cf.Origin
     settings: engine.Settings
-
-    @property
-    def card(self) -> Card:
-        return self.pack.card
-
-    @property
-    def land(self) -> np.ndarray | None:
-        return self.card.grid.is_land if isinstance(self.card.grid, LatLonGrid) else None
 
 
 def forecast(
@@ -68,8 +60,8 @@ def forecast(
         Last time step that a forecast may see. None: the latest. A slice: every time in it that
         has the history the pack needs.
     lead : int, or a duration such as "60min"
-        Time steps to forecast. None: the pack's reach. Beyond it the model reads its own output, and
-        the attribute `rollout` says from where on.
+        Time steps to forecast. None: the pack's reach. Beyond it the model reads its own output,
+        and the attribute `rollout` says from where on.
     device : str
         "auto" takes a GPU when there is one.
     batch_size : int or "auto"
@@ -103,21 +95,12 @@ def forecast(
     """
     pack = open_pack(pack)
     card = pack.card
-    da = _variable(data, card)
-    axes = cf.find_axes(da)
-    step = cf.check_time(da[axes.time])
-    _check_step(step, card)
-    lead = _lead_steps(lead, step, card)
-    prepared, origin = cf.prepare(
-        da,
-        units=card.input.units,
-        difference=card.input.difference,
-        standard_name=card.input.standard_name,
-        latlon=isinstance(card.grid, LatLonGrid),
-    )
-    _check_grid(prepared, card)
-    inits = windows.find_inits(prepared["time"], card.history, init)
-    empty = windows.template(da, prepared["time"], inits.positions, lead, axes)
+    da = admission.variable(data, card)
+    prepared, origin = admission.prepare(da, card)
+    time = prepared["time"]
+    lead = _lead_steps(lead, cf.check_time(time), card)
+    inits = windows.find_inits(time, card.history, init)
+    empty = windows.template(da, time, inits.positions, lead)
     shape = prepared.sizes["y"], prepared.sizes["x"]
     shape = card.grid.shape if card.grid else shape
     plan = Plan(pack, lead, origin, engine.settings(pack, shape, device, batch_size))
@@ -130,14 +113,14 @@ def forecast(
 
 def _values(da: xr.DataArray, positions: np.ndarray, plan: Plan, empty: xr.DataArray) -> Any:
     """The numbers of the forecast, block by block: a dask array when `da` is one, else numpy's."""
-    history = plan.card.history
+    history = plan.pack.card.history
     pieces, starts = [], []
     for block in windows.blocks(positions, history, INITS_PER_BLOCK):
         first = positions[block][0] - history + 1
         pieces.append(da.isel(time=slice(first, positions[block][-1] + 1)))
         starts.append(positions[block] - first)
     if da.chunks is None:
-        inputs = [_enter(piece, plan) for piece in pieces]
+        inputs = [admission.enter(piece, plan.pack.card) for piece in pieces]
         blocks = [_run(*args, plan) for args in zip(inputs, pieces, starts, strict=True)]
         return np.concatenate(blocks)
     import dask
@@ -155,109 +138,26 @@ def _values(da: xr.DataArray, positions: np.ndarray, plan: Plan, empty: xr.DataA
 
 def _enter_and_run(da: xr.DataArray, positions: np.ndarray, plan: Plan) -> np.ndarray:
     """One task: a block of inits from the user's prepared data (time, y, x) to values."""
-    return _run(_enter(da, plan), da, positions, plan)
-
-
-def _enter(da: xr.DataArray, plan: Plan) -> xr.DataArray:
-    """Prepared data in the model's terms: on its grid, checked, land filled, scaled."""
-    card = plan.card
-    if isinstance(card.grid, LatLonGrid):
-        da = grid.to_model(da, card.grid.latitude, card.grid.longitude)
-    if card.missing == "land":
-        land = xr.DataArray(plan.land, dims=("y", "x"))
-        _check_values(da.where(~land, card.fill), card)
-        da = da.where(~land, card.fill)
-    else:
-        _check_values(da, card)
-    return plan.card.scale.apply(da)
+    return _run(admission.enter(da, plan.pack.card), da, positions, plan)
 
 
 def _run(x: xr.DataArray, da: xr.DataArray, positions: np.ndarray, plan: Plan) -> np.ndarray:
     """Through the model and back: values with dims (init, lead, *the user's spatial dims)."""
-    cut = windows.cut(x, plan.card.history, positions)
+    card = plan.pack.card
+    cut = windows.cut(x, card.history, positions)
     model = engine.load(plan.pack, plan.settings.device)
     blank = None
-    if plan.land is not None:
-        fill = plan.card.scale.apply(plan.card.fill)
-        blank = torch.from_numpy(np.where(plan.land, fill, np.nan)).float().unsqueeze(-1)
+    if card.land is not None:
+        blank = torch.where(torch.from_numpy(card.land), card.scale.apply(card.fill), torch.nan)
+        blank = blank.unsqueeze(-1)
     y = engine.predict(model, tensors.to_tensor(cut), plan.lead, plan.settings, blank)
-    fc = plan.card.scale.undo(tensors.to_labeled(y, cut))
-    if plan.land is not None:
-        fc = fc.where(~xr.DataArray(plan.land, dims=("y", "x")))
-    if isinstance(plan.card.grid, LatLonGrid):
+    fc = card.scale.undo(tensors.to_labeled(y, cut))
+    if card.land is not None:
+        fc = fc.where(~xr.DataArray(card.land, dims=("y", "x")))
+    if isinstance(card.grid, LatLonGrid):
         fc = grid.to_user(fc, da["y"], da["x"])
     last = da.isel(time=positions).rename(time="init").drop_vars("init")
     return cf.restore(fc.where(last.notnull()), plan.origin).to_numpy()
-
-
-def _variable(data: xr.Dataset | xr.DataArray, card: Card) -> xr.DataArray:
-    if isinstance(data, xr.DataArray):
-        return data
-    if not isinstance(data, xr.Dataset):
-        found = type(data).__name__
-        raise TypeError(f"expected an xarray DataArray or Dataset\n   found {found}")
-    name = cf.find_variable(
-        data, standard_name=card.input.standard_name, difference=card.input.difference
-    )
-    return data[name]
-
-
-def _check_step(step: str | np.timedelta64, card: Card) -> None:
-    if card.step is not None and step != card.step:
-        found = step if step == "month" else pd.Timedelta(step)
-        frequency = "MS" if card.step == "month" else card.time_step
-        raise mismatch(
-            f"a time step of {card.time_step} (pack {card.name!r})",
-            f"one of {found}",
-            f'da.resample(time="{frequency}").mean()',
-        )
-
-
-def _check_grid(da: xr.DataArray, card: Card) -> None:
-    if isinstance(card.grid, LatLonGrid):
-        grid.check_contains(da, card.grid.latitude, card.grid.longitude)
-    elif isinstance(card.grid, PixelGrid):
-        found = da.sizes["y"], da.sizes["x"]
-        if found != card.grid.shape:
-            height, width = card.grid.shape
-            raise mismatch(
-                f"{height} x {width} pixels, y by x (pack {card.name!r})",
-                f"{found[0]} x {found[1]}",
-                f"da.isel(y=slice({height}), x=slice({width})), by your own dims' names",
-            )
-        for dim in ("y", "x"):
-            spacing = cf.spacing_in_metres(da, dim)
-            if card.grid.spacing and spacing and abs(spacing / card.grid.spacing - 1) > 0.01:
-                raise mismatch(
-                    f"pixels of {card.grid.spacing:g} m (pack {card.name!r})",
-                    f"{spacing:g} m along {dim}",
-                    "da.coarsen(...).mean() or da.interp(...) onto that spacing",
-                )
-
-
-def _check_values(da: xr.DataArray, card: Card) -> None:
-    """NaN and infinity, and values that can't be of the card's quantity."""
-    values = da.to_numpy()
-    if card.missing != "allowed":
-        bad = ~np.isfinite(values)
-        if bad.any():
-            places = zip(da.dims, bad.nonzero(), strict=True)
-            where = {dim: da[dim].values[i[0]] for dim, i in places}
-            allowed = "none missing but on land" if card.missing == "land" else "none missing"
-            first = ", ".join(f"{dim} {value}" for dim, value in where.items())
-            raise mismatch(
-                f"finite values, {allowed} (pack {card.name!r})",
-                f"{bad.sum()} of {bad.size} missing or infinite, the first at {first}",
-                "da.interpolate_na(dim=...) or da.fillna(...)",
-            )
-    low, high = card.input.valid_min, card.input.valid_max
-    for bound, worst, wrong in ((low, np.nanmin, np.less), (high, np.nanmax, np.greater)):
-        if bound is not None and np.isfinite(values).any() and wrong(worst(values), bound):
-            raise mismatch(
-                f"values within [{low}, {high}] {card.input.units} (pack {card.name!r})",
-                f"{worst(values):g} {card.input.units}, by the data's units attribute",
-                "da.assign_attrs(units=...), with the units the values are in",
-            )
 
 
 def _lead_steps(lead: Any, step: str | np.timedelta64, card: Card) -> int:
@@ -279,14 +179,14 @@ def _lead_steps(lead: Any, step: str | np.timedelta64, card: Card) -> int:
 
 def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str, str]:
     """What was done, in words, for the answer's attributes."""
-    card = plan.card
+    card = plan.pack.card
     said = [f"forecast by pack {card.name} {card.version}"]
     if inits.dropped:
         said.append(inits.dropped)
     if isinstance(card.grid, LatLonGrid):
         regridded = grid.describe(da, card.grid.latitude, card.grid.longitude)
         said += [regridded] if regridded else []
-        if plan.land is not None:
+        if card.land is not None:
             said.append(f"land read as {card.fill:g} {card.input.units}, answered as NaN")
     attrs = {}
     if plan.lead > card.reach:

@@ -5,19 +5,16 @@ cf.prepare · grid.to_model · scale.apply · tensors.to_tensor · (windows as p
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import xarray as xr
 
-from . import cf, engine, grid, tensors
+from . import admission, grid, tensors
 from .cards import Card, LatLonGrid
 from .errors import mismatch
-from .forecast import Plan, _check_grid, _check_step, _enter, _variable
 from .loop import Windows
-from .packs import Pack
-from .steps import check_time, str_time
+from .steps import str_time
 
 Record = xr.DataArray | xr.Dataset
 Period = tuple[str | int, str | int]
@@ -29,17 +26,7 @@ def listed(data: Record | Sequence[Record]) -> list[Record]:
 
 def on_grid(data: Record, card: Card) -> xr.DataArray:
     """A record (time, y, x) in the card's units on the card's grid, in memory; land is NaN."""
-    da = _variable(data, card)
-    axes = cf.find_axes(da)
-    _check_step(check_time(da[axes.time]), card)
-    prepared, _ = cf.prepare(
-        da,
-        units=card.input.units,
-        difference=card.input.difference,
-        standard_name=card.input.standard_name,
-        latlon=isinstance(card.grid, LatLonGrid),
-    )
-    _check_grid(prepared, card)
+    prepared, _ = admission.prepare(admission.variable(data, card), card)
     if isinstance(card.grid, LatLonGrid):
         prepared = grid.to_model(prepared, card.grid.latitude, card.grid.longitude)
     return prepared.compute()
@@ -172,9 +159,7 @@ def _total(pieces: list[np.ndarray]) -> int:
 
 def _to_frames(da: xr.DataArray, card: Card) -> torch.Tensor:
     """A record as the model sees it (N, H, W, 1): land filled, scaled."""
-    settings = engine.Settings("cpu", 1)
-    plan = Plan(Pack(card, Path()), card.reach, None, settings)
-    return tensors.to_tensor(_enter(da, plan).expand_dims("init"))[0]
+    return tensors.to_tensor(admission.enter(da, card).expand_dims("init"))[0]
 
 
 def _ends(da: xr.DataArray) -> str:

@@ -123,7 +123,7 @@ def cut(da: xr.DataArray, history: int, positions: np.ndarray) -> xr.DataArray:
 
 
 def template(
-    user: xr.DataArray, time: xr.DataArray, positions: np.ndarray, lead: int, axes: cf.Axes
+    user: xr.DataArray, time: xr.DataArray, positions: np.ndarray, lead: int
 ) -> xr.DataArray:
     """The empty answer: every label of the forecast, no value (a dask array of nothing).
 
@@ -137,8 +137,6 @@ def template(
         Where the forecasts start.
     lead : int
         Number of steps.
-    axes : Axes
-        Which dims of `user` are time, y and x.
 
     Returns
     -------
@@ -149,6 +147,8 @@ def template(
     import dask.array
 
     step = cf.check_time(time)
+    axes = cf.find_axes(user)
+    user = user.squeeze([dim for dim in user.dims if dim not in (axes.time, axes.y, axes.x)])
     spatial = [str(dim) for dim in user.dims if dim in (axes.y, axes.x)]
     leads = np.arange(1, lead + 1)
     init = time.variable[positions].values

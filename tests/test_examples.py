@@ -1,0 +1,55 @@
+"""The walk-throughs and the demo run as they are printed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xearthformer as xef
+from xearthformer.demo import PACKS, demo
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(example, *words, cwd):
+    """What an example prints, run as a user would."""
+    command = [sys.executable, str(ROOT / "examples" / example), *map(str, words)]
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def shipped():
+    missing = set(PACKS) - set(xef.packs())
+    assert not missing, f"packs that should ship with the package are missing: {missing}"
+
+
+def test_a_forecast_step_by_step(tmp_path):
+    out = run("enso_forecast.py", cwd=tmp_path)
+    assert "2010-01  " in out and " degC" in out
+    assert (tmp_path / "enso_forecast.png").stat().st_size > 10_000
+    assert (tmp_path / "enso_forecast.nc").exists()
+
+
+def test_the_table_of_a_record(tmp_path):
+    xef.synthetic_sst(years=15, seed=1, start="1990-01").to_netcdf(tmp_path / "sst.nc")
+    words = ("--climatology", 1990, 2004, "--inits", 2001, 2002, "--packs", "persistence", "lim")
+    out = run("enso_skill.py", tmp_path / "sst.nc", *words, cwd=tmp_path)
+    lines = out.splitlines()
+    assert lines[0] == "Nino3.4 from every month of 2001-01 .. 2002-12, 14 months each;"
+    assert [line.split()[0] for line in lines[-3:]] == ["persistence", "lim", "pairs"]
+    assert lines[-1].split()[1:] == ["24"] * 5
+
+
+def test_the_demo(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("xearthformer.demo.INITS", ("2005", "2007"))
+    path = demo(tmp_path / "new", packs=["persistence", "lim"])
+    out = capsys.readouterr().out
+    assert path == tmp_path / "new" / "enso.png" and path.stat().st_size > 50_000
+    assert f"picture: {path}" in out and "took " in out
+    assert "C-Nino3.4-M" in out and "pairs" in out

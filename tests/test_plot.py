@@ -1,0 +1,155 @@
+"""Pictures: the right lines, labels and colours; nothing is compared pixel by pixel."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.collections import QuadMesh
+
+from xearthformer import plot
+
+LAT, LON = np.arange(-10.0, 11, 2), np.arange(160.0, 261, 2)
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def anomalies(values, time, lon=LON):
+    """Maps (time, lat, lon) that hold one number each, NaN on the last column (land)."""
+    values = np.broadcast_to(np.reshape(values, (-1, 1, 1)), (len(time), LAT.size, lon.size)).copy()
+    values[..., -1] = np.nan
+    coords = {"time": time, "lat": LAT, "lon": lon}
+    attrs = {"standard_name": "sea_surface_temperature", "units": "degC"}
+    attrs["units_metadata"] = "temperature: difference"
+    return xr.DataArray(values, coords, ("time", "lat", "lon"), "ssta", attrs)
+
+
+@pytest.fixture
+def observed():
+    """Month k of 2000 and 2001 is k tenths above or below normal, in turn."""
+    time = xr.date_range("2000-01", periods=24, freq="MS")
+    return anomalies(0.1 * np.arange(24) * (-1) ** np.arange(24), time)
+
+
+def forecasts(observed, inits, leads=3):
+    """Persistence of the months at these positions."""
+    pieces = []
+    for i in inits:
+        values = observed.isel(time=[i] * leads).values
+        valid = xr.date_range(observed.time.values[i], periods=leads + 1, freq="MS")[1:]
+        coords = {
+            "lead": ("lead", np.arange(1, leads + 1), {"units": "months"}),
+            "lat": observed.lat,
+            "lon": observed.lon,
+            "valid_time": ("lead", valid),
+            "init": observed.time.values[i],
+        }
+        pieces.append(xr.DataArray(values, coords, ("lead", "lat", "lon"), "ssta"))
+    fc = xr.concat(pieces, "init", coords="different", compat="equals")
+    return fc.assign_attrs(observed.attrs, pack="still")
+
+
+def test_a_plume_hangs_on_the_observed_line(observed):
+    fc = forecasts(observed, [3, 6])
+    ax = fc.earthformer.plot.plume(observed)
+    lines = {line.get_label(): line for line in ax.get_lines() if line.get_label()[0] != "_"}
+    assert list(lines) == ["observed", "from Apr 2000", "from Jul 2000"]
+    april = lines["from Apr 2000"]
+    np.testing.assert_allclose(april.get_ydata(), [-0.3] * 4, rtol=1e-6)  # April, then 3 leads
+    assert april.get_xdata()[0] == np.datetime64("2000-04-01")
+    # from the record's first month (a year before the first lead or less) to the last valid time
+    assert lines["observed"].get_xdata()[[0, -1]].astype("M8[M]").tolist() == [
+        np.datetime64("2000-01").item(),
+        np.datetime64("2000-10").item(),
+    ]
+    assert ax.get_ylabel() == "nino3.4 index (°C)"
+    assert ax.get_title(loc="left") == "forecasts by still"
+    levels = [line.get_ydata()[0] for line in ax.get_lines() if line.get_label()[0] == "_"]
+    assert levels == [0, -0.5, 0.5]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(lines)
+
+
+def test_many_inits_share_a_colour_and_a_label(observed):
+    fc = forecasts(observed, range(8))
+    ax = fc.earthformer.plot.plume()
+    plumes = [line for line in ax.get_lines() if len(line.get_xdata()) == 3]
+    assert len(plumes) == 8 and len({line.get_color() for line in plumes}) == 1
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["8 forecasts"]
+
+
+def test_members_are_lines_of_one_colour(observed):
+    fc = forecasts(observed, [3]).expand_dims(member=4)
+    ax = fc.earthformer.plot.plume(observed)
+    members = [line for line in ax.get_lines() if len(line.get_xdata()) == 4]
+    assert len(members) == 4 and len({line.get_color() for line in members}) == 1
+
+
+def test_plume_draws_on_the_axes_given_and_of_other_calendars(observed):
+    fc = forecasts(observed, [3]).earthformer.index("nino3.4")
+    times = xr.date_range("2000-02-30", periods=3, freq="D", calendar="360_day", use_cftime=True)
+    ax = plt.figure().subplots()
+    other = fc[0].assign_coords(valid_time=("lead", times)).drop_vars("init")
+    assert plot.plume(other, ax=ax) is ax
+    dates = ax.get_lines()[-1].get_xdata().astype("M8[D]").astype(str).tolist()
+    assert dates == ["2000-03-01", "2000-03-01", "2000-03-02"]
+
+
+def test_field_draws_what_it_is_given(observed):
+    fc = forecasts(observed, [3, 6])
+    figure = fc.earthformer.plot.field(observed, init="2000-07", lead=[1, 3])
+    maps = [ax for ax in figure.axes if any(isinstance(c, QuadMesh) for c in ax.collections)]
+    maps = [ax for ax in maps if ax.get_label() != "<colorbar>"]
+    drawn = [float(np.ma.mean(ax.collections[0].get_array())) for ax in maps]
+    np.testing.assert_allclose(drawn, [0.6, 0.6, -0.7, -0.9], rtol=1e-6)  # July; August, October
+    assert [ax.get_title() for ax in maps[:2]] == [
+        "lead 1 month, Aug 2000",
+        "lead 3 months, Oct 2000",
+    ]
+    assert [maps[0].get_ylabel(), maps[2].get_ylabel()] == ["forecast", "observed"]
+    assert figure.get_suptitle() == "forecast by still from Jul 2000"
+    image = maps[0].collections[0]
+    assert image.get_clim()[0] == -image.get_clim()[1] and image.get_cmap().name == "RdBu_r"
+    bar = next(ax for ax in figure.axes if ax.get_label() == "<colorbar>")
+    assert bar.get_xlabel() == "sea surface temperature anomaly (°C)"
+    figure.canvas.draw()
+    labels = [t.get_text() for t in maps[2].get_xticklabels() + maps[0].get_yticklabels()]
+    assert "180°" in labels and "120°W" in labels and "0°" in labels
+
+
+def test_field_leaves_out_the_empty_rim_and_says_what_is_not_observed(observed):
+    fc = forecasts(observed, [23])
+    fc = fc.where((fc.lat > -5) & (fc.lon > 200))
+    figure = fc.earthformer.plot.field(observed)
+    first, last = figure.axes[0], figure.axes[5]
+    assert first.collections[0].get_array().shape == (8, 29)  # 4S .. 10N, 202E .. 258E
+    assert [text.get_text() for text in last.texts] == ["no observation"]
+
+
+def test_field_takes_any_longitudes_and_row_order_and_a_dataset(observed):
+    fc = forecasts(observed, [3])
+    west = (LON + 180) % 360 - 180
+    fc = fc.assign_coords(lon=west).sortby("lon").isel(lat=slice(None, None, -1))
+    figure = fc.to_dataset().earthformer.plot.field(observed.to_dataset(), lead=2)
+    maps = figure.axes[:2]
+    values = [float(np.ma.mean(ax.collections[0].get_array())) for ax in maps]
+    np.testing.assert_allclose(values, [-0.3, -0.5], rtol=1e-6)
+    assert maps[0].get_xlim()[0] > 150 and maps[0].get_xlim()[1] < 270
+
+
+def test_what_cannot_be_drawn_is_said(observed):
+    fc = forecasts(observed, [3])
+    with pytest.raises(ValueError, match=r"index it first, fc.earthformer.index"):
+        plot.plume(fc)
+    with pytest.raises(ValueError, match="every value of this forecast is missing"):
+        plot.field(fc.where(fc.lat > 90))
+    with pytest.raises(ValueError, match="expected one variable to draw, found a, b"):
+        xr.Dataset({"a": fc, "b": fc}).earthformer.plot.field()
+    with pytest.raises(ValueError, match="interp_like"):
+        plot.field(fc, observed.isel(lat=slice(3, None)))
