@@ -92,7 +92,7 @@ def test_any_form_of_the_same_data_gets_the_same_answer_in_its_own_form(ssta, ti
     spatial = [dim for dim in mine.dims if dim not in ("time", "t", "lev")]
     assert fc.dims == ("init", "lead", *spatial)
     for dim in spatial:
-        xr.testing.assert_identical(fc[dim], mine[dim])
+        xr.testing.assert_identical(fc[dim].variable, mine[dim].variable)
     lat, lon = (next(d for d in spatial if d.startswith(name)) for name in ("lat", "lon"))
     back = fc.transpose("init", "lead", lat, lon).sortby(lat)
     back = back.isel({lon: np.argsort(back[lon].values % 360)})

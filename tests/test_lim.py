@@ -1,27 +1,28 @@
 """The linear inverse model: its fit by hand, its stability, and what it ignores."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
-import xarray as xr
 
-from xearthformer import cf, climate, grid
-from xearthformer.cards import ICAR_GRID
-from xearthformer.models.lim import LIM, PRESETS, LIMConfig
-from xearthformer.scores import enso_skill
+import xearthformer as xef
+from xearthformer import engine, models
+from xearthformer.models import lim as module
+from xearthformer.models.lim import LIM, MAX_RADIUS, PRESETS, LIMConfig, companion
 
-PAIR = LIMConfig(out_len=3, height=1, width=2, n_eofs=2, lag=1)
+PAIR = LIMConfig(in_len=1, out_len=3, height=1, width=2, n_eofs=2, delays=(0,), ridge=0)
+CELL = dataclasses.replace(PAIR, width=1, n_eofs=1)
 TURN = 0.8 * np.array([[0.0, -1.0], [1.0, 0.0]])  # a quarter turn and a loss of a fifth
 
 
-def stirred(propagator: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
-    """A record (n, 1, K) of x(t + 1) = G x(t) + white noise."""
-    noise = np.random.default_rng(seed).standard_normal((n, len(propagator)))
+def stirred(*steps: np.ndarray, n: int, delays=(0,), seed: int = 0) -> np.ndarray:
+    """A record (n, 1, K) of x(t + 1) = sum_d A_d x(t - d) + white noise."""
+    noise = np.random.default_rng(seed).standard_normal((n, len(steps[0])))
     x = np.zeros_like(noise)
-    for t in range(1, n):
-        x[t] = propagator @ x[t - 1] + noise[t]
+    for t in range(1 + max(delays), n):
+        x[t] = noise[t] + sum(a @ x[t - 1 - d] for a, d in zip(steps, delays, strict=True))
     return x[:, None]
 
 
@@ -29,94 +30,166 @@ def field_of(values, dtype=torch.float32) -> torch.Tensor:
     return torch.tensor(values, dtype=dtype).reshape(1, 1, 1, -1, 1)
 
 
-def propagate(lim: LIM) -> np.ndarray:
-    """The propagator in field space, E G P."""
-    units = torch.eye(lim.config.width).reshape(-1, 1, 1, lim.config.width, 1)
-    return lim.predict(units)[:, 0, 0, :, 0].T.numpy()
+def series(*values: float) -> torch.Tensor:
+    """Frames of one cell."""
+    return torch.tensor(values).reshape(1, -1, 1, 1, 1)
+
+
+def radius(lim: LIM) -> float:
+    matrix = companion(lim.propagator.double().numpy(), lim.config.delays)
+    return np.abs(np.linalg.eigvals(matrix)).max()
+
+
+def in_field_space(lim: LIM) -> np.ndarray:
+    """E A_d P (D, cells, cells)."""
+    project, expand = (a.double().numpy()[:, 0] for a in (lim.projection, lim.patterns))
+    return expand.T @ lim.propagator.double().numpy() @ project
 
 
 def test_fit_by_hand():
-    # One cell, 2, 1, -1, 0: C(0) = 6/4, C(1) = (2 - 1 + 0)/4, so G = 1/6 and Q = 1 - 1/36.
-    config = dataclasses.replace(PAIR, width=1, n_eofs=1)
-    lim = LIM.fit(np.reshape([2.0, 1.0, -1.0, 0.0], (4, 1, 1)), [0.0], config)
+    # One cell, 2, 1, -1, 0: predictors (2, 1, -1), targets (1, -1, 0), so A = (2 - 1)/6. What is
+    # left, (4, -7, 1)/6, has the covariance (66 - 4/3)/36/2 = 97/108; a component's unit is
+    # sqrt(6/4), the root mean square.
+    lim = LIM.fit(np.reshape([2.0, 1.0, -1.0, 0.0], (4, 1, 1)), [0.0], CELL)
     assert lim.propagator.item() == pytest.approx(1 / 6)
-    assert lim.noise_covariance.item() == pytest.approx(35 / 36)
+    assert lim.noise_covariance.item() == pytest.approx(97 / 108 / 1.5)
     assert lim.patterns.item() == pytest.approx(np.sqrt(1.5))  # per standard deviation, positive
     assert lim.projection.item() == pytest.approx(1 / np.sqrt(1.5))
-    forecast = lim.predict(field_of([36.0]))
-    np.testing.assert_allclose(forecast.flatten(), [6.0, 1.0, 1 / 6], rtol=1e-6)
+    np.testing.assert_allclose(lim.predict(series(36.0)).flatten(), [6.0, 1.0, 1 / 6], rtol=1e-6)
+
+
+def test_ridge_by_hand():
+    # The same in units of sqrt(6/4): X^T X = 4, X^T Y = 2/3, and ridge N = 0.5 x 3 beside the 4.
+    config = dataclasses.replace(CELL, ridge=0.5)
+    lim = LIM.fit(np.reshape([2.0, 1.0, -1.0, 0.0], (4, 1, 1)), [0.0], config)
+    assert lim.propagator.item() == pytest.approx(2 / 3 / 5.5)
+
+
+def test_ridge_is_that_of_the_normal_equations():
+    x = stirred(TURN, n=200)
+    lim = LIM.fit(x, [0.0], dataclasses.replace(PAIR, in_len=3, delays=(0, 2), ridge=0.3))
+    z = lim.project(torch.from_numpy(x).float()[..., None])[:, 0].double().numpy()
+    past, target = np.hstack([z[2:-1], z[:-3]]), z[3:]
+    n = len(target)
+    m = np.linalg.solve(past.T @ past + 0.3 * n * np.eye(4), past.T @ target)
+    np.testing.assert_allclose(lim.propagator, [m[:2].T, m[2:].T], atol=1e-5)
+    np.testing.assert_allclose(lim.noise_covariance, np.cov((target - past @ m).T), atol=1e-5)
+
+
+@pytest.mark.parametrize(("delays", "expected"), [((1,), [0.5]), ((0, 1), [0.0, 0.5])])
+def test_delays_by_hand(delays, expected):
+    # x(t + 1) = x(t - 1) / 2, without noise.
+    x = np.reshape([8.0, 8, 4, 4, 2, 2, 1, 1], (8, 1, 1))
+    lim = LIM.fit(x, [0.0], dataclasses.replace(CELL, in_len=2, delays=delays))
+    np.testing.assert_allclose(lim.propagator.flatten(), expected, atol=1e-6)
+    y = lim.predict(series(6.0, 2.0))
+    np.testing.assert_allclose(y.flatten(), [3.0, 1.0, 1.5], rtol=1e-5)
+    torch.testing.assert_close(lim.predict(series(99.0, 6.0, 2.0)), y)  # earlier frames don't count
 
 
 def test_recovers_the_propagator():
-    lim = LIM.fit(stirred(TURN, 20_000), [0.0], PAIR)
-    np.testing.assert_allclose(propagate(lim), TURN, atol=0.03)
+    steps = TURN, np.array([[0.1, 0.0], [0.05, -0.1]])
+    x = stirred(*steps, n=20_000, delays=(0, 3))
+    lim = LIM.fit(x, [0.0], dataclasses.replace(PAIR, in_len=4, delays=(0, 3)))
+    np.testing.assert_allclose(in_field_space(lim), steps, atol=0.03)
 
 
-@pytest.mark.parametrize(("lag", "expected"), [(1, -0.8), (2, 0.8), (3, 0.0)])
-def test_a_change_of_sign_has_no_root(lag, expected):
-    # x(t + 1) = -0.8 x(t): after two steps the sign is lost, after three there is no real root.
-    config = dataclasses.replace(PAIR, width=1, n_eofs=1, lag=lag)
-    lim = LIM.fit(stirred(np.array([[-0.8]]), 20_000), [0.0], config)
-    assert lim.propagator.item() == pytest.approx(expected, abs=0.02)
-
-
-def test_slow_oscillation_needs_no_short_lag():
-    angle = 2 * np.pi / 48  # four years
-    slow = 0.95 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    for lag in (1, 3):
-        lim = LIM.fit(stirred(slow, 40_000), [0.0], dataclasses.replace(PAIR, lag=lag))
-        np.testing.assert_allclose(propagate(lim), slow, atol=0.01)
-
-
-@pytest.mark.parametrize("lag", [1, 3])
-@pytest.mark.parametrize("kind", ["noise", "walk", "trend", "cycle"])
-def test_always_stable_and_noise_covariance_is_one(kind, lag):
+@pytest.mark.parametrize(("delays", "ridge"), [((0,), 0), ((0, 1, 3), 0), ((0, 2), 0.3)])
+@pytest.mark.parametrize("kind", ["noise", "walk", "trend", "growth", "cycle"])
+def test_always_stable(kind, delays, ridge):
     rng = np.random.default_rng(5)
     x = rng.standard_normal((60, 4, 6))
     if kind == "walk":
         x = x.cumsum(axis=0)
     elif kind == "trend":
         x = 0.01 * x + np.arange(60)[:, None, None] * rng.random((4, 6))
+    elif kind == "growth":
+        x = 0.01 * x + 1.1 ** np.arange(60)[:, None, None]
     elif kind == "cycle":
         x = 0.01 * x + np.cos(2 * np.pi * np.arange(60) / 12)[:, None, None]
-    config = LIMConfig(height=4, width=6, n_eofs=8, lag=lag)
+    shape = {"height": 4, "width": 6, "n_eofs": 8, "delays": delays, "ridge": ridge}
+    config = LIMConfig(in_len=1 + max(delays), out_len=2000, **shape)
     lim = LIM.fit(x, [-30, -10, 10, 30], config)
-    assert np.abs(np.linalg.eigvals(lim.propagator.double())).max() < 1
+    assert radius(lim) < MAX_RADIUS + 1e-5
     assert np.linalg.eigvalsh(lim.noise_covariance.double()).min() > -1e-6
     torch.testing.assert_close(lim.noise_covariance, lim.noise_covariance.T)
-    far = LIM(dataclasses.replace(config, out_len=600))
-    far.load_state_dict(lim.state_dict())
-    # a mode of radius r fades as r^k; the slowest possible here loses 1/60 a lag
-    assert far.predict(torch.ones(1, 1, 4, 6, 1))[:, -1].abs().max() < 5
+    far = lim.predict(torch.ones(1, config.in_len, 4, 6, 1))
+    assert far[:, -1].abs().max() < 0.01 * far.abs().max()
 
 
-def test_noise_covariance_balances_the_budget():
-    lim = LIM.fit(stirred(TURN, 500), [0.0], PAIR)
-    g, q = lim.propagator.double(), lim.noise_covariance.double()
-    torch.testing.assert_close(g @ g.T + q, torch.eye(2).double(), atol=1e-6, rtol=0)
+def test_shrinking_multiplies_every_eigenvalue():
+    delays = (0, 1, 4)
+    grown = 0.8 * np.random.default_rng(1).standard_normal((3, 2, 2))
+    before, after = (
+        np.sort_complex(np.linalg.eigvals(companion(a, delays)))
+        for a in (grown, module._stable(grown, delays))
+    )
+    assert np.abs(before).max() > 1
+    np.testing.assert_allclose(np.abs(after).max(), 0.995)
+    np.testing.assert_allclose(after, before * 0.995 / np.abs(before).max(), atol=1e-8)
+    # by hand: twice as large a step; and z(t + 1) = 1.99^2 z(t - 1), which does the same
+    np.testing.assert_allclose(module._stable(np.full((1, 1, 1), 1.99), (0,)), 0.995)
+    np.testing.assert_allclose(module._stable(np.full((1, 1, 1), 3.9601), (1,)), 0.995**2)
+
+
+def test_what_is_stable_stays_as_it_is():
+    calm = np.array([[[0.5]], [[0.3]]])
+    assert (module._stable(calm, (0, 2)) == calm).all()
+    assert (module._stable(0 * calm, (0, 2)) == 0).all()
 
 
 def test_components_have_unit_variance_and_patterns_bring_the_field_back():
-    x = stirred(TURN, 500)
+    x = stirred(TURN, n=500)
     lim = LIM.fit(x, [60.0], PAIR)
     z = lim.project(torch.from_numpy(x).float()[..., None])[:, 0]
     torch.testing.assert_close(z.T @ z / 500, torch.eye(2), atol=1e-5, rtol=0)
-    back = lim.expand(z[:, None, None])[:, 0, 0, :, 0]
-    np.testing.assert_allclose(back, x[:, 0], atol=1e-4)
+    np.testing.assert_allclose(lim.expand(z[:, None])[:, 0, :, 0], x[:, 0], atol=1e-4)
+
+
+def correlated(n: int = 200) -> tuple[np.ndarray, list[float]]:
+    """A record on 4 x 6 cells, one of them land, and its latitudes."""
+    x = np.random.default_rng(2).standard_normal((n, 24)) @ np.random.default_rng(3).random(
+        (24, 24)
+    )
+    x = x.reshape(n, 4, 6)
+    x[:, 1, 2] = np.nan
+    return x, [-40.0, -10.0, 20.0, 70.0]
+
+
+def test_a_field_of_the_model_projects_onto_its_own_components():
+    # P E = 1, whatever the latitudes, the land, and the EOFs left out
+    x, latitude = correlated()
+    lim = LIM.fit(x, latitude, LIMConfig(height=4, width=6, n_eofs=5))
+    z = torch.randn(3, 7, 1, 5)
+    torch.testing.assert_close(lim.project(lim.expand(z)), z, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("out_len", [3, 5, 12])
+def test_beyond_its_reach_on_its_own_output_it_is_the_same_model(out_len):
+    x, latitude = correlated()
+    shape = {"in_len": 5, "height": 4, "width": 6, "n_eofs": 5, "delays": (0, 1, 4), "ridge": 0.1}
+    lim = LIM.fit(x, latitude, LIMConfig(out_len=out_len, **shape))
+    longer = LIM(LIMConfig(out_len=30, **shape))
+    longer.load_state_dict(lim.state_dict(), strict=True)
+    frames = torch.from_numpy(x[:10]).float().reshape(2, 5, 4, 6, 1)
+    blank = torch.full((4, 6, 1), torch.nan)
+    blank[1, 2] = 0  # the land, as `forecast` fills it
+    rolled = engine.predict(lim, frames, 30, engine.Settings("cpu", 2), blank)
+    torch.testing.assert_close(rolled, longer.predict(frames), atol=1e-5, rtol=1e-4)
 
 
 def test_area_weights():
     # Two independent cells of equal variance, at the equator and at 60N (cos = 1/2): the first EOF
     # is the cell at the equator; at the pole a cell counts for nothing at all.
     x = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], float)[:, :, None]
-    config = LIMConfig(height=2, width=1, n_eofs=1, lag=1)
+    config = dataclasses.replace(PAIR, height=2, width=1, n_eofs=1, ridge=1)
     np.testing.assert_allclose(LIM.fit(x, [0, 60], config).projection.flatten(), [1, 0], atol=1e-6)
     with pytest.raises(ValueError, match="varies in 1 ways"):
         LIM.fit(x, [0, 90], dataclasses.replace(config, n_eofs=2))
 
 
 def test_land_is_ignored_in_and_zero_out():
-    x = stirred(TURN, 200)
+    x = stirred(TURN, n=200)
     wide = np.concatenate([x, np.full((200, 1, 1), np.nan)], axis=2)
     config = dataclasses.replace(PAIR, width=3)
     lim, dry = LIM.fit(wide, [0.0], config), LIM.fit(x, [0.0], PAIR)
@@ -129,7 +202,7 @@ def test_land_is_ignored_in_and_zero_out():
 
 
 def test_land_filled_with_zero_fits_the_same():
-    x = stirred(TURN, 200)
+    x = stirred(TURN, n=200)
     zeros = np.concatenate([x, np.zeros((200, 1, 1))], axis=2)
     lim = LIM.fit(zeros, [0.0], dataclasses.replace(PAIR, width=3))
     y = lim.predict(field_of([1.0, 2.0, 0.0]))
@@ -138,22 +211,22 @@ def test_land_filled_with_zero_fits_the_same():
 
 
 def test_contract():
-    lim = LIM.fit(stirred(TURN, 200), [0.0], dataclasses.replace(PAIR, in_len=4))
+    config = dataclasses.replace(PAIR, in_len=4, delays=(0, 3))
+    lim = LIM.fit(stirred(TURN, n=200), [0.0], config)
     x, y = torch.randn(5, 4, 1, 2, 2), torch.randn(5, 3, 1, 2, 2)
     assert (lim.in_len, lim.out_len, lim.samples) == (4, 3, False)
     forecast = lim.predict(x)
     assert forecast.shape == y.shape
-    torch.testing.assert_close(lim.predict(x[:, -1:]), forecast)  # the last frame alone
+    unseen = x.clone()
+    unseen[:, 1] = 7  # no delay of 2: the first forecast doesn't look there, the second does
+    torch.testing.assert_close(lim.predict(unseen)[:, 0], forecast[:, 0])
+    assert (lim.predict(unseen)[:, 1] != forecast[:, 1]).any()
     torch.testing.assert_close(lim.predict(x[..., 1:]), forecast[..., 1:])  # channels apart
     torch.testing.assert_close(lim.loss(x, y), ((forecast - y) ** 2).mean())
-    # beyond its reach, on its own output, it is the same model
-    longer = LIM(dataclasses.replace(lim.config, out_len=6))
-    longer.load_state_dict(lim.state_dict(), strict=True)
-    torch.testing.assert_close(longer.predict(x)[:, 3:], lim.predict(forecast))
 
 
 def test_everything_is_in_the_state_dict():
-    lim = LIM.fit(stirred(TURN, 200), [0.0], PAIR)
+    lim = LIM.fit(stirred(TURN, n=200), [0.0], PAIR)
     names = {"ocean", "projection", "patterns", "propagator", "noise_covariance"}
     assert set(lim.state_dict()) == names
     assert not list(lim.parameters())
@@ -164,9 +237,37 @@ def test_everything_is_in_the_state_dict():
 
 
 def test_float64():
-    lim = LIM.fit(stirred(TURN, 200), [0.0], PAIR).double()
+    lim = LIM.fit(stirred(TURN, n=200), [0.0], PAIR).double()
     y = lim.predict(field_of([1.0, 2.0], torch.float64))
     assert y.dtype == torch.float64
+
+
+def test_config_from_json():
+    config = json.loads(json.dumps(dataclasses.asdict(PRESETS["tiny"])))
+    assert config["delays"] == [0, 2]
+    assert models.build("lim", config).config == PRESETS["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (
+            {"delays": (0, 3)},
+            r"in_len 4, which is 1 \+ the longest of the delays \(0, 3\), found 10",
+        ),
+        ({"in_len": 1}, "in_len 10, .* found 1: LIMConfig"),
+        ({"delays": ()}, "ascending whole numbers from 0 on, found"),
+        ({"delays": (9, 0)}, "ascending"),
+        ({"delays": (0, 0, 9)}, "ascending"),
+        ({"delays": (-1, 9)}, "ascending"),
+        ({"delays": (0.5, 9)}, "ascending whole numbers"),
+        ({"ridge": -0.1}, "ridge from 0 on, found -0.1"),
+        ({"ridge": float("nan")}, "ridge from 0 on, found nan"),
+    ],
+)
+def test_what_is_no_config(changes, match):
+    with pytest.raises(ValueError, match=match):
+        LIMConfig(**changes)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -182,9 +283,15 @@ def test_presets(name):
     [
         (np.zeros((9, 2, 2)), [0.0], {}, r"expected x \(T, 1, 2\).*found \(9, 2, 2\)"),
         (np.zeros((9, 1, 2)), [0.0, 1.0], {}, r"latitude \(1,\).*found .*\(2,\)"),
-        (np.zeros((2, 1, 2)), [0.0], {}, "n_eofs 2 and lag 1 need more data: found 2 frames"),
-        (np.zeros((9, 1, 2)), [0.0], {"lag": 9}, "lag 9 need more data"),
-        (np.zeros((9, 1, 2)), [0.0], {"n_eofs": 3}, "n_eofs 3 .* of 2 ocean cells"),
+        (np.zeros((3, 1, 2)), [0.0], {}, "n_eofs 2, .* need more data: found 3 frames"),
+        (np.zeros((3, 1, 2)), [0.0], {"in_len": 2, "delays": (1,), "ridge": 1}, "need more data"),
+        (
+            np.zeros((8, 1, 2)),
+            [0.0],
+            {"in_len": 4, "delays": (0, 3)},
+            r"delays \(0, 3\) .* ridge 0",
+        ),
+        (np.zeros((9, 1, 2)), [0.0], {"n_eofs": 3}, "n_eofs 3.* of 2 ocean cells"),
         (np.zeros((9, 1, 2)), [0.0], {}, "varies in 0 ways"),
     ],
 )
@@ -194,38 +301,30 @@ def test_what_cannot_be_fitted(x, latitude, changes, match):
 
 
 def test_a_hole_in_the_ocean_is_an_error():
-    x = stirred(TURN, 9)
+    x = stirred(TURN, n=9)
     x[4, 0, 1] = np.nan
     with pytest.raises(ValueError, match="1 cells .* row 0, column 1"):
         LIM.fit(x, [0.0], PAIR)
 
 
 @pytest.mark.shared
-def test_forecasts_nino34_better_than_persistence(ersst):
-    """Fitted to 1960-1999, every init of 2000-2009: the figures the choice of 15 EOFs rests on."""
-    years = ersst["sst"].sel(time=slice("1960", "1999"))
-    clim = climate.climatology(years)
-    ssta = climate.anomaly(ersst["sst"], clim)
-    prepared, _ = cf.prepare(ssta, units="degC", difference=True, latlon=True)
-    x_tyx = grid.to_model(prepared, ICAR_GRID.latitude, ICAR_GRID.longitude)
-    lim = LIM.fit(x_tyx.sel(time=slice("1960", "1999")).to_numpy(), ICAR_GRID.latitude)
-    assert np.abs(np.linalg.eigvals(lim.propagator)).max() < 0.98
-
-    inits = np.flatnonzero(x_tyx["time"].dt.year >= 2000)[:-1]
-    frames = torch.from_numpy(x_tyx.to_numpy()[inits])[:, None, ..., None]
-    time = xr.date_range("1960-01", periods=600 + 14, freq="MS").values
-    valid = ("init", "lead"), np.array([time[i + 1 : i + 15] for i in inits])
-    coords = {"lead": np.arange(1, 15), "valid_time": valid}
-    fields = x_tyx.isel(time=inits).rename(time="init").drop_vars("init").expand_dims(lead=14)
-    fields = fields.transpose("init", "lead", "y", "x").copy(data=lim.predict(frames)[..., 0])
-    observed = climate.index(ssta, "nino3.4")
-    kept = observed.isel(time=inits).rename(time="init").drop_vars("init").expand_dims(lead=14)
-    skill, persistence = (
-        enso_skill(index.assign_coords(coords), observed)
-        for index in (climate.index(fields, "nino3.4"), kept)
-    )
-    assert (skill["rmse"] < persistence["rmse"]).all()
-    for lead, correlation in ((1, 0.85), (3, 0.67), (6, 0.40), (9, 0.15)):
-        assert skill["correlation"].sel(lead=lead) > correlation
-        assert skill["correlation"].sel(lead=lead) > persistence["correlation"].sel(lead=lead)
-    assert skill["correlation_mean"] > persistence["correlation_mean"] + 0.05
+def test_what_ships_scores_as_its_card_says_on_years_it_has_not_seen(ersst):
+    ssta = xef.anomaly(ersst["sst"], climatology=("1970", "1999"))
+    observed = xef.index(ssta, "nino3.4")
+    skill = {}
+    for name in ("lim", "persistence", "damped-persistence"):
+        forecast = xef.forecast(ssta, name, init=slice("2000", "2009"), lead=14)
+        skill[name] = xef.enso_skill(xef.index(forecast, "nino3.4"), observed)
+    for name in ("lim", "damped-persistence"):
+        card = xef.open_pack(name).card
+        assert card.training.period == "1960-01/1999-12"
+        for score in ("correlation", "rmse"):
+            said = card.scores[f"nino34_{score}_mean"]
+            assert skill[name][f"{score}_mean"].item() == pytest.approx(said, abs=0.01)
+            for lead in (1, 3, 6, 9, 12):
+                found = skill[name][score].sel(lead=lead).item()
+                assert found == pytest.approx(card.scores[f"nino34_{score}_lead_{lead}"], abs=0.015)
+    lim, others = skill["lim"], [skill["persistence"], skill["damped-persistence"]]
+    assert radius(xef.open_pack("lim").model()) < 0.98
+    assert all(lim["correlation_mean"] > other["correlation_mean"] + 0.15 for other in others)
+    assert all(lim["rmse_mean"] < other["rmse_mean"] for other in others)

@@ -77,7 +77,7 @@ def test_a_plume_hangs_on_the_observed_line(observed):
 
 
 def test_many_inits_share_a_colour_and_a_label(observed):
-    fc = forecasts(observed, range(8))
+    fc = forecasts(observed, range(8)).chunk(init=2)
     ax = fc.earthformer.plot.plume()
     plumes = [line for line in ax.get_lines() if len(line.get_xdata()) == 3]
     assert len(plumes) == 8 and len({line.get_color() for line in plumes}) == 1
@@ -145,8 +145,12 @@ def test_field_takes_any_longitudes_and_row_order_and_a_dataset(observed):
 
 def test_what_cannot_be_drawn_is_said(observed):
     fc = forecasts(observed, [3])
-    with pytest.raises(ValueError, match=r"index it first, fc.earthformer.index"):
+    with pytest.raises(ValueError, match=r"fc.earthformer.index\("):
         plot.plume(fc)
+    with pytest.raises(ValueError, match=r"obs.earthformer.index\("):
+        plot.plume(fc.earthformer.index("nino3.4"), observed)
+    with pytest.raises(ValueError, match=r"also member\n.*fc.isel\(member=0\)"):
+        plot.field(fc.expand_dims(member=2))
     with pytest.raises(ValueError, match="every value of this forecast is missing"):
         plot.field(fc.where(fc.lat > 90))
     with pytest.raises(ValueError, match="expected one variable to draw, found a, b"):

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import xearthformer as xef
 from xearthformer.data import synthetic
 from xearthformer.data.synthetic import Patterns, load_patterns, synthetic_sst
 
-# ERSST v3b 1960-2009 without its monthly climatology: Nino3.4 (170W-120W, 5S-5N; degC), and its
+# ERSST v3b 1960-1999 without its monthly climatology: Nino3.4 (170W-120W, 5S-5N; degC), and its
 # autocorrelation at lags of 1 .. 12 months. `test_reference_numbers` computes them again.
-NINO34_STD = 0.841
+NINO34_STD = 0.871
 NINO34_AUTOCORRELATION = np.array(
-    [0.952, 0.862, 0.762, 0.652, 0.534, 0.413, 0.294, 0.179, 0.076, -0.007, -0.072, -0.121]
+    [0.954, 0.869, 0.773, 0.665, 0.544, 0.417, 0.289, 0.166, 0.052, -0.041, -0.116, -0.176]
 )
 
 
@@ -113,16 +114,16 @@ def test_beyond_the_reach_of_nanoseconds():
 
 def test_nino34_statistics(long):
     assert long.std() == pytest.approx(NINO34_STD, rel=0.07)
-    # A stationary linear model forgets more slowly than ENSO turns: 0.03 after a year in the limit
-    # of a long simulation, against ERSST's -0.12; 500 years scatter by 0.05 about that.
+    # In the limit of a long simulation the two differ by 0.00, 0.01 and 0.05 at lags of 1, 6 and 12
+    # months; 500 years scatter by 0.00, 0.015 and 0.03 about that.
     difference = np.abs(autocorrelation(long) - NINO34_AUTOCORRELATION)
-    assert difference[:3].max() < 0.02
-    assert difference[:6].max() < 0.08
-    assert difference.max() < 0.25
+    assert difference[:3].max() < 0.01
+    assert difference[:6].max() < 0.04
+    assert difference.max() < 0.09
 
 
-def test_ersst_could_be_one_of_its_fifty_years(long):
-    pieces = long.reshape(10, 600)
+def test_ersst_could_be_one_of_its_forty_years(long):
+    pieces = long[: 12 * 480].reshape(12, 480)
     for value, spread in (
         (NINO34_STD, [piece.std() for piece in pieces]),
         *zip(
@@ -137,22 +138,35 @@ def test_a_long_simulation_stays_stable(long):
     halves = long[:3000].std(), long[3000:].std()
     assert halves[0] / halves[1] == pytest.approx(1, abs=0.15)
     assert np.abs(long).max() < 5
-    assert np.abs(np.linalg.eigvals(load_patterns().propagator)).max() < 1
+
+
+def test_components_vary_as_much_as_they_did():
+    patterns = load_patterns()
+    model = patterns.propagator, patterns.noise_covariance
+    z = synthetic.simulate(*model, 12_000, np.random.default_rng(0), patterns.delays.tolist())
+    variance = z.var(axis=0)
+    assert variance.mean() == pytest.approx(1, abs=0.05)
+    assert variance.min() > 0.7 and variance.max() < 1.35
 
 
 def test_starts_in_its_climate():
-    # No spin-up: over many seeds, the first month varies as much as any other.
-    patterns = load_patterns()
-    args = patterns.propagator, patterns.noise_covariance
-    z = np.array([synthetic.simulate(*args, 24, np.random.default_rng(s)) for s in range(800)])
-    for t in (0, 1, 23):
-        np.testing.assert_allclose(np.cov(z[:, t].T), np.eye(z.shape[2]), atol=0.2)
+    # 300 components that remember as long as any may: all of them vary from the first month on.
+    many = np.eye(300)
+    z = synthetic.simulate([0.995 * many], 0.00998 * many, 24, np.random.default_rng(0))
+    np.testing.assert_allclose((z**2).mean(axis=1), 1, atol=0.25)
 
 
 def test_simulate_by_hand():
-    # No noise after the start: every month is half the one before.
-    z = synthetic.simulate([[0.5]], [[0.0]], 4, np.random.default_rng(0))
-    np.testing.assert_allclose(z[1:] / z[:-1], 0.5)
+    # z(t + 1) = z(t) / 2 + z(t - 2) / 4 + noise of variance 9
+    z = synthetic.simulate([[[0.5]], [[0.25]]], [[9.0]], 2000, np.random.default_rng(0), (0, 2))
+    noise = z[3:] - 0.5 * z[2:-1] - 0.25 * z[:-3]
+    expected = 3 * np.random.default_rng(0).standard_normal(synthetic.SPIN_UP + 2000)
+    np.testing.assert_allclose(np.abs(noise[:, 0]), np.abs(expected[synthetic.SPIN_UP + 3 :]))
+
+
+def test_a_propagator_of_another_shape():
+    with pytest.raises(ValueError, match=r"shape \(2, 1, 1\): .*; found \(1, 1\): pass lim"):
+        synthetic.simulate([[0.5]], [[0.75]], 4, np.random.default_rng(0), (0, 2))
 
 
 @pytest.fixture
@@ -163,7 +177,8 @@ def tiny() -> Patterns:
         ocean=np.array([[True, True, False], [True, False, True]]),
         climatology=np.linspace(15, 30, 48, dtype=np.float32).reshape(12, 4),
         patterns=np.array([[1, -2, 0, 0.5], [0, 0, 0, 0]], np.float32),
-        propagator=np.eye(2, dtype=np.float32) / 2,
+        propagator=np.stack([np.eye(2), np.eye(2) / 2]).astype(np.float32) / 2,
+        delays=np.array([0, 3]),
         noise_covariance=np.eye(2, dtype=np.float32) * 0.75,
         residual=np.array([0.1, 0.2, 0.3, 0], np.float32),
         memory=0.5,
@@ -174,9 +189,9 @@ def test_patterns_round_trip(tiny, tmp_path):
     synthetic.save_patterns(tiny, tmp_path / "p.safetensors", "by hand")
     back = load_patterns(tmp_path / "p.safetensors")
     assert back.memory == tiny.memory
-    for name in ("latitude", "longitude", "ocean", "propagator", "noise_covariance"):
+    for name in ("latitude", "longitude", "ocean", "propagator", "delays", "noise_covariance"):
         np.testing.assert_array_equal(getattr(back, name), getattr(tiny, name))
-    for name, atol in (("climatology", 6e-4), ("patterns", 4e-5), ("residual", 1e-5)):
+    for name, atol in (("climatology", 6e-4), ("patterns", 8e-3), ("residual", 1e-5)):
         np.testing.assert_allclose(getattr(back, name), getattr(tiny, name), atol=atol)
     assert load_patterns(tmp_path / "p.safetensors").digest() == back.digest()
 
@@ -184,7 +199,10 @@ def test_patterns_round_trip(tiny, tmp_path):
 def test_fit_patterns_gives_back_what_was_simulated(tiny):
     ds = synthetic_sst(years=400, patterns=tiny, start="1800-01")
     z = synthetic._Sst.simulate(tiny, ds["time"].values, 0).z_TK
-    fitted = synthetic.fit_patterns(ds["sst"], z, tiny.propagator, tiny.noise_covariance)
+    model = tiny.propagator, tiny.noise_covariance, tiny.delays.tolist()
+    fitted = synthetic.fit_patterns(ds["sst"], z, *model)
+    np.testing.assert_array_equal(fitted.propagator, tiny.propagator)
+    np.testing.assert_array_equal(fitted.delays, tiny.delays)
     np.testing.assert_array_equal(fitted.ocean, tiny.ocean)
     np.testing.assert_allclose(fitted.patterns, tiny.patterns, atol=0.03)
     np.testing.assert_allclose(fitted.residual, tiny.residual, rtol=0.1, atol=0.03)
@@ -227,12 +245,12 @@ def test_fit_patterns_wants_whole_years():
     sst = synthetic_sst(years=1)["sst"].isel(lat=slice(40, 42))
     for months, rows in ((11, 11), (12, 11)):
         with pytest.raises(ValueError, match=f"{months} months and {rows} rows"):
-            synthetic.fit_patterns(sst[:months], np.ones((rows, 1)), [[0.5]], [[0.75]])
+            synthetic.fit_patterns(sst[:months], np.ones((rows, 1)), [[[0.5]]], [[0.75]])
 
 
 @pytest.mark.shared
 def test_reference_numbers(ersst):
-    index = nino34(ersst["sst"])
+    index = nino34(ersst["sst"].sel(time=slice("1960", "1999")))
     assert index.std() == pytest.approx(NINO34_STD, abs=2e-3)
     np.testing.assert_allclose(autocorrelation(index), NINO34_AUTOCORRELATION, atol=2e-3)
 
@@ -250,7 +268,8 @@ def test_form_is_that_of_ersst(ersst, fifty):
             np.testing.assert_array_equal(mine, variable)
     real, simulated = ersst["sst"], fifty["sst"]
     np.testing.assert_array_equal(real.isnull()[0], simulated.isnull()[0])
-    # The climatology agrees as far as the mean of 50 years lets it; so does the variability.
+    # The climatology agrees as far as the mean of 40 years lets it; so does the variability.
+    real, simulated = (da.sel(time=slice("1960", "1999")) for da in (real, simulated))
     months = [da.groupby("time.month").mean() for da in (real, simulated)]
     assert np.abs(months[1] - months[0]).quantile(0.99) < 0.5
     spread = [
@@ -265,15 +284,20 @@ def test_form_is_that_of_ersst(ersst, fifty):
 @pytest.mark.shared
 def test_what_ships_can_be_fitted_again(ersst):
     example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "fit_lim.py"))
-    _, fitted = example["fit"](ersst["sst"])
+    lim, fitted = example["fit"](ersst["sst"].sel(time=slice("1960", "1999")))
+    packed = xef.open_pack("lim").arrays()
+    for name in ("projection", "patterns", "propagator", "noise_covariance"):
+        np.testing.assert_allclose(lim.state_dict()[name], packed[name], atol=2e-3)
     shipped = load_patterns()
     np.testing.assert_array_equal(fitted.ocean, shipped.ocean)
+    np.testing.assert_array_equal(fitted.delays, shipped.delays)
     assert fitted.memory == pytest.approx(shipped.memory, abs=1e-4)
+    step = np.abs(fitted.patterns).max(axis=1, keepdims=True) / 127
+    assert (np.abs(fitted.patterns - shipped.patterns) < 0.51 * step + 1e-3).all()
     for name, atol in (
         ("climatology", 6e-4),
-        ("patterns", 1e-3),
-        ("propagator", 1e-3),
-        ("noise_covariance", 1e-3),
+        ("propagator", 2e-3),
+        ("noise_covariance", 2e-3),
         ("residual", 1e-3),
     ):
         np.testing.assert_allclose(getattr(fitted, name), getattr(shipped, name), atol=atol)

@@ -303,7 +303,7 @@ def test_a_closed_form_takes_the_same_door(tmp_path):
 
 
 def test_a_lim_learns_where_latitudes_are(tmp_path):
-    config = {"out_len": 2, "height": 4, "width": 5, "n_eofs": 2, "lag": 1}
+    config = {"out_len": 2, "height": 4, "width": 5, "n_eofs": 2}
     pack = run(tmp_path, model="lim", config=config)
     assert pack.model().ocean.sum() == 18
 

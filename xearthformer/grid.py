@@ -30,15 +30,11 @@ STABLE = 4.0  # largest condition number to undo averaging by: 2.1 from 5 to 2 d
 
 @dataclass(frozen=True)
 class Span:
-    """Cell centres of one axis in ascending order, and where in the data each of them is found.
-
-    ``centres`` may run past 360; ``columns`` says which index of the data each of them is; a
-    ``periodic`` axis goes once round the globe.
-    """
+    """Cell centres of one axis in ascending order; longitudes may run past 360."""
 
     centres: Floats
-    columns: NDArray[np.intp]
-    periodic: bool
+    columns: NDArray[np.intp]  # which index of the data each of them is
+    periodic: bool  # goes once round the globe
 
 
 # --- the cells of an axis ------------------------------------------------------------------------
@@ -78,9 +74,9 @@ def _steps(axis: str, centres: Floats) -> Floats:
     return steps
 
 
-def _holes(steps: Floats) -> NDArray[np.bool_]:
-    """Mark the steps that stand out against the smaller one of their neighbours."""
-    return steps > GAP * np.minimum(np.roll(steps, 1), np.roll(steps, -1))
+def _beside(steps: Floats) -> Floats:
+    """Return the smaller one of each step's neighbours; a hole stands out against it."""
+    return np.minimum(np.roll(steps, 1), np.roll(steps, -1))
 
 
 def _span(axis: str, values: ArrayLike, model: Floats) -> Span:
@@ -90,7 +86,8 @@ def _span(axis: str, values: ArrayLike, model: Floats) -> Span:
     -20 .. 20, in one piece: the seam is on the far side of the globe.
     """
     centres = _centres(values, axis)
-    periodic = not _holes(_steps(axis, centres)).any()
+    steps = _steps(axis, centres)
+    periodic = bool((steps <= GAP * _beside(steps)).all())
     if axis == "x":
         seam = float(model[0] + model[-1]) / 2 - 180.0
         centres = seam + (centres - seam) % 360.0
@@ -138,7 +135,7 @@ def _weights(span: Span, target: Floats, axis: str, method: str) -> Floats:
     return weights.transpose(axis, "cell").to_numpy()
 
 
-def _inside(model: Floats, user: Floats, axis: str) -> Floats:
+def _inside(axis: str, user: Floats, model: Floats) -> Floats:
     """Return linear weights (user cell, model cell), zero for users outside the model's cells."""
     span = _span(axis, model, model)
     first, second, before_last, last = model[[0, 1, -2, -1]]
@@ -164,7 +161,7 @@ def _back(axis: str, user: Floats, model: Floats) -> tuple[Floats, str]:
     is NaN in the others. Where M does not average, or where undoing it would blow up noise (cells
     of nearly the same size, out of step), P is U.
     """
-    linear = _inside(model, user, axis)
+    linear = _inside(axis, user, model)
     if _method(user, model) == "conservative":
         there = _there(axis, user, model) * linear.any(axis=1)
         means = there @ linear / np.maximum(there.sum(axis=1, keepdims=True), SAME)
@@ -220,10 +217,7 @@ def _fill_land(values: NDArray[np.floating], latitude: Floats, longitude: Floats
 
 
 def _on_fields(
-    function: Callable[..., NDArray],
-    da: xr.DataArray,
-    y_weights: Floats,
-    x_weights: Floats,
+    function: Callable[..., NDArray], da: xr.DataArray, y_weights: Floats, x_weights: Floats
 ) -> xr.DataArray:
     """Call `function` on the (y, x) fields of `da` with these weights, block by block when lazy."""
     if da.chunks is not None:
@@ -249,21 +243,23 @@ def _on_fields(
 def _outside(axis: str, data: Floats, model: Floats) -> NDArray[np.bool_]:
     """Mark the model's centres that the data does not reach, beyond its rim or in a hole.
 
-    A centre may lie half a model cell from the nearest of the data, but never more than one cell
-    of the data; and anywhere within that cell.
+    One that lies in no cell of the data may be half a model cell from the nearest centre of the
+    data, but not more than a cell of the data.
     """
     steps = _steps(axis, data)
-    cell = np.minimum(steps, np.roll(steps, 1))  # beside a hole or the rim, the other side
+    steps = np.where(steps > GAP * _beside(steps), _beside(steps), steps)
+    cell = np.maximum(steps, np.roll(steps, 1))
     apart = np.abs(model[:, None] - data)
     if axis == "x":
         apart = np.abs((apart + 180.0) % 360.0 - 180.0)
-    reach = np.maximum(np.minimum(_step(model) / 2, cell), cell * GAP / 2)
+    reach = np.clip(_step(model) / 2, cell / 2, cell)
     return np.all(apart > reach + ROUNDING, axis=1)
 
 
 def _extent(axis: str, data: Floats) -> str:
     """Return "0 .. 358", or "0 .. 20 and 340 .. 358" where there is a hole."""
-    pieces = np.split(data, np.flatnonzero(_holes(_steps(axis, data))[:-1]) + 1)
+    steps = _steps(axis, data)
+    pieces = np.split(data, np.flatnonzero((steps > GAP * _beside(steps))[:-1]) + 1)
     return " and ".join(f"{piece[0]:g} .. {piece[-1]:g}" for piece in pieces)
 
 
@@ -312,19 +308,19 @@ def describe(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> str
     """
     if same_grid(da, latitude, longitude):
         return ""
-    axes = [("y", _centres(da["y"], "y"), _centres(latitude, "latitude"))]
-    axes += [("x", _centres(da["x"], "x"), _centres(longitude, "longitude"))]
-    found, wanted = (" x ".join(f"{_step(axis[i]):.3g}" for axis in axes) for i in (1, 2))
-    there = " x ".join(dict.fromkeys(_method(user, model) for _, user, model in axes))
-    back = " x ".join(dict.fromkeys(_back(*axis)[1] for axis in axes))
+    user = _centres(da["y"], "y"), _centres(da["x"], "x")
+    model = _centres(latitude, "latitude"), _centres(longitude, "longitude")
+    found, wanted = (" x ".join(f"{_step(axis):.3g}" for axis in grid) for grid in (user, model))
+    there = " x ".join(dict.fromkeys(map(_method, user, model)))
+    back = " x ".join(dict.fromkeys(name for _, name in map(_back, "yx", user, model)))
     return f"regridded from {found} to {wanted} degrees ({there}), forecast brought back ({back})"
 
 
 def check_contains(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> None:
     """Raise ValueError unless prepared data holds the model's grid; reads no values.
 
-    Every model cell centre must lie within the data's own centres, at most half a model cell and
-    one cell of the data beyond them, and in no hole between them.
+    Every model cell centre must lie in a cell of the data, or, beyond the rim or in a hole, at most
+    half a model cell and one cell of the data from the nearest centre of the data.
 
     Examples
     --------
@@ -405,14 +401,13 @@ def to_model(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> xr.
 def to_user(da: xr.DataArray, y: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
     """Bring fields on the model's grid back onto the user's cell centres: `to_model` undone.
 
-    An axis on which `to_model` averages keeps the means of the model's cells: the answer is linear
-    between nodes at the cell centres such that `to_model` of it gives `da` again. The nodes
-    overshoot beside a step, by a fifth of it
-    (by 0.45 at a corner). Any other axis, and one on which the cells are too
-    nearly of one size for that, is linear between the values themselves. Within half a cell of the
-    rim the nearest node counts; outside the model's cells is NaN. NaN in `da` (land) is first
-    filled from the nearest ocean, so that coasts keep their values; the user's own land mask is
-    for the caller to put back.
+    Linear between nodes at the model's cell centres, the nearest one within half a cell of the rim,
+    NaN outside the model's cells. Along an axis that `to_model` averages, the nodes are such that
+    the means of the model's cells stay: without land, `to_model` of the answer is `da`. They
+    overshoot beside a step, by 0.2 of it (0.45 at a corner). Along any other axis, or where the
+    cells of both are too nearly of one size for that, the nodes are the values of `da`. NaN in
+    `da` (land) is filled from the nearest ocean first, so that coasts keep their values; the
+    user's own land mask is for the caller to put back.
 
     Parameters
     ----------
@@ -446,11 +441,9 @@ def to_user(da: xr.DataArray, y: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
         latitude, longitude = _centres(da["y"], "y"), _centres(da["x"], "x")
         y_weights, _ = _back("y", goal_y, latitude)
         x_weights, _ = _back("x", goal_x, longitude)
-        centres = latitude, longitude
-        out = _on_fields(
-            lambda da_yx, **weights: _blend(_fill_land(da_yx, *centres), **weights),
-            da,
-            y_weights,
-            x_weights,
-        )
+
+        def fill_and_blend(da_yx: NDArray, **weights: Floats) -> NDArray:
+            return _blend(_fill_land(da_yx, latitude, longitude), **weights)
+
+        out = _on_fields(fill_and_blend, da, y_weights, x_weights)
     return out.assign_coords(y=("y", y.to_numpy(), y.attrs), x=("x", x.to_numpy(), x.attrs))

@@ -38,7 +38,7 @@ class Pack:
     >>> import xearthformer as xef
     >>> pack = xef.open_pack("lim")
     >>> pack.card.history, pack.card.time_step
-    (1, 'month')
+    (10, 'month')
     """
 
     card: Card

@@ -24,7 +24,6 @@ OBSERVED = "black"
 LAND = "0.85"
 DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
 THRESHOLDS = (-0.5, 0.5)  # degC: what NOAA calls La Nina and El Nino
-FORECAST_DIMS = ("init", "lead", "member", "time")
 UNITS = {"degC": "°C", "degree_Celsius": "°C", "degrees_Celsius": "°C", "celsius": "°C", "1": ""}
 MAPS = 4  # leads drawn when none are named
 WIDTH = 3.4  # inches of a map
@@ -90,16 +89,13 @@ def plume(
     'nino3.4 index (°C)'
     """
     forecast = _as_plume(forecast)
+    observed = _as_line(observed)
     ax = new_figure((9, 3.6), "constrained").subplots() if ax is None else ax
     ax.axhline(0, color="0.6", linewidth=0.8, zorder=1.5)
     for value in thresholds:
         ax.axhline(value, color="0.6", linewidth=0.8, linestyle=(0, (4, 4)), zorder=1.5)
     if observed is not None:
-        dates = _dates(observed[observed.dims[0]].values)
-        valid = _dates(forecast["valid_time"].values)
-        shown = (dates >= valid.min() - np.timedelta64(400, "D")) & (dates <= valid.max())
-        line = {"color": OBSERVED, "linewidth": 1.6, "zorder": 2}
-        ax.plot(dates[shown], observed.values[shown], label="observed", **line)
+        _draw_observed(ax, observed, _dates(forecast["valid_time"].values))
     _draw_inits(ax, forecast, observed)
     ax.set_ylabel(_with_units(f"{forecast.name or ''} index".strip(), forecast))
     ax.spines[["top", "right"]].set_visible(False)
@@ -151,7 +147,7 @@ def field(
     """
     forecast = _pick(forecast, init, lead)
     y, x = cf.find_grid(forecast)
-    forecast = _crop(_eastward(forecast, x), y, x)
+    forecast = _crop(_eastward(forecast.compute(), x), y, x)
     rows = {"forecast": forecast}
     if observed is not None:
         rows["observed"] = _at_valid_times(observed, forecast, y, x)
@@ -164,27 +160,18 @@ def field(
         for ax, k in zip(row, range(shape[1]), strict=True):
             image = _map(ax, da.isel(lead=k), y, x, norm)
         row[0].set_ylabel(name)
-    for ax, k in zip(axes[0], range(shape[1]), strict=True):
-        ax.set_title(_when(forecast.isel(lead=k)), fontsize="medium")
-    length = min(1.0, 5.0 / WIDTH / shape[1])
-    bar = figure.colorbar(
-        image, ax=axes, location="bottom", extend="both", shrink=length, aspect=35, pad=0.03
-    )
-    bar.set_label(_label(forecast))
-    bar.outline.set_visible(False)
-    title = " ".join(["forecast", *_by(forecast)])
-    if "init" in forecast.coords:
-        title += f" from {_month(_dates(forecast['init'].values), forecast)}"
-    figure.suptitle(title, fontsize="large")
+    _captions(figure, axes, image, forecast)
     return figure
 
 
 def _as_plume(forecast: xr.DataArray) -> xr.DataArray:
     """The index with dims (init, lead, member), however many of them it came with."""
-    if "lead" not in forecast.dims or set(forecast.dims) - {"init", "lead", "member"}:
-        raise ValueError(
-            f"expected an index of a forecast, dims ([init,] lead[, member]), found "
-            f"{forecast.dims}: index it first, fc.earthformer.index('nino3.4')"
+    strange = set(forecast.dims) - {"init", "lead", "member"}
+    if strange or "lead" not in forecast.dims or "valid_time" not in forecast.coords:
+        raise mismatch(
+            "an index of a forecast, dims ([init,] lead[, member]) with valid_time",
+            f"dims {forecast.dims}, coordinates {list(forecast.coords)}",
+            'fc.earthformer.index("nino3.4") first',
         )
     attrs = forecast.attrs
     for dim in ("init", "member"):
@@ -193,7 +180,23 @@ def _as_plume(forecast: xr.DataArray) -> xr.DataArray:
     valid = forecast["valid_time"]
     if "init" not in valid.dims:
         forecast = forecast.assign_coords(valid_time=valid.expand_dims("init"))
-    return forecast.transpose("init", "lead", "member").assign_attrs(attrs)
+    return forecast.transpose("init", "lead", "member").assign_attrs(attrs).compute()
+
+
+def _as_line(observed: xr.DataArray | None) -> xr.DataArray | None:
+    """The observed index in memory, if there is one."""
+    if observed is not None and observed.ndim != 1:
+        mend = 'obs.earthformer.index("nino3.4") first'
+        raise mismatch("an observed index, one dim of time", f"dims {observed.dims}", mend)
+    return None if observed is None else observed.compute()
+
+
+def _draw_observed(ax: "Axes", observed: xr.DataArray, valid: np.ndarray) -> None:
+    """The observed line, from a year before the first valid time to the last."""
+    dates = _dates(observed[observed.dims[0]].values)
+    shown = (dates >= valid.min() - np.timedelta64(400, "D")) & (dates <= valid.max())
+    line = {"color": OBSERVED, "linewidth": 1.6, "zorder": 2}
+    ax.plot(dates[shown], observed.values[shown], label="observed", **line)
 
 
 def _draw_inits(ax: "Axes", forecast: xr.DataArray, observed: xr.DataArray | None) -> None:
@@ -244,8 +247,15 @@ def _pick(forecast: xr.DataArray, init: Any, lead: Any) -> xr.DataArray:
     """One init and a few leads, with a dimension `lead`."""
     if "init" in forecast.dims:
         forecast = forecast.isel(init=-1) if init is None else forecast.sel(init=init)
-        if "init" in forecast.dims:  # a label that stands for a span, such as "1997-06"
+        if forecast.sizes.get("init") == 1:  # by a label that stands for a span, as "1997-06" does
             forecast = forecast.squeeze("init")
+    strange = set(forecast.dims) - {"lead", *cf.find_grid(forecast)}
+    if strange:
+        raise mismatch(
+            "maps of one forecast, dims ([lead,] y, x)",
+            f"also {', '.join(map(str, strange))}",
+            f"fc.isel({min(map(str, strange))}=0)",
+        )
     if "lead" not in forecast.dims:
         return forecast.expand_dims("lead")
     if lead is None:
@@ -298,15 +308,14 @@ def _at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, y: str, x: s
                     f"{observed.sizes[dim]} others, or a part of them",
                     "obs.interp_like(fc)",
                 ) from error
-    return observed.transpose("lead", *[d for d in forecast.dims if d != "lead"])
+    return observed.transpose("lead", *[d for d in forecast.dims if d != "lead"]).compute()
 
 
 def _colours(maps: list[xr.DataArray], vmax: float | None) -> dict[str, Any]:
     """Colour map and limits that all maps share."""
     values = np.concatenate([da.values[np.isfinite(da.values)] for da in maps])
     if vmax is None:
-        vmax = float(np.quantile(np.abs(values), 0.995)) or 1.0
-        vmax = float(f"{vmax:.1g}") if vmax >= 5 else np.ceil(vmax * 2) / 2 if vmax >= 1 else vmax
+        vmax = float(f"{np.quantile(np.abs(values), 0.995):.2g}") or 1.0
     if values.min() < 0:
         return {"cmap": DIVERGING, "vmin": -vmax, "vmax": vmax}
     return {"cmap": SEQUENTIAL, "vmin": 0.0, "vmax": vmax}
@@ -331,6 +340,23 @@ def _map(ax: "Axes", da: xr.DataArray, y: str, x: str, colours: dict[str, Any]) 
     for spine in ax.spines.values():
         spine.set_visible(False)
     return image
+
+
+def _captions(
+    figure: "Figure | SubFigure", axes: np.ndarray, image: Any, forecast: xr.DataArray
+) -> None:
+    """Titles of columns and figure, and the colour bar."""
+    for k, ax in enumerate(axes[0]):
+        ax.set_title(_when(forecast.isel(lead=k)), fontsize="medium")
+    shrink = min(1.0, 5.0 / WIDTH / axes.shape[1])
+    under = {"location": "bottom", "shrink": shrink, "aspect": 35, "pad": 0.03}
+    bar = figure.colorbar(image, ax=axes, extend="both", **under)
+    bar.set_label(_label(forecast))
+    bar.outline.set_visible(False)
+    title = " ".join(["forecast", *_by(forecast)])
+    if "init" in forecast.coords:
+        title += f" from {_month(_dates(forecast['init'].values), forecast)}"
+    figure.suptitle(title, fontsize="large")
 
 
 def _degrees(value: float, signs: str) -> str:

@@ -310,7 +310,7 @@ def simulate(
     Every month is half the one before, and noise:
 
     >>> z = simulate([[[0.5]]], [[0.75]], 10_000, np.random.default_rng(0))
-    >>> z.shape, round(z.std(), 1)
+    >>> z.shape, round(float(z.std()), 1)
     ((10000, 1), 1.0)
     """
     values, vectors = np.linalg.eigh(np.asarray(noise_covariance, np.float64))
