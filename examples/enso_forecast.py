@@ -25,7 +25,8 @@ print(xef.open_pack(PACK))
 
 # From the latest month; the answer is on the grid of `ds`, with init, lead and valid_time.
 fc = ssta.earthformer.forecast(PACK)
-print(fc)
+print(fc.coords)
+print(fc.attrs["history"])
 
 # The Nino3.4 index of the forecast, month by month.
 nino34 = fc.earthformer.index("nino3.4")

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 import warnings
+from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # What the user can mend: a line on stderr and exit status 2, no traceback.
-USER_ERRORS = (ValueError, KeyError, TypeError, OSError, ImportError)
+USER_ERRORS = (ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError)
 LONG = 6  # items of a list that `packs show` prints whole
 
 # Arguments whose form on the command line a signature can't say, by command and parameter.
