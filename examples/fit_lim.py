@@ -4,9 +4,10 @@
 
 reads monthly SST on a global grid, takes the anomaly against the period's own climatology, brings
 it onto the 5-degree grid of ICAR-ENSO, fits, and writes the packs new/lim, new/damped-persistence
-and new/persistence, and new/ersst_patterns.safetensors, which `synthetic_sst(patterns=...)` and the
-entry `patterns` of a training's configuration take. The years to test on stay unseen by the fit;
-what the packs score there goes into their cards.
+and new/persistence, and two simulators that `synthetic_sst(patterns=...)` and the entry `patterns`
+of a training's configuration take: new/ersst_patterns.safetensors, which varies as observed, and
+new/training_patterns.safetensors, whose best forecast is the LIM's. The years to test on stay
+unseen by the fit; what the packs score there goes into their cards.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from xearthformer.cards import (
     Quantity,
     Training,
 )
-from xearthformer.data.synthetic import Patterns, fit_patterns, save_patterns
+from xearthformer.data.synthetic import Patterns, fit_patterns, save_patterns, simulate
 from xearthformer.models.lim import LIM, LIMConfig
 from xearthformer.models.persistence import (
     DampedPersistence,
@@ -39,6 +40,7 @@ from xearthformer.models.persistence import (
 )
 
 PATTERNS = "ersst_patterns.safetensors"
+TRAINING_PATTERNS = "training_patterns.safetensors"
 LEADS = 1, 3, 6, 9, 12  # months, those scored in a card
 TITLES = {
     "lim": "Linear inverse model, with delays, of sea surface temperature anomaly",
@@ -86,6 +88,25 @@ def fit(sst: xr.DataArray, config: LIMConfig | None = None) -> tuple[LIM, Patter
     components = driver.project(torch.from_numpy(ssta.to_numpy())[..., None])[:, 0].numpy()
     model = driver.propagator.numpy(), driver.noise_covariance.numpy(), free.delays
     return lim, fit_patterns(sst, components, *model)
+
+
+def for_training(patterns: Patterns, lim: LIM) -> Patterns:
+    """The simulator with the propagator of `lim`, ridge and all, for a network to learn from.
+
+    Its noise is scaled, component by component, until each varies as observed: what the ridge holds
+    to be unpredictable has to be simulated as noise.
+    """
+    propagator = lim.propagator.double().numpy()
+    factor = np.linalg.cholesky(lim.noise_covariance.double().numpy())
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        z_TK = simulate(propagator, factor @ factor.T, 12_000, rng, lim.config.delays)
+        factor = factor / z_TK.std(axis=0)[:, None]
+    return dataclasses.replace(
+        patterns,
+        propagator=propagator.astype(np.float32),
+        noise_covariance=(factor @ factor.T).astype(np.float32),
+    )
 
 
 def fitted_card(name: str, model: torch.nn.Module, land: np.ndarray, period: list[str]) -> Card:
@@ -183,6 +204,7 @@ def main() -> None:
         f"{args.period[0]}-01/{args.period[1]}-12"
     )
     save_patterns(patterns, args.out / PATTERNS, about)
+    save_patterns(for_training(patterns, lim), args.out / TRAINING_PATTERNS, about)
 
 
 if __name__ == "__main__":

@@ -240,7 +240,7 @@ t.run({folder!r})
 """
 
 
-def test_a_killed_run_goes_on_with_the_same_bits(tmp_path):
+def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, monkeypatch):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     expected = run(straight)
     code = KILLED.format(tests=str(Path(__file__).parent), folder=str(killed))
@@ -248,7 +248,15 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(losses(killed).splitlines()) == 2  # the header, and one whole epoch
+    steps, loss = [], Small.loss
+
+    def counted(self, x, y):
+        steps.append(self.training)
+        return loss(self, x, y)
+
+    monkeypatch.setattr(Small, "loss", counted)
     found = run(killed)
+    assert sum(steps) == 7 * (QUICK.epochs - 1)  # the first epoch isn't run again
     assert losses(killed) == losses(straight)
     assert found.card.weights_sha256 == expected.card.weights_sha256
     assert found.card.scores == expected.card.scores
@@ -309,7 +317,7 @@ def test_a_lim_learns_where_latitudes_are(tmp_path):
 
 
 def test_the_example_trains_in_seconds(tmp_path, monkeypatch):
-    from xearthformer.cli import train as command
+    from xearthformer.cli import train_from_file as command
 
     example = Path(__file__).parents[1] / "examples" / "train_tiny.yaml"
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from jsonargparse import ArgumentParser
 
 if TYPE_CHECKING:
@@ -139,12 +140,9 @@ def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
     from .train import train_from_config
 
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action="config")
     parser.add_function_arguments(train_from_config, as_positional=False)
-    args = ["--config", config, *(f"--{override}" for override in overrides)]
-    settings = parser.instantiate(parser.parse_args(args))
-    settings.pop("config")
-    pack = train_from_config(**settings)
+    entries = _entries(Path(config).read_text(), overrides)
+    pack = train_from_config(**parser.instantiate(parser.parse_object(entries)))
     print(f"{pack.path}: {pack!r}")
 
 
@@ -233,6 +231,27 @@ def _inits(labels: Sequence[str] | None) -> Any:
     if any("/" in label for label in labels):
         raise ValueError(f"--init takes one span A/B, or times; found {' '.join(labels)}")
     return list(labels)
+
+
+def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """The entries of a YAML text, some of them overridden.
+
+    >>> _entries("recipe: {epochs: 9, seed: 1}", ["recipe.epochs=3", "pack=mine"])
+    {'recipe': {'epochs': 3, 'seed': 1}, 'pack': 'mine'}
+    """
+    entries = yaml.safe_load(text)
+    if not isinstance(entries, dict):
+        raise ValueError(f"expected a YAML mapping of entries, found {type(entries).__name__}")
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        if not equals:
+            raise ValueError(f"expected KEY=VALUE, found {override!r}")
+        *folders, key = path.split(".")
+        place = entries
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[key] = yaml.safe_load(value)
+    return entries
 
 
 @contextmanager

@@ -409,8 +409,7 @@ def _trainer(recipe: Recipe, run: Run) -> Trainer:
     where = torch.device(run.device if run.device != "auto" else _accelerator())
     last = ModelCheckpoint(
         run.folder,
-        save_top_k=0,
-        save_last=True,
+        filename=Path(LAST).stem,
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydantic
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from .cards import PUBLISHED, Card, ModelSpec
 from .errors import PackError
@@ -203,10 +203,10 @@ def _write(path: Path, arrays: dict[str, np.ndarray], card: Card) -> Pack:
     text = card.model_dump_json(indent=2)
     if path.suffix == ".safetensors":
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, path, metadata={"card": text})
+        path.write_bytes(save(arrays, metadata={"card": text}))
     else:
         path.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, path / WEIGHTS)
+        (path / WEIGHTS).write_bytes(save(arrays))
         (path / CARD).write_text(text + "\n")
     return open_pack(path)
 

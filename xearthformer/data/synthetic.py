@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 if TYPE_CHECKING:
     import dask.array
@@ -138,7 +138,7 @@ def save_patterns(patterns: Patterns, path: str | os.PathLike[str], about: str =
         arrays[name] = np.rint(values / steps).astype(integer)
         arrays[f"{name}_step"] = steps.astype(np.float64)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(arrays, path, metadata={"about": about})
+    Path(path).write_bytes(save(arrays, metadata={"about": about}))
 
 
 def load_patterns(path: str | os.PathLike[str] = SHIPPED) -> Patterns:
