@@ -1,5 +1,6 @@
 """The palindrome end to end on a tiny pack: labels, forms of input, laziness, and bad input."""
 
+import cloudpickle
 import dask
 import numpy as np
 import pandas as pd
@@ -160,6 +161,28 @@ def test_lazy_computes_nothing(ssta, tiny_pack):
         assert fc.sizes["init"] == 9
         with pytest.raises(AssertionError, match="was computed"):
             fc.compute()
+
+
+def test_chunks_are_tasks_and_change_no_number(ssta, tiny_pack):
+    inits = slice("2000-01", None)
+    eager = ssta.earthformer.forecast(tiny_pack, init=inits)
+    lazy = ssta.chunk(time=5).earthformer.forecast(tiny_pack, init=inits, chunks=3)
+    assert lazy.chunks[0] == (3, 3, 3, 1)
+    xr.testing.assert_identical(lazy.compute(), eager)
+    xr.testing.assert_identical(ssta.earthformer.forecast(tiny_pack, init=inits, chunks=1), eager)
+    for chunks in (0, True, "3"):
+        with pytest.raises(ValueError, match="chunks as a whole number"):
+            ssta.earthformer.forecast(tiny_pack, chunks=chunks)
+
+
+def test_graph_is_small_and_holds_neither_weights_nor_data(ssta, tiny_pack):
+    long = ssta.fillna(0).isel(time=np.arange(600) % 12)
+    long = long.assign_coords(time=pd.date_range("1950-01", periods=600, freq="MS"))
+    data = long.chunk(time=12)
+    fc = data.earthformer.forecast(tiny_pack, init=slice(None), chunks=50)
+    assert len(fc.chunks[0]) == 12
+    own = len(cloudpickle.dumps(fc.__dask_graph__())) - len(cloudpickle.dumps(data.data.dask))
+    assert own < 12 * 8_000  # bytes; the weights are 500 kB, a block's windows 150 kB
 
 
 def test_batch_size_is_felt_by_rounding_alone(ssta, tiny_pack):

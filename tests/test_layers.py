@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "xearthformer"
 # The house, bottom up: (tensor wing, labelled wing). A name is a file or a folder of the package.
 # From row 4 up both wings are in sight, so that the columns end there.
 ROWS = [
-    ({"models"}, {"axes", "cf", "climate", "regions", "scale", "errors", "steps", "units"}),
+    ({"models"}, {"axes", "cf", "climate", "options", "regions", "scale", "errors", "steps", "units"}),
     ({"tensors"}, {"windows", "grid"}),
     ({"engine", "loop", "packs", "cards"}, {"admission", "scores", "plot", "data"}),
     ({"forecast", "hindcast", "records", "train"}, set()),

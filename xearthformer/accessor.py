@@ -65,11 +65,20 @@ class EarthformerAccessor(Generic[T]):
         lead: "int | str | np.timedelta64 | None" = None,
         device: str = "auto",
         batch_size: int | Literal["auto"] = "auto",
+        chunks: int | Literal["auto"] = "auto",
     ) -> T:
         """Forecast with a pack: see `xearthformer.forecast`."""
         from .forecast import forecast
 
-        return forecast(self._obj, pack, init=init, lead=lead, device=device, batch_size=batch_size)
+        return forecast(
+            self._obj,
+            pack,
+            init=init,
+            lead=lead,
+            device=device,
+            batch_size=batch_size,
+            chunks=chunks,
+        )
 
     def climatology(self, period: tuple[str, str] | None = None) -> T:
         """Monthly means over a period: see `xearthformer.climatology`."""

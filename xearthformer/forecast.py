@@ -17,15 +17,18 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from tqdm.auto import tqdm
 
 from . import __version__, admission, cf, engine, grid, tensors, windows
 from .cards import Card, LatLonGrid
 from .errors import mismatch
+from .options import OPTIONS
 from .packs import Pack, open_pack
 
 XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
 
-INITS_PER_BLOCK = 32
+# Bytes of the user's frames, in and out, that a block of inits may hold.
+BLOCK_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def forecast(
     lead: int | str | np.timedelta64 | None = None,
     device: str = "auto",
     batch_size: int | Literal["auto"] = "auto",
+    chunks: int | Literal["auto"] = "auto",
 ) -> XarrayObject:
     """Forecast labelled data with a pack.
 
@@ -66,6 +70,9 @@ def forecast(
         "auto" takes a GPU when there is one.
     batch_size : int or "auto"
         Windows that run through the model together.
+    chunks : int or "auto"
+        Inits that are read, forecast and given back together: a task of the graph, and a chunk of
+        a lazy answer. "auto": whole batches, as many as 128 MB hold. It never changes a number.
 
     Returns
     -------
@@ -104,24 +111,31 @@ def forecast(
     shape = prepared.sizes["y"], prepared.sizes["x"]
     shape = card.grid.shape if card.grid else shape
     plan = Plan(pack, lead, origin, engine.settings(pack, shape, device, batch_size))
-    answer = empty.copy(data=_values(prepared, inits.positions, plan, empty))
+    size = _inits_per_block(chunks, prepared, plan)
+    answer = empty.copy(data=_values(prepared, inits.positions, plan, size, empty))
     answer.attrs = {**da.attrs, **_attributes(prepared, inits, plan)}
     if isinstance(data, xr.Dataset):
         return answer.to_dataset(name=da.name).assign_attrs(data.attrs)
     return answer
 
 
-def _values(da: xr.DataArray, positions: np.ndarray, plan: Plan, empty: xr.DataArray) -> Any:
+def _values(
+    da: xr.DataArray, positions: np.ndarray, plan: Plan, size: int, empty: xr.DataArray
+) -> Any:
     """The numbers of the forecast, block by block: a dask array when `da` is one, else numpy's."""
     history = plan.pack.card.history
     pieces, starts = [], []
-    for block in windows.blocks(positions, history, INITS_PER_BLOCK):
+    for block in windows.blocks(positions, history, size):
         first = positions[block][0] - history + 1
         pieces.append(da.isel(time=slice(first, positions[block][-1] + 1)))
         starts.append(positions[block] - first)
     if da.chunks is None:
         inputs = [admission.enter(piece, plan.pack.card) for piece in pieces]
-        blocks = [_run(*args, plan) for args in zip(inputs, pieces, starts, strict=True)]
+        blocks = []
+        with _bar(len(positions)) as bar:
+            for args in zip(inputs, pieces, starts, strict=True):
+                blocks.append(_run(*args, plan))
+                bar.update(len(blocks[-1]))
         return np.concatenate(blocks)
     import dask
     import dask.array
@@ -158,6 +172,21 @@ def _run(x: xr.DataArray, da: xr.DataArray, positions: np.ndarray, plan: Plan) -
         fc = grid.to_user(fc, da["y"], da["x"])
     last = da.isel(time=positions).rename(time="init").drop_vars("init")
     return cf.restore(fc.where(last.notnull()), plan.origin).to_numpy()
+
+
+def _bar(inits: int) -> tqdm:
+    """A bar on stderr, once two seconds have passed."""
+    return tqdm(total=inits, unit="init", delay=2, disable=not OPTIONS["progress"])
+
+
+def _inits_per_block(chunks: int | Literal["auto"], da: xr.DataArray, plan: Plan) -> int:
+    if chunks == "auto":
+        batch = plan.settings.batch_size
+        frame = da.sizes["y"] * da.sizes["x"] * np.dtype(np.float32).itemsize
+        return max(1, BLOCK_BYTES // (frame * (1 + plan.lead) * batch)) * batch
+    if isinstance(chunks, bool) or not isinstance(chunks, int) or chunks < 1:
+        raise mismatch("chunks as a whole number of inits from 1", f"{chunks!r}", 'chunks="auto"')
+    return chunks
 
 
 def _lead_steps(lead: Any, step: str | np.timedelta64, card: Card) -> int:
