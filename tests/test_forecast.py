@@ -58,7 +58,8 @@ def test_the_answer_is_the_networks(ssta, tiny_pack):
     expected = tiny_pack.model().predict(x)[0, ..., 0].numpy() * 2
     fc = ssta.earthformer.forecast(tiny_pack, batch_size=1)[0]
     sea = ssta[0].notnull().values
-    np.testing.assert_allclose(fc.values[:, sea], expected[:, sea], rtol=1e-6, atol=1e-6)
+    # the engine runs the fused network, which is equal but for rounding
+    np.testing.assert_allclose(fc.values[:, sea], expected[:, sea], rtol=1e-5, atol=1e-5)
 
 
 def test_dataset_in_dataset_out(ssta, tiny_pack):

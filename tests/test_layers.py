@@ -11,9 +11,24 @@ PACKAGE = Path(__file__).parents[1] / "xearthformer"
 # The house, bottom up: (tensor wing, labelled wing). A name is a file or a folder of the package.
 # From row 4 up both wings are in sight, so that the columns end there.
 ROWS = [
-    ({"models"}, {"axes", "cf", "climate", "options", "regions", "scale", "errors", "steps", "units"}),
-    ({"tensors"}, {"windows", "grid"}),
-    ({"engine", "loop", "packs", "cards"}, {"admission", "scores", "plot", "data"}),
+    (
+        {"models"},
+        {
+            "axes",
+            "cf",
+            "climate",
+            "options",
+            "regions",
+            "scale",
+            "errors",
+            "lock",
+            "steps",
+            "stores",
+            "units",
+        },
+    ),
+    ({"tensors"}, {"windows", "grid", "tiles"}),
+    ({"engine", "loop", "packs", "cards"}, {"admission", "ledger", "scores", "plot", "data"}),
     ({"forecast", "hindcast", "records", "train"}, set()),
     ({"accessor"}, set()),
     ({"cli", "demo"}, set()),

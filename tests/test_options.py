@@ -28,7 +28,7 @@ def test_a_bar_shows_when_it_takes_long(monkeypatch, capsys):
     now = iter(range(0, 1000, 3))
     monkeypatch.setattr("tqdm.std.time", lambda: next(now))
     for shown in (True, False):
-        with xef.set_options(progress=shown), module._bar(3) as bar:
+        with xef.set_options(progress=shown), module._bar(3, "init") as bar:
             bar.update(1)
             bar.update(1)
         assert ("init" in capsys.readouterr().err) is shown

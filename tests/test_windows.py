@@ -22,6 +22,30 @@ def test_slice_leaves_out_what_has_no_history_and_says_so():
     assert inits.dropped == "2 of 5 inits lack 3 frames of history"
 
 
+def test_a_step_of_a_slice_counts_inits():
+    time = months(36)
+    # of the Januaries of 2000, 2001 and 2002, the first has no history
+    inits = windows.find_inits(time, 3, slice("2000-01", "2002-06", 12))
+    assert inits.positions.tolist() == [12, 24]
+    assert inits.dropped == "1 of 3 inits lack 3 frames of history"
+    # a step counts from the first time of the slice, and stays in it
+    assert windows.find_inits(time, 1, slice("2000-02", "2000-08", 3)).positions.tolist() == [
+        1,
+        4,
+        7,
+    ]
+    assert windows.find_inits(time, 1, slice(None, None, np.int64(20))).positions.tolist() == [
+        0,
+        20,
+    ]
+
+
+@pytest.mark.parametrize("step", [0, -1, 1.5, True, "12MS"])
+def test_a_step_that_counts_nothing(step):
+    with pytest.raises(ValueError, match="(?s)whole number of inits, from 1.*found .*12\\)"):
+        windows.find_inits(months(36), 3, slice("2000-01", None, step))
+
+
 def test_a_month_a_list_and_a_datetime_are_labels():
     time = months(6)
     assert windows.find_inits(time, 2, "2000-03").positions.tolist() == [2]

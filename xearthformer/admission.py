@@ -65,12 +65,12 @@ def _check_grid(da: xr.DataArray, card: Card) -> None:
         grid.check_contains(da, card.grid.latitude, card.grid.longitude)
     elif isinstance(card.grid, PixelGrid):
         found = da.sizes["y"], da.sizes["x"]
-        if found != card.grid.shape:
-            height, width = card.grid.shape
+        height, width = card.grid.shape
+        if found[0] < height or found[1] < width:
             raise mismatch(
-                f"{height} x {width} pixels, y by x (pack {card.name!r})",
+                f"a domain of at least {height} x {width} pixels, y by x (pack {card.name!r})",
                 f"{found[0]} x {found[1]}",
-                f"da.isel(y=slice({height}), x=slice({width})), by your own dims' names",
+                "a wider cut of your data; xef.packs() lists the other packs",
             )
         for dim in ("y", "x"):
             spacing = cf.spacing_in_metres(da, dim)

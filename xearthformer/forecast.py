@@ -7,10 +7,12 @@ The way in and the way out mirror each other, and the model stands in the middle
     cf.restore · grid.to_user · scale.undo · tensors.to_labeled
 
 In-memory data is forecast at once; dask data gives the same answer as a graph, one task a block
-of inits.
+of inits. A domain larger than a model of pixels goes through it in overlapping tiles (tiles.cut),
+a task each, which tiles.blend puts together again.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -20,10 +22,11 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from . import __version__, admission, cf, engine, grid, tensors, windows
-from .cards import Card, LatLonGrid
+from .cards import Card, LatLonGrid, PixelGrid
 from .errors import mismatch
 from .options import OPTIONS
 from .packs import Pack, open_pack
+from .tiles import Axis, Tiles, blend, blend_lazily, cut
 
 XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
 
@@ -33,12 +36,16 @@ BLOCK_BYTES = 128 * 2**20
 
 @dataclass(frozen=True)
 class Plan:
-    """What a block of inits needs beside its data. It holds no weights: a worker opens the pack."""
+    """What a block of inits needs beside its data. It holds no weights: a worker opens the pack.
+
+    `tiles` is None where the data goes through the model whole.
+    """
 
     pack: Pack
     lead: int
     origin: cf.Origin
     settings: engine.Settings
+    tiles: Tiles | None
 
 
 def forecast(
@@ -57,22 +64,25 @@ def forecast(
     ----------
     data : DataArray or Dataset
         Dims time, y and x in any order and by any name that CF conventions or common use tell. Of a
-        Dataset, the one variable that the pack's card asks for.
+        Dataset, the one variable that the pack's card asks for. A pack of pixels serves any
+        domain that is at least as large as its own.
     pack : str or Pack
         A pack, or anything `open_pack` opens.
     init : None, label, slice or list of labels
         Last time step that a forecast may see. None: the latest. A slice: every time in it that
-        has the history the pack needs.
+        has the history the pack needs; `slice("2000", "2009", 12)` takes every twelfth.
     lead : int, or a duration such as "60min"
-        Time steps to forecast. None: the pack's reach. Beyond it the model reads its own output,
-        and the attribute `rollout` says from where on.
+        Time steps to forecast. None: the pack's reach. Beyond it the model reads its own output
+        (a tile that of the same tile, before any blending), and the attribute `rollout` says from
+        where on.
     device : str
         "auto" takes a GPU when there is one.
     batch_size : int or "auto"
         Windows that run through the model together.
     chunks : int or "auto"
-        Inits that are read, forecast and given back together: a task of the graph, and a chunk of
-        a lazy answer. "auto": whole batches, as many as 128 MB hold. It never changes a number.
+        Inits that are read, forecast and given back together: a task of the graph (or a task a
+        tile), and a chunk of a lazy answer. "auto": whole batches, as many as 128 MB hold. It
+        never changes a number.
 
     Returns
     -------
@@ -86,7 +96,8 @@ def forecast(
     ------
     ValueError, TypeError
         Before anything is computed, for whatever the pack can't serve: units, missing axes, an
-        irregular time axis, too short a history, missing values, a domain without the pack's grid.
+        irregular time axis, too short a history, missing values, a domain that doesn't hold the
+        pack's grid.
         With dask data, what depends on values is raised by the computation.
     PackError
         A pack that isn't there or can't be trusted.
@@ -110,7 +121,13 @@ def forecast(
     empty = windows.template(da, time, inits.positions, lead)
     shape = prepared.sizes["y"], prepared.sizes["x"]
     shape = card.grid.shape if card.grid else shape
-    plan = Plan(pack, lead, origin, engine.settings(pack, shape, device, batch_size))
+    plan = Plan(
+        pack,
+        lead,
+        replace(origin, coords={}),  # the labels stand in `empty`; the numbers need none
+        engine.settings(pack, shape, device, batch_size),
+        _tiles(prepared, origin, card),
+    )
     size = _inits_per_block(chunks, prepared, plan)
     answer = empty.copy(data=_values(prepared, inits.positions, plan, size, empty))
     answer.attrs = {**da.attrs, **_attributes(prepared, inits, plan)}
@@ -130,53 +147,128 @@ def _values(
         pieces.append(da.isel(time=slice(first, positions[block][-1] + 1)))
         starts.append(positions[block] - first)
     if da.chunks is None:
-        inputs = [admission.enter(piece, plan.pack.card) for piece in pieces]
-        blocks = []
-        with _bar(len(positions)) as bar:
-            for args in zip(inputs, pieces, starts, strict=True):
-                blocks.append(_run(*args, plan))
-                bar.update(len(blocks[-1]))
-        return np.concatenate(blocks)
+        values, done = np.empty(empty.shape, empty.dtype), 0
+        for part in (_blocks if plan.tiles is None else _blocks_of_tiles)(pieces, starts, plan):
+            values[done : done + len(part)] = part
+            done += len(part)
+        return values
     import dask
     import dask.array
 
-    run = dask.delayed(_enter_and_run, pure=False)
+    if plan.tiles is not None:
+        blocks = [_graph_of_tiles(*block, plan) for block in zip(pieces, starts, strict=True)]
+        return dask.array.concatenate(blocks)
+    run, same = dask.delayed(_run, pure=False), dask.delayed(plan, traverse=False)
     tasks = [
         dask.array.from_delayed(
-            run(piece, start, plan), shape=(len(start), *empty.shape[1:]), dtype=empty.dtype
+            run(piece, start, same), shape=(len(start), *empty.shape[1:]), dtype=empty.dtype
         )
         for piece, start in zip(pieces, starts, strict=True)
     ]
     return dask.array.concatenate(tasks)
 
 
-def _enter_and_run(da: xr.DataArray, positions: np.ndarray, plan: Plan) -> np.ndarray:
+def _blocks(
+    pieces: list[xr.DataArray], starts: list[np.ndarray], plan: Plan
+) -> Iterator[np.ndarray]:
+    """In-memory data: blocks of inits one after the other, once all the data is seen to be good."""
+    inputs = [admission.enter(piece, plan.pack.card) for piece in pieces]
+    with _bar(sum(map(len, starts)), "init") as bar:
+        for x, piece, start in zip(inputs, pieces, starts, strict=True):
+            yield _give_back(_predict(x, start, plan), piece, start, plan).to_numpy()
+            bar.update(len(start))
+
+
+def _blocks_of_tiles(
+    pieces: list[xr.DataArray], starts: list[np.ndarray], plan: Plan
+) -> Iterator[np.ndarray]:
+    """The same, a tile at a time: beside the data and the answer it holds a block and a tile."""
+    for piece in pieces:  # seen to be good, and let go again
+        admission.enter(piece, plan.pack.card)
+    with _bar(len(pieces) * len(plan.tiles), "tile") as bar:
+        for piece, start in zip(pieces, starts, strict=True):
+            parts = (_run_tile(tile, start, plan, bar) for tile in cut(piece, plan.tiles))
+            fc = xr.DataArray(blend(parts, plan.tiles), dims=tensors.FORECAST_DIMS)
+            yield _give_back(fc, piece, start, plan).to_numpy()
+
+
+def _graph_of_tiles(piece: xr.DataArray, positions: np.ndarray, plan: Plan) -> Any:
+    """Dask data: a block of inits as a dask array, a task a tile.
+
+    A block reads its frames by itself: were they tasks that the next block shares, a scheduler
+    would be free to run one tile of all blocks first, and so to hold all their answers.
+    """
+    import dask
+
+    (data,) = dask.optimize(piece.data)  # reading and slicing fuse into tasks of the block's own
+    piece = piece.copy(data=data)
+    leading = len(positions), plan.lead
+    fc = blend_lazily(piece, plan.tiles, _run_tile, (positions, plan), leading)
+    fc = xr.DataArray(fc, dims=tensors.FORECAST_DIMS)
+    return _give_back(fc, piece, positions, plan).data
+
+
+def _run(da: xr.DataArray, positions: np.ndarray, plan: Plan) -> np.ndarray:
     """One task: a block of inits from the user's prepared data (time, y, x) to values."""
-    return _run(admission.enter(da, plan.pack.card), da, positions, plan)
+    fc = _predict(admission.enter(da, plan.pack.card), positions, plan)
+    return _give_back(fc, da, positions, plan).to_numpy()
 
 
-def _run(x: xr.DataArray, da: xr.DataArray, positions: np.ndarray, plan: Plan) -> np.ndarray:
-    """Through the model and back: values with dims (init, lead, *the user's spatial dims)."""
+def _run_tile(
+    da: xr.DataArray, positions: np.ndarray, plan: Plan, bar: tqdm | None = None
+) -> np.ndarray:
+    """One task: a block of inits of one tile, to values (init, lead, y, x) in the card's units."""
+    values = _predict(admission.enter(da, plan.pack.card), positions, plan).to_numpy()
+    if bar is not None:
+        bar.update()
+    return values
+
+
+def _predict(x: xr.DataArray, positions: np.ndarray, plan: Plan) -> xr.DataArray:
+    """Through the model: a forecast (init, lead, y, x) on the model's grid, in the card's units."""
     card = plan.pack.card
-    cut = windows.cut(x, card.history, positions)
+    windowed = windows.cut(x, card.history, positions)
     model = engine.load(plan.pack, plan.settings.device)
     blank = None
     if card.land is not None:
         blank = torch.where(torch.from_numpy(card.land), card.scale.apply(card.fill), torch.nan)
         blank = blank.unsqueeze(-1)
-    y = engine.predict(model, tensors.to_tensor(cut), plan.lead, plan.settings, blank)
-    fc = card.scale.undo(tensors.to_labeled(y, cut))
+    y = engine.predict(model, tensors.to_tensor(windowed), plan.lead, plan.settings, blank)
+    fc = card.scale.undo(tensors.to_labeled(y, windowed))
     if card.land is not None:
         fc = fc.where(~xr.DataArray(card.land, dims=("y", "x")))
-    if isinstance(card.grid, LatLonGrid):
+    return fc
+
+
+def _give_back(
+    fc: xr.DataArray, da: xr.DataArray, positions: np.ndarray, plan: Plan
+) -> xr.DataArray:
+    """The way back: (init, lead, *the user's spatial dims), NaN where the last frame is."""
+    if isinstance(plan.pack.card.grid, LatLonGrid):
         fc = grid.to_user(fc, da["y"], da["x"])
     last = da.isel(time=positions).rename(time="init").drop_vars("init")
-    return cf.restore(fc.where(last.notnull()), plan.origin).to_numpy()
+    if fc.chunks is not None:
+        last = last.chunk({dim: fc.chunksizes[dim] for dim in last.dims})
+    return cf.restore(fc.where(last.notnull()), plan.origin)
 
 
-def _bar(inits: int) -> tqdm:
+def _tiles(da: xr.DataArray, origin: cf.Origin, card: Card) -> Tiles | None:
+    """How a domain larger than a model of pixels is cut; None where it goes through whole."""
+    if not isinstance(card.grid, PixelGrid):
+        return None
+    y, x = (
+        Axis(da.sizes[dim], pixels, backwards=bool(order[0] > order[-1]))
+        for dim, pixels, order in zip(
+            ("y", "x"), card.grid.shape, (origin.order_y, origin.order_x), strict=True
+        )
+    )
+    tiles = Tiles(y, x)
+    return tiles if len(tiles) > 1 else None
+
+
+def _bar(total: int, unit: str) -> tqdm:
     """A bar on stderr, once two seconds have passed."""
-    return tqdm(total=inits, unit="init", delay=2, disable=not OPTIONS["progress"])
+    return tqdm(total=total, unit=unit, delay=2, disable=not OPTIONS["progress"])
 
 
 def _inits_per_block(chunks: int | Literal["auto"], da: xr.DataArray, plan: Plan) -> int:
@@ -212,6 +304,8 @@ def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str,
     said = [f"forecast by pack {card.name} {card.version}"]
     if inits.dropped:
         said.append(inits.dropped)
+    if plan.tiles is not None:
+        said.append(f"{plan.tiles}, blended")
     if isinstance(card.grid, LatLonGrid):
         regridded = grid.describe(da, card.grid.latitude, card.grid.longitude)
         said += [regridded] if regridded else []
@@ -220,6 +314,7 @@ def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str,
     attrs = {}
     if plan.lead > card.reach:
         attrs["rollout"] = f"leads {card.reach + 1} to {plan.lead} from the model's own output"
+        attrs["rollout"] += ", tile by tile" if plan.tiles else ""
         said.append(attrs["rollout"])
     line = f"xearthformer {__version__}: " + "; ".join(said)
     before = str(plan.origin.attrs.get("history", ""))

@@ -39,13 +39,14 @@ def find_inits(time: xr.DataArray, history: int, init: InitLike = None) -> Inits
     history : int
         Frames a window needs.
     init : None, label, slice or list of labels
-        None: the last time. A slice takes, as in xarray, every time between both ends, and leaves
-        out those without history; a label or a list must be served whole.
+        None: the last time. A slice takes, as in xarray, every time between both ends, or every
+        `step`-th from the first on, and leaves out those without history; a label or a list must
+        be served whole.
 
     Raises
     ------
     ValueError
-        Too short a history; an init outside the data.
+        Too short a history; an init outside the data; a step that is no whole number from 1.
 
     Examples
     --------
@@ -54,6 +55,8 @@ def find_inits(time: xr.DataArray, history: int, init: InitLike = None) -> Inits
     >>> time = xr.DataArray(time, dims="time", coords={"time": time})
     >>> find_inits(time, 3, slice("2000-01", "2000-05"))
     Inits(positions=array([2, 3, 4]), dropped='2 of 5 inits lack 3 frames of history')
+    >>> find_inits(time, 1, slice("2000-02", None, 2)).positions
+    array([1, 3, 5])
     """
     if time.size < history:
         raise mismatch(
@@ -64,7 +67,7 @@ def find_inits(time: xr.DataArray, history: int, init: InitLike = None) -> Inits
     if init is None:
         return Inits(np.array([time.size - 1]))
     if isinstance(init, slice):
-        asked = _positions(time, init)
+        asked = _positions(time, slice(init.start, init.stop))[:: _stride(init)]
         kept = asked[asked >= history - 1]
         if not kept.size:
             raise mismatch(
@@ -182,6 +185,18 @@ def _positions(time: xr.DataArray, label: Any) -> np.ndarray:
     if not found.size and not isinstance(label, slice):
         raise _outside(time, label)
     return found
+
+
+def _stride(init: slice) -> int:
+    """The step of a slice of inits: it counts times, whatever the labels are."""
+    step = 1 if init.step is None else init.step
+    if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 1:
+        raise mismatch(
+            "the step of a slice as a whole number of inits, from 1",
+            repr(init.step),
+            f"init=slice({init.start!r}, {init.stop!r}, 12), for every twelfth",
+        )
+    return int(step)
 
 
 def _outside(time: xr.DataArray, label: Any) -> ValueError:
