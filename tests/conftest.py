@@ -8,7 +8,7 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer import models
-from xearthformer.cards import Card, LatLonGrid, ModelSpec, Quantity, Training
+from xearthformer.cards import SST_ANOMALY, Card, LatLonGrid, ModelSpec, Training
 from xearthformer.scale import Scale
 
 SHARED = Path(__file__).parents[1] / ".." / "shared"
@@ -46,13 +46,6 @@ def tiny_pack(tmp_path: Path) -> xef.Pack:
     }
     torch.manual_seed(0)
     model = models.build("earthformer", config)
-    anomaly = Quantity(
-        standard_name="sea_surface_temperature",
-        units="degC",
-        difference=True,
-        valid_min=-20,
-        valid_max=20,
-    )
     grid = LatLonGrid(
         latitude=[-17.5 + 5 * i for i in range(8)],
         longitude=[160.0 + 5 * j for j in range(8)],
@@ -63,8 +56,8 @@ def tiny_pack(tmp_path: Path) -> xef.Pack:
         version="1",
         title="an untrained network",
         model=ModelSpec(name="earthformer", config={}),
-        input=anomaly,
-        output=anomaly,
+        input=SST_ANOMALY,
+        output=SST_ANOMALY,
         grid=grid,
         time_step="month",
         history=3,

@@ -294,10 +294,12 @@ def test_the_line_for_absolute_values_mends():
 
 
 def test_standard_name_of_the_same_thing_or_none_passes():
+    wanted = "sea_surface_temperature"
     for name in ("unknown", "sea_surface_skin_temperature", "sea_surface_temperature_anomaly"):
-        prepare(field({**ANOMALY, "standard_name": name}), standard_name="sea_surface_temperature")
-    attrs = {k: v for k, v in ANOMALY.items() if k != "standard_name"}
-    prepare(field(attrs), standard_name="sea_surface_temperature")
+        named = field({**ANOMALY, "standard_name": name})
+        assert prepare(named, standard_name=wanted)[0].attrs["standard_name"] == name
+    nameless = field({k: v for k, v in ANOMALY.items() if k != "standard_name"})
+    assert "standard_name" not in prepare(nameless, standard_name=wanted)[0].attrs
 
 
 # --- Datasets, variable by variable

@@ -271,16 +271,20 @@ def test_the_callers_random_numbers_are_left_alone(tmp_path):
 
 
 class Evil:
+    def __init__(self, trace):
+        self.trace = trace
+
     def __reduce__(self):
-        return os.mkdir, ("/tmp/xearthformer-was-here",)
+        return os.mkdir, (str(self.trace),)
 
 
 def test_a_checkpoint_is_never_unpickled(tmp_path):
     run(tmp_path, recipe=Recipe(**{**vars(QUICK), "stop": 1}))
-    (tmp_path / "pack.run" / "last.ckpt").write_bytes(pickle.dumps(Evil(), protocol=2))
+    evil = pickle.dumps(Evil(tmp_path / "trace"), protocol=2)
+    (tmp_path / "pack.run" / "last.ckpt").write_bytes(evil)
     with pytest.raises(ValueError, match="last.ckpt is damaged"):
         run(tmp_path)
-    assert not Path("/tmp/xearthformer-was-here").exists()
+    assert not (tmp_path / "trace").exists()
 
 
 # --- other ways in
