@@ -298,7 +298,6 @@ def _forecast(
     options: Mapping[str, Any],
 ) -> Made:
     """A block: its forecasts, dims (init, lead, *the user's spatial dims), and what of."""
-    set_options(progress=False)  # for a worker of its own; `_fill` sets it back in this process
     answers, digests = [], []
     for da, stamps in pieces:
         answers.append(forecast(da.load(), pack, init=stamps, **options).to_numpy())
