@@ -1,11 +1,11 @@
-# make demo | make test | make lint: a virtual environment in .venv with the pinned set, then the work.
+# make demo | make test | make lint | make bench: a virtual environment in .venv with the pinned set, then the work.
 #
 # Needs Python 3.11 or newer with venv, and make. Settings:
 #   PYTHON=python3.12    the Python that .venv is made with
 #   PIP_ARGS=...         more arguments for pip install. PyPI's torch for Linux brings gigabytes of
 #                        CUDA libraries; without a GPU, spare them by
 #                        make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
-#   ARGS=...             more arguments for the demo, or for pytest: make test ARGS="-k grid"
+#   ARGS=...             more arguments for the demo, the benchmark, or for pytest: make test ARGS="-k grid"
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -14,7 +14,7 @@ ARGS ?=
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint
+.PHONY: demo test lint bench
 
 demo: $(READY)
 	$(VENV)/bin/xearthformer demo $(ARGS)
@@ -26,6 +26,9 @@ lint: $(READY)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+bench: $(READY)
+	$(VENV)/bin/python benchmarks/speed.py $(ARGS)
 
 # The set-up is one recipe behind one stamp: make -j runs it once, and a change of the pinned set
 # runs it again. A second make beside the first waits for it where flock is at hand.

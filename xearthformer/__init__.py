@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 # Public name: the module that holds it, opened when the name is first used.
 _HOME = {
     "forecast": "forecast",
+    "hindcast": "hindcast",
     "set_options": "options",
     "train": "train",
     "Recipe": "train",

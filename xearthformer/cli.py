@@ -1,4 +1,4 @@
-"""The command `xearthformer`: forecast | train | packs (list | show | convert) | demo.
+"""The command `xearthformer`: forecast | hindcast | train | packs (list | show | convert) | demo.
 
 Each command is a function; what it needs is imported when it runs: a list of packs is quick.
 """
@@ -12,7 +12,7 @@ from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -20,33 +20,37 @@ from jsonargparse import ArgumentParser
 if TYPE_CHECKING:
     import xarray as xr
 
+    from .packs import Pack
+
 # What the user can mend: a line on stderr and exit status 2, no traceback.
 USER_ERRORS = (ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError)
 LONG = 6  # items of a list that `packs show` prints whole
 
 # Arguments whose form on the command line a signature can't say, by command and parameter.
 OUTPUT: dict[str, Any] = {"flags": ["-o", "--output"], "required": True}
+INIT: dict[str, Any] = {"flags": ["--init"], "nargs": "+", "metavar": "TIME"}
+STARTS = "where forecasts start: times such as 1997-06, or all from A to B as A/B; "
+ANOMALY: dict[str, Any] = {
+    "flags": ["--anomaly"],
+    "nargs": 2,
+    "metavar": ("FIRST", "LAST"),
+    "help": "take the anomaly from the monthly climatology of these years first",
+}
 FORMS: dict[str, dict[str, dict[str, Any]]] = {
     "forecast": {
-        "init": {
-            "flags": ["--init"],
-            "nargs": "+",
-            "metavar": "TIME",
-            "help": "where forecasts start: times such as 1997-06, or all from A to B as A/B; "
-            "the latest when not given",
-        },
-        "anomaly": {
-            "flags": ["--anomaly"],
-            "nargs": 2,
-            "metavar": ("FIRST", "LAST"),
-            "help": "take the anomaly from the monthly climatology of these years first",
-        },
+        "init": {**INIT, "help": f"{STARTS}the latest when not given"},
+        "anomaly": ANOMALY,
         "output": {**OUTPUT, "metavar": "OUT", "help": "file.nc or store.zarr to write"},
         "overwrite": {
             "flags": ["--overwrite"],
             "action": "store_true",
             "help": "replace OUT if it is there",
         },
+    },
+    "hindcast": {
+        "init": {**INIT, "help": f"{STARTS}every possible time when not given"},
+        "anomaly": ANOMALY,
+        "output": {**OUTPUT, "metavar": "STORE", "help": "Zarr store to write: a folder or a URL"},
     },
     "convert": {
         "output": {**OUTPUT, "metavar": "DIR", "help": "folder, or .safetensors file, to write"}
@@ -103,26 +107,76 @@ def forecast_file(
     """
     started = time.perf_counter()
     target = _target(output, overwrite)
-    from . import cf, climate
     from .packs import open_pack
 
     opened = open_pack(pack)
     with _open(input) as ds:
-        quantity = opened.card.input
-        difference = quantity.difference and anomaly is None
-        name = variable or cf.find_variable(
-            ds, standard_name=quantity.standard_name, difference=difference
-        )
-        if name not in ds.data_vars:
-            found = ", ".join(map(str, ds.data_vars)) or "none"
-            raise ValueError(f"expected a variable {name!r} in {input}, found {found}")
-        da = ds[name] if anomaly is None else climate.anomaly(ds[name], climatology=anomaly)
+        da = _variable(ds, opened, variable, anomaly)
         from .forecast import forecast
 
         fc = forecast(da, opened, init=_inits(init), lead=lead, device=device)
         _write(fc.to_dataset().assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
     sizes = f"{fc.sizes['init']} x {fc.sizes['lead']} (init x lead)"
     print(f"{target}: {sizes} of {fc.name} by {opened.card.name}, {_took(started)}")
+
+
+def hindcast_file(
+    input: str,
+    *,
+    pack: str,
+    output: str,
+    variable: str | None = None,
+    anomaly: tuple[str, str] | None = None,
+    init: Sequence[str] | None = None,
+    lead: int | str | None = None,
+    chunks: int | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    device: str = "auto",
+) -> None:
+    """Forecast from many inits into a Zarr store; killed and called again, go on where it stopped.
+
+    Parameters
+    ----------
+    input : str
+        What to read: any file that xarray opens, or a Zarr store (.zarr).
+    pack : str
+        A name from `packs list`, a folder, a .safetensors file, or hf://owner/name.
+    output : str
+        Zarr store to write or to go on with: a folder, or a URL such as s3://bucket/name.zarr.
+    variable : str
+        Variable to forecast; the one that the pack asks for when not given.
+    anomaly : (str, str)
+        First and last year of the climatology to take the anomaly from.
+    init : list of str
+        Where forecasts start; A/B stands for all times from A to B.
+    lead : int
+        How far: time steps, or a duration such as 60min; the pack's reach when not given.
+    chunks : int
+        Inits a Zarr chunk; one when not given.
+    on_error : str
+        raise stops at an init that can't be forecast, skip leaves it NaN and goes on.
+    device : str
+        auto, cpu, cuda, ...
+    """
+    started = time.perf_counter()
+    if output.endswith((".nc", ".zip")):
+        raise ValueError(f"output: expected a Zarr store (a folder or a URL), found {output}")
+    from .packs import open_pack
+
+    opened = open_pack(pack)
+    with _open(input) as ds:
+        da = _variable(ds, opened, variable, anomaly)
+        from .hindcast import hindcast
+
+        how: dict[str, Any] = {"chunks": chunks, "on_error": on_error, "device": device}
+        span = slice(None) if init is None else _inits(init)
+        # a variable that the pack finds by itself brings the file's attributes with it
+        data = da if variable else da.to_dataset().assign_attrs(ds.attrs)
+        done = hindcast(data, opened, output, init=span, lead=lead, **how)
+    sizes = f"{done.sizes['init']} x {done.sizes['lead']} (init x lead)"
+    print(f"{output}: {sizes} of {da.name} by {opened.card.name}, {_took(started)}")
+    if "incomplete" in done.attrs:
+        print(done.attrs["incomplete"])
 
 
 def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
@@ -208,6 +262,7 @@ def run_demo(folder: str = "demo") -> None:
 # and load, the package's own `forecast`.
 COMMANDS: dict[str, Callable[..., None] | dict[str, Callable[..., None]]] = {
     "forecast": forecast_file,
+    "hindcast": hindcast_file,
     "train": train_from_file,
     "packs": {"list": list_packs, "show": show_pack, "convert": convert_checkpoint},
     "demo": run_demo,
@@ -265,6 +320,27 @@ def _open(path: str) -> "Iterator[xr.Dataset]":
         ds = xr.open_dataset(path, chunks={}, decode_coords="all")
     with ds:
         yield ds
+
+
+def _variable(
+    ds: "xr.Dataset", pack: "Pack", variable: str | None, anomaly: tuple[str, str] | None
+) -> "xr.DataArray":
+    """The variable named, or the one that the pack asks for; as an anomaly where asked for one."""
+    from . import cf, climate
+
+    quantity = pack.card.input
+    difference = quantity.difference and anomaly is None
+    name = variable or cf.find_variable(
+        ds, standard_name=quantity.standard_name, difference=difference
+    )
+    if name not in ds.data_vars:
+        found = ", ".join(map(str, ds.data_vars)) or "none"
+        raise ValueError(f"expected a variable {name!r} in the input, found {found}")
+    if anomaly is None:
+        return ds[name]
+    # the annual cycle is read once, and not for every block of forecasts
+    cycle = climate.climatology(ds[name], anomaly).compute()
+    return climate.anomaly(ds[name], cycle.chunk())
 
 
 def _target(output: str, overwrite: bool) -> Path:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .errors import PackError, mismatch
+from .models.fuse import fuse
 from .packs import Pack, open_pack
 
 # Input elements a batch may hold, by device type: enough to keep it busy, little enough to fit.
@@ -78,7 +79,7 @@ def _load(path: Path, weights_sha256: str | None, device: str) -> nn.Module:
             f"{path} holds other weights now ({pack.card.weights_sha256}) than when the forecast "
             f"was set up ({weights_sha256}): set it up again"
         )
-    return pack.model().to(device)
+    return fuse(pack.model().to(device))
 
 
 @torch.no_grad()
@@ -113,7 +114,7 @@ def predict(
     forecasts = []
     for x in x_BTHWC.split(settings.batch_size):
         size = len(x)
-        pad = settings.batch_size - size
+        pad = 0 if getattr(model, "sample_by_sample", False) else settings.batch_size - size
         x = torch.cat([x, x[:1].expand(pad, *x.shape[1:])]) if pad else x
         forecasts.append(_roll_out(model, x.to(settings.device), lead, blank)[:size].cpu())
     return torch.cat(forecasts)

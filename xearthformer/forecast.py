@@ -11,6 +11,7 @@ of inits. A domain larger than a model of pixels goes through it in overlapping 
 a task each, which tiles.blend puts together again.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -268,7 +269,8 @@ def _tiles(da: xr.DataArray, origin: cf.Origin, card: Card) -> Tiles | None:
 
 def _bar(total: int, unit: str) -> tqdm:
     """A bar on stderr, once two seconds have passed."""
-    return tqdm(total=total, unit=unit, delay=2, disable=not OPTIONS["progress"])
+    shown = OPTIONS["progress"] and threading.current_thread() is threading.main_thread()
+    return tqdm(total=total, unit=unit, delay=2, disable=not shown)
 
 
 def _inits_per_block(chunks: int | Literal["auto"], da: xr.DataArray, plan: Plan) -> int:

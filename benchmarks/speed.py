@@ -1,0 +1,304 @@
+"""How fast the networks are, plain and fused, and what a forecast costs around them.
+
+    make bench        or        python benchmarks/speed.py [--runs 5] [--only sevir,enso-paper]
+
+All times are medians of runs in turns, in one process, with untrained weights: CPU, float32, eager,
+two threads. What the numbers were, and what was expected, is in benchmarks/README.md.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import xarray as xr
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import xearthformer as xef
+from xearthformer import engine, windows
+from xearthformer.cards import PUBLISHED, Card, ModelSpec, PixelGrid
+from xearthformer.models import build
+from xearthformer.models.earthformer import PRESETS
+from xearthformer.models.fuse import fuse
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network at a batch size; what its reference implementation takes; what is aimed at."""
+
+    preset: str
+    batch: int
+    reference_s: float
+    aims: tuple[float, float]
+    overhead: float  # of a forecast over the bare network, at most
+
+
+CASES = {
+    "sevir": Case("sevir", 1, 3.4, (2.0, 2.4), 1.05),
+    "enso-paper": Case("enso-paper", 16, 17.4, (2.2, 3.0), 1.15),
+}
+REFERENCE_PEAK_GB = 1.9  # over the interpreter, SEVIR at batch 1
+MEMORY_SHARE = 0.6
+CUTS_PER_SECOND = 5000
+
+
+# What is measured.
+
+
+def medians(runs: int, *tasks: Callable[[], object]) -> list[float]:
+    """Seconds of each task, medians of runs in turns after one that isn't counted."""
+    times: list[list[float]] = [[] for _ in tasks]
+    for run in range(runs + 1):
+        for task, spent in zip(tasks, times, strict=True):
+            start = time.perf_counter()
+            task()
+            if run:
+                spent.append(time.perf_counter() - start)
+    return [statistics.median(spent) for spent in times]
+
+
+def network(preset: str) -> nn.Module:
+    """An untrained network for inference, the same at every call."""
+    torch.manual_seed(0)
+    return build("earthformer", preset).eval().requires_grad_(False)
+
+
+def windows_of(preset: str, batch: int) -> Tensor:
+    """Random input (B, T, H, W, C)."""
+    shape = PRESETS[preset].input_shape
+    return torch.rand(batch, *shape, generator=torch.Generator().manual_seed(1))
+
+
+def macs(model: nn.Module, x_BTHWC: Tensor) -> float:
+    """Multiply-adds of one sample."""
+    formulas = {torch.ops.aten.baddbmm_: _baddbmm_flops}
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        model(x_BTHWC[:1])
+    return counter.get_total_flops() / 2
+
+
+def _baddbmm_flops(shape: Sequence[int], a: Sequence[int], b: Sequence[int], **_: object) -> int:
+    return 2 * a[0] * a[1] * a[2] * b[2]
+
+
+def peaks(runs: int) -> dict[str, float]:
+    """GFLOP/s of a large matrix product, and of a 3x3 convolution of 64 channels."""
+    a = torch.rand(2048, 2048)
+    x = torch.rand(1, 64, 256, 256).to(memory_format=torch.channels_last)
+    w = torch.rand(64, 64, 3, 3).to(memory_format=torch.channels_last)
+    product, convolution = medians(runs, lambda: a @ a, lambda: F.conv2d(x, w, padding=1))
+    return {
+        "matrix product": 2 * 2048**3 / product / 1e9,
+        "convolution": 2 * 9 * 64 * 64 * 256**2 / convolution / 1e9,
+    }
+
+
+def in_strips(self: nn.Conv2d, x_FCHW: Tensor) -> Tensor:
+    """A 3x3 convolution 16 rows at a time: in float64 a CPU copies its input nine times."""
+    y_FCHW = x_FCHW.new_empty(len(x_FCHW), self.out_channels, *x_FCHW.shape[2:])
+    for x_CHW, y_CHW in zip(F.pad(x_FCHW, (1, 1, 1, 1)), y_FCHW, strict=True):
+        for row in range(0, y_CHW.shape[1], 16):
+            strip = F.conv2d(x_CHW[:, row : row + 18], self.weight, self.bias)
+            y_CHW[:, row : row + 16] = strip
+    return y_FCHW
+
+
+def exact(model: nn.Module, x_BTHWC: Tensor) -> Tensor:
+    """The plain network's answer in float64."""
+    model = copy.deepcopy(model).double()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.forward = in_strips.__get__(module)
+    return model(x_BTHWC.double())
+
+
+def deviation(y: Tensor, expected: Tensor) -> str:
+    """Largest and root mean square difference, in standard deviations of what was expected."""
+    difference = (y.double() - expected) / expected.std()
+    return f"{difference.abs().max():.1e} largest, {difference.square().mean().sqrt():.1e} rms"
+
+
+def peak_memory(case: Case, kind: str) -> float:
+    """GB that a fresh Python needs at most, over what it has after its imports."""
+    command = [sys.executable, __file__, "--memory", case.preset, str(case.batch), kind]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_memory(preset: str, batch: int, kind: str) -> None:
+    """In a fresh Python: build, run three times, print the peak."""
+    before = peak_so_far()
+    model = network(preset)
+    model = fuse(model) if kind == "fused" else model
+    x_BTHWC = windows_of(preset, batch)
+    for _ in range(3):
+        model.predict(x_BTHWC)
+    print(peak_so_far() - before)
+
+
+def peak_so_far() -> float:
+    """Largest resident memory of this process, GB. On Linux; `getrusage` counts its parent's."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in status if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**20
+
+
+def pack_and_data(case: Case, folder: Path) -> tuple[xef.Pack, xr.DataArray, list]:
+    """An untrained pack, data on its grid, and as many inits as the case has samples."""
+    model, about = network(case.preset), PUBLISHED[case.preset]
+    card = Card(
+        name=case.preset,
+        version="0",
+        model=ModelSpec(name="earthformer", config={}),
+        output=about["input"],
+        history=model.in_len,
+        reach=model.out_len,
+        **about,
+    )
+    pack = xef.save_pack(folder / case.preset, model, card)
+    grid, frames = card.grid, model.in_len + case.batch - 1
+    freq = "MS" if card.time_step == "month" else card.time_step
+    times = xr.date_range("2000-01-01", periods=frames, freq=freq)
+    values = np.random.default_rng(0).random((frames, *grid.shape), dtype=np.float32)
+    if isinstance(grid, PixelGrid):
+        coords = {"y": 1000.0 * np.arange(grid.height), "x": 1000.0 * np.arange(grid.width)}
+    else:
+        coords = {"lat": grid.latitude, "lon": grid.longitude}
+    da = xr.DataArray(values, dims=("time", *coords), coords={"time": times, **coords})
+    da.attrs = {"units": card.input.units}
+    if card.input.difference:
+        da.attrs["units_metadata"] = "temperature: difference"
+        da.attrs["standard_name"] = card.input.standard_name
+    return pack, da, list(times[model.in_len - 1 :])
+
+
+# What is printed.
+
+
+def verdict(value: float, bars: Sequence[float], more_is_better: bool = True) -> str:
+    """Whether a number meets each of its bars."""
+    sign, word = (1, "at least") if more_is_better else (-1, "at most")
+    marks = (f"{word} {bar:g}: {'yes' if sign * value >= sign * bar else 'NO'}" for bar in bars)
+    return ", ".join(marks)
+
+
+def report_network(case: Case, runs: int, limit: dict[str, float]) -> None:
+    """Plain and fused side by side: time, arithmetic, memory, and distance from float64."""
+    plain, x_BTHWC = network(case.preset), windows_of(case.preset, case.batch)
+    fused = fuse(plain)
+    seconds = medians(runs, lambda: plain.predict(x_BTHWC), lambda: fused.predict(x_BTHWC))
+    expected = exact(plain, x_BTHWC[:1])
+    print(f"\n{case.preset}, batch {case.batch}\n  reference     {case.reference_s:7.2f} s")
+    for name, model, spent in zip(("plain", "fused"), (plain, fused), seconds, strict=True):
+        work = macs(model, x_BTHWC) * case.batch
+        rate = 2 * work / spent / 1e9
+        shares = ", ".join(f"{rate / most:.0%} of a {kind}'s" for kind, most in limit.items())
+        print(
+            f"  {name:<8}      {spent:7.2f} s   {work / 1e9:6.1f} GMAC   {rate:4.0f} GFLOP/s, "
+            f"{shares}\n                {peak_memory(case, name):7.2f} GB peak   "
+            f"off float64: {deviation(model.predict(x_BTHWC[:1]), expected)}"
+        )
+    ratio = case.reference_s / seconds[1]
+    print(f"  fused is      {seconds[0] / seconds[1]:7.2f} times as fast as plain")
+    print(f"                {ratio:7.2f} times the reference ({verdict(ratio, case.aims)})")
+    if case.preset == "sevir":
+        share = peak_memory(case, "fused") / REFERENCE_PEAK_GB
+        bar = verdict(share, [MEMORY_SHARE], more_is_better=False)
+        print(f"  peak memory   {share:7.2f} of the reference's {REFERENCE_PEAK_GB} GB ({bar})")
+
+
+def report_bf16(case: Case, runs: int) -> None:
+    """Half of the bytes, and what that costs in digits."""
+    plain, x_BTHWC = network(case.preset), windows_of(case.preset, case.batch)
+    expected = exact(plain, x_BTHWC[:1])
+    x_BTHWC = x_BTHWC.bfloat16()
+    plain = plain.bfloat16()
+    models = {"plain": plain, "fused": fuse(plain)}
+    seconds = medians(runs, *(lambda m=model: m.predict(x_BTHWC) for model in models.values()))
+    for (name, model), spent in zip(models.items(), seconds, strict=True):
+        drift = deviation(model.predict(x_BTHWC[:1]), expected)
+        print(f"  {name} bf16    {spent:7.2f} s   off float64: {drift}")
+
+
+def report_compile(case: Case, runs: int) -> None:
+    """torch.compile of the plain network, without graph breaks."""
+    plain, x_BTHWC = network(case.preset), windows_of(case.preset, case.batch)
+    compiled = torch.compile(plain, fullgraph=True)
+    start = time.perf_counter()
+    compiled(x_BTHWC)
+    first = time.perf_counter() - start
+    (spent,) = medians(runs, lambda: compiled(x_BTHWC))
+    print(f"  plain compiled{spent:7.2f} s   ({first:.0f} s the first time)")
+
+
+def report_cuts(runs: int) -> None:
+    """Windows of 600 months."""
+    history, *shape = PRESETS["enso-paper"].input_shape[:3]
+    values = np.random.default_rng(0).random((600, *shape), dtype=np.float32)
+    coords = {"time": xr.date_range("1960-01", periods=600, freq="MS")}
+    coords |= {"y": np.arange(shape[0]), "x": np.arange(shape[1])}
+    da = xr.DataArray(values, dims=("time", "y", "x"), coords=coords)
+    positions = np.arange(history - 1, 600)
+    (spent,) = medians(runs, lambda: windows.cut(da, history, positions).compute())
+    rate = len(positions) / spent
+    print(f"\nwindows cut     {rate:7.0f} a second ({verdict(rate, [CUTS_PER_SECOND])})")
+
+
+def report_forecast(case: Case, runs: int) -> None:
+    """A forecast of data in memory, against its network alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        pack, da, inits = pack_and_data(case, Path(folder))
+        model, x_BTHWC = engine.load(pack, "cpu"), windows_of(case.preset, case.batch)
+        bare, whole = medians(
+            runs,
+            lambda: model.predict(x_BTHWC),
+            lambda: xef.forecast(da, pack, init=inits, device="cpu", batch_size=case.batch),
+        )
+    bar = verdict(whole / bare, [case.overhead], more_is_better=False)
+    print(
+        f"forecast        {whole:7.2f} s for {case.batch} of {case.preset}, "
+        f"{whole / bare:.3f} of its network ({bar})"
+    )
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default=",".join(CASES), help="networks, with commas between")
+    parser.add_argument("--extras", action="store_true", help="bf16 and torch.compile too")
+    parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.memory:
+        preset, batch, kind = args.memory
+        return measure_memory(preset, int(batch), kind)
+    xef.set_options(progress=False)
+    limit = peaks(5 * args.runs)
+    print(f"{args.threads} threads, float32, eager; medians of {args.runs} runs in turns")
+    print("measured peaks: " + ", ".join(f"{v:.0f} GFLOP/s in a {k}" for k, v in limit.items()))
+    cases = [CASES[name] for name in args.only.split(",")]
+    for case in cases:
+        report_network(case, args.runs, limit)
+        if args.extras:
+            report_bf16(case, args.runs)
+            report_compile(case, args.runs)
+    report_cuts(args.runs)
+    for case in cases:
+        report_forecast(case, args.runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,318 @@
+"""Hindcasts that are killed, robbed, crowded and short of disk: the store resumes, to the byte."""
+
+import errno
+import itertools
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from small_hindcast import anomalies, files, forecast, hindcast, status, through
+from zarr.storage import LocalStore, MemoryStore
+
+import xearthformer as xef
+from xearthformer import ledger, lock, stores
+
+STATUS = "hindcast_log/status/c"
+
+
+@pytest.fixture
+def ssta(tiny_pack):
+    return anomalies(tiny_pack)
+
+
+@pytest.fixture
+def straight(ssta, tiny_pack):
+    return forecast(ssta, tiny_pack)
+
+
+class Mortal(LocalStore):
+    """Kills its process at its n-th write: before it, with half of it in a file, or after it."""
+
+    def __init__(self, root, deadline=0, moment="before", *, read_only=False):
+        super().__init__(root, read_only=read_only)
+        self.deadline, self.moment, self.lock = deadline, moment, threading.Lock()
+
+    def __getstate__(self):
+        return str(self.root), self.deadline, self.moment
+
+    def __setstate__(self, state):
+        self.__init__(*state)
+
+    async def _set(self, key, value, exclusive=False):
+        with self.lock:
+            self.deadline -= 1
+            last = self.deadline == 0
+        if last and self.moment == "half":
+            path = self.root / f"{key}.0.partial"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(value.to_bytes()[: len(value) // 2])
+        if last and self.moment != "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        await super()._set(key, value, exclusive)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def child():
+    """Start a hindcast in a process of its own, forked from one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "xearthformer.hindcast"])
+
+    def start(*args, **options):
+        process = context.Process(target=hindcast, args=args, kwargs=options)
+        process.start()
+        return process
+
+    return start
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.01)
+
+
+def dawdle(values):
+    time.sleep(0.2)
+    return values
+
+
+def killed_at(deadline, moment, ssta, pack, folder, child):
+    """Kill at a write, then go on: the store is, to the byte, one that nothing happened to.
+
+    Says whether it came to the killing: a hindcast may take fewer writes.
+    """
+    if not (folder / "whole.zarr").exists():
+        hindcast(ssta, pack, folder / "whole.zarr", chunks=4)
+    whole, store = files(folder / "whole.zarr"), folder / f"{moment}{deadline}.zarr"
+    process = child(ssta, pack, Mortal(store, deadline, moment), chunks=4)
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    for block in (store / STATUS).glob("[0-9]"):  # a block that is marked is whole
+        name = Path(f"ssta/c.{block.name}.0.0.0")
+        assert (store / name).read_bytes() == whole[name]
+    hindcast(ssta, pack, store, chunks=4)
+    assert files(store) == whole, (deadline, moment)
+    return process.exitcode != 0
+
+
+def test_killed_at_a_few_writes_and_resumed(ssta, tiny_pack, tmp_path, child):
+    for point in [(3, "after"), (16, "half"), (20, "after")]:
+        assert killed_at(*point, ssta, tiny_pack, tmp_path, child)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "half", "after"])
+def test_killed_at_every_write_and_resumed(ssta, tiny_pack, tmp_path, child, moment):
+    """A lock, the skeleton, three blocks of data, digests and marker, the end."""
+    deadlines = itertools.count(1)
+    points = itertools.takewhile(
+        lambda deadline: killed_at(deadline, moment, ssta, tiny_pack, tmp_path, child), deadlines
+    )
+    assert 20 < len(list(points)) < 40
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_at_any_moment_and_resumed(ssta, tiny_pack, tmp_path, child):
+    """One store after the other, each killed again and again until it is whole."""
+    started = time.monotonic()
+    child(ssta, tiny_pack, tmp_path / "whole.zarr", chunks=1).join()
+    took, whole = time.monotonic() - started, files(tmp_path / "whole.zarr")
+    random, store, kills = np.random.default_rng(), tmp_path / "h.zarr", 0
+    while kills < 20:
+        process = child(ssta, tiny_pack, store, chunks=1)
+        process.join(random.uniform(0, took))
+        process.kill()
+        process.join()
+        kills += process.exitcode != 0
+        if process.exitcode == 0:
+            assert files(store) == whole
+            shutil.rmtree(store)
+    hindcast(ssta, tiny_pack, store)
+    assert files(store) == whole
+
+
+def test_a_second_writer_is_refused_until_the_first_is_gone(ssta, tiny_pack, tmp_path, child):
+    store = tmp_path / "h.zarr"
+    process = child(through(dawdle, ssta), tiny_pack, store, chunks=2)
+    until((store / STATUS).exists)
+    with pytest.raises(ValueError, match=f"(?s)one writer at a time.*process {process.pid} on "):
+        hindcast(ssta, tiny_pack, store)
+    assert process.is_alive()
+    process.kill()
+    process.join()
+    assert (store / ledger.LOCK).exists() and 0 in status(store)
+    hind = hindcast(ssta, tiny_pack, store)
+    xr.testing.assert_identical(hind["ssta"].load(), forecast(ssta, tiny_pack))
+
+
+def test_two_that_come_at_once(ssta, tiny_pack, straight, tmp_path):
+    """Of many threads on an empty store one gets to write."""
+    outcomes = []
+
+    def run():
+        try:
+            outcomes.append(hindcast(ssta, tiny_pack, tmp_path / "h.zarr"))
+        except ValueError as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    refused = [text for text in outcomes if isinstance(text, str)]
+    assert 1 <= len(refused) <= 3 and all("one writer at a time" in text for text in refused)
+    with xr.open_zarr(tmp_path / "h.zarr") as found:
+        xr.testing.assert_identical(found["ssta"].load(), straight)
+
+
+def test_who_lost_the_lock_stops_writing(ssta, tiny_pack, tmp_path):
+    store = LocalStore(tmp_path / "h.zarr")
+
+    def rob(values):
+        if values[..., 0].any():
+            time.sleep(0.1)
+            stores.write(store, ledger.LOCK, json.dumps(lock.asdict(lock.me())).encode())
+        return values
+
+    with pytest.raises(ValueError, match="to be the only writer"):
+        hindcast(through(rob, ssta.fillna(0)), tiny_pack, store)
+    assert set(status(store)) == {0}
+    assert (tmp_path / "h.zarr" / ledger.LOCK).exists()  # the other's
+
+
+def test_a_marker_that_cannot_be_read_marks_nothing(ssta, tiny_pack, tmp_path):
+    hindcast(ssta, tiny_pack, tmp_path / "h.zarr", chunks=4)
+    whole = files(tmp_path / "h.zarr")
+    (tmp_path / "h.zarr" / STATUS / "1").write_bytes(b"")
+    (tmp_path / "h.zarr" / "ssta" / "c.1.0.0.0").write_bytes(b"")
+    hindcast(ssta, tiny_pack, tmp_path / "h.zarr")
+    assert files(tmp_path / "h.zarr") == whole
+
+
+class Full(LocalStore):
+    """A disk with room for so many writes."""
+
+    left = 0
+
+    async def _set(self, key, value, exclusive=False):
+        type(self).left -= 1
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        await super()._set(key, value, exclusive)
+
+
+@pytest.mark.parametrize(
+    ("room", "there"),
+    [(0, "nothing was"), (5, "no init is"), (20, "4 of 10 inits are"), (25, "10 of 10")],
+)
+def test_a_full_disk_is_named_and_the_store_resumes(ssta, tiny_pack, tmp_path, room, there):
+    hindcast(ssta, tiny_pack, tmp_path / "whole.zarr", chunks=4)
+    Full.left = room
+    store = Full(tmp_path / "h.zarr")
+    with pytest.raises(OSError, match=f"No space left on device: .*h.zarr; {there}") as raised:
+        hindcast(ssta, tiny_pack, store, chunks=4)
+    assert raised.value.errno == errno.ENOSPC
+    Full.left = 1000
+    hindcast(ssta, tiny_pack, store, chunks=4)
+    assert files(tmp_path / "h.zarr") == files(tmp_path / "whole.zarr")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real disk of 100 kB, of the kind that memory makes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user may not mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(ssta, tiny_pack, tmp_path, small_disk):
+    hindcast(ssta, tiny_pack, tmp_path / "whole.zarr", chunks=1)
+    with pytest.raises(OSError, match=r"h.zarr; [1-9] of 10 inits are there and stay"):
+        hindcast(ssta, tiny_pack, small_disk / "h.zarr", chunks=1)
+    with pytest.raises(OSError, match="No space left on device"):
+        hindcast(ssta, tiny_pack, small_disk / "h.zarr", chunks=1)
+    subprocess.run(["mount", "-o", "remount,size=1m", str(small_disk)], check=True)
+    hindcast(ssta, tiny_pack, small_disk / "h.zarr", chunks=1)
+    assert files(small_disk / "h.zarr") == files(tmp_path / "whole.zarr")
+
+
+# --- on a cluster
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_on_a_cluster_of_threads(ssta, tiny_pack, straight, lazy):
+    distributed = pytest.importorskip("distributed")
+    data = ssta.chunk({"time": 5}) if lazy else ssta
+    store = MemoryStore()
+    setup = {"n_workers": 1, "threads_per_worker": 2, "processes": False}
+    with (
+        distributed.LocalCluster(**setup, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+    ):
+        hindcast(data, tiny_pack, store, init=slice("2000-05", None), chunks=2)
+        july = data.where(ssta.time.dt.month != 7)
+        with pytest.raises(ValueError, match="2000-07-15"):
+            hindcast(july, tiny_pack, MemoryStore())
+        skipped = hindcast(july, tiny_pack, MemoryStore(), on_error="skip")
+    assert skipped.attrs["incomplete"].startswith("3 of 10 inits")
+    with xr.open_zarr(store) as found:
+        xr.testing.assert_identical(
+            found["ssta"].load(),
+            straight[2:].assign_attrs(history=found["ssta"].attrs["history"]),
+        )
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_made_up_for(ssta, tiny_pack, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    hindcast(ssta, tiny_pack, tmp_path / "whole.zarr", chunks=1)
+    store, killed = tmp_path / "h.zarr", []
+
+    def kill(pids):
+        until((store / STATUS).exists)
+        os.kill(pids[0], signal.SIGKILL)
+        killed.append(status(store))
+
+    setup = {"n_workers": 2, "threads_per_worker": 1, "processes": True}
+    with (
+        distributed.LocalCluster(**setup, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = list(client.run(os.getpid).values())
+        other = threading.Thread(target=kill, args=(pids,))
+        other.start()
+        hindcast(through(dawdle, ssta), tiny_pack, store, chunks=1)
+        other.join()
+        assert pids[0] not in client.run(os.getpid).values()
+    assert 0 in killed[0] and 1 in killed[0]
+    assert files(store) == files(tmp_path / "whole.zarr")
+
+
+@pytest.mark.slow
+def test_the_example(tmp_path):
+    pytest.importorskip("distributed")
+    xef.synthetic_sst(years=31, seed=1, start="1970-01").to_netcdf(tmp_path / "sst.nc")
+    example = Path(__file__).parents[1] / "examples" / "hindcast.py"
+    command = [sys.executable, str(example), "sst.nc"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "killed with" in done.stdout and "resumed: 100% done" in done.stdout
+    assert done.stdout.splitlines()[-2].startswith("lim ")

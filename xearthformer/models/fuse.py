@@ -1,0 +1,382 @@
+"""A finished Earthformer turned into an equal network that a CPU runs faster: `fuse`.
+
+The same function by other arithmetic. Linear maps with no nonlinearity between them become one,
+what is constant is computed once, and the work goes sample by sample, frame by frame, a few cuboids
+at a time, so that it stays in the caches and no large memory is asked of the system. The network as
+it reads is in earthformer.py, blocks.py and stem.py; what was gained is in benchmarks/README.md.
+
+Legend of the shape suffixes: T time, H W space, C channels, K global vectors, N heads, D = C/N
+channels of a head, J = N K, M cuboids, V elements of a cuboid, S keys of a cuboid, R elements of
+all cuboids, B = M N cuboids and heads, F frames. There is no batch: a sample goes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from xearthformer.models.blocks import (
+    CuboidAttention,
+    CuboidCrossAttention,
+    CuboidSelfAttention,
+    FeedForward,
+)
+from xearthformer.models.earthformer import Earthformer
+from xearthformer.models.fuse_stem import Decode, Encode, in_place, merge, upsampling
+from xearthformer.models.stem import coarser
+
+# Numbers in the widest tensor of a feed-forward. Fewer, and two threads wait more than they work;
+# more, and memory is asked of the system again and again.
+CHUNK = 2**21
+# Torch's softmax over fewer is ten times slower a number: shorter rows get keys that weigh nothing.
+SHORTEST_ROW = 16
+NEVER = -1e30  # the score of such a key; its exponential is exactly zero
+
+
+def fuse(model: nn.Module) -> nn.Module:
+    """An equal network that is faster on a CPU, or the model itself if none is known.
+
+    Parameters
+    ----------
+    model : nn.Module
+        An Earthformer in evaluation mode, on the CPU. Anything else comes back as it is. What
+        comes back may share weights with it.
+
+    Returns
+    -------
+    nn.Module
+        With `predict`, `config`, `in_len` and `out_len` of the model. It answers only.
+
+    Examples
+    --------
+    >>> from xearthformer.models.earthformer import PRESETS
+    >>> model = Earthformer(PRESETS["tiny"]).eval().requires_grad_(False)
+    >>> x_BTHWC = torch.rand(2, 4, 8, 8, 1)
+    >>> torch.testing.assert_close(fuse(model).predict(x_BTHWC), model.predict(x_BTHWC))
+    """
+    if type(model) is not Earthformer or model.training or model.z_proj.weight.device.type != "cpu":
+        return model
+    with torch.no_grad():
+        return FusedEarthformer(model).eval().requires_grad_(False)
+
+
+# Attention and feed-forward.
+
+
+class FusedFeedForward(nn.Module):
+    """The feed-forward in as little memory as it needs."""
+
+    def __init__(self, plain: FeedForward):
+        super().__init__()
+        self.norm, self.widen, self.narrow = plain.layer_norm, plain.ffn_1, plain.ffn_2
+        self.activation = in_place(plain.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.narrow(self.activation(self.widen(self.norm(x)))).add_(x)
+
+
+class LocalAttention(nn.Module):
+    """Softmax attention inside cuboids, for given queries, keys and values.
+
+    The keys are [the cuboid's own | the global vectors | zero keys]. The scores of a zero key are
+    its bias alone: one key stands so for all the elements of a padding, whose bias is the
+    logarithm of the sum of their exponentials; and short rows are filled up with keys whose weight
+    is zero.
+    """
+
+    def __init__(self, bias_NVS: Tensor, num_globals: int = 0, padding_NVP: Tensor | None = None):
+        super().__init__()
+        n, v, _ = bias_NVS.shape
+        columns = [bias_NVS, bias_NVS.new_zeros(n, v, num_globals)]
+        if padding_NVP is not None:
+            columns.append(padding_NVP.logsumexp(-1, keepdim=True))
+        missing = SHORTEST_ROW - sum(column.shape[-1] for column in columns)
+        columns.append(bias_NVS.new_full((n, v, max(0, missing)), NEVER))
+        self.register_buffer("bias_NVS", torch.cat(columns, dim=-1))
+
+    def forward(
+        self,
+        q_MVC: Tensor,
+        kv_MSC: Tensor,
+        far_MVJ: Tensor | None = None,
+        values_NKD: Tensor | None = None,
+    ) -> Tensor:
+        """Values x_MVC; the global vectors' part are their scores `far_MVJ` and `values_NKD`."""
+        (n, v, s), m = self.bias_NVS.shape, len(q_MVC)
+        q_BVD = rearrange(q_MVC, "m v (n d) -> (m n) v d", n=n)
+        kv = rearrange(kv_MSC, "m s (p n d) -> p m n s d", p=2, n=n)
+        more = kv.new_zeros(2, 1, n, s - kv.shape[-2], kv.shape[-1])
+        score_MNVS = self.bias_NVS.expand(m, n, v, s).clone()
+        if values_NKD is not None:
+            more[1, 0, :, : values_NKD.shape[1]] = values_NKD
+            far_MNVK = rearrange(far_MVJ, "m v (n k) -> m n v k", n=n)
+            score_MNVS[..., kv.shape[-2] :][..., : far_MNVK.shape[-1]] = far_MNVK
+        k_BSD, v_BSD = torch.cat([kv, more.expand(-1, m, -1, -1, -1)], dim=-2).flatten(1, 2)
+        score_BVS = score_MNVS.flatten(0, 1).baddbmm_(q_BVD, k_BSD.mT)
+        x_BVD = torch.bmm(score_BVS.softmax(-1), v_BSD)
+        return rearrange(x_BVD, "(m n) v d -> m v (n d)", n=n)
+
+
+class GlobalExchange(nn.Module):
+    """What the global vectors give to all elements, and their own update.
+
+    The elements' projections in it are applied to the few global vectors, never to the elements:
+    (W x) . g = x . (W^T g), and the sum of weighted W x is W times the sum of weighted x.
+    """
+
+    def __init__(self, plain: CuboidSelfAttention):
+        super().__init__()
+        self.norm, self.proj, self.scale = plain.global_vec_norm, plain.global_proj, plain.scale
+        if plain.separate_global_qkv:
+            near = [plain.l2g_q_net.weight, plain.g2l_k_net.weight, plain.g2l_v_net.weight]
+            far = [plain.l2g_global_kv_net.weight, plain.g2l_global_q_net.weight]
+            if plain.use_global_self_attn:
+                far.append(plain.g2g_global_qkv_net.weight)
+        else:
+            near = plain.qkv.weight.chunk(3)
+            q, k, v = plain.global_qkv.weight.chunk(3)
+            far = [k, v, q] + [q, k, v] * plain.use_global_self_attn
+        split = {"n": plain.num_heads, "d": plain.head_dim}
+        self.register_buffer("near", rearrange(torch.stack(near), "p (n d) c -> p n d c", **split))
+        self.register_buffer("far", rearrange(torch.cat(far), "(p n d) c -> p n d c", **split))
+
+    def forward(self, x_RC: Tensor, g_KC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights (N K, C) of the elements' scores, values_NKD, and the update g_KC."""
+        wq_NDC, wk_NDC, wv_NDC = self.near
+        roles_PNKD = torch.einsum("kc,pndc->pnkd", self.norm(g_KC), self.far)
+        k_NKD, v_NKD, q_NKD, *among = roles_PNKD
+        far_JC = (self.scale * k_NKD @ wq_NDC).flatten(0, 1)
+        asked_JC = (self.scale * q_NKD @ wk_NDC).flatten(0, 1)
+        score_NKR = (asked_JC @ x_RC.mT).unflatten(0, q_NKD.shape[:2])
+        if among:
+            q, k, v = among
+            score_NKR = torch.cat([score_NKR, self.scale * q @ k.mT], dim=-1)
+        weight_NKR = score_NKR.softmax(-1)
+        near_NKR, rest = weight_NKR.split([len(x_RC), weight_NKR.shape[-1] - len(x_RC)], dim=-1)
+        x_NKC = (near_NKR.flatten(0, 1) @ x_RC).unflatten(0, q_NKD.shape[:2])
+        dg_NKD = x_NKC @ wv_NDC.mT
+        if among:
+            dg_NKD = dg_NKD + rest @ v
+        return far_JC, v_NKD, self.proj(rearrange(dg_NKD, "n k d -> k (n d)"))
+
+
+def bias_of(plain: CuboidAttention, v: int, s: int) -> Tensor:
+    """The position bias of every pair of elements, (N, V, S)."""
+    index_VS = plain.relative_position_index[:v, :s]
+    return rearrange(plain.relative_position_bias_table[index_VS], "v s n -> n v s")
+
+
+def with_scale(plain: CuboidAttention, weight: Tensor) -> Tensor:
+    """A projection whose first C channels are queries, with the scale of the scores in it."""
+    q, kv = weight.tensor_split([weight.shape[1]])
+    return torch.cat([plain.scale * q, kv])
+
+
+def cuboids_at_once(x_MVC: Tensor) -> int:
+    """How many cuboids run together."""
+    _, v, c = x_MVC.shape
+    return max(1, CHUNK // (4 * v * c))
+
+
+class SelfLayer(nn.Module):
+    """Self-attention and feed-forward, some cuboids at a time.
+
+    A time axis that is padded to whole cuboids is done in two runs: the whole cuboids, and the
+    rest, whose padding is one key.
+    """
+
+    def __init__(self, plain: CuboidSelfAttention, feed_forward: FeedForward, num_globals: int):
+        super().__init__()
+        self.norm, self.proj = plain.norm, plain.proj
+        self.feed_forward = FusedFeedForward(feed_forward)
+        self.exchange = GlobalExchange(plain) if num_globals else None
+        self.register_buffer("qkv", with_scale(plain, plain.qkv.weight))
+        (frames, h, w), (bt, bh, bw) = plain.grid.shape, plain.grid.size
+        bias_NVV = bias_of(plain, bt * bh * bw, bt * bh * bw)
+        whole = frames // bt * bt
+        self.runs = [(slice(0, whole), replace(plain.grid, shape=(whole, h, w)))]
+        self.local = nn.ModuleList([LocalAttention(bias_NVV, num_globals=num_globals)])
+        if rest := frames - whole:
+            grid = replace(plain.grid, shape=(rest, h, w), size=(rest, bh, bw))
+            own, padding = bias_NVV[:, : rest * bh * bw].tensor_split([rest * bh * bw], dim=-1)
+            self.runs.append((slice(whole, frames), grid))
+            self.local.append(LocalAttention(own, padding_NVP=padding))
+
+    def forward(self, x_THWC: Tensor, g_KC: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        frames = []
+        for (times, grid), local in zip(self.runs, self.local, strict=True):
+            x_MVC = grid.cut(x_THWC[None, times])[0]
+            n_MVC = self.norm(x_MVC)
+            far: tuple[Tensor, ...] = ()
+            if g_KC is not None:
+                *far, dg_KC = self.exchange(n_MVC.flatten(0, 1), g_KC)
+                g_KC = g_KC + dg_KC
+            some = cuboids_at_once(x_MVC)
+            y_MVC = [
+                self.feed_forward(x + self.proj(self._attend(n, local, *far)))
+                for x, n in zip(x_MVC.split(some), n_MVC.split(some), strict=True)
+            ]
+            frames.append(grid.join(torch.cat(y_MVC)[None])[0])
+        return torch.cat(frames) if len(frames) > 1 else frames[0], g_KC
+
+    def _attend(
+        self,
+        x_MVC: Tensor,
+        local: LocalAttention,
+        far_JC: Tensor | None = None,
+        values_NKD: Tensor | None = None,
+    ) -> Tensor:
+        c = x_MVC.shape[-1]
+        weight = self.qkv if far_JC is None else torch.cat([self.qkv, far_JC])
+        q, kv, far_MVJ = F.linear(x_MVC, weight).tensor_split([c, 3 * c], dim=-1)
+        return local(q, kv, far_MVJ, values_NKD)
+
+
+class CrossLayer(nn.Module):
+    """Cross-attention and feed-forward, some cuboids at a time."""
+
+    def __init__(self, plain: CuboidCrossAttention, feed_forward: FeedForward):
+        super().__init__()
+        self.norm, self.proj = plain.norm, plain.proj
+        self.feed_forward = FusedFeedForward(feed_forward)
+        self.grid, self.memory_grid, self.kv = plain.grid, plain.memory_grid, plain.kv_proj
+        self.register_buffer("q", with_scale(plain, plain.q_proj.weight))
+        self.local = LocalAttention(
+            bias_of(plain, prod(self.grid.size), prod(self.memory_grid.size))
+        )
+
+    def forward(self, x_THWC: Tensor, memory_THWC: Tensor) -> Tensor:
+        x_MVC = self.grid.cut(x_THWC[None])[0]
+        memory_MSC = self.memory_grid.cut(memory_THWC[None])[0]
+        some = cuboids_at_once(x_MVC)
+        y_MVC = []
+        for x, memory in zip(x_MVC.split(some), memory_MSC.split(some), strict=True):
+            update = self.local(F.linear(self.norm(x), self.q), self.kv(memory))
+            y_MVC.append(self.feed_forward(x + self.proj(update)))
+        return self.grid.join(torch.cat(y_MVC)[None])[0]
+
+
+class PlainLayer(nn.Module):
+    """Any attention and its feed-forward, as they are in the plain network."""
+
+    def __init__(self, plain: CuboidAttention, feed_forward: FeedForward):
+        super().__init__()
+        self.attention, self.feed_forward = plain, FusedFeedForward(feed_forward)
+        self.crosses = isinstance(plain, CuboidCrossAttention)
+
+    def forward(self, x_THWC: Tensor, other: Tensor | None) -> Any:
+        other = None if other is None else other[None]
+        if self.crosses:
+            return self.feed_forward(x_THWC + self.attention(x_THWC[None], other)[0])
+        dx_BTHWC, dg_BKC = self.attention(x_THWC[None], other)
+        g_KC = None if other is None else (other + dg_BKC)[0]
+        return self.feed_forward(x_THWC + dx_BTHWC[0]), g_KC
+
+
+def fused_layer(plain: CuboidAttention, feed_forward: FeedForward, num_globals: int) -> nn.Module:
+    """A fused layer where the cuboids allow it: no mask, and no padding but at the end of time."""
+    grid = plain.grid
+    if plain.mask is not None or grid.padded[1:] != grid.shape[1:]:
+        return PlainLayer(plain, feed_forward)
+    if isinstance(plain, CuboidCrossAttention):
+        return CrossLayer(plain, feed_forward)
+    if grid.is_padded and (num_globals or grid.strategy[0] == "d"):
+        return PlainLayer(plain, feed_forward)
+    return SelfLayer(plain, feed_forward, num_globals)
+
+
+def fused_layers(blocks: Iterable[nn.Module], num_globals: int = 0) -> nn.ModuleList:
+    """All layers of some blocks, one after another."""
+    pairs = (pair for block in blocks for pair in zip(block.attn_l, block.ffn_l, strict=True))
+    return nn.ModuleList(fused_layer(*pair, num_globals) for pair in pairs)
+
+
+# The network.
+
+
+class FusedEarthformer(nn.Module):
+    """An Earthformer for inference on a CPU: (B, T_in, H, W, C_in) to (B, T_out, H, W, C_out).
+
+    Samples run one after another, so that a sample's arithmetic is the same in any batch.
+    """
+
+    samples = False
+    sample_by_sample = True  # a batch need not be filled up
+
+    def __init__(self, plain: Earthformer):
+        super().__init__()
+        self.config, self.in_len, self.out_len = plain.config, plain.in_len, plain.out_len
+        config, zeros = plain.config, plain.z_proj.weight.new_zeros
+        shapes, sizes = config.level_shapes, coarser(config.input_shape[1:3], config.stem.scales)
+        self.encode = Encode(plain.initial_encoder)
+        place_BTHWC = plain.enc_pos_embed(zeros(1, *shapes[0], config.base_units))
+        query_BTHWC = plain.z_proj(plain.dec_pos_embed(zeros(plain.query_shape)))
+        self.register_buffer("place_THWC", place_BTHWC[0])
+        self.register_buffer("query_THWC", query_BTHWC[0])
+        self.init_global_vectors = getattr(plain, "init_global_vectors", None)
+        self.inward = nn.ModuleList(
+            fused_layers(blocks, config.num_global_vectors) for blocks in plain.encoder.blocks
+        )
+        self.down = plain.encoder.down_layers
+        self.down_global = getattr(plain.encoder, "down_layer_global_proj", None)
+        within, across = plain.decoder.self_blocks, plain.decoder.cross_blocks
+        self.within, self.across = (
+            nn.ModuleList(
+                nn.ModuleList(fused_layers([block]) for block in level) for level in levels
+            )
+            for levels in (within, across)
+        )
+        self.up = nn.ModuleList(
+            upsampling(up, shape_THW[1:])
+            for up, shape_THW in zip(plain.decoder.upsample_layers, shapes[1:], strict=True)
+        )
+        self.decode = Decode(plain.final_decoder, sizes[:0:-1], plain.dec_final_proj)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        if tuple(x_BTHWC.shape[1:]) != self.config.input_shape:
+            raise ValueError(
+                f"expected x of shape (batch, *input_shape={self.config.input_shape}), "
+                f"found {tuple(x_BTHWC.shape)}"
+            )
+        return torch.stack([self._sample(x_THWC) for x_THWC in x_BTHWC])
+
+    def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The forecast, as `Earthformer.predict`."""
+        return self(x_BTHWC)
+
+    def _sample(self, x_THWC: Tensor) -> Tensor:
+        x_THWC = torch.cat([self.encode(x_FHWC) for x_FHWC in x_THWC.split(1)])
+        z_THWC = self._decoder(self._encoder(x_THWC + self.place_THWC))
+        return torch.cat([self.decode(z_FHWC) for z_FHWC in z_THWC.split(1)])
+
+    def _encoder(self, x_THWC: Tensor) -> list[Tensor]:
+        memory, g_KC = [], self.init_global_vectors
+        for i, level in enumerate(self.inward):
+            if i > 0:
+                x_THWC = merge(self.down[i - 1], x_THWC)
+                g_KC = None if g_KC is None else self.down_global[i - 1](g_KC)
+            for each in level:
+                x_THWC, g_KC = each(x_THWC, g_KC)
+            memory.append(x_THWC)
+        return memory
+
+    def _decoder(self, memory: Sequence[Tensor]) -> Tensor:
+        z_THWC, coarsest = self.query_THWC, len(memory) - 1
+        for i in range(coarsest, -1, -1):
+            # the coarsest level starts with its cross-attention
+            blocks = [*self.within[i]] if i < coarsest else [(), *self.within[i]]
+            for within, across in zip(blocks, self.across[i], strict=True):
+                for each in within:
+                    z_THWC, _ = each(z_THWC, None)
+                for each in across:
+                    z_THWC = each(z_THWC, memory[i])
+            if i > 0:
+                z_THWC = self.up[i - 1](z_THWC)
+        return z_THWC

@@ -1,0 +1,273 @@
+"""The stem of a fused Earthformer (fuse.py): the same convolutions in less arithmetic and memory.
+
+Images are (F, H, W, C) in memory, "channels last", which is what is fast on a CPU, and a frame goes
+alone through all stages, so that no large memory is asked of the system.
+
+Legend of the shape suffixes: F frames, T time, H W space, C channels; of a convolution O I channels
+out and in, P Q pixels of a coarse cell, U V coarse cells that its taps read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from xearthformer.models.blocks import PatchMerging, Upsampling
+from xearthformer.models.stem import FinalDecoder, InitialEncoder
+
+
+class Convolution(nn.Module):
+    """A convolution of images in the layout (F, H, W, C)."""
+
+    def __init__(self, weight_OIHW: Tensor, bias_O: Tensor, padding: tuple[int, int]):
+        super().__init__()
+        self.padding = padding
+        self.register_buffer("weight", weight_OIHW.to(memory_format=torch.channels_last))
+        self.register_buffer("bias", bias_O.clone())
+
+    def forward(self, x_FHWC: Tensor) -> Tensor:
+        x_FCHW = x_FHWC.permute(0, 3, 1, 2)
+        return F.conv2d(x_FCHW, self.weight, self.bias, padding=self.padding).permute(0, 2, 3, 1)
+
+
+def convolution(conv: nn.Conv2d) -> Convolution:
+    """A 3x3 convolution in the other layout."""
+    return Convolution(conv.weight, conv.bias, (1, 1))
+
+
+def in_place(activation: nn.Module) -> Callable[[Tensor], Tensor]:
+    """An activation that writes over what it reads."""
+    match activation:
+        case nn.LeakyReLU():
+            return nn.LeakyReLU(activation.negative_slope, inplace=True)
+        case nn.GELU():
+            return torch.ops.aten.gelu_
+    return activation
+
+
+class NormActivation(nn.Module):
+    """Group norm and activation of an image, in the image's own memory.
+
+    Torch's group norm of channels-last images loses digits on a CPU, as it adds up a whole image in
+    one float32. Here every column has its mean and variance, by torch's sums for a batch norm,
+    which go twice through it, and those of a group are put together from its columns.
+    """
+
+    def __init__(self, norm: nn.GroupNorm, activation: nn.Module):
+        super().__init__()
+        self.norm, self.activation = norm, in_place(activation)
+
+    def forward(self, x_FHWC: Tensor) -> Tensor:
+        columns = rearrange(x_FHWC, "f h w c -> f (w c) h 1")
+        moments = torch.batch_norm_update_stats(columns, None, None, 0.0)
+        mean_WGI, variance_WGI = (
+            each.view(x_FHWC.shape[2], self.norm.num_groups, -1) for each in moments
+        )
+        mean_G1 = mean_WGI.mean((0, 2))[:, None]
+        variance_G1 = (variance_WGI + (mean_WGI - mean_G1) ** 2).mean((0, 2))[:, None]
+        weight_GI, bias_GI = (each.view(len(mean_G1), -1) for each in self.norm.parameters())
+        scale_GI = weight_GI * (variance_G1 + self.norm.eps).rsqrt()
+        shift_GI = bias_GI - mean_G1 * scale_GI
+        torch.addcmul(shift_GI.flatten(), x_FHWC, scale_GI.flatten(), out=x_FHWC)
+        return self.activation(x_FHWC)
+
+
+def after_first_convolution(block: nn.Sequential) -> nn.Sequential:
+    """A block of convolutions without its first one: norm, activation, convolution, norm, ..."""
+    _, norm, activation, *rest = block
+    layers: list[nn.Module] = [NormActivation(norm, activation)]
+    while rest:
+        conv, norm, activation, *rest = rest
+        layers += [convolution(conv), NormActivation(norm, activation)]
+    return nn.Sequential(*layers)
+
+
+# Upsampling and convolutions.
+
+
+def compose(first_MI33: Tensor, second_OM33: Tensor) -> Tensor:
+    """The kernel of two convolutions one after the other: a product of polynomials."""
+    h, w = second_OM33.shape[2:]
+    turned = second_OM33.flip(2, 3)
+    return F.conv2d(first_MI33.transpose(0, 1), turned, padding=(h - 1, w - 1)).transpose(0, 1)
+
+
+def cells_of_taps(taps: int, factor: int) -> tuple[Tensor, int]:
+    """Which coarse cell each tap reads for each pixel of a cell, counted from this cell.
+
+    Also the number of pixels that the pixels begin before the cell, where that saves cells.
+
+    Examples
+    --------
+    >>> cells_of_taps(5, 2)  # pixels -2 to 2, and -1 to 3, in cells of two
+    (tensor([[-1, -1,  0,  0,  1],
+            [-1,  0,  0,  1,  1]]), 0)
+    >>> cells_of_taps(3, 2)  # pixels -2 to 0, and -1 to 1: no third cell
+    (tensor([[-1, -1,  0],
+            [-1,  0,  0]]), 1)
+    """
+    pixel = torch.arange(factor)[:, None] + torch.arange(taps) - taps // 2
+    choices = [
+        ((pixel - early).div(factor, rounding_mode="floor"), early) for early in (0, taps // 2)
+    ]
+    return min(choices, key=lambda choice: int(choice[0].max() - choice[0].min()))
+
+
+class CoarseConvolution(nn.Module):
+    """Nearest-neighbour upsampling and a convolution after it, done on the coarse image.
+
+    Within a coarse cell the pixels differ only in which cells their taps read. So the pixels of a
+    cell are channels of one coarse convolution, (p q o), that are then laid out as pixels.
+    """
+
+    def __init__(self, weight_OIHW: Tensor, bias_O: Tensor, factor: tuple[int, int]):
+        super().__init__()
+        self.factor = factor
+        shape_HW = weight_OIHW.shape[2:]
+        cells, self.early = zip(*map(cells_of_taps, shape_HW, factor), strict=True)
+        padding = tuple(-int(cell.min()) for cell in cells)
+        reads = (F.one_hot(cell - cell.min()).to(weight_OIHW) for cell in cells)
+        weight = torch.einsum("oihw,phu,qwv->pqoiuv", weight_OIHW, *reads).flatten(0, 2)
+        self.convolve = Convolution(weight, bias_O.repeat(prod(factor)), padding)
+
+    def forward(self, x_FHWC: Tensor) -> Tensor:
+        (_, h, w, _), (p, q), (top, left) = x_FHWC.shape, self.factor, self.early
+        y_FHWC = rearrange(self.convolve(x_FHWC), "f h w (p q o) -> f (h p) (w q) o", p=p, q=q)
+        return y_FHWC[:, top : top + h * p, left : left + w * q]
+
+
+# A strip along an edge: of an image, its first or last row (column); and the taps of a first and of
+# a second convolution by which that strip, through a row beyond the edge, reaches itself.
+STRIPS = {
+    "first": (slice(0, 1), slice(2, 3), slice(0, 1)),
+    "all": (slice(None), slice(None), slice(None)),
+    "last": (slice(-1, None), slice(0, 1), slice(2, 3)),
+}
+
+
+class CoarsePair(nn.Module):
+    """Upsampling, a convolution, and the next convolution: all three as one on the coarse image.
+
+    The second convolution pads with zeros, where the product of both goes on with what the first
+    would have there. That is taken away again along the four edges, and given back at the corners,
+    where it was taken twice: each a coarse convolution too, of a strip of the image.
+    """
+
+    def __init__(self, first: nn.Conv2d, second: nn.Conv2d, factor: tuple[int, int]):
+        super().__init__()
+        self.strips = nn.ModuleList()
+        self.places = []
+        for edges in product(("all", "first", "last"), repeat=2):
+            places, taps1, taps2 = zip(*(STRIPS[edge] for edge in edges), strict=True)
+            w1, w2 = (conv.weight.double() for conv in (first, second))
+            w1, w2 = w1[:, :, *taps1], w2[:, :, *taps2]
+            bias_O = torch.einsum("omhw,m->o", w2, first.bias.double())
+            if edges == ("all", "all"):
+                bias_O = bias_O + second.bias
+            sign = (-1) ** (2 - edges.count("all"))
+            f = tuple(f if edge == "all" else 1 for f, edge in zip(factor, edges, strict=True))
+            strip = CoarseConvolution(sign * compose(w1, w2), sign * bias_O, f)
+            self.strips.append(strip.to(first.weight.dtype))
+            self.places.append(places)
+
+    def forward(self, x_FHWC: Tensor) -> Tensor:
+        image, *edges = zip(self.strips, self.places, strict=True)
+        y_FHWC = image[0](x_FHWC)
+        for strip, (rows, columns) in edges:
+            y_FHWC[:, rows, columns] += strip(x_FHWC[:, rows, columns])
+        return y_FHWC
+
+
+class Resize(nn.Module):
+    """Nearest-neighbour upsampling by no whole factor."""
+
+    def __init__(self, size_HW: tuple[int, int]):
+        super().__init__()
+        self.size_HW = size_HW
+
+    def forward(self, x_FHWC: Tensor) -> Tensor:
+        return F.interpolate(x_FHWC.permute(0, 3, 1, 2), self.size_HW).permute(0, 2, 3, 1)
+
+
+def whole_factor(upsample: Upsampling, size_HW: tuple[int, int]) -> tuple[int, int] | None:
+    """How many pixels a coarse cell becomes, or None if the sizes don't divide."""
+    (h, w), (fine_h, fine_w) = size_HW, upsample.size_HW
+    return None if fine_h % h or fine_w % w else (fine_h // h, fine_w // w)
+
+
+def upsampling(upsample: Upsampling, size_HW: tuple[int, int]) -> nn.Module:
+    """Upsampling and its convolution, from images of this size."""
+    factor = whole_factor(upsample, size_HW)
+    if factor is None:
+        return nn.Sequential(Resize(upsample.size_HW), convolution(upsample.conv))
+    return CoarseConvolution(upsample.conv.weight, upsample.conv.bias, factor)
+
+
+def upsampling_pair(upsample: Upsampling, conv: nn.Conv2d, size_HW: tuple[int, int]) -> nn.Module:
+    """Upsampling, its convolution and the next: as one, if that is no more arithmetic."""
+    apart = nn.Sequential(upsampling(upsample, size_HW), convolution(conv))
+    factor = whole_factor(upsample, size_HW)
+    if factor is None:
+        return apart
+    pair = CoarsePair(upsample.conv, conv, factor)
+    cost_apart = apart[0].convolve.weight.numel() + prod(factor) * conv.weight.numel()
+    return pair if pair.strips[0].convolve.weight.numel() <= cost_apart else apart
+
+
+# The stem, a frame at a time through all its stages.
+
+
+def stages_of(stem: InitialEncoder | FinalDecoder, *names: str) -> list[tuple[nn.Module, ...]]:
+    """A stem's parts of these names, stage by stage."""
+    if hasattr(stem, names[0]):
+        return [tuple(getattr(stem, name) for name in names)]
+    return list(zip(*(getattr(stem, f"{name}_list") for name in names), strict=True))
+
+
+def merge(patch: PatchMerging, x_THWC: Tensor) -> Tensor:
+    """Patch merging that copies once."""
+    if any(n % f for n, f in zip(x_THWC.shape[:3], patch.factor, strict=True)):
+        return patch(x_THWC[None])[0]
+    lengths = dict(zip(("dt", "dh", "dw"), patch.factor, strict=True))
+    pattern = "(t dt) (h dh) (w dw) c -> t h w (dt dh dw c)"
+    return patch.reduction(patch.norm(rearrange(x_THWC, pattern, **lengths)))
+
+
+class Encode(nn.Module):
+    """`InitialEncoder` for one frame."""
+
+    def __init__(self, plain: InitialEncoder):
+        super().__init__()
+        stages = stages_of(plain, "conv_block", "patch_merge")
+        self.blocks = nn.ModuleList(
+            nn.Sequential(convolution(block[0]), after_first_convolution(block))
+            for block, _ in stages
+        )
+        self.patches = nn.ModuleList(patch for _, patch in stages)
+
+    def forward(self, x_FHWC: Tensor) -> Tensor:
+        for block, patch in zip(self.blocks, self.patches, strict=True):
+            x_FHWC = merge(patch, block(x_FHWC))
+        return x_FHWC
+
+
+class Decode(nn.Module):
+    """`FinalDecoder` and the last projection for one frame."""
+
+    def __init__(self, plain: FinalDecoder, sizes_HW: Sequence[tuple[int, int]], last: nn.Linear):
+        super().__init__()
+        self.stages = nn.Sequential()
+        stages = stages_of(plain, "upsample", "conv_block")
+        for (upsample, block), size_HW in zip(stages, sizes_HW, strict=True):
+            self.stages.append(upsampling_pair(upsample, block[0], size_HW))
+            self.stages.append(after_first_convolution(block))
+        self.last = last
+
+    def forward(self, x_FHWC: Tensor) -> Tensor:
+        return self.last(self.stages(x_FHWC))
