@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ CASES = {
     "sevir": Case("sevir", 1, 3.4, (2.0, 2.4), 1.05),
     "enso-paper": Case("enso-paper", 16, 17.4, (2.2, 3.0), 1.15),
 }
+CPU = engine.Settings("cpu", 1)
 REFERENCE_PEAK_GB = 1.9  # over the interpreter, SEVIR at batch 1
 MEMORY_SHARE = 0.6
 CUTS_PER_SECOND = 5000
@@ -218,28 +220,27 @@ def report_network(case: Case, runs: int, limit: dict[str, float]) -> None:
         print(f"  peak memory   {share:7.2f} of the reference's {REFERENCE_PEAK_GB} GB ({bar})")
 
 
-def report_bf16(case: Case, runs: int) -> None:
-    """Half of the bytes, and what that costs in digits."""
+def report_extras(case: Case, runs: int) -> None:
+    """The other ways to run it: products in bfloat16, and the plain network by torch.compile."""
     plain, x_BTHWC = network(case.preset), windows_of(case.preset, case.batch)
     expected = exact(plain, x_BTHWC[:1])
-    x_BTHWC = x_BTHWC.bfloat16()
-    plain = plain.bfloat16()
-    models = {"plain": plain, "fused": fuse(plain)}
-    seconds = medians(runs, *(lambda m=model: m.predict(x_BTHWC) for model in models.values()))
-    for (name, model), spent in zip(models.items(), seconds, strict=True):
-        drift = deviation(model.predict(x_BTHWC[:1]), expected)
-        print(f"  {name} bf16    {spent:7.2f} s   off float64: {drift}")
-
-
-def report_compile(case: Case, runs: int) -> None:
-    """torch.compile of the plain network, without graph breaks."""
-    plain, x_BTHWC = network(case.preset), windows_of(case.preset, case.batch)
-    compiled = torch.compile(plain, fullgraph=True)
-    start = time.perf_counter()
-    compiled(x_BTHWC)
-    first = time.perf_counter() - start
-    (spent,) = medians(runs, lambda: compiled(x_BTHWC))
-    print(f"  plain compiled{spent:7.2f} s   ({first:.0f} s the first time)")
+    compiled = copy.copy(plain)
+    compiled.predict = torch.compile(plain.predict, fullgraph=True)
+    half = replace(CPU, batch_size=case.batch, precision="bf16")
+    full = replace(half, precision="float32")
+    ways = {
+        "plain, bf16": (plain, half),
+        "fused, bf16": (fuse(plain), half),
+        "compiled": (compiled, full),
+        "compiled, bf16": (compiled, half),
+    }
+    for name, (model, settings) in ways.items():
+        run = partial(engine.predict, model, x_BTHWC, model.out_len, settings)
+        start = time.perf_counter()
+        drift = deviation(run()[:1], expected)
+        first = time.perf_counter() - start
+        (spent,) = medians(runs, run)
+        print(f"  {name:<14}{spent:7.2f} s   ({first:.0f} s at first)   off float64: {drift}")
 
 
 def report_cuts(runs: int) -> None:
@@ -259,7 +260,10 @@ def report_forecast(case: Case, runs: int) -> None:
     """A forecast of data in memory, against its network alone."""
     with tempfile.TemporaryDirectory() as folder:
         pack, da, inits = pack_and_data(case, Path(folder))
-        model, x_BTHWC = engine.load(pack, "cpu"), windows_of(case.preset, case.batch)
+        model, x_BTHWC = (
+            engine.load(pack, engine.Settings("cpu", 1)),
+            windows_of(case.preset, case.batch),
+        )
         bare, whole = medians(
             runs,
             lambda: model.predict(x_BTHWC),
@@ -293,8 +297,7 @@ def main() -> None:
     for case in cases:
         report_network(case, args.runs, limit)
         if args.extras:
-            report_bf16(case, args.runs)
-            report_compile(case, args.runs)
+            report_extras(case, args.runs)
     report_cuts(args.runs)
     for case in cases:
         report_forecast(case, args.runs)

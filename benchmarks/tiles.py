@@ -76,7 +76,7 @@ def measure(case: str, inits: int, data: str, pack: str) -> dict[str, float]:
 
     torch.set_num_threads(1)  # dask's threads share the cores; the others keep to one, to compare
     pack = xef.open_pack(pack)
-    engine.load(pack, "cpu")
+    engine.load(pack, engine.Settings("cpu", 1))
     lazy = case != "in memory"
     ds = xr.open_dataset(data, decode_coords="all", chunks={} if lazy else None)
     rain = ds["rain_rate"].fillna(0) if lazy else ds["rain_rate"]

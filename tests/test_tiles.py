@@ -187,7 +187,9 @@ def test_a_domain_of_the_packs_size_goes_through_whole(rain, network):
     fc = small.earthformer.forecast(network, batch_size=1)
     assert "tiles" not in fc.attrs["history"]
     x = torch.from_numpy(small.values[-3:, ::-1] / 4)[None, ..., None]
-    expected = engine.load(network, "cpu").predict(x)[0, ..., 0].numpy()[:, ::-1] * 4
+    expected = (
+        engine.load(network, engine.Settings("cpu", 1)).predict(x)[0, ..., 0].numpy()[:, ::-1] * 4
+    )
     np.testing.assert_array_equal(fc.values[0], expected)
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+    from .engine import Precision
     from .packs import Pack
     from .windows import InitLike
 
@@ -65,6 +66,8 @@ class EarthformerAccessor(Generic[T]):
         lead: "int | str | np.timedelta64 | None" = None,
         device: str = "auto",
         batch_size: int | Literal["auto"] = "auto",
+        precision: "Precision" = "float32",
+        compile: bool = False,
         chunks: int | Literal["auto"] = "auto",
     ) -> T:
         """Forecast with a pack: see `xearthformer.forecast`."""
@@ -77,6 +80,8 @@ class EarthformerAccessor(Generic[T]):
             lead=lead,
             device=device,
             batch_size=batch_size,
+            precision=precision,
+            compile=compile,
             chunks=chunks,
         )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -15,6 +15,8 @@ from .packs import Pack, open_pack
 # Input elements a batch may hold, by device type: enough to keep it busy, little enough to fit.
 BATCH_ELEMENTS = {"cpu": 60_000, "cuda": 8_000_000, "mps": 2_000_000}
 
+Precision = Literal["float32", "bf16"]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -22,6 +24,8 @@ class Settings:
 
     device: str
     batch_size: int
+    precision: Precision = "float32"
+    compile: bool = False
 
 
 def settings(
@@ -29,6 +33,8 @@ def settings(
     shape: tuple[int, int],
     device: str = "auto",
     batch_size: int | Literal["auto"] = "auto",
+    precision: Precision = "float32",
+    compile: bool = False,
 ) -> Settings:
     """Choose device and batch size; "auto" looks at pack and device only, never at the data.
 
@@ -40,11 +46,16 @@ def settings(
     device : str
         "auto" takes a GPU when there is one; else any name torch knows.
     batch_size : int or "auto"
+    precision : {"float32", "bf16"}
+        "bf16": products and convolutions in bfloat16, by torch's autocast; sums, norms and what the
+        model reads and writes stay in float32.
+    compile : bool
+        Have torch compile the network, instead of fusing it by `models.fuse`.
 
     Raises
     ------
     ValueError
-        A device torch doesn't have here; a batch size below one.
+        A device torch doesn't have here; a batch size below one; another precision.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -63,23 +74,29 @@ def settings(
         raise mismatch(
             "batch_size as a whole number from 1", f"{batch_size!r}", 'batch_size="auto"'
         )
-    return Settings(device, batch_size)
+    if precision not in get_args(Precision):
+        raise mismatch('precision="float32" or "bf16"', repr(precision), 'precision="float32"')
+    return Settings(device, batch_size, precision, bool(compile))
 
 
-def load(pack: Pack, device: str) -> nn.Module:
-    """The pack's network on a device, opened once a process."""
-    return _load(pack.path, pack.card.weights_sha256, device)
+def load(pack: Pack, settings: Settings) -> nn.Module:
+    """The pack's network, ready to run as the settings say; opened once a process."""
+    return _load(pack.path, pack.card.weights_sha256, settings.device, settings.compile)
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path, weights_sha256: str | None, device: str) -> nn.Module:
+def _load(path: Path, weights_sha256: str | None, device: str, compile: bool) -> nn.Module:
     pack = open_pack(path)
     if pack.card.weights_sha256 != weights_sha256:
         raise PackError(
             f"{path} holds other weights now ({pack.card.weights_sha256}) than when the forecast "
             f"was set up ({weights_sha256}): set it up again"
         )
-    return fuse(pack.model().to(device))
+    model = pack.model().to(device)
+    if compile:
+        model.predict = torch.compile(model.predict)
+        return model
+    return fuse(model)
 
 
 @torch.no_grad()
@@ -116,7 +133,9 @@ def predict(
         size = len(x)
         pad = 0 if getattr(model, "sample_by_sample", False) else settings.batch_size - size
         x = torch.cat([x, x[:1].expand(pad, *x.shape[1:])]) if pad else x
-        forecasts.append(_roll_out(model, x.to(settings.device), lead, blank)[:size].cpu())
+        x = x.to(settings.device)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            forecasts.append(_roll_out(model, x, lead, blank)[:size].cpu())
     return torch.cat(forecasts)
 
 
@@ -125,7 +144,7 @@ def _roll_out(
 ) -> torch.Tensor:
     steps, have = [], 0
     while have < lead:
-        y = model.predict(x_BTHWC)
+        y = model.predict(x_BTHWC).to(x_BTHWC)
         if blank is not None:
             blank = blank.to(y)
             y = torch.where(torch.isnan(blank), y, blank)

@@ -57,6 +57,8 @@ def forecast(
     lead: int | str | np.timedelta64 | None = None,
     device: str = "auto",
     batch_size: int | Literal["auto"] = "auto",
+    precision: engine.Precision = "float32",
+    compile: bool = False,
     chunks: int | Literal["auto"] = "auto",
 ) -> XarrayObject:
     """Forecast labelled data with a pack.
@@ -80,6 +82,10 @@ def forecast(
         "auto" takes a GPU when there is one.
     batch_size : int or "auto"
         Windows that run through the model together.
+    precision : {"float32", "bf16"}
+        "bf16" is faster, and off by what benchmarks/README.md says.
+    compile : bool
+        Have torch compile the network: a minute or more at first, for many forecasts on a GPU.
     chunks : int or "auto"
         Inits that are read, forecast and given back together: a task of the graph (or a task a
         tile), and a chunk of a lazy answer. "auto": whole batches, as many as 128 MB hold. It
@@ -126,7 +132,7 @@ def forecast(
         pack,
         lead,
         replace(origin, coords={}),  # the labels stand in `empty`; the numbers need none
-        engine.settings(pack, shape, device, batch_size),
+        engine.settings(pack, shape, device, batch_size, precision, compile),
         _tiles(prepared, origin, card),
     )
     size = _inits_per_block(chunks, prepared, plan)
@@ -229,7 +235,7 @@ def _predict(x: xr.DataArray, positions: np.ndarray, plan: Plan) -> xr.DataArray
     """Through the model: a forecast (init, lead, y, x) on the model's grid, in the card's units."""
     card = plan.pack.card
     windowed = windows.cut(x, card.history, positions)
-    model = engine.load(plan.pack, plan.settings.device)
+    model = engine.load(plan.pack, plan.settings)
     blank = None
     if card.land is not None:
         blank = torch.where(torch.from_numpy(card.land), card.scale.apply(card.fill), torch.nan)
@@ -306,6 +312,8 @@ def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str,
     said = [f"forecast by pack {card.name} {card.version}"]
     if inits.dropped:
         said.append(inits.dropped)
+    if plan.settings.precision != "float32":
+        said.append(f"in {plan.settings.precision}")
     if plan.tiles is not None:
         said.append(f"{plan.tiles}, blended")
     if isinstance(card.grid, LatLonGrid):

@@ -115,14 +115,15 @@ def cut(da: xr.DataArray, history: int, positions: np.ndarray) -> xr.DataArray:
         Of the last frame of each window.
     """
     generator = xbatcher.BatchGenerator(
-        da,
+        da.drop_vars(da.coords),  # a label costs more than the cut itself
         input_dims={"time": history, "y": da.sizes["y"], "x": da.sizes["x"]},
         input_overlap={"time": history - 1} if history > 1 else {},
         concat_input_dims=False,
         preload_batch=False,
     )
-    windows = [generator[int(p) - history + 1].drop_vars("time") for p in positions]
-    return xr.concat(windows, "init", coords="minimal", compat="override")
+    windows = [generator[int(p) - history + 1].variable for p in positions]
+    labels = {name: coord for name, coord in da.coords.items() if "time" not in coord.dims}
+    return xr.DataArray(xr.Variable.concat(windows, "init"), labels, name=da.name)
 
 
 def template(

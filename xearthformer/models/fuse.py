@@ -79,7 +79,7 @@ class FusedFeedForward(nn.Module):
         self.activation = in_place(plain.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.narrow(self.activation(self.widen(self.norm(x)))).add_(x)
+        return x + self.narrow(self.activation(self.widen(self.norm(x))))
 
 
 class LocalAttention(nn.Module):
@@ -119,7 +119,7 @@ class LocalAttention(nn.Module):
             far_MNVK = rearrange(far_MVJ, "m v (n k) -> m n v k", n=n)
             score_MNVS[..., kv.shape[-2] :][..., : far_MNVK.shape[-1]] = far_MNVK
         k_BSD, v_BSD = torch.cat([kv, more.expand(-1, m, -1, -1, -1)], dim=-2).flatten(1, 2)
-        score_BVS = score_MNVS.flatten(0, 1).baddbmm_(q_BVD, k_BSD.mT)
+        score_BVS = score_MNVS.flatten(0, 1).baddbmm_(q_BVD.to(score_MNVS), k_BSD.mT.to(score_MNVS))
         x_BVD = torch.bmm(score_BVS.softmax(-1), v_BSD)
         return rearrange(x_BVD, "(m n) v d -> m v (n d)", n=n)
 

@@ -64,6 +64,7 @@ class NormActivation(nn.Module):
         self.norm, self.activation = norm, in_place(activation)
 
     def forward(self, x_FHWC: Tensor) -> Tensor:
+        x_FHWC = x_FHWC.to(self.norm.weight)
         columns = rearrange(x_FHWC, "f h w c -> f (w c) h 1")
         moments = torch.batch_norm_update_stats(columns, None, None, 0.0)
         mean_WGI, variance_WGI = (

@@ -1,0 +1,99 @@
+"""The engine's precision and compilation; what it does with batches is tested by forecasts."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from small_hindcast import anomalies
+from test_fuse import SEVIR_LIKE
+
+from xearthformer import engine
+from xearthformer.models import build
+from xearthformer.models.earthformer import PRESETS, Earthformer
+from xearthformer.models.fuse import FusedEarthformer
+
+FLOAT32 = engine.Settings("cpu", 2)
+BF16 = replace(FLOAT32, precision="bf16")
+
+
+class Spy(torch.nn.Module):
+    """A model of one product, which says in which dtype it was taken."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.found = torch.nn.Linear(4, 4), []
+
+    def predict(self, x_BTHWC):
+        y = self.linear(x_BTHWC)
+        self.found.append((x_BTHWC.dtype, y.dtype))
+        return y
+
+
+@pytest.mark.parametrize(("settings", "product"), [(FLOAT32, "float32"), (BF16, "bfloat16")])
+def test_products_are_in_the_precision_and_the_rest_in_float32(settings, product):
+    spy, x_BTHWC = Spy(), torch.rand(3, 2, 1, 1, 4)
+    y_BTHWC = engine.predict(spy, x_BTHWC, 3, settings)
+    assert y_BTHWC.dtype == torch.float32 and y_BTHWC.shape == (3, 3, 1, 1, 4)
+    # two batches of two passes each: what was forecast is read again
+    assert spy.found == [(torch.float32, getattr(torch, product))] * 4
+
+
+@pytest.mark.parametrize("preset", ["tiny", "enso"])
+def test_bf16_is_near_float32(preset):
+    torch.manual_seed(0)
+    plain = build("earthformer", preset).eval().requires_grad_(False)
+    x_BTHWC = torch.rand(1, *plain.config.input_shape)
+    exact = engine.predict(plain, x_BTHWC, 1, FLOAT32)
+    for model in (plain, engine.fuse(plain)):
+        error = (engine.predict(model, x_BTHWC, 1, BF16) - exact).square().mean().sqrt()
+        assert 0 < error < 0.1 * exact.std()  # eight bits of mantissa, through untrained layers
+
+
+def test_a_forecast_in_bf16_says_so(tiny_pack):
+    ssta = anomalies(tiny_pack)
+    exact = ssta.earthformer.forecast(tiny_pack)
+    fc = ssta.earthformer.forecast(tiny_pack, precision="bf16")
+    assert "; in bf16;" in fc.attrs["history"] and "bf16" not in exact.attrs["history"]
+    assert fc.dtype == exact.dtype and not fc.equals(exact)
+    np.testing.assert_allclose(fc, exact, atol=0.2 * float(exact.std()))
+
+
+def test_another_precision_is_refused(tiny_pack):
+    with pytest.raises(ValueError, match='precision="float32" or "bf16".*\n.*fp16'):
+        anomalies(tiny_pack).earthformer.forecast(tiny_pack, precision="fp16")
+
+
+# --- torch.compile
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [PRESETS["enso"], SEVIR_LIKE])
+def test_a_published_network_is_one_graph(config):
+    """The smallest stands in test_earthformer.py."""
+    plain = Earthformer(config).eval().requires_grad_(False)
+    x_BTHWC = torch.rand(1, *config.input_shape)
+    compiled = torch.compile(plain.predict, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x_BTHWC), plain.predict(x_BTHWC))
+
+
+def test_a_compiled_forecast_is_the_same_to_rounding(tiny_pack, monkeypatch):
+    asked, compile = [], partial(torch.compile, fullgraph=True, backend="eager")
+    monkeypatch.setattr(torch, "compile", lambda call: asked.append(call) or compile(call))
+    ssta = anomalies(tiny_pack)
+    fc = ssta.earthformer.forecast(tiny_pack, init=slice(None), batch_size=4, compile=True)
+    exact = ssta.earthformer.forecast(tiny_pack, init=slice(None), batch_size=4)
+    assert [type(call.__self__) for call in asked] == [Earthformer]
+    np.testing.assert_allclose(fc, exact, atol=1e-5)
+
+
+def test_what_is_not_compiled_is_fused(tiny_pack):
+    assert isinstance(engine.load(tiny_pack, FLOAT32), FusedEarthformer)
+
+
+@pytest.mark.slow
+def test_compiled_by_inductor(tiny_pack):
+    ssta = anomalies(tiny_pack)
+    fc = ssta.earthformer.forecast(tiny_pack, compile=True)
+    np.testing.assert_allclose(fc, ssta.earthformer.forecast(tiny_pack), atol=1e-5)
