@@ -32,6 +32,12 @@ _HOME = {
     "running_mean": "climate",
     "enso_skill": "scores",
     "synthetic_sst": "data.synthetic",
+    "open_sevir": "data.sevir",
+    "sevir_windows": "data.sevir",
+    "to_sevir_lr": "data.vil",
+    "vil_to_kg_m2": "data.vil",
+    "kg_m2_to_vil": "data.vil",
+    "open_icar_enso": "data.icar_enso",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -1,0 +1,154 @@
+"""Vertically integrated liquid as SEVIR gives it: bytes to kg m-2 and back, and SEVIR-LR's form."""
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+
+from ..cf import Labelled, add_history, on_each
+from ..errors import mismatch
+
+# The byte scale X: nothing up to ZERO, linear up to LINEAR, logarithmic above it.
+ZERO, LINEAR, LAST = 5, 18, 254
+SLOPE, OFFSET = 90.66, 2.0
+LOG_SLOPE, LOG_OFFSET = 38.9, 83.9
+MISSING = 255
+DIGITS = 3  # of a code that comes back: more than float32 kg m-2 hold, and whole codes stay whole
+
+BLOCK = 3  # pixels along a side, and every second frame: from SEVIR to SEVIR-LR
+EVERY = 2
+
+
+def vil_to_kg_m2(vil: xr.DataArray) -> xr.DataArray:
+    """SEVIR's byte scale into vertically integrated liquid in kg m-2.
+
+    Parameters
+    ----------
+    vil : DataArray
+        Codes 0 to 254 with the attribute units "1", whole or (a forecast) between; NaN, or 255
+        among integers, where missing.
+
+    Returns
+    -------
+    DataArray
+        float32, lazy if `vil` is; NaN where missing. 0 up to code 5, (X - 2) / 90.66 up to 18,
+        exp((X - 83.9) / 38.9) above.
+
+    Raises
+    ------
+    ValueError
+        Units other than "1".
+
+    Examples
+    --------
+    >>> codes = xr.DataArray(np.array([5, 16, 74, 219, 255], "u1"), dims="x", attrs={"units": "1"})
+    >>> vil_to_kg_m2(codes).values.round(3)
+    array([ 0.   ,  0.154,  0.775, 32.234,    nan], dtype=float32)
+    """
+    _check_units(vil, "1", "vil_to_kg_m2")
+    return _converted(vil, _to_kg_m2, "kg m-2", "vertically integrated liquid")
+
+
+def kg_m2_to_vil(kg_m2: xr.DataArray) -> xr.DataArray:
+    """Vertically integrated liquid in kg m-2 onto SEVIR's byte scale: back from `vil_to_kg_m2`.
+
+    Parameters
+    ----------
+    kg_m2 : DataArray
+        With the attribute units "kg m-2".
+
+    Returns
+    -------
+    DataArray
+        float32, lazy if `kg_m2` is; NaN where missing. Codes from 6 on come back whole; 0 stands
+        for codes 0 to 5. What lies between two codes stays between them.
+
+    Raises
+    ------
+    ValueError
+        Units other than "kg m-2".
+
+    Examples
+    --------
+    >>> kg_m2 = xr.DataArray([0.0, 0.775, 32.234], dims="x", attrs={"units": "kg m-2"})
+    >>> kg_m2_to_vil(kg_m2).values.round(1)
+    array([  0.,  74., 219.], dtype=float32)
+    """
+    _check_units(kg_m2, "kg m-2", "kg_m2_to_vil")
+    name = "vertically integrated liquid, on SEVIR's byte scale"
+    return _converted(kg_m2, _to_code, "1", name)
+
+
+def _check_units(da: xr.DataArray, units: str, function: str) -> None:
+    found = da.attrs.get("units")
+    if found != units:
+        said = f"units {found!r}" if found else "no attribute units"
+        raise mismatch(
+            f"vil in {units!r} for {function}", said, f'da.assign_attrs(units="{units}")'
+        )
+
+
+def _converted(da: xr.DataArray, function: Callable, units: str, long_name: str) -> xr.DataArray:
+    out = xr.apply_ufunc(function, da, dask="parallelized", output_dtypes=[np.float32])
+    kept = {key: da.attrs[key] for key in ("grid_mapping", "history") if key in da.attrs}
+    out.attrs = {"long_name": long_name, "units": units, **kept}
+    return out
+
+
+def _to_kg_m2(code: np.ndarray) -> np.ndarray:
+    x = np.asarray(code, np.float64)
+    if np.asarray(code).dtype.kind in "iu":
+        x = np.where(code == MISSING, np.nan, x)
+    out = np.where(x <= LINEAR, (x - OFFSET) / SLOPE, np.exp((x - LOG_OFFSET) / LOG_SLOPE))
+    return np.where(x <= ZERO, 0, out).astype(np.float32)
+
+
+def _to_code(kg_m2: np.ndarray) -> np.ndarray:
+    v = np.asarray(kg_m2, np.float64)
+    below = np.minimum(v * SLOPE + OFFSET, LINEAR)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above = np.log(v) * LOG_SLOPE + LOG_OFFSET
+    out = np.where(above > LINEAR, above, below)
+    return np.where(v <= 0, 0, out).round(DIGITS).astype(np.float32)
+
+
+def to_sevir_lr(vil: Labelled) -> Labelled:
+    """SEVIR's vil in SEVIR-LR's form: every second frame, the largest of each 3 x 3 pixels.
+
+    Parameters
+    ----------
+    vil : DataArray, or Dataset of it
+        Dims time, y, x and any others; y and x multiples of 3. On either scale.
+
+    Returns
+    -------
+    DataArray or Dataset, as given
+        384 x 384 pixels of 1 km and 49 frames become 128 x 128 of 3 km and 25 of 10 minutes; lazy
+        if `vil` is. Missing where any of the 9 pixels is. A block's coordinates are those of its
+        central pixel.
+
+    Raises
+    ------
+    ValueError
+        A dim is missing; y or x is no multiple of 3.
+
+    Examples
+    --------
+    >>> vil = xr.DataArray(np.arange(27.0).reshape(3, 3, 3), dims=("time", "y", "x"))
+    >>> to_sevir_lr(vil).values.ravel()
+    array([ 8., 26.])
+    """
+    return on_each(vil, _low_resolution, ("time", "y", "x"))
+
+
+def _low_resolution(vil: xr.DataArray) -> xr.DataArray:
+    sizes = {str(dim): size for dim, size in vil.sizes.items()}
+    if "time" not in sizes or any(sizes.get(dim, 1) % BLOCK for dim in ("y", "x")):
+        found = ", ".join(f"{dim} {size}" for dim, size in sizes.items())
+        raise mismatch(f"time, and y and x of a multiple of {BLOCK} pixels", found, "SEVIR's vil")
+    frames = vil.isel(time=slice(None, None, EVERY))
+    middle = {dim: slice(BLOCK // 2, None, BLOCK) for dim in ("y", "x")}
+    largest = frames.variable.coarsen({"y": BLOCK, "x": BLOCK}, func=np.max)
+    history = "xearthformer: every second frame, the largest of each 3 x 3 pixels (SEVIR-LR)"
+    out = frames.isel(middle).copy(data=largest.data)
+    return out.assign_attrs(add_history(vil.attrs, history))
