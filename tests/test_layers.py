@@ -28,7 +28,10 @@ ROWS = [
         },
     ),
     ({"tensors"}, {"windows", "grid", "tiles"}),
-    ({"engine", "loop", "packs", "cards"}, {"admission", "ledger", "scores", "plot", "data"}),
+    (
+        {"engine", "loop", "packs", "cards"},
+        {"admission", "ledger", "scores", "plot", "data", "catalogs"},
+    ),
     ({"forecast", "hindcast", "records", "train"}, set()),
     ({"accessor"}, set()),
     ({"cli", "demo"}, set()),

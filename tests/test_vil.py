@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
+from xearthformer.data.vil import rain_of_vil, vil_of_rain
 
 # Codes and kg m-2, as SEVIR documents them.
 TABLE = {
@@ -124,3 +125,11 @@ def test_no_whole_blocks(event):
         xef.to_sevir_lr(event[..., 1:])
     with pytest.raises(ValueError, match="(?s)time, and y and x.*found y 3, x 6"):
         xef.to_sevir_lr(event[0])
+
+
+def test_rain_goes_to_vil_and_back():
+    """On the byte scale from 6 on; less is read as none."""
+    vil = xr.DataArray(np.arange(6.0, 255.0, dtype="f4"), dims="x", attrs={"units": "1"})
+    np.testing.assert_allclose(vil_of_rain(rain_of_vil(vil)), vil, atol=1e-2)
+    with pytest.raises(ValueError, match="a rain rate in 'mm h-1'"):
+        vil_of_rain(vil)

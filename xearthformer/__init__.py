@@ -37,7 +37,12 @@ _HOME = {
     "to_sevir_lr": "data.vil",
     "vil_to_kg_m2": "data.vil",
     "kg_m2_to_vil": "data.vil",
+    "vil_of_rain": "data.vil",
+    "rain_of_vil": "data.vil",
     "open_icar_enso": "data.icar_enso",
+    "synthetic_storms": "data.storms",
+    "nbody": "data.nbody",
+    "open_catalog": "catalogs",
 }
 
 __all__ = ["__version__", *_HOME]

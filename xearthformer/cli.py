@@ -1,4 +1,4 @@
-"""The command `xearthformer`: forecast | hindcast | train | packs (list | show | convert) | demo.
+"""The command `xearthformer`: forecast | hindcast | train | packs | catalog | demo.
 
 Each command is a function; what it needs is imported when it runs: a list of packs is quick.
 """
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from jsonargparse import ArgumentParser
+
+from .catalogs.commands import check_entries, list_entries, show_entry
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -260,11 +262,12 @@ def run_demo(folder: str = "demo") -> None:
 
 # The functions' names are theirs alone: jsonargparse looks each up in the package, and would find,
 # and load, the package's own `forecast`.
-COMMANDS: dict[str, Callable[..., None] | dict[str, Callable[..., None]]] = {
+COMMANDS: dict[str, Callable[..., int | None] | dict[str, Callable[..., int | None]]] = {
     "forecast": forecast_file,
     "hindcast": hindcast_file,
     "train": train_from_file,
     "packs": {"list": list_packs, "show": show_pack, "convert": convert_checkpoint},
+    "catalog": {"list": list_entries, "show": show_entry, "check": check_entries},
     "demo": run_demo,
 }
 
@@ -430,7 +433,7 @@ def _add_commands(parent: ArgumentParser, commands: dict[str, Any], dest: str) -
     subcommands = parent.add_subcommands(dest=dest, title="commands", description="")
     for name, command in commands.items():
         if isinstance(command, dict):
-            child = ArgumentParser(description="List, show and convert packs.")
+            child = ArgumentParser(description=f"{', '.join(command).capitalize()}: {name}.")
             subcommands.add_subcommand(name, child, help=" | ".join(command))
             _add_commands(child, command, "action")
             continue
@@ -453,11 +456,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         action = arguments["action"]
         command, arguments = command[action], arguments.get(action)
     try:
-        command(**(arguments or {}))
+        return command(**(arguments or {})) or 0
     except USER_ERRORS as error:
         print(f"xearthformer: error: {_one_line(error)}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _one_line(error: Exception) -> str:
