@@ -30,11 +30,25 @@ ROWS = [
     ({"tensors"}, {"windows", "grid", "tiles"}),
     (
         {"engine", "loop", "packs", "cards"},
-        {"admission", "ledger", "scores", "plot", "data", "catalogs"},
+        {
+            "admission",
+            "catalogs",
+            "coastlines",
+            "data",
+            "enso_scores",
+            "extrapolation",
+            "frame_sums",
+            "ledger",
+            "moments",
+            "plot",
+            "plot_nowcast",
+            "scores",
+            "verification",
+        },
     ),
-    ({"forecast", "hindcast", "records", "train"}, set()),
+    ({"comparison", "forecast", "hindcast", "records", "tables", "train"}, set()),
     ({"accessor"}, set()),
-    ({"cli", "demo"}, set()),
+    ({"cli", "demo", "files", "score_commands"}, set()),
 ]
 PLACE = {
     name: (row, column)
@@ -54,6 +68,9 @@ FORBIDDEN = {
     "cards": TORCH,
     "cli": TORCH,
     "demo": TORCH,
+    "files": TORCH,
+    "frame_sums": TORCH | LABELS,
+    "score_commands": TORCH,
     "models": LABELS | {"pandas", "dask"},
     "engine": LABELS,
     "loop": LABELS,

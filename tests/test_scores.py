@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xearthformer import scores
+from xearthformer import enso_scores, scores
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "metrics_enso.json").read_text())
 SST_MIN, SST_MAX = -16.549121856689453, 10.198975563049316
@@ -91,7 +91,7 @@ def test_enso_skill_by_hand():
 
 
 def test_enso_weights():
-    a = scores._enso_weights(np.arange(1, 13))
+    a = enso_scores._enso_weights(np.arange(1, 13))
     np.testing.assert_allclose(
         a[[0, 3, 4, 10, 11]] / [1, *np.log([4, 5, 11, 12])], [0, 1.5, 2, 2, 3]
     )

@@ -31,6 +31,7 @@ _HOME = {
     "index": "climate",
     "running_mean": "climate",
     "enso_skill": "scores",
+    "verify": "verification",
     "synthetic_sst": "data.synthetic",
     "open_sevir": "data.sevir",
     "sevir_windows": "data.sevir",

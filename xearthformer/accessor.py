@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import xarray as xr
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -48,6 +50,36 @@ class Plots:
 
         observed = None if obs is None else plot.array(obs)
         return plot.field(plot.array(self._obj), observed, init=init, lead=lead, figure=figure)
+
+    def frames(
+        self,
+        obs: xr.Dataset | xr.DataArray | None = None,
+        *,
+        init: Any = None,
+        lead: Any = None,
+        figure: "Figure | SubFigure | None" = None,
+    ) -> "Figure | SubFigure":
+        """Frames of a nowcast below those observed: see `xearthformer.plot_nowcast.frames`."""
+        from . import plot, plot_nowcast
+
+        observed = None if obs is None else plot.array(obs)
+        forecast = plot.array(self._obj)
+        return plot_nowcast.frames(forecast, observed, init=init, lead=lead, figure=figure)
+
+    def csi(
+        self,
+        obs: xr.Dataset | xr.DataArray,
+        *,
+        thresholds: "Sequence[float] | None" = None,
+        figure: "Figure | SubFigure | None" = None,
+    ) -> "Figure | SubFigure":
+        """Critical success index by lead: see `xearthformer.plot_nowcast.by_lead`."""
+        from . import plot, plot_nowcast, verification
+
+        forecast = plot.array(self._obj)
+        found = verification.verify(forecast, obs, ["csi"], thresholds=thresholds)
+        name = str(forecast.attrs.get("pack", "forecast"))
+        return plot_nowcast.by_lead({name: found}, figure=figure)
 
 
 @xr.register_dataset_accessor("earthformer")
@@ -109,7 +141,20 @@ class EarthformerAccessor(Generic[T]):
 
         return running_mean(self._obj, n, dim)
 
+    def verify(
+        self,
+        obs: xr.Dataset | xr.DataArray,
+        scores: "Sequence[str] | None" = None,
+        *,
+        thresholds: "Sequence[float] | None" = None,
+        scale: float | str | None = None,
+    ) -> xr.Dataset:
+        """Score this forecast against observations: see `xearthformer.verify`."""
+        from .verification import verify
+
+        return verify(self._obj, obs, scores, thresholds=thresholds, scale=scale)
+
     @property
     def plot(self) -> Plots:
-        """Pictures of a forecast: `plot.plume(obs=...)`, `plot.field(obs=...)`."""
+        """Pictures of a forecast: `plot.plume(obs=...)`, `plot.frames(obs=...)` and others."""
         return Plots(self._obj)

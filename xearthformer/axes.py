@@ -152,6 +152,13 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     return y.copy(data=latitude), x.copy(data=longitude)
 
 
+def is_degrees(coord: xr.DataArray) -> bool:
+    """Whether a coordinate is a latitude or a longitude, by its units or its name."""
+    units = str(coord.attrs.get("units", ""))
+    names = "lat", "latitude", "lon", "longitude"
+    return units.startswith("degree") or str(coord.name).lower() in names
+
+
 def _in_plane(axis: xr.DataArray) -> bool:
     name = str(axis.attrs.get("standard_name", ""))
     in_length = to_metres(str(axis.attrs.get("units", ""))) is not None

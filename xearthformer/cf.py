@@ -19,6 +19,7 @@ from .axes import find_axes as find_axes
 from .axes import find_grid as find_grid
 from .axes import find_latlon as find_latlon
 from .axes import find_time as find_time
+from .axes import is_degrees as is_degrees
 from .axes import spacing_in_metres as spacing_in_metres
 from .errors import mismatch
 from .steps import check_time as check_time

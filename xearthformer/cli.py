@@ -1,28 +1,21 @@
-"""The command `xearthformer`: forecast | hindcast | train | packs | catalog | demo.
+"""The command `xearthformer`: forecast, hindcast, verify, table, train, packs, catalog, demo.
 
 Each command is a function; what it needs is imported when it runs: a list of packs is quick.
 """
 
-import os
-import shutil
 import sys
 import time
-import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentParser
 
 from .catalogs.commands import check_entries, list_entries, show_entry
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from .packs import Pack
+from .files import check_target, find_data, open_file, parse_inits, write_file
+from .score_commands import icar_enso_scores, sevir_scores, verify_file
 
 # What the user can mend: a line on stderr and exit status 2, no traceback.
 USER_ERRORS = (ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError)
@@ -38,6 +31,8 @@ ANOMALY: dict[str, Any] = {
     "metavar": ("FIRST", "LAST"),
     "help": "take the anomaly from the monthly climatology of these years first",
 }
+PACKS: dict[str, Any] = {"flags": ["--packs"], "nargs": "+", "required": True, "metavar": "PACK"}
+SCORED = "packs by name, folder or file"
 FORMS: dict[str, dict[str, dict[str, Any]]] = {
     "forecast": {
         "init": {**INIT, "help": f"{STARTS}the latest when not given"},
@@ -54,6 +49,29 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
         "anomaly": ANOMALY,
         "output": {**OUTPUT, "metavar": "STORE", "help": "Zarr store to write: a folder or a URL"},
     },
+    "verify": {
+        "packs": {**PACKS, "help": f"{SCORED}; pysteps is extrapolation along the optical flow"},
+        "init": {**INIT, "help": f"{STARTS}every possible time when not given"},
+        "thresholds": {
+            "flags": ["--thresholds"],
+            "nargs": "+",
+            "type": float,
+            "metavar": "VALUE",
+            "help": "what makes an event, in the data's units",
+        },
+        "by_lead": {
+            "flags": ["--by-lead"],
+            "action": "store_true",
+            "help": "print CSI at each lead too",
+        },
+        "output": {
+            "flags": ["-o", "--output"],
+            "metavar": "OUT",
+            "help": "file.nc or store.zarr for the scores",
+        },
+    },
+    "sevir": {"packs": {**PACKS, "help": SCORED}},
+    "icar-enso": {"packs": {**PACKS, "help": SCORED}},
     "convert": {
         "output": {**OUTPUT, "metavar": "DIR", "help": "folder, or .safetensors file, to write"}
     },
@@ -108,16 +126,16 @@ def forecast_file(
         Replace the output if it is there.
     """
     started = time.perf_counter()
-    target = _target(output, overwrite)
+    target = check_target(output, overwrite)
     from .packs import open_pack
 
     opened = open_pack(pack)
-    with _open(input) as ds:
-        da = _variable(ds, opened, variable, anomaly)
+    with open_file(input) as ds:
+        da = find_data(ds, opened, variable, anomaly)
         from .forecast import forecast
 
-        fc = forecast(da, opened, init=_inits(init), lead=lead, device=device)
-        _write(fc.to_dataset().assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
+        fc = forecast(da, opened, init=parse_inits(init), lead=lead, device=device)
+        write_file(fc.to_dataset().assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
     sizes = f"{fc.sizes['init']} x {fc.sizes['lead']} (init x lead)"
     print(f"{target}: {sizes} of {fc.name} by {opened.card.name}, {_took(started)}")
 
@@ -166,12 +184,12 @@ def hindcast_file(
     from .packs import open_pack
 
     opened = open_pack(pack)
-    with _open(input) as ds:
-        da = _variable(ds, opened, variable, anomaly)
+    with open_file(input) as ds:
+        da = find_data(ds, opened, variable, anomaly)
         from .hindcast import hindcast
 
         how: dict[str, Any] = {"chunks": chunks, "on_error": on_error, "device": device}
-        span = slice(None) if init is None else _inits(init)
+        span = slice(None) if init is None else parse_inits(init)
         # a variable that the pack finds by itself brings the file's attributes with it
         data = da if variable else da.to_dataset().assign_attrs(ds.attrs)
         done = hindcast(data, opened, output, init=span, lead=lead, **how)
@@ -265,30 +283,21 @@ def run_demo(folder: str = "demo") -> None:
 COMMANDS: dict[str, Callable[..., int | None] | dict[str, Callable[..., int | None]]] = {
     "forecast": forecast_file,
     "hindcast": hindcast_file,
+    "verify": verify_file,
+    "table": {"sevir": sevir_scores, "icar-enso": icar_enso_scores},
     "train": train_from_file,
     "packs": {"list": list_packs, "show": show_pack, "convert": convert_checkpoint},
     "catalog": {"list": list_entries, "show": show_entry, "check": check_entries},
     "demo": run_demo,
 }
+ABOUT = {
+    "catalog": "List, show and check the sources of data that are known by name.",
+    "packs": "List, show and convert packs.",
+    "table": "Score packs as the papers do, beside the papers' results.",
+}
 
 
 # --- what the commands share
-
-
-def _inits(labels: Sequence[str] | None) -> Any:
-    """`init` of `forecast` from the words of the command line.
-
-    >>> _inits(["1997-06"]), _inits(["2000/2009"]), _inits(["1997-06", "1998-06"])
-    ('1997-06', slice('2000', '2009', None), ['1997-06', '1998-06'])
-    """
-    if not labels:
-        return None
-    if len(labels) == 1:
-        first, slash, last = labels[0].partition("/")
-        return slice(first or None, last or None) if slash else first
-    if any("/" in label for label in labels):
-        raise ValueError(f"--init takes one span A/B, or times; found {' '.join(labels)}")
-    return list(labels)
 
 
 def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -310,90 +319,6 @@ def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
             place = place.setdefault(folder, {})
         place[key] = yaml.safe_load(value)
     return entries
-
-
-@contextmanager
-def _open(path: str) -> "Iterator[xr.Dataset]":
-    """A file or store, lazily."""
-    import xarray as xr
-
-    if path.rstrip("/").endswith(".zarr"):
-        ds = xr.open_zarr(path, decode_coords="all")
-    else:
-        ds = xr.open_dataset(path, chunks={}, decode_coords="all")
-    with ds:
-        yield ds
-
-
-def _variable(
-    ds: "xr.Dataset", pack: "Pack", variable: str | None, anomaly: tuple[str, str] | None
-) -> "xr.DataArray":
-    """The variable named, or the one that the pack asks for; as an anomaly where asked for one."""
-    from . import cf, climate
-
-    quantity = pack.card.input
-    difference = quantity.difference and anomaly is None
-    name = variable or cf.find_variable(
-        ds, standard_name=quantity.standard_name, difference=difference
-    )
-    if name not in ds.data_vars:
-        found = ", ".join(map(str, ds.data_vars)) or "none"
-        raise ValueError(f"expected a variable {name!r} in the input, found {found}")
-    if anomaly is None:
-        return ds[name]
-    # the annual cycle is read once, and not for every block of forecasts
-    cycle = climate.climatology(ds[name], anomaly).compute()
-    return climate.anomaly(ds[name], cycle.chunk())
-
-
-def _target(output: str, overwrite: bool) -> Path:
-    """Where to write, checked before anything is computed."""
-    path = Path(output)
-    if path.suffix not in (".nc", ".zarr"):
-        raise ValueError(f"output: expected file.nc or store.zarr, found {output}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent}: mkdir -p {path.parent}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already: name another, or add --overwrite")
-    kind = path.is_file() if path.suffix == ".nc" else _is_store(path)
-    if path.exists() and not kind:
-        raise FileExistsError(f"{path} is no {path.suffix} of xarray's and stays: name another")
-    return path
-
-
-def _write(ds: "xr.Dataset", path: Path) -> None:
-    """Write beside the target first, so that what stands there is always whole."""
-    from dask.diagnostics import ProgressBar
-
-    ds = ds.drop_encoding()
-    part = path.with_name(path.name + ".part")
-    _remove(part)
-    encoding: dict[str, dict[str, Any]] = {str(name): {"_FillValue": None} for name in ds.coords}
-    try:
-        bar = ProgressBar(minimum=2.0, out=sys.stderr) if sys.stderr.isatty() else nullcontext()
-        with bar, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Consolidated metadata")
-            if path.suffix == ".nc":
-                encoding |= {str(name): {"zlib": True, "complevel": 1} for name in ds.data_vars}
-                ds.to_netcdf(part, encoding=encoding)
-            else:
-                one_init = {dim: 1 if dim == "init" else -1 for dim in ds.dims}
-                ds.chunk(one_init).to_zarr(part, encoding=encoding)
-        _remove(path)
-        os.replace(part, path)
-    finally:
-        _remove(part)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _is_store(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
 
 
 def _lines(card: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -433,7 +358,7 @@ def _add_commands(parent: ArgumentParser, commands: dict[str, Any], dest: str) -
     subcommands = parent.add_subcommands(dest=dest, title="commands", description="")
     for name, command in commands.items():
         if isinstance(command, dict):
-            child = ArgumentParser(description=f"{', '.join(command).capitalize()}: {name}.")
+            child = ArgumentParser(description=ABOUT[name])
             subcommands.add_subcommand(name, child, help=" | ".join(command))
             _add_commands(child, command, "action")
             continue

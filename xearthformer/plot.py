@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from . import cf
+from . import cf, coastlines
 from .errors import mismatch
 from .steps import month_numbers
 
@@ -25,6 +25,7 @@ LAND = "0.85"
 DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
 THRESHOLDS = (-0.5, 0.5)  # degC: what NOAA calls La Nina and El Nino
 UNITS = {"degC": "°C", "degree_Celsius": "°C", "degrees_Celsius": "°C", "celsius": "°C", "1": ""}
+UNITS |= {"mm h-1": "mm/h", "kg m-2": "kg/m²"}
 MAPS = 4  # leads drawn when none are named
 WIDTH = 3.4  # inches of a map
 
@@ -120,7 +121,8 @@ def field(
     ----------
     forecast : DataArray ([init,] [lead,] y, x)
         Of several inits the one named by `init` is drawn. Rows and columns without any value are
-        left out; longitudes run eastward from 0; cells without a value (land) are grey.
+        left out; longitudes run eastward from 0; cells without a value (land) are grey. With
+        coastlines where cartopy is installed and has them on this machine.
     observed : DataArray (time, y, x), optional
         On the forecast's grid, in its units.
     init : label, optional
@@ -145,12 +147,12 @@ def field(
     ValueError
         Dims other than these; nothing but missing values.
     """
-    forecast = _pick(forecast, init, lead)
+    forecast = pick(forecast, init, lead)
     y, x = cf.find_grid(forecast)
-    forecast = _crop(_eastward(forecast.compute(), x), y, x)
+    forecast = _crop(eastward(forecast.compute(), x), y, x)
     rows = {"forecast": forecast}
     if observed is not None:
-        rows["observed"] = _at_valid_times(observed, forecast, y, x)
+        rows["observed"] = at_valid_times(observed, forecast, y, x)
     norm = _colours(list(rows.values()), vmax)
     shape = len(rows), forecast.sizes["lead"]
     if figure is None:
@@ -160,6 +162,7 @@ def field(
         for ax, k in zip(row, range(shape[1]), strict=True):
             image = _map(ax, da.isel(lead=k), y, x, norm)
         row[0].set_ylabel(name)
+    coastlines.draw(axes.ravel().tolist(), forecast, y, x)
     _captions(figure, axes, image, forecast)
     return figure
 
@@ -243,7 +246,7 @@ def _time_axis(ax: "Axes") -> None:
     ax.grid(axis="x", color="0.92", linewidth=0.8)
 
 
-def _pick(forecast: xr.DataArray, init: Any, lead: Any) -> xr.DataArray:
+def pick(forecast: xr.DataArray, init: Any, lead: Any) -> xr.DataArray:
     """One init and a few leads, with a dimension `lead`."""
     if "init" in forecast.dims:
         forecast = forecast.isel(init=-1) if init is None else forecast.sel(init=init)
@@ -265,9 +268,9 @@ def _pick(forecast: xr.DataArray, init: Any, lead: Any) -> xr.DataArray:
     return forecast.sel(lead=np.atleast_1d(lead))
 
 
-def _eastward(da: xr.DataArray, x: str) -> xr.DataArray:
+def eastward(da: xr.DataArray, x: str) -> xr.DataArray:
     """Longitudes from 0 eastward, which leaves the Pacific whole; other coordinates unchanged."""
-    if x not in da.coords or not _is_degrees(da[x]):
+    if x not in da.coords or not cf.is_degrees(da[x]):
         return da
     attrs = da[x].attrs
     return da.assign_coords({x: (x, da[x].values % 360, attrs)}).sortby(x)
@@ -285,12 +288,12 @@ def _crop(da: xr.DataArray, y: str, x: str) -> xr.DataArray:
     return da.isel(keep)
 
 
-def _at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, y: str, x: str) -> xr.DataArray:
+def at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, y: str, x: str) -> xr.DataArray:
     """The observations of the forecast's valid times and cells; missing beyond the record."""
     names = dict(zip(cf.find_grid(observed), (y, x), strict=True))
     (time,) = set(observed.dims) - set(names)
     observed = observed.rename({own: name for own, name in names.items() if own != name})
-    observed = _eastward(observed, x)
+    observed = eastward(observed, x)
     held, wanted = observed[time], forecast["valid_time"]
     if _is_monthly(forecast):  # whatever the day of the month
         held, wanted = held.copy(data=month_numbers(held)), wanted.copy(data=month_numbers(wanted))
@@ -333,7 +336,7 @@ def _map(ax: "Axes", da: xr.DataArray, y: str, x: str, colours: dict[str, Any]) 
     if not bool(da.notnull().any()):
         ax.text(0.5, 0.5, "no observation", transform=ax.transAxes, ha="center", va="center")
     for axis, dim, signs in ((ax.yaxis, y, "NS"), (ax.xaxis, x, "EW")):
-        if dim in da.coords and _is_degrees(da[dim]):
+        if dim in da.coords and cf.is_degrees(da[dim]):
             axis.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 3, 6, 9, 10]))
             axis.set_major_formatter(lambda value, _, signs=signs: _degrees(value, signs))
     ax.tick_params(labelsize="small", length=2)
@@ -351,7 +354,7 @@ def _captions(
     shrink = min(1.0, 5.0 / WIDTH / axes.shape[1])
     under = {"location": "bottom", "shrink": shrink, "aspect": 35, "pad": 0.03}
     bar = figure.colorbar(image, ax=axes, extend="both", **under)
-    bar.set_label(_label(forecast))
+    bar.set_label(variable_label(forecast))
     bar.outline.set_visible(False)
     title = " ".join(["forecast", *_by(forecast)])
     if "init" in forecast.coords:
@@ -368,12 +371,6 @@ def _degrees(value: float, signs: str) -> str:
     value = (value + 180) % 360 - 180 if signs == "EW" else value
     edge = value in (0, -180)
     return f"{abs(value):g}°" + ("" if edge else signs[0] if value > 0 else signs[1])
-
-
-def _is_degrees(coord: xr.DataArray) -> bool:
-    name = str(coord.name).lower()
-    units = str(coord.attrs.get("units", ""))
-    return units.startswith("degree") or name in ("lat", "latitude", "lon", "longitude")
 
 
 def _when(forecast: xr.DataArray) -> str:
@@ -418,7 +415,7 @@ def _by(forecast: xr.DataArray) -> list[str]:
     return [f"by {forecast.attrs['pack']}"] if "pack" in forecast.attrs else []
 
 
-def _label(da: xr.DataArray) -> str:
+def variable_label(da: xr.DataArray) -> str:
     """What a colour bar shows, and its units."""
     name = str(da.attrs.get("standard_name") or da.attrs.get("long_name") or da.name or "")
     anomaly = " anomaly" if cf.is_difference(da) and "anomaly" not in name else ""

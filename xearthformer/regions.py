@@ -165,6 +165,29 @@ def index(da: Labelled, name: str) -> Labelled:
     return out.rename(name) if isinstance(out, xr.DataArray) else out
 
 
+def cell_areas(da: xr.DataArray) -> xr.DataArray:
+    """Areas (y, x) of the cells of a latitude-longitude grid, in units of their own.
+
+    Raises
+    ------
+    ValueError
+        No 1-D latitude and longitude.
+
+    Examples
+    --------
+    >>> lat, lon = [0.0, 60.0], [0.0, 10.0]  # bands 30S .. 30N and 30N .. 90N
+    >>> areas = cell_areas(xr.DataArray(np.zeros((2, 2)), {"lat": lat, "lon": lon}, ("lat", "lon")))
+    >>> (areas / areas[0, 0]).values.round(3)
+    array([[1. , 1. ],
+           [0.5, 0.5]])
+    """
+    y, x = cf.find_grid(da)
+    latitude, longitude = cf.find_latlon(da)
+    north = np.sin(np.radians(np.clip(_edges(da, latitude), -90.0, 90.0)))
+    rows = xr.DataArray(np.diff(north)[:, 0], dims=y)
+    return rows * xr.DataArray(np.diff(_edges(da, longitude, around=True))[:, 0], dims=x)
+
+
 def _known(name: str, table: Mapping[str, object]) -> str:
     """The table's spelling of a name."""
     keys = {_key(known): known for known in table}

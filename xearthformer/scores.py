@@ -1,260 +1,270 @@
-"""Scores, each in three steps: a statistic of every pair, its weighted mean, the score of means.
+"""Scores, each in three steps: sums over every pair of frames, their total, the score of the total.
 
-Statistics add up: means over inits, chunks or machines combine before the score is taken.
+Sums add up: those of inits, events, chunks or machines combine before the score is taken. Scores of
+El Nino have a file of their own, `enso_scores`, and are known here by the same names.
 """
 
-import functools
+import itertools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import xarray as xr
 
-# Weights b_k of C-Nino3.4-WM: up to which lead (months), and how much a correlation there counts.
-ENSO_WEIGHTS = ((4, 1.5), (11, 2.0), (np.inf, 3.0))
-ROUNDING = 1e-13  # a variance this small beside the mean square is zero
-TABLE_LEADS = 1, 3, 6, 9, 12  # months, the columns of `enso_table`
-ICAR_SHAPE = 24, 48  # latitudes -55 .. 60, longitudes 95 .. 330, every 5 degrees
-ICAR_NINO34 = slice(10, 13), slice(19, 30)  # 5S .. 5N, 190E .. 240E
+from .enso_scores import enso_skill as enso_skill
+from .enso_scores import enso_table as enso_table
+from .enso_scores import icar_nino34 as icar_nino34
+from .errors import mismatch
+from .frame_sums import GROUPS, Measure
+from .moments import correlation as correlation
+from .moments import mean as mean
+from .moments import moments as moments
+from .moments import rmse as rmse
+
+SEVIR_THRESHOLDS = 16.0, 74.0, 133.0, 160.0, 181.0, 219.0  # of vertically integrated liquid, 0..255
+RAIN_THRESHOLDS = 0.5, 1.0, 5.0  # mm h-1
+BLOCK_BYTES = 128 * 2**20  # of a forecast in memory, that a task compares to lazy observations
+MEANS = "f", "o", "ff", "oo", "fo"  # what a correlation is made of
 
 
-def moments(forecast: xr.DataArray, observed: xr.DataArray) -> xr.Dataset:
-    """First and second moments of every pair, the statistics of correlation and error.
-
-    A pair with a missing side is missing in all of them. Dims are those of both, broadcast.
-    """
-    forecast, observed = forecast.astype(np.float64), observed.astype(np.float64)
-    valid = forecast.notnull() & observed.notnull()
-    f, o = forecast.where(valid), observed.where(valid)
-    return xr.Dataset({"f": f, "o": o, "ff": f * f, "oo": o * o, "fo": f * o, "ee": (f - o) ** 2})
+# --- the score of a total
 
 
-def mean(
-    statistics: xr.Dataset, dim: str | list[str], weights: xr.DataArray | None = None
-) -> xr.Dataset:
-    """Weighted mean of statistics over the pairs that aren't missing."""
-    if weights is None:
-        return statistics.mean(dim)
-    return statistics.weighted(weights).mean(dim)
+def _mean(total: xr.Dataset, name: str) -> xr.DataArray:
+    return total[name] / total["weight"].where(total["weight"] > 0)
 
 
-def correlation(means: xr.Dataset) -> xr.DataArray:
-    """Pearson correlation of mean `moments`; NaN where either side doesn't vary."""
-    product = means["fo"] - means["f"] * means["o"]
-    for mean_square, average in ((means["ff"], means["f"]), (means["oo"], means["o"])):
-        variance = mean_square - average**2
-        product = product / variance.where(variance > ROUNDING * mean_square) ** 0.5
-    return product
+def _error(total: xr.Dataset) -> xr.DataArray:
+    return _mean(total, "f") - _mean(total, "o")
 
 
-def rmse(means: xr.Dataset) -> xr.DataArray:
-    """Root mean square error of mean `moments`, in units of the forecast."""
-    return means["ee"] ** 0.5
+def _correlation(total: xr.Dataset) -> xr.DataArray:
+    return correlation(xr.Dataset({name: _mean(total, name) for name in MEANS}))
 
 
-def enso_skill(
-    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = 3
-) -> xr.Dataset:
-    """Skill of forecasts of a monthly index, as the ICAR-ENSO benchmark takes it.
+def _ratio(total: xr.Dataset, above: str, below: str, pool: str = "") -> xr.DataArray:
+    """A ratio of counts, each named by letters: H hits, M misses, F false alarms."""
+    names = {"H": "hits", "M": "misses", "F": "false_alarms"}
+    up, down = (
+        reduce(operator.add, [total[names[letter] + pool] for letter in letters])
+        for letters in (above, below)
+    )
+    return up / down.where(down > 0)
 
-    Both sides are averaged over `months` months from each lead on, so that 14 leads give 12 values:
-    lead k stands for leads k .. k + 2, against the observed mean of the same months.
+
+def _fss(total: xr.Dataset) -> xr.DataArray:
+    squares = total["fraction_squares"]
+    return 1 - total["fraction_errors"] / squares.where(squares > 0)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score: the sums it is made of, how, and the power of the variable's units it comes in."""
+
+    long_name: str
+    group: str
+    of: Callable[[xr.Dataset], xr.DataArray]
+    power: int = 0
+
+
+_CSI = partial(_ratio, above="H", below="HMF")
+SCORES = {
+    "mse": Score("mean square error", "moments", lambda total: _mean(total, "ee"), 2),
+    "rmse": Score("root mean square error", "moments", lambda total: _mean(total, "ee") ** 0.5, 1),
+    "mae": Score("mean absolute error", "moments", lambda total: _mean(total, "ae"), 1),
+    "me": Score("mean error, forecast less observation", "moments", _error, 1),
+    "correlation": Score("Pearson correlation", "moments", _correlation),
+    "csi": Score("critical success index", "contingency", _CSI),
+    "pod": Score("probability of detection", "contingency", partial(_ratio, above="H", below="HM")),
+    "sucr": Score("success ratio", "contingency", partial(_ratio, above="H", below="HF")),
+    "bias": Score("frequency bias", "contingency", partial(_ratio, above="HF", below="HM")),
+    **{
+        f"csi_pool{size}": Score(
+            f"critical success index of {size} x {size} maxima",
+            f"contingency_pool{size}",
+            partial(_CSI, pool=f"_pool{size}"),
+        )
+        for size in (4, 16)
+    },
+    "fss": Score("fractions skill score", "fractions", _fss),
+}
+CONTINUOUS = tuple(name for name, score in SCORES.items() if score.group == "moments")
+CATEGORICAL = tuple(name for name, score in SCORES.items() if score.group == "contingency")
+
+
+def score(sums: xr.Dataset, names: Iterable[str] | None = None) -> xr.Dataset:
+    """The scores of `sums`, by lead and of all leads together.
 
     Parameters
     ----------
-    forecast_index : DataArray (init, lead)
-        Monthly means of an index such as Nino3.4, with the coordinate `valid_time` (init, lead) and
-        whole numbers of months as `lead`, one after the other. Other dims stay.
-    observed_index : DataArray (time,)
-        The same index as observed, in the same units and against the same climatology.
-    months : int
-        Length of the running mean.
+    sums : Dataset ([init,] lead, ...)
+        As `take` or `verification.statistics` gives it, or several of these put together: along
+        `init` by `xr.concat`, or added where `init` is summed over already.
+    names : iterable of str, optional
+        Names in `SCORES`. None: all that these sums serve.
 
     Returns
     -------
     Dataset
-        `correlation` C_k, `rmse` and `n`, the number of pairs, with dim lead;
-        `correlation_mean`, C-Nino3.4-M = mean_k C_k;
-        `correlation_weighted_mean`, C-Nino3.4-WM = mean_k (a_k C_k) with a_k = b_k ln k, and b_k =
-        1.5 up to lead 4, 2 up to lead 11, 3 beyond; `rmse_mean`. A NaN lead makes these means NaN.
+        A variable a score, with dims (lead, [member,] [threshold]), and `<score>_pooled`, without
+        lead: of the sums over all leads, not the mean of the others. `n`, the pairs of values that
+        count, by lead. NaN where there is no pair, or no event.
 
     Raises
     ------
     ValueError
-        No `valid_time`; leads that aren't successive months or are too few for the running mean; an
-        observed month that comes twice; no forecast with an observation.
+        A score that there isn't, or that these sums don't serve.
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> time = pd.date_range("2000-01", periods=9, freq="MS")
-    >>> index = [0.0, 1.0, 3.0, 2.0, 0.0, -2.0, -1.0, 0.0, 1.0]
-    >>> observed = xr.DataArray(index, {"time": time}, "time")
-    >>> valid = ("init", "lead"), [time[i + 1 : i + 5] for i in range(4)]
-    >>> forecast = xr.DataArray(
-    ...     [index[i + 1 : i + 5] for i in range(4)],
-    ...     {"init": time[:4], "lead": [1, 2, 3, 4], "valid_time": valid},
-    ...     ("init", "lead"),
-    ... )
-    >>> skill = enso_skill(forecast + 0.5, observed)
-    >>> skill.correlation.values.round(6), skill.rmse.values.round(6), skill.n.values
-    (array([1., 1.]), array([0.5, 0.5]), array([4, 4]))
+    Two inits; hits 1 and 2, misses 1 and 0, false alarms 0 and 1: 3 / (3 + 1 + 1).
+
+    >>> counts = {"hits": [[1.0], [2.0]], "misses": [[1.0], [0.0]], "false_alarms": [[0.0], [1.0]]}
+    >>> sums = xr.Dataset({k: (("init", "lead"), v) for k, v in counts.items()})
+    >>> score(sums.assign(n=(("init", "lead"), [[9.0], [9.0]])), ["csi"])["csi"].values
+    array([0.6])
     """
-    leads = _check_leads(forecast_index, months)
-    observed = _at_valid_time(observed_index, forecast_index, months)
-    pairs = moments(_forward_mean(forecast_index, months), _forward_mean(observed, months))
-    means = mean(pairs, "init")
-    skill = xr.Dataset(
-        {"correlation": correlation(means), "rmse": rmse(means), "n": pairs["f"].count("init")}
-    )
-    weight = xr.DataArray(_enso_weights(leads[: skill.sizes["lead"]]), dims="lead")
-    skill = skill.assign(
-        correlation_mean=skill["correlation"].mean("lead", skipna=False),
-        correlation_weighted_mean=(weight * skill["correlation"]).mean("lead", skipna=False),
-        rmse_mean=skill["rmse"].mean("lead", skipna=False),
-    )
-    units = forecast_index.attrs.get("units", "1")
-    for name in skill:
-        skill[name].attrs = {"units": units if name in ("rmse", "rmse_mean") else "1"}
-    return skill
+    served = [key for key, each in SCORES.items() if GROUPS[each.group].names[0] in sums]
+    wanted = served if names is None else list(names)
+    for name in wanted:
+        if name not in served:
+            raise mismatch(f"one of {', '.join(served)}", repr(name), f"sums taken for {name!r}")
+    by_lead = sums.sum("init", keep_attrs=True) if "init" in sums.dims else sums
+    pooled = by_lead.sum("lead", keep_attrs=True)
+    units = str(sums.attrs.get("units", ""))
+    out = {}
+    for name in wanted:
+        each = SCORES[name]
+        attrs = {"long_name": each.long_name, **_units(units, each.power)}
+        out[name] = each.of(by_lead).assign_attrs(attrs)
+        attrs["long_name"] += ", all leads"
+        out[f"{name}_pooled"] = each.of(pooled).assign_attrs(attrs)
+    out["n"] = by_lead["n"].astype(np.int64).assign_attrs(long_name="pairs of values", units="1")
+    kept = {key: value for key, value in sums.attrs.items() if key != "units"}
+    return xr.Dataset(out, attrs=kept)
 
 
-def icar_nino34(anomaly: xr.DataArray) -> xr.DataArray:
-    """Nino3.4 index of SST anomaly on the ICAR-ENSO grid: the plain mean of 3 x 11 cells.
+def _units(units: str, power: int) -> dict[str, str]:
+    """The attribute `units` of a power of them, where there are any.
+
+    >>> _units("mm h-1", 2), _units("degC", 1), _units("K", 0), _units("", 2)
+    ({'units': '(mm h-1)^2'}, {'units': 'degC'}, {'units': '1'}, {})
+    """
+    if power == 0 or units == "1":
+        return {"units": "1"}
+    return {"units": units if power == 1 else f"({units})^{power}"} if units else {}
+
+
+# --- the sums of every pair
+
+
+def take(
+    forecast: xr.DataArray, observed: xr.DataArray, at: np.ndarray, measure: Measure
+) -> xr.Dataset:
+    """Sums over the pixels of every frame forecast and the frame observed at its valid time.
 
     Parameters
     ----------
-    anomaly : DataArray (..., 24, 48)
-        The last two dims are latitude -55 .. 60 and longitude 95 .. 330, both ascending, every 5
-        degrees; in degC, not scaled.
-
-    Raises
-    ------
-    ValueError
-        Another number of cells.
-    """
-    y, x = anomaly.dims[-2:]
-    if anomaly.shape[-2:] != ICAR_SHAPE:
-        raise ValueError(
-            f"expected {ICAR_SHAPE} cells in the last two dims, latitude and longitude of the "
-            f"ICAR-ENSO grid; found {dict(anomaly.sizes)}: da.transpose(..., lat, lon)"
-        )
-    rows, columns = ICAR_NINO34
-    return anomaly.isel({y: rows, x: columns}).mean([y, x], skipna=False)
-
-
-def _check_leads(forecast: xr.DataArray, months: int) -> np.ndarray:
-    missing = {"init", "lead"} - set(forecast.dims)
-    if missing or "valid_time" not in forecast.coords:
-        raise ValueError(
-            "expected a forecast with dims init and lead and the coordinate valid_time, found dims "
-            f"{forecast.dims} and coordinates {list(forecast.coords)}: take it from "
-            "da.earthformer.forecast(...)"
-        )
-    leads = forecast["lead"].to_numpy()
-    if not np.issubdtype(leads.dtype, np.integer) or (np.diff(leads) != 1).any() or leads[0] < 1:
-        raise ValueError(f"expected successive months from 1 on as lead, found {leads}")
-    if months < 1 or leads.size < months:
-        raise ValueError(
-            f"a mean over {months} months needs as many leads, found {leads.size}: forecast with "
-            f"lead={max(months, 1)} or more"
-        )
-    return leads
-
-
-def _month_count(time: xr.DataArray) -> xr.DataArray:
-    """Months since the year 0, whatever the day of the month and the calendar."""
-    return time.dt.year * 12 + time.dt.month
-
-
-def _at_valid_time(observed: xr.DataArray, forecast: xr.DataArray, months: int) -> xr.DataArray:
-    """Observations (init, lead) of the months forecast; NaN where there is none."""
-    if "time" not in observed.dims:
-        raise ValueError(
-            f"expected an observed index with dim time, found {observed.dims}: da.rename(...)"
-        )
-    have = _month_count(observed["time"]).to_numpy()
-    known, counts = np.unique(have, return_counts=True)
-    if (counts > 1).any():
-        year, month = divmod(int(known[counts > 1][0]) - 1, 12)
-        raise ValueError(
-            f"expected one observation a month, found more in {year:04d}-{month + 1:02d}: "
-            'da.resample(time="MS").mean()'
-        )
-    wanted = _month_count(forecast["valid_time"]).reset_coords(drop=True)
-    if not _forward_mean(wanted.isin(known).astype(float), months).isin(1.0).any():
-        raise ValueError(
-            f"nothing to compare: expected observations of {months} successive months that are "
-            f"forecast; the forecasts are for {_span(forecast['valid_time'])}, the observations "
-            f"of {_span(observed['time'])}: bring a record that covers them"
-        )
-    observed = observed.reset_coords(drop=True).assign_coords(time=have)
-    return observed.reindex(time=np.unique(wanted)).sel(time=wanted).drop_vars("time")
-
-
-def _forward_mean(da: xr.DataArray, months: int) -> xr.DataArray:
-    """Mean over leads k .. k + months - 1, labelled k; missing when any of them is."""
-    last = da.sizes["lead"] - months + 1
-    shifted = [da.isel(lead=slice(i, i + last)).drop_vars("lead") for i in range(months)]
-    average = functools.reduce(operator.add, shifted).reset_coords(drop=True) / months
-    return average.assign_coords(lead=da["lead"].isel(lead=slice(last)).variable)
-
-
-def _enso_weights(leads: np.ndarray) -> np.ndarray:
-    """a_k = b_k ln k."""
-    b = [next(weight for last, weight in ENSO_WEIGHTS if k <= last) for k in leads]
-    return np.array(b) * np.log(leads)
-
-
-def _span(time: xr.DataArray) -> str:
-    values = time.to_numpy().ravel()
-    return f"{str(values.min())[:7]} to {str(values.max())[:7]}"
-
-
-def enso_table(
-    skills: Mapping[str, xr.Dataset], leads: Sequence[int] = TABLE_LEADS, units: str = "degC"
-) -> str:
-    """What `enso_skill` gave for several forecasts, as a table to print.
-
-    Parameters
-    ----------
-    skills : mapping of names to Datasets
-        A row each, in this order.
-    leads : sequence of int
-        Months, among the leads of every Dataset.
-    units : str
-        Of the root mean square error.
+    forecast : DataArray (init, lead, [member,] y, x)
+        In memory, or lazy: it is then read a chunk of inits at a time.
+    observed : DataArray (time, y, x)
+        On the same pixels in the same order, in the same units. In memory or lazy.
+    at : int array (init, lead)
+        Positions along `time`; -1 where there is no observation.
+    measure : Measure
 
     Returns
     -------
-    str
-        Correlation and error at each lead, C-Nino3.4-M over all leads, and the number of pairs.
-
-    Examples
-    --------
-    >>> lead = {"lead": [1, 2]}
-    >>> skill = xr.Dataset({
-    ...     "correlation": ("lead", [0.9, 0.7]), "rmse": ("lead", [0.2, 0.41]),
-    ...     "n": ("lead", [10, 9]), "correlation_mean": 0.8}, lead)
-    >>> print(enso_table({"lim": skill}, leads=[1, 2]))
-                   correlation RMSE (degC)  C-Nino3.4-M
-    lead (months)      1     2     1     2       1 .. 2
-    lim             0.90  0.70  0.20  0.41        0.800
-    pairs             10     9
+    Dataset (init, lead, [member,] [threshold])
+        float64, a variable a sum; lazy if either side is. The labels along init and lead, and the
+        coordinate threshold.
     """
-    picked = {name: skill.sel(lead=list(leads)) for name, skill in skills.items()}
-    every = next(iter(skills.values()))["lead"].values
-    rows = {"lead (months)": [*map(str, [*leads, *leads]), f"{every[0]} .. {every[-1]}"]}
-    for name, at in picked.items():
-        numbers = [*at["correlation"].values, *at["rmse"].values]
-        rows[name] = [*(f"{v:.2f}" for v in numbers), f"{at['correlation_mean'].item():.3f}"]
-    counts = {name: [str(n) for n in at["n"].values] for name, at in picked.items()}
-    same = len({tuple(n) for n in counts.values()}) == 1
-    rows |= {"pairs" if same else f"pairs, {name}": n for name, n in counts.items()}
-    widths = [6] * (2 * len(leads)) + [13]
-    label, block = max(map(len, rows)) + 1, 6 * len(leads)
-    lines = [f"{'':{label}}{'correlation':>{block}}{f'RMSE ({units})':>{block}}{'C-Nino3.4-M':>13}"]
-    for name, cells in rows.items():
-        columns = zip(cells, widths, strict=False)
-        lines.append(f"{name:{label}}" + "".join(f"{cell:>{width}}" for cell, width in columns))
-    return "\n".join(lines)
+    lazy = forecast.chunks is not None or observed.chunks is not None
+    run = _graph if lazy else _take
+    values = run(forecast.data, observed.data, at, measure)
+    space = observed.ndim - 1
+    dims = [str(dim) for dim in forecast.dims[: forecast.ndim - space]]
+    coords: dict[Any, Any] = {
+        name: c for name, c in forecast.coords.items() if set(c.dims) <= {"init", "lead", "member"}
+    }
+    units = {key: forecast.attrs[key] for key in ("units",) if key in forecast.attrs}
+    if measure.thresholds:
+        coords["threshold"] = ("threshold", list(measure.thresholds), units)
+    named = {
+        name: ([*dims, "threshold"] if part.ndim > len(dims) else dims, part)
+        for name, part in measure.name(values).items()
+    }
+    return xr.Dataset(named, coords, units)
+
+
+def _graph(f: Any, o: Any, at: np.ndarray, measure: Measure) -> Any:
+    """The same as `_take`, a dask array: a task a block of inits, that reads the frames it needs.
+
+    Either side may be of NumPy or dask; a chunk of inits that is lazy is a block.
+    """
+    import dask.array
+    from dask.highlevelgraph import HighLevelGraph
+
+    whole = dict.fromkeys(range(1, f.ndim), -1)
+    size = max(1, BLOCK_BYTES // max(1, f[:1].nbytes))
+    if isinstance(f, np.ndarray):
+        f = dask.array.from_array(f, chunks={0: size, **whole})
+    if isinstance(o, np.ndarray):
+        o = dask.array.from_array(o, chunks=-1)
+    f, o = f.rechunk(whole), o.rechunk(dict.fromkeys(range(1, o.ndim), -1))
+    token, rest = uuid4().hex, (0,) * (f.ndim - 1)
+    name, how = f"sums-{token}", f"measure-{token}"
+    graph: dict[Any, Any] = {how: measure}
+    leading = f.ndim - o.ndim + 1
+    ends = np.cumsum((0, *f.chunks[0])).tolist()
+    for i, (start, end) in enumerate(itertools.pairwise(ends)):
+        held, positions = _held(at[start:end], o.chunks[0])
+        frames = [(o.name, chunk, *(0,) * (o.ndim - 1)) for chunk in held]
+        task = _take_block, (f.name, i, *rest), frames, positions, how
+        nothing = np.zeros, (end - start, *f.shape[1:leading], sum(measure.sizes))
+        graph[name, i, *(0,) * leading] = task if frames else nothing
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=[f, o])
+    chunks = (f.chunks[0], *f.chunks[1:leading], (sum(measure.sizes),))
+    return dask.array.Array(layers, name, chunks, dtype=float)
+
+
+def _held(at: np.ndarray, sizes: tuple[int, ...]) -> tuple[list[int], np.ndarray]:
+    """The chunks along time that hold these positions, and the positions in them put together.
+
+    >>> _held(np.array([[5, 1], [-1, 4]]), (2, 2, 2))
+    ([0, 2], array([[ 3,  1],
+           [-1,  2]]))
+    """
+    edges = np.cumsum((0, *sizes))
+    chunk = np.searchsorted(edges, at, side="right") - 1
+    held = np.unique(chunk[at >= 0])
+    before = np.cumsum((0, *np.array(sizes)[held]))[:-1]
+    shift = np.zeros(len(sizes) + 1, int)
+    shift[held] = before - edges[held]
+    return held.tolist(), np.where(at >= 0, at + shift[chunk], -1)
+
+
+def _take_block(
+    f: np.ndarray, frames: list[np.ndarray], at: np.ndarray, measure: Measure
+) -> np.ndarray:
+    return _take(f, frames[0] if len(frames) == 1 else np.concatenate(frames), at, measure)
+
+
+def _take(f: np.ndarray, o: np.ndarray, at: np.ndarray, measure: Measure) -> np.ndarray:
+    """Sums (init, lead, [member,] sum), frame by frame."""
+    leading = f.shape[: f.ndim - o.ndim + 1]
+    sums = np.zeros((*leading, sum(measure.sizes)))
+    for index in np.ndindex(leading):
+        position = at[index[:2]]
+        if position >= 0:
+            sums[index] = measure.take(f[index], o[position])
+    return sums
+
+
+def groups_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The groups of sums that scores are made of, each once, and the count of pairs."""
+    return tuple(dict.fromkeys(["count", *(SCORES[name].group for name in names)]))

@@ -1,0 +1,235 @@
+"""Ways to forecast side by side, scored on the same inits of the same data.
+
+Block of inits by block: the frames of a block are read once, every forecast is made from them and
+scored against them, and its sums are kept. Memory is set by the block.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from tqdm.auto import tqdm
+
+from . import cf
+from .errors import mismatch
+from .forecast import BLOCK_BYTES, forecast
+from .options import OPTIONS, set_options
+from .packs import open_pack
+from .scores import score
+from .steps import str_time
+from .verification import default_thresholds, statistics
+from .windows import InitLike, blocks, find_inits
+
+EXTRAPOLATION = "pysteps"  # among the names of packs: optical flow moves the last frame on
+PAST_FRAMES = 4  # that the flow is found from
+LEAD = 12  # time steps, where no pack says how far it reaches
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """One way to forecast: how many frames it reads, how far it reaches, and the forecast.
+
+    `run` takes data (time, y, x), a list of inits and the number of time steps.
+    """
+
+    name: str
+    history: int
+    reach: int | None
+    run: Callable[[xr.DataArray, list[np.datetime64], int], xr.DataArray]
+
+
+def forecaster(name: str, device: str = "auto") -> Forecaster:
+    """A pack by anything that `open_pack` opens, or "pysteps"."""
+    if name == EXTRAPOLATION:
+        try:
+            module = importlib.import_module("xearthformer.extrapolation")
+        except ImportError as error:
+            raise ImportError(
+                f"{EXTRAPOLATION!r} needs optical flow, which isn't installed: "
+                f"pip install 'xearthformer[pysteps]' ({error})"
+            ) from error
+
+        def extrapolate(da: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
+            return module.extrapolate(da, init=inits, lead=lead, frames=PAST_FRAMES)
+
+        return Forecaster(name, PAST_FRAMES, None, extrapolate)
+    pack = open_pack(name)
+
+    def run(da: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
+        return forecast(da, pack, init=inits, lead=lead, device=device)
+
+    return Forecaster(name, pack.card.history, pack.card.reach, run)
+
+
+def compare(
+    data: xr.DataArray,
+    packs: Sequence[str],
+    *,
+    init: InitLike = slice(None),
+    lead: int | None = None,
+    thresholds: Sequence[float] | None = None,
+    scale: float | str = "16 km",
+    device: str = "auto",
+) -> xr.Dataset:
+    """Score several ways to forecast on data that holds both their past and their future.
+
+    Parameters
+    ----------
+    data : DataArray (time, y, x)
+        In any form that `forecast` takes. Lazy data is read a block of inits at a time.
+    packs : sequence of str
+        Packs, and "pysteps" for extrapolation along the optical flow of the last four frames.
+    init : label, slice or list of labels
+        Where forecasts start; of a slice, those with the history that the most demanding one
+        needs, and all of their future, in the data.
+    lead : int, optional
+        Time steps. None: as far as all packs reach.
+    thresholds, scale
+        As in `xearthformer.verify`; without thresholds there is no fss.
+    device : str
+        For the packs.
+
+    Returns
+    -------
+    Dataset (forecast, lead, [threshold])
+        Scores as `verify` gives them, in memory; `forecast` are the names in `packs`. The
+        coordinate `init` lists the starts, the same for all; `n` may differ, where a forecast is
+        missing at a pixel.
+
+    Raises
+    ------
+    ValueError
+        No init has its past and its future in the data; what a pack can't serve.
+    ImportError
+        "pysteps" where it isn't installed.
+    """
+    if not packs or len({*packs}) < len(packs):
+        raise mismatch("packs to compare, each once", ", ".join(packs) or "none", "['persistence']")
+    rows = [forecaster(name, device) for name in packs]
+    time = data[cf.find_axes(data).time]
+    cf.check_time(time)
+    history = max(row.history for row in rows)
+    lead = lead or min((row.reach for row in rows if row.reach is not None), default=LEAD)
+    positions = _with_future(time, find_inits(time, history, init).positions, lead, init)
+    scored = default_thresholds(data) if thresholds is None else thresholds
+    how: dict[str, Any] = {"thresholds": scored, "scale": scale if scored else None}
+    sums: dict[str, list[xr.Dataset]] = {row.name: [] for row in rows}
+    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead):
+        for row in rows:
+            with set_options(progress=False):
+                fc = row.run(part, inits, lead)
+            sums[row.name].append(statistics(fc, part, **how))
+    names = xr.Variable("forecast", [*sums], {"long_name": "what was forecast with"})
+    how = {"coords": "minimal", "compat": "override", "combine_attrs": "override"}
+    results = [score(xr.concat(each, "init", **how)) for each in sums.values()]
+    result = xr.concat(results, "forecast", **how)
+    result.attrs["pairs"] = f"{lead} leads from {positions.size} inits"
+    coords = {"forecast": names, "init": ("init", time.values[positions])}
+    return result.assign_coords(coords)
+
+
+def _with_future(
+    time: xr.DataArray, positions: np.ndarray, lead: int, init: InitLike
+) -> np.ndarray:
+    """The inits whose forecasts end within the data: all of them must, unless a slice was given."""
+    kept = positions[positions + lead < time.size]
+    if kept.size and (isinstance(init, slice) or kept.size == positions.size):
+        return kept
+    last = time.size - 1 - lead
+    raise mismatch(
+        f"inits with {lead} time steps of future in the data, up to {str_time(time.values[-1])}",
+        f"none from {str_time(time.values[positions[0]])} on"
+        if not kept.size
+        else f"some without, such as {str_time(time.values[positions.max()])}",
+        f"inits until {str_time(time.values[last])}, or fewer leads"
+        if last >= 0
+        else "fewer leads",
+    )
+
+
+def _blocks(
+    data: xr.DataArray, time: str, positions: np.ndarray, history: int, lead: int
+) -> Iterator[tuple[xr.DataArray, list[np.datetime64]]]:
+    """Inits, and in memory the frames from the first one's past to the last one's future."""
+    frame = data.isel({time: 0}).size * np.dtype(np.float32).itemsize
+    size = max(1, BLOCK_BYTES // (frame * lead))
+    runs = list(blocks(positions, history + lead, size))
+    bar = tqdm(total=positions.size, unit="init", delay=2, disable=not OPTIONS["progress"])
+    with bar:
+        for run in runs:
+            first, last = positions[run].min() - history + 1, positions[run].max() + lead
+            part = data.isel({time: slice(first, last + 1)}).load()
+            yield part, list(data[time].values[positions[run]])
+            bar.update(len(positions[run]))
+
+
+# --- in words
+
+
+def summary(result: xr.Dataset) -> str:
+    """What `compare` gave, as a table to print: means over the leads, and the pairs of values.
+
+    Examples
+    --------
+    >>> scores = {
+    ...     "csi": (("forecast", "lead", "threshold"), [[[0.5, 0.3], [0.3, 0.1]]]),
+    ...     "mse": (("forecast", "lead"), [[1.0, 3.0]], {"units": "(mm h-1)^2"}),
+    ...     "n": (("forecast", "lead"), [[100, 100]]),
+    ... }
+    >>> at = ("threshold", [0.5, 1.0], {"units": "mm h-1"})
+    >>> print(summary(xr.Dataset(scores, {"forecast": ["persistence"], "threshold": at})))
+                  CSI              MSE pairs
+                  0.5     1 (mm h-1)^2
+    persistence 0.400 0.200      2.000   200
+    """
+    columns = {}
+    means = result.mean("lead", skipna=False)
+    window = result.attrs.get("fss_window", "").partition(":")[0]
+    for name, title in (("csi", "CSI"), ("fss", f"FSS {window}")):
+        for threshold in result["threshold"].values if name in result else ():
+            columns[title, f"{threshold:g}"] = means[name].sel(threshold=threshold).values
+    columns |= {("MSE", result["mse"].attrs.get("units", "")): means["mse"].values}
+    if "csi" not in result:
+        columns["correlation", ""] = means["correlation"].values
+    columns["pairs", ""] = result["n"].sum("lead").values
+    return _text(pd.DataFrame(columns, index=result["forecast"].values))
+
+
+def lead_tables(result: xr.Dataset) -> str:
+    """CSI at each lead, a table a threshold; the mean square error where there is none.
+
+    Examples
+    --------
+    >>> lead = ("lead", np.array([300, 600]).astype("m8[s]"))
+    >>> scores = {"csi": (("forecast", "lead", "threshold"), [[[0.5], [0.3]]])}
+    >>> at = ("threshold", [1.0], {"units": "mm h-1"})
+    >>> ds = xr.Dataset(scores, {"forecast": ["persistence"], "threshold": at, "lead": lead})
+    >>> print(lead_tables(ds))
+    CSI from 1 mm h-1, by lead (min)
+                     5    10
+    persistence  0.500 0.300
+    """
+    lead = result["lead"]
+    minutes = lead.dtype.kind == "m"
+    heads = lead.values / np.timedelta64(60, "s") if minutes else lead.values
+    by = f"by lead ({'min' if minutes else lead.attrs.get('units', '')})"
+    tables = {}
+    if "csi" in result:
+        for at in result["threshold"]:
+            title = f"CSI from {at.item():g} {at.attrs.get('units', '')}".strip()
+            tables[title] = result["csi"].sel(threshold=at)
+    else:
+        tables[f"MSE {result['mse'].attrs.get('units', '')}".strip()] = result["mse"]
+    names = result["forecast"].values
+    return "\n\n".join(
+        f"{title}, {by}\n" + _text(pd.DataFrame(da.values, names, [f"{head:g}" for head in heads]))
+        for title, da in tables.items()
+    )
+
+
+def _text(table: pd.DataFrame) -> str:
+    return table.to_string(float_format=lambda value: f"{value:.3f}")

@@ -1,0 +1,238 @@
+"""Scores of forecasts of El Nino, as the ICAR-ENSO benchmark takes them of the index Nino3.4."""
+
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+from .moments import correlation, mean, moments, rmse
+
+# Weights b_k of C-Nino3.4-WM: up to which lead (months), and how much a correlation there counts.
+ENSO_WEIGHTS = ((4, 1.5), (11, 2.0), (np.inf, 3.0))
+TABLE_LEADS = 1, 3, 6, 9, 12  # months, the columns of `enso_table`
+ICAR_SHAPE = 24, 48  # latitudes -55 .. 60, longitudes 95 .. 330, every 5 degrees
+ICAR_NINO34 = slice(10, 13), slice(19, 30)  # 5S .. 5N, 190E .. 240E
+
+
+def enso_skill(
+    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = 3
+) -> xr.Dataset:
+    """Skill of forecasts of a monthly index, as the ICAR-ENSO benchmark takes it.
+
+    Both sides are averaged over `months` months from each lead on, so that 14 leads give 12 values:
+    lead k stands for leads k .. k + 2, against the observed mean of the same months.
+
+    Parameters
+    ----------
+    forecast_index : DataArray (init, lead)
+        Monthly means of an index such as Nino3.4, with the coordinate `valid_time` (init, lead) and
+        whole numbers of months as `lead`, one after the other. Other dims stay.
+    observed_index : DataArray (time,)
+        The same index as observed, in the same units and against the same climatology.
+    months : int
+        Length of the running mean.
+
+    Returns
+    -------
+    Dataset
+        `correlation` C_k, `rmse` and `n`, the number of pairs, with dim lead;
+        `correlation_mean`, C-Nino3.4-M = mean_k C_k;
+        `correlation_weighted_mean`, C-Nino3.4-WM = mean_k (a_k C_k) with a_k = b_k ln k, and b_k =
+        1.5 up to lead 4, 2 up to lead 11, 3 beyond; `rmse_mean`. A NaN lead makes these means NaN.
+
+    Raises
+    ------
+    ValueError
+        No `valid_time`; leads that aren't successive months or are too few for the running mean; an
+        observed month that comes twice; no forecast with an observation.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> time = pd.date_range("2000-01", periods=9, freq="MS")
+    >>> index = [0.0, 1.0, 3.0, 2.0, 0.0, -2.0, -1.0, 0.0, 1.0]
+    >>> observed = xr.DataArray(index, {"time": time}, "time")
+    >>> valid = ("init", "lead"), [time[i + 1 : i + 5] for i in range(4)]
+    >>> forecast = xr.DataArray(
+    ...     [index[i + 1 : i + 5] for i in range(4)],
+    ...     {"init": time[:4], "lead": [1, 2, 3, 4], "valid_time": valid},
+    ...     ("init", "lead"),
+    ... )
+    >>> skill = enso_skill(forecast + 0.5, observed)
+    >>> skill.correlation.values.round(6), skill.rmse.values.round(6), skill.n.values
+    (array([1., 1.]), array([0.5, 0.5]), array([4, 4]))
+    """
+    return skill_of(enso_pairs(forecast_index, observed_index, months))
+
+
+def enso_pairs(
+    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = 3
+) -> xr.Dataset:
+    """Moments (init, lead) of every pair that `enso_skill` scores, with the same arguments.
+
+    Pairs of several records, one after the other along `init`, are scored as one by `skill_of`.
+    """
+    _check_leads(forecast_index, months)
+    observed = _at_valid_time(observed_index, forecast_index, months)
+    pairs = moments(_forward_mean(forecast_index, months), _forward_mean(observed, months))
+    return pairs.assign_attrs(units=forecast_index.attrs.get("units", "1"))
+
+
+def skill_of(pairs: xr.Dataset) -> xr.Dataset:
+    """What `enso_skill` gives, of `enso_pairs`."""
+    means = mean(pairs, "init")
+    skill = xr.Dataset(
+        {"correlation": correlation(means), "rmse": rmse(means), "n": pairs["f"].count("init")}
+    )
+    weight = xr.DataArray(_enso_weights(skill["lead"].values), dims="lead")
+    skill = skill.assign(
+        correlation_mean=skill["correlation"].mean("lead", skipna=False),
+        correlation_weighted_mean=(weight * skill["correlation"]).mean("lead", skipna=False),
+        rmse_mean=skill["rmse"].mean("lead", skipna=False),
+    )
+    for name in skill:
+        units = pairs.attrs["units"] if name in ("rmse", "rmse_mean") else "1"
+        skill[name].attrs = {"units": units}
+    return skill
+
+
+def icar_nino34(anomaly: xr.DataArray) -> xr.DataArray:
+    """Nino3.4 index of SST anomaly on the ICAR-ENSO grid: the plain mean of 3 x 11 cells.
+
+    Parameters
+    ----------
+    anomaly : DataArray (..., 24, 48)
+        The last two dims are latitude -55 .. 60 and longitude 95 .. 330, both ascending, every 5
+        degrees; in degC, not scaled.
+
+    Raises
+    ------
+    ValueError
+        Another number of cells.
+    """
+    y, x = anomaly.dims[-2:]
+    if anomaly.shape[-2:] != ICAR_SHAPE:
+        raise ValueError(
+            f"expected {ICAR_SHAPE} cells in the last two dims, latitude and longitude of the "
+            f"ICAR-ENSO grid; found {dict(anomaly.sizes)}: da.transpose(..., lat, lon)"
+        )
+    rows, columns = ICAR_NINO34
+    return anomaly.isel({y: rows, x: columns}).mean([y, x], skipna=False)
+
+
+def _check_leads(forecast: xr.DataArray, months: int) -> None:
+    missing = {"init", "lead"} - set(forecast.dims)
+    if missing or "valid_time" not in forecast.coords:
+        raise ValueError(
+            "expected a forecast with dims init and lead and the coordinate valid_time, found dims "
+            f"{forecast.dims} and coordinates {list(forecast.coords)}: take it from "
+            "da.earthformer.forecast(...)"
+        )
+    leads = forecast["lead"].to_numpy()
+    if not np.issubdtype(leads.dtype, np.integer) or (np.diff(leads) != 1).any() or leads[0] < 1:
+        raise ValueError(f"expected successive months from 1 on as lead, found {leads}")
+    if months < 1 or leads.size < months:
+        raise ValueError(
+            f"a mean over {months} months needs as many leads, found {leads.size}: forecast with "
+            f"lead={max(months, 1)} or more"
+        )
+
+
+def _month_count(time: xr.DataArray) -> xr.DataArray:
+    """Months since the year 0, whatever the day of the month and the calendar."""
+    return time.dt.year * 12 + time.dt.month
+
+
+def _at_valid_time(observed: xr.DataArray, forecast: xr.DataArray, months: int) -> xr.DataArray:
+    """Observations (init, lead) of the months forecast; NaN where there is none."""
+    if "time" not in observed.dims:
+        raise ValueError(
+            f"expected an observed index with dim time, found {observed.dims}: da.rename(...)"
+        )
+    have = _month_count(observed["time"]).to_numpy()
+    known, counts = np.unique(have, return_counts=True)
+    if (counts > 1).any():
+        year, month = divmod(int(known[counts > 1][0]) - 1, 12)
+        raise ValueError(
+            f"expected one observation a month, found more in {year:04d}-{month + 1:02d}: "
+            'da.resample(time="MS").mean()'
+        )
+    wanted = _month_count(forecast["valid_time"]).reset_coords(drop=True)
+    if not _forward_mean(wanted.isin(known).astype(float), months).isin(1.0).any():
+        raise ValueError(
+            f"nothing to compare: expected observations of {months} successive months that are "
+            f"forecast; the forecasts are for {_span(forecast['valid_time'])}, the observations "
+            f"of {_span(observed['time'])}: bring a record that covers them"
+        )
+    observed = observed.reset_coords(drop=True).assign_coords(time=have)
+    return observed.reindex(time=np.unique(wanted)).sel(time=wanted).drop_vars("time")
+
+
+def _forward_mean(da: xr.DataArray, months: int) -> xr.DataArray:
+    """Mean over leads k .. k + months - 1, labelled k; missing when any of them is."""
+    last = da.sizes["lead"] - months + 1
+    shifted = [da.isel(lead=slice(i, i + last)).drop_vars("lead") for i in range(months)]
+    average = functools.reduce(operator.add, shifted).reset_coords(drop=True) / months
+    return average.assign_coords(lead=da["lead"].isel(lead=slice(last)).variable)
+
+
+def _enso_weights(leads: np.ndarray) -> np.ndarray:
+    """a_k = b_k ln k."""
+    b = [next(weight for last, weight in ENSO_WEIGHTS if k <= last) for k in leads]
+    return np.array(b) * np.log(leads)
+
+
+def _span(time: xr.DataArray) -> str:
+    values = time.to_numpy().ravel()
+    return f"{str(values.min())[:7]} to {str(values.max())[:7]}"
+
+
+def enso_table(
+    skills: Mapping[str, xr.Dataset], leads: Sequence[int] = TABLE_LEADS, units: str = "degC"
+) -> str:
+    """What `enso_skill` gave for several forecasts, as a table to print.
+
+    Parameters
+    ----------
+    skills : mapping of names to Datasets
+        A row each, in this order.
+    leads : sequence of int
+        Months, among the leads of every Dataset.
+    units : str
+        Of the root mean square error.
+
+    Returns
+    -------
+    str
+        Correlation and error at each lead, C-Nino3.4-M over all leads, and the number of pairs.
+
+    Examples
+    --------
+    >>> lead = {"lead": [1, 2]}
+    >>> skill = xr.Dataset({
+    ...     "correlation": ("lead", [0.9, 0.7]), "rmse": ("lead", [0.2, 0.41]),
+    ...     "n": ("lead", [10, 9]), "correlation_mean": 0.8}, lead)
+    >>> print(enso_table({"lim": skill}, leads=[1, 2]))
+                   correlation RMSE (degC)  C-Nino3.4-M
+    lead (months)      1     2     1     2       1 .. 2
+    lim             0.90  0.70  0.20  0.41        0.800
+    pairs             10     9
+    """
+    picked = {name: skill.sel(lead=list(leads)) for name, skill in skills.items()}
+    every = next(iter(skills.values()))["lead"].values
+    rows = {"lead (months)": [*map(str, [*leads, *leads]), f"{every[0]} .. {every[-1]}"]}
+    for name, at in picked.items():
+        numbers = [*at["correlation"].values, *at["rmse"].values]
+        rows[name] = [*(f"{v:.2f}" for v in numbers), f"{at['correlation_mean'].item():.3f}"]
+    counts = {name: [str(n) for n in at["n"].values] for name, at in picked.items()}
+    same = len({tuple(n) for n in counts.values()}) == 1
+    rows |= {"pairs" if same else f"pairs, {name}": n for name, n in counts.items()}
+    widths = [6] * (2 * len(leads)) + [13]
+    label, block = max(map(len, rows)) + 1, 6 * len(leads)
+    lines = [f"{'':{label}}{'correlation':>{block}}{f'RMSE ({units})':>{block}}{'C-Nino3.4-M':>13}"]
+    for name, cells in rows.items():
+        columns = zip(cells, widths, strict=False)
+        lines.append(f"{name:{label}}" + "".join(f"{cell:>{width}}" for cell, width in columns))
+    return "\n".join(lines)

@@ -1,0 +1,147 @@
+"""The commands that score: verify, on the user's own data; table, as the papers do."""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .files import check_target, open_file, parse_inits, write_file
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+RAIN = "rainfall_rate"
+
+
+def verify_file(
+    input: str,
+    *,
+    packs: Sequence[str],
+    init: Sequence[str] | None = None,
+    lead: int | None = None,
+    thresholds: Sequence[float] | None = None,
+    scale: float | str = "16 km",
+    variable: str | None = None,
+    by_lead: bool = False,
+    output: str | None = None,
+    device: str = "auto",
+) -> None:
+    """Forecast from every time of a file with several packs, and score them on the file itself.
+
+    Parameters
+    ----------
+    input : str
+        What to read: any file that xarray opens, or a Zarr store (.zarr).
+    packs : list of str
+        Packs as `packs list` names them, folders, files; "pysteps" is extrapolation.
+    init : list of str
+        Where forecasts start; A/B stands for all times from A to B.
+    lead : int
+        Time steps; as far as all packs reach when not given.
+    thresholds : list of float
+        What makes an event, in the data's units; 0.5 1 5 for rain in mm/h when not given.
+    scale : float or str
+        Width of the neighbourhoods of FSS: pixels, or a length.
+    variable : str
+        Variable to forecast; the one that the packs ask for when not given.
+    by_lead : bool
+        Print CSI at each lead too.
+    output : str
+        file.nc or store.zarr for the scores.
+    device : str
+        auto, cpu, cuda, ...
+    """
+    target = None if output is None else check_target(output, overwrite=False)
+    from .comparison import compare, lead_tables, summary
+    from .steps import str_time
+
+    span = slice(None) if init is None else parse_inits(init)
+    how: dict[str, Any] = {"thresholds": thresholds, "scale": scale, "device": device}
+    with _data(input, packs, variable) as da:
+        result = compare(da, packs, init=span, lead=lead, **how)
+    first, last = (str_time(stamp) for stamp in result["init"].values[[0, -1]])
+    said = f"{result.attrs['pairs']}, {first} to {last}; means over the leads"
+    if "threshold" in result:
+        said += f"; thresholds in {result['threshold'].attrs.get('units', 'units of the data')}"
+    print(f"{input}: {da.name}, {said}\n{summary(result)}")
+    if by_lead:
+        print(f"\n{lead_tables(result)}")
+    if target is not None:
+        write_file(result.assign_attrs(Conventions="CF-1.8", source=input), target)
+
+
+def sevir_scores(*, data: str, packs: Sequence[str], device: str = "auto") -> None:
+    """Score packs on the test events of SEVIR, beside the results of the Earthformer paper.
+
+    Parameters
+    ----------
+    data : str
+        SEVIR's folder or URL.
+    packs : list of str
+        Packs as `packs list` names them, folders, files.
+    device : str
+        auto, cpu, cuda, ...
+    """
+    import xearthformer
+
+    from .tables import sevir_table, text
+
+    with xearthformer.open_sevir(data, split="test") as ds:
+        print(text(sevir_table(ds["vil"], packs, device)))
+
+
+def icar_enso_scores(*, data: str, packs: Sequence[str], device: str = "auto") -> None:
+    """Score packs on the test simulations of ICAR-ENSO, beside those of the Earthformer paper.
+
+    Parameters
+    ----------
+    data : str
+        The folder with CMIP_train.nc.
+    packs : list of str
+        Packs as `packs list` names them, folders, files.
+    device : str
+        auto, cpu, cuda, ...
+    """
+    import xearthformer
+
+    from .tables import enso_table, text
+
+    with xearthformer.open_icar_enso(data, split="test") as ds:
+        print(text(enso_table(ds["sst"], packs, device)))
+    print("MSE here is over the cells that a pack forecasts.")
+
+
+@contextmanager
+def _data(input: str, packs: Sequence[str], variable: str | None) -> "Iterator[xr.DataArray]":
+    """The variable named, or the one that the packs ask for; rain rate by way of `open_radar`."""
+    from . import cf
+    from .comparison import EXTRAPOLATION
+    from .packs import open_pack
+
+    cards = [open_pack(name).card for name in packs if name != EXTRAPOLATION]
+    asking = [card for card in cards if card.input.standard_name]
+    wanted = asking[0].input if asking else None
+    rain = EXTRAPOLATION in packs if wanted is None else wanted.standard_name == RAIN
+    difference = wanted is not None and wanted.difference
+    with open_file(input) as ds:
+        if variable is not None and variable not in ds.data_vars:
+            found = ", ".join(map(str, ds.data_vars)) or "none"
+            raise ValueError(f"expected a variable {variable!r} in the input, found {found}")
+        in_fives = any(card.time_step == "5min" for card in asking)
+        if variable is None and rain and (in_fives or _is_reflectivity(ds)):
+            yield importlib.import_module("xearthformer.data.radar").open_radar(ds)
+            return
+        name = RAIN if rain else wanted.standard_name if wanted else None
+        yield ds[variable or cf.find_variable(ds, standard_name=name, difference=difference)]
+
+
+def _is_reflectivity(ds: "xr.Dataset") -> bool:
+    """Whether a file has radar reflectivity, and no rain rate."""
+    from . import cf
+
+    def has(name: str) -> bool:
+        known = {name, *cf.ALIASES[name]}
+        names = ((str(key).lower(), da.attrs.get("standard_name")) for key, da in ds.items())
+        return any(known & {*pair} for pair in names)
+
+    return has("equivalent_reflectivity_factor") and not has(RAIN)

@@ -1,0 +1,231 @@
+"""The papers' tables: packs scored on SEVIR and on ICAR-ENSO as there, beside what they report.
+
+Sums are kept event by event, or model by model, so that a whole test set needs no more memory.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
+
+from .cards import ICAR_GRID, ICAR_SST_RANGE, PixelGrid
+from .enso_scores import enso_pairs, icar_nino34, skill_of
+from .errors import mismatch
+from .forecast import forecast
+from .frame_sums import Measure
+from .options import OPTIONS, set_options
+from .packs import Pack, open_pack
+from .scores import SEVIR_THRESHOLDS, score, take
+from .tiles import Axis, Tiles
+from .verification import align, statistics
+
+# Frames of an event, those in and out of a window, and between the windows of an event.
+SEVIR_FRAMES, SEVIR_IN, SEVIR_OUT, SEVIR_STRIDE = 49, 13, 12, 12
+SEVIR_STEP = np.timedelta64(300, "s")
+ENSO_IN, ENSO_OUT = 12, 14  # months
+
+COST = ["parameters (M)", "GFLOPs"]
+SEVIR_COLUMNS = [*COST, "CSI-M", "CSI-219", "CSI-181", "MSE (1e-3)"]
+ENSO_COLUMNS = [*COST, "C-Nino3.4-M", "C-Nino3.4-WM", "MSE (1e-4)"]
+DIGITS = {"parameters (M)": 1, "GFLOPs": 1, "MSE (1e-4)": 3}  # 4 in other columns
+
+# Gao et al., Earthformer, NeurIPS 2022, on the test sets. GFLOPs are multiply-adds, as here.
+NONE = float("nan")
+SEVIR_PAPER = {
+    "Persistence": (NONE, NONE, 0.2613, 0.0526, 0.0969, 11.5338),
+    "UNet": (16.6, 33, 0.3593, 0.0577, 0.1580, 4.1119),
+    "ConvLSTM": (14.0, 527, 0.4185, 0.1288, 0.2482, 3.7532),
+    "PredRNN": (46.6, 328, 0.4080, 0.1312, 0.2324, 3.9014),
+    "PhyDNet": (13.7, 701, 0.3940, 0.1288, 0.2309, 4.8165),
+    "E3D-LSTM": (35.6, 523, 0.4038, 0.1239, 0.2270, 4.1702),
+    "Rainformer": (184.0, 170, 0.3661, 0.0831, 0.1670, 4.0272),
+    "Earthformer w/o global": (13.1, 257, 0.4356, 0.1572, 0.2716, 3.7002),
+    "Earthformer": (15.1, 257, 0.4419, 0.1791, 0.2848, 3.6957),
+}
+ENSO_PAPER = {
+    "Persistence": (NONE, NONE, 0.3221, 0.447, 4.581),
+    "UNet": (12.1, 0.4, 0.6926, 2.102, 2.868),
+    "ConvLSTM": (14.0, 11.1, 0.6955, 2.107, 2.657),
+    "PredRNN": (23.8, 85.8, 0.6492, 1.910, 3.044),
+    "PhyDNet": (3.1, 5.7, 0.6646, 1.965, 2.708),
+    "E3D-LSTM": (12.9, 99.8, 0.7040, 2.125, 3.095),
+    "Rainformer": (19.2, 1.3, 0.7106, 2.153, 3.043),
+    "Earthformer w/o global": (6.6, 23.6, 0.7239, 2.214, 2.550),
+    "Earthformer": (7.6, 23.9, 0.7329, 2.259, 2.546),
+}
+
+
+def sevir_table(events: xr.DataArray, packs: Sequence[str], device: str = "auto") -> pd.DataFrame:
+    """Score packs on SEVIR: three windows of an event, 13 frames in and 12 out.
+
+    Parameters
+    ----------
+    events : DataArray (event, time, y, x)
+        VIL in 0..255, 49 frames an event, as `open_sevir(split="test")["vil"]` gives it. Read an
+        event at a time.
+    packs : sequence of str
+        Anything that `open_pack` opens.
+    device : str
+
+    Returns
+    -------
+    DataFrame
+        A row a pack, then those of the paper: parameters, multiply-adds of a forecast, CSI of
+        everything pooled (mean over the six thresholds, at 219, at 181), and mean square error of
+        VIL / 255. NaN where there is none.
+
+    Raises
+    ------
+    ValueError
+        Other dims, or another number of frames; what a pack can't serve.
+    """
+    if events.dims[:2] != ("event", "time") or events.sizes["time"] != SEVIR_FRAMES:
+        raise mismatch(
+            f"events (event, time, y, x) of {SEVIR_FRAMES} frames",
+            str(dict(events.sizes)),
+            'open_sevir(root, split="test")["vil"]',
+        )
+    opened = _open(packs, SEVIR_IN)
+    windows = range(SEVIR_IN - 1, SEVIR_FRAMES - SEVIR_OUT, SEVIR_STRIDE)
+    time = np.datetime64("2019-06-01", "s") + np.arange(SEVIR_FRAMES) * SEVIR_STEP
+    totals: dict[str, xr.Dataset] = {}
+    for i in _counted(events.sizes["event"], "event"):
+        # each event by a clock of its own: frames are off the full five minutes in some
+        event = events.isel(event=i).drop_vars("time", errors="ignore").assign_coords(time=time)
+        event = event.load()
+        for name, pack in opened.items():
+            with set_options(progress=False):
+                fc = forecast(event, pack, init=list(time[windows]), lead=SEVIR_OUT, device=device)
+            sums = statistics(fc, event, ["mse", "csi"], thresholds=SEVIR_THRESHOLDS).sum("init")
+            sums = sums.drop_vars([*sums.coords.keys() - {"threshold"}])
+            totals[name] = totals[name] + sums if name in totals else sums
+    rows = {}
+    for name, total in totals.items():
+        found = score(total)
+        csi = found["csi_pooled"]
+        at = [csi.sel(threshold=threshold).item() for threshold in (219, 181)]
+        mse = found["mse_pooled"].item() / 255**2
+        cost = _cost(opened[name], events.shape[-2:], SEVIR_OUT)
+        rows[name] = (*cost, csi.mean().item(), *at, mse * 1e3)
+    return _beside(rows, SEVIR_PAPER, SEVIR_COLUMNS)
+
+
+def enso_table(
+    simulations: xr.DataArray, packs: Sequence[str], device: str = "auto"
+) -> pd.DataFrame:
+    """Score packs on ICAR-ENSO: every month's forecast, 12 months in and 14 out.
+
+    Parameters
+    ----------
+    simulations : DataArray (model, time, lat, lon)
+        SST anomaly, monthly, on the 5-degree grid or more of it, as `open_icar_enso` gives it. Read
+        a model at a time; months that a model doesn't have are missing everywhere.
+    packs : sequence of str
+        Anything that `open_pack` opens.
+    device : str
+
+    Returns
+    -------
+    DataFrame
+        A row a pack, then those of the paper: parameters, multiply-adds of a forecast, the mean
+        correlation of Nino3.4 and its weighted mean (see `enso_skill`), and the mean square error
+        of the scaled anomaly, over the cells that a pack forecasts.
+
+    Raises
+    ------
+    ValueError
+        Other dims, another grid; what a pack can't serve.
+    """
+    if simulations.dims != ("model", "time", "lat", "lon"):
+        raise mismatch(
+            "simulations (model, time, lat, lon)",
+            str(simulations.dims),
+            'open_icar_enso(folder)["sst"]',
+        )
+    opened = _open(packs, ENSO_IN)
+    pairs: dict[str, list[xr.Dataset]] = {name: [] for name in opened}
+    errors = {name: np.zeros(2) for name in opened}
+    for i in _counted(simulations.sizes["model"], "model"):
+        sst = _on_icar_grid(simulations.isel(model=i)).load().dropna("time", how="all")
+        inits = list(sst["time"].values[ENSO_IN - 1 : -ENSO_OUT])
+        for name, pack in opened.items():
+            with set_options(progress=False):
+                fc = forecast(sst, pack, init=inits, lead=ENSO_OUT, device=device)
+            pairs[name].append(enso_pairs(icar_nino34(fc), icar_nino34(sst)))
+            sums = take(*align(fc, sst), Measure(("moments",)))
+            errors[name] += sums["ee"].sum().item(), sums["weight"].sum().item()
+    rows = {}
+    for name, pack in opened.items():
+        skill = skill_of(xr.concat(pairs[name], "init", coords="minimal", compat="override"))
+        means = skill["correlation_mean"].item(), skill["correlation_weighted_mean"].item()
+        scale = ICAR_SST_RANGE[1] - ICAR_SST_RANGE[0]
+        mse = errors[name][0] / errors[name][1] / scale**2
+        rows[name] = (*_cost(pack, ICAR_GRID.shape, ENSO_OUT), *means, mse * 1e4)
+    return _beside(rows, ENSO_PAPER, ENSO_COLUMNS)
+
+
+def text(table: pd.DataFrame) -> str:
+    """A table to print; a dash where there is no number."""
+    formats = {name: f"{{:.{DIGITS.get(name, 4)}f}}".format for name in table}
+    return table.to_string(na_rep="-", formatters=formats)
+
+
+def _open(packs: Sequence[str], history: int) -> dict[str, Pack]:
+    """The packs by name; an error where one needs more history than a window has."""
+    opened = {name: open_pack(name) for name in packs}
+    for name, pack in opened.items():
+        if pack.card.history > history:
+            raise mismatch(
+                f"packs that need {history} frames at most, as the papers give",
+                f"{name}, which needs {pack.card.history}",
+                "another pack",
+            )
+    if not opened:
+        raise mismatch("packs to score", "none", "--packs persistence")
+    return opened
+
+
+def _counted(count: int, unit: str) -> tqdm:
+    return tqdm(range(count), unit=unit, delay=2, disable=not OPTIONS["progress"])
+
+
+def _on_icar_grid(sst: xr.DataArray) -> xr.DataArray:
+    """The benchmark's cells, of the whole 5-degree grid or of these alone."""
+    try:
+        cells = {"lat": ICAR_GRID.latitude, "lon": ICAR_GRID.longitude}
+        return sst.sel(cells, method="nearest", tolerance=0.1)
+    except KeyError as error:
+        raise mismatch(
+            "the 5-degree grid of ICAR-ENSO, 55S to 60N and 95E to 330E",
+            f"lat {sst['lat'].values[[0, -1]]}, lon {sst['lon'].values[[0, -1]]}",
+            "open_icar_enso(folder)",
+        ) from error
+
+
+def _cost(pack: Pack, shape: tuple[int, ...], lead: int) -> tuple[float, float]:
+    """Millions of parameters, and 1e9 multiply-adds of a forecast; NaN where nothing is learned."""
+    card, model = pack.card, pack.model()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    if not parameters:
+        return NONE, NONE
+    height, width = card.grid.shape if card.grid else shape
+    runs = -(-lead // card.reach)
+    if isinstance(card.grid, PixelGrid):
+        runs *= len(Tiles(Axis(shape[0], height), Axis(shape[1], width)))
+    with FlopCounterMode(display=False) as counter:
+        model.predict(torch.zeros(1, card.history, height, width, 1))
+    return parameters / 1e6, runs * counter.get_total_flops() / 2e9
+
+
+def _beside(
+    rows: Mapping[str, tuple[float, ...]],
+    paper: Mapping[str, tuple[float, ...]],
+    columns: list[str],
+) -> pd.DataFrame:
+    keys = [("here", name) for name in rows] + [("paper", name) for name in paper]
+    index = pd.MultiIndex.from_tuples(keys, names=["results", "model"])
+    return pd.DataFrame([*rows.values(), *paper.values()], index, columns)
