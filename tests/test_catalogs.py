@@ -320,9 +320,18 @@ def test_sevir_opens(tmp_path, name):
         assert list(ds.data_vars) == [sensor]
         assert ds["event"].values.tolist() == [f"S{year}00"]
         assert ds.sizes["x"] == SENSORS[sensor][1]
+        assert ds.attrs["catalog"] == f"{tmp_path}/CATALOG.csv"
     else:
         assert ds.sizes["event"] == 3
     assert all(da.chunks for da in ds.data_vars.values())
+
+
+def test_a_year_that_a_copy_has_nothing_of(tmp_path):
+    write_sevir(tmp_path)
+    rows = pd.read_csv(tmp_path / "CATALOG.csv")
+    rows[rows["file_name"].str.contains("/2018/")].to_csv(tmp_path / "CATALOG.csv", index=False)
+    with pytest.raises(ValueError, match="events of 2019: .*CATALOG.csv"):
+        xef.open_catalog("sevir")["sevir_vil_2019"].read(data_root=tmp_path)
 
 
 def test_arguments_go_to_open_sevir(tmp_path):

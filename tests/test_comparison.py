@@ -181,3 +181,20 @@ def test_months_are_verified_too(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "2 leads from 6 inits, 1991-01-15 to 1991-06-15" in printed
     assert "correlation" in printed and "by lead (months)" in printed
+    assert "pairs differ" not in printed
+    # the same from absolute values, by a store; damped persistence knows fewer cells
+    sst.to_dataset().to_zarr(tmp_path / "sst.zarr")
+    words += ["--anomaly", "1990", "1992", "-o", str(tmp_path / "scores.zarr")]
+    assert main(["verify", str(tmp_path / "sst.zarr"), *words]) == 0
+    assert capsys.readouterr().out.partition(": sst")[2] == printed.partition(": sst")[2]
+    assert xr.open_zarr(tmp_path / "scores.zarr")["forecast"].values.tolist() == ["persistence"]
+
+
+def test_forecasts_of_fewer_cells_are_told(tmp_path, capsys):
+    sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+    sst.to_netcdf(tmp_path / "sst.nc")
+    words = ["--packs", "persistence", "damped-persistence", "--lead", "1", "--init", "1991-01"]
+    words += ["--anomaly", "1990", "1992"]
+    assert main(["verify", str(tmp_path / "sst.nc"), *words]) == 0
+    printed = capsys.readouterr().out
+    assert "1 lead from 1 init," in printed and "pairs differ" in printed

@@ -129,6 +129,13 @@ def test_a_record_that_ends_says_so_and_one_that_begins_late_has_no_past(fc, rai
     assert said == [[], []] + [["no observation"]] * 4
 
 
+def test_frames_less_than_a_minute_apart_are_told_in_seconds(rain):
+    time = xr.date_range("2000-01-01", periods=20, freq="20s")
+    fc = rain.assign_coords(time=time).earthformer.forecast("persistence", lead=3)
+    titles = [ax.get_title() for ax in frames(fc).axes if ax.get_title()]
+    assert titles == ["+20 s, 00:06:40", "+40 s, 00:07:00", "+60 s, 00:07:20"]
+
+
 def test_frames_are_drawn_where_told(fc):
     half = plt.figure().subfigures(1, 2)[1]
     assert fc.to_dataset().earthformer.plot.frames(figure=half) is half
@@ -175,6 +182,22 @@ def test_forecasts_are_lines_told_apart_by_colour_and_marker(rain):
     assert [text.get_text() for text in legend.get_texts()] == ["one", "two"]
     assert len(by_lead(scores, "me").axes[0].get_lines()) == 1
     assert by_lead(scores, "me").axes[0].get_ylim()[0] < 0
+
+
+def test_members_are_to_be_picked_and_leads_to_be_durations(fc, rain):
+    both = xr.concat([fc, fc + 1], "member").assign_attrs(fc.attrs)
+    with pytest.raises(ValueError, match=r"isel\(member=0\)"):
+        both.earthformer.plot.csi(rain)
+    with pytest.raises(ValueError, match=r"durations\n +found \[5, 10\]"):
+        fc.earthformer.plot.frames(rain, lead=[5, 10])
+
+
+def test_months_are_whole_on_the_axis():
+    lead = ("lead", np.arange(1, 13), {"units": "months"})
+    figure = by_lead(xr.Dataset({"mse": ("lead", np.ones(12))}, {"lead": lead}), "mse")
+    figure.canvas.draw()
+    ticks = figure.axes[0].get_xticks()
+    assert ticks.size > 2 and (ticks % 1 == 0).all()
 
 
 def test_six_thresholds_fill_two_rows(rain):

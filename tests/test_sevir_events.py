@@ -188,6 +188,11 @@ def test_windows_that_do_not_fit(root):
         alone = xr.open_dataset(root / "alone.h5", engine="sevir")
     with pytest.raises(ValueError, match=r"(?s)offset \(time,\): SEVIR opened without its catal"):
         xef.sevir_windows(alone)
+    for other in (ds["vil"], ds.isel(event=0)):
+        with pytest.raises(
+            ValueError, match=r"(?s)a Dataset with dims event and time.*event=\[0\]"
+        ):
+            xef.sevir_windows(other)
 
 
 # --- what is refused

@@ -133,10 +133,16 @@ def test_fss_pools_over_frames():
 
 @pytest.mark.parametrize(
     ("scale", "window"),
-    [(3, "3: 3 x 3"), ("4 km", "4 km: 4 x 4"), ("2500m", "2500m: 2 x 2"), ("0.3 km", "1 x 1")],
+    [(3, "3 px: 3 x 3"), ("4 km", "4 km: 4 x 4"), ("2500m", "2500m: 2 x 2"), ("0.3 km", "1 x 1")],
 )
 def test_a_scale_is_pixels_or_a_length(small, scale, window):
     assert window in verify(*small, scale=scale).attrs["fss_window"]
+
+
+def test_a_window_wider_than_the_domain_is_the_domain(small):
+    found = [verify(*small, ["fss"], scale=scale)["fss"] for scale in (4, "9 km", "1 parsec")]
+    xr.testing.assert_allclose(found[1], found[0])
+    xr.testing.assert_allclose(found[2], found[0])
 
 
 def test_a_scale_on_latitude_and_longitude():
@@ -272,6 +278,17 @@ def test_alignment_is_by_labels(small):
     )
 
 
+def test_longitudes_may_run_to_180_or_to_360():
+    longitude = np.array([-2.0, -1e-15, 2.0])
+    observed = observations(np.arange(8 * 9.0).reshape(8, 3, 3)).drop_attrs()
+    observed = observed.assign_coords(y=[10.0, 0.0, -10.0], x=longitude).rename(y="lat", x="lon")
+    fc = observed.earthformer.forecast("persistence", init=observed.time.values[2], lead=3)
+    turned = observed.assign_coords(lon=[358.0, 0.0, 2.0]).sortby("lon")
+    xr.testing.assert_allclose(verify(fc, turned), verify(fc, observed))
+    with pytest.raises(ValueError, match="cells of the forecast along lon"):
+        verify(fc, observed.assign_coords(lon=longitude + 180))
+
+
 def test_datasets_give_their_variable(small):
     fc, observed = small
     expected = verify(fc, observed)
@@ -368,6 +385,14 @@ REFUSED = {
         r"anomalies, as the forecast has them\n.*absolute.*\n.*obs.earthformer.anomaly",
     ),
     "twice": (lambda fc, obs: (fc, obs.isel(time=[0, 1, 1])), r'drop_duplicates\("time"\)'),
+    "leads not decoded": (
+        lambda fc, obs: (fc.assign_coords(lead=("lead", [5, 10, 15], {"units": "minutes"})), obs),
+        r"lead int64 in minutes\n.*decode_timedelta=True",
+    ),
+    "times not decoded": (
+        lambda fc, obs: (fc.assign_coords(valid_time=fc.valid_time.astype(int)), obs),
+        r"valid_time int64, .*\n.*decode_times=True",
+    ),
 }
 
 
@@ -385,6 +410,8 @@ def test_what_does_not_fit_is_refused(small, case):
         ({"scores": "csi"}, r'a list of scores\n.*\n.*scores=\["csi"\]'),
         ({"scores": ["fss"]}, "a scale, for fss"),
         ({"scores": ["csi"], "thresholds": []}, "thresholds, for csi"),
+        ({"thresholds": 1}, r"numbers as thresholds\n +found 1\n.*thresholds=\[0.5, 1, 5\]"),
+        ({"thresholds": "1 mm"}, r"numbers as thresholds\n +found '1 mm'"),
         ({"scores": ["fss"], "scale": "16 degC"}, "a scale as a length"),
         ({"scores": ["fss"], "scale": "km"}, "a scale as a length"),
         ({"scores": ["fss"], "scale": 0}, "a scale of 1 pixel or more"),

@@ -127,6 +127,14 @@ def test_no_whole_blocks(event):
         xef.to_sevir_lr(event[0])
 
 
+def test_of_a_dataset_vil_alone(event):
+    ds = event.to_dataset().assign(ir069=event.rename(x="x_2km", y="y_2km").drop_vars("lat"))
+    with pytest.raises(ValueError, match=r"vil alone\n +found also ir069\n"):
+        xef.to_sevir_lr(ds)
+    with pytest.raises(TypeError, match=r"a DataArray for vil_to_kg_m2\n +found Dataset"):
+        xef.vil_to_kg_m2(ds)
+
+
 def test_rain_goes_to_vil_and_back():
     """On the byte scale from 6 on; less is read as none."""
     vil = xr.DataArray(np.arange(6.0, 255.0, dtype="f4"), dims="x", attrs={"units": "1"})

@@ -52,6 +52,7 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
     "verify": {
         "packs": {**PACKS, "help": f"{SCORED}; pysteps is extrapolation along the optical flow"},
         "init": {**INIT, "help": f"{STARTS}every possible time when not given"},
+        "anomaly": ANOMALY,
         "thresholds": {
             "flags": ["--thresholds"],
             "nargs": "+",

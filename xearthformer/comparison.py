@@ -127,7 +127,8 @@ def compare(
     how = {"coords": "minimal", "compat": "override", "combine_attrs": "override"}
     results = [score(xr.concat(each, "init", **how)) for each in sums.values()]
     result = xr.concat(results, "forecast", **how)
-    result.attrs["pairs"] = f"{lead} leads from {positions.size} inits"
+    count = positions.size
+    result.attrs["pairs"] = f"{lead} lead{'s' * (lead > 1)} from {count} init{'s' * (count > 1)}"
     coords = {"forecast": names, "init": ("init", time.values[positions])}
     return result.assign_coords(coords)
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from .moments import correlation, mean, moments, rmse
+from .steps import month_numbers, str_month
 
 # Weights b_k of C-Nino3.4-WM: up to which lead (months), and how much a correlation there counts.
 ENSO_WEIGHTS = ((4, 1.5), (11, 2.0), (np.inf, 3.0))
@@ -140,26 +141,21 @@ def _check_leads(forecast: xr.DataArray, months: int) -> None:
         )
 
 
-def _month_count(time: xr.DataArray) -> xr.DataArray:
-    """Months since the year 0, whatever the day of the month and the calendar."""
-    return time.dt.year * 12 + time.dt.month
-
-
 def _at_valid_time(observed: xr.DataArray, forecast: xr.DataArray, months: int) -> xr.DataArray:
     """Observations (init, lead) of the months forecast; NaN where there is none."""
     if "time" not in observed.dims:
         raise ValueError(
             f"expected an observed index with dim time, found {observed.dims}: da.rename(...)"
         )
-    have = _month_count(observed["time"]).to_numpy()
+    have = month_numbers(observed["time"])
     known, counts = np.unique(have, return_counts=True)
     if (counts > 1).any():
-        year, month = divmod(int(known[counts > 1][0]) - 1, 12)
         raise ValueError(
-            f"expected one observation a month, found more in {year:04d}-{month + 1:02d}: "
-            'da.resample(time="MS").mean()'
+            "expected one observation a month, found more in "
+            f'{str_month(int(known[counts > 1][0]))}: da.resample(time="MS").mean()'
         )
-    wanted = _month_count(forecast["valid_time"]).reset_coords(drop=True)
+    valid = forecast["valid_time"].reset_coords(drop=True)
+    wanted = valid.copy(data=month_numbers(valid))
     if not _forward_mean(wanted.isin(known).astype(float), months).isin(1.0).any():
         raise ValueError(
             f"nothing to compare: expected observations of {months} successive months that are "

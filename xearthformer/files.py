@@ -48,13 +48,20 @@ def find_data(
     ds: "xr.Dataset", pack: "Pack", variable: str | None, anomaly: tuple[str, str] | None
 ) -> "xr.DataArray":
     """The variable named, or the one that the pack asks for; as an anomaly where asked for one."""
-    from . import cf, climate
+    from . import cf
 
     quantity = pack.card.input
     difference = quantity.difference and anomaly is None
     name = variable or cf.find_variable(
         ds, standard_name=quantity.standard_name, difference=difference
     )
+    return take_variable(ds, name, anomaly)
+
+
+def take_variable(ds: "xr.Dataset", name: str, anomaly: tuple[str, str] | None) -> "xr.DataArray":
+    """The variable of that name; with the years of a climatology, its anomaly from it."""
+    from . import climate
+
     if name not in ds.data_vars:
         found = ", ".join(map(str, ds.data_vars)) or "none"
         raise ValueError(f"expected a variable {name!r} in the input, found {found}")
@@ -92,6 +99,7 @@ def write_file(ds: "xr.Dataset", path: Path) -> None:
         bar = ProgressBar(minimum=2.0, out=sys.stderr) if sys.stderr.isatty() else nullcontext()
         with bar, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata")
+            warnings.filterwarnings("ignore", "The data type .FixedLengthUTF32")  # names of packs
             if path.suffix == ".nc":
                 encoding |= {str(name): {"zlib": True, "complevel": 1} for name in ds.data_vars}
                 ds.to_netcdf(part, encoding=encoding)

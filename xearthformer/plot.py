@@ -353,7 +353,8 @@ def _captions(
         ax.set_title(_when(forecast.isel(lead=k)), fontsize="medium")
     shrink = min(1.0, 5.0 / WIDTH / axes.shape[1])
     under = {"location": "bottom", "shrink": shrink, "aspect": 35, "pad": 0.03}
-    bar = figure.colorbar(image, ax=axes, extend="both", **under)
+    extend = "both" if image.norm.vmin < 0 else "max"
+    bar = figure.colorbar(image, ax=axes, extend=extend, **under)
     bar.set_label(variable_label(forecast))
     bar.outline.set_visible(False)
     title = " ".join(["forecast", *_by(forecast)])

@@ -5,6 +5,7 @@ This file draws what it is given and computes nothing; matplotlib is imported wh
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def frames(
         as the leads drawn, and those forecast.
     init : label, optional
         None: the last.
-    lead : list of labels, optional
+    lead : list of durations such as "30min", optional
         None: six, evenly up to the last.
     figure : matplotlib Figure or SubFigure, optional
         Where to draw; a new one when not given.
@@ -144,6 +145,8 @@ def by_lead(
     rows = -(-len(thresholds) // columns)
     if figure is None:
         figure = new_figure((2.8 * columns + 1.6, 2.4 * rows + 0.4), "constrained")
+    from matplotlib.ticker import MaxNLocator
+
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for ax in axes.flat[len(thresholds) :]:
         ax.set_visible(False)
@@ -158,11 +161,12 @@ def by_lead(
         ax.spines[["top", "right"]].set_visible(False)
     if all((da.fillna(0) >= 0).all() for da in lines.values()):
         axes[0, 0].set_ylim(bottom=0)
+    axes[0, 0].xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 3, 6, 10]))
     for ax in axes.flat[len(thresholds) - columns : len(thresholds)]:
         ax.tick_params(labelbottom=True)
         ax.set_xlabel(f"lead ({_leads(first)[1]})")
     for ax in axes[:, 0]:
-        ax.set_ylabel(variable_label(first))
+        ax.set_ylabel(textwrap.fill(variable_label(first), 32))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure
 
@@ -183,7 +187,10 @@ def _at(forecast: xr.DataArray, init: Any, lead: Any) -> xr.DataArray:
         columns = min(n, COLUMNS)
         every = (np.arange(1, columns + 1) * n / columns).round().astype(int) - 1
         lead = forecast["lead"].values[every]
-    forecast = pick(forecast, init, pd.to_timedelta(np.atleast_1d(lead)).values).compute()
+    leads = np.atleast_1d(lead)
+    if leads.dtype.kind in "iuf":
+        raise mismatch("leads as durations", repr(lead), 'lead=["30min", "60min"]')
+    forecast = pick(forecast, init, pd.to_timedelta(leads).values).compute()
     y, x = cf.find_grid(forecast)
     forecast = eastward(forecast, x)
     return forecast.sortby([dim for dim in (y, x) if dim in forecast.coords])
@@ -218,6 +225,7 @@ def _row(axes: np.ndarray, da: xr.DataArray, colours: dict[str, Any], titled: bo
     for ax in axes[: axes.size - da.sizes["lead"]]:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
+    fine = bool((da["lead"].values % np.timedelta64(60, "s")).astype(int).any())
     for ax, frame in zip(axes[axes.size - da.sizes["lead"] :], da, strict=True):
         ax.set_facecolor(UNCOVERED)
         image = ax.imshow(frame.values, extent=_extent(da, y, x), origin="lower", **colours)
@@ -226,15 +234,17 @@ def _row(axes: np.ndarray, da: xr.DataArray, colours: dict[str, Any], titled: bo
         if not bool(frame.notnull().any()):
             ax.text(0.5, 0.5, "no observation", transform=ax.transAxes, ha="center", va="center")
         if titled:
-            ax.set_title(_when(frame), fontsize=9)
+            ax.set_title(_when(frame, fine), fontsize=9)
     return image
 
 
-def _when(frame: xr.DataArray) -> str:
-    """How long after the init a frame is, and the time of day."""
-    minutes = frame["lead"].values / np.timedelta64(60, "s")
-    sign = "+" if minutes > 0 else "\N{MINUS SIGN}" if minutes < 0 else ""
-    return f"{sign}{abs(minutes):g} min, {pd.Timestamp(frame['valid_time'].values):%H:%M}"
+def _when(frame: xr.DataArray, fine: bool) -> str:
+    """How long after the init a frame is, and the time of day; in minutes or (fine) seconds."""
+    seconds = frame["lead"].values / np.timedelta64(1, "s")
+    sign = "+" if seconds > 0 else "\N{MINUS SIGN}" if seconds < 0 else ""
+    size, units, clock = (1, "s", "%H:%M:%S") if fine else (60, "min", "%H:%M")
+    when = pd.Timestamp(frame["valid_time"].values)
+    return f"{sign}{abs(seconds) / size:g} {units}, {when:{clock}}"
 
 
 def _size(da: xr.DataArray, y: str, x: str, rows: int) -> tuple[float, float]:
@@ -294,10 +304,13 @@ def _lines(scores: xr.Dataset | Mapping[str, xr.Dataset], name: str) -> dict[str
         found = ds[name].dims if name in ds else ()
         if "lead" not in found or set(found) - {"lead", "threshold"}:
             have = ", ".join(str(key) for key, da in ds.items() if "lead" in da.dims)
+            strange = [dim for dim in found if dim not in ("lead", "threshold")]
             raise mismatch(
                 f"{name} by lead of {label}, dims (lead[, threshold])",
                 f"dims {found}" if found else f"scores {have}",
-                f'xef.verify(fc, obs, scores=["{name}"])',
+                f"the forecast's isel({strange[0]}=0)"
+                if strange
+                else f'xef.verify(fc, obs, scores=["{name}"])',
             )
     return {label: ds[name].compute() for label, ds in scores.items()}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .files import check_target, open_file, parse_inits, write_file
+from .files import check_target, open_file, parse_inits, take_variable, write_file
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,6 +22,7 @@ def verify_file(
     thresholds: Sequence[float] | None = None,
     scale: float | str = "16 km",
     variable: str | None = None,
+    anomaly: tuple[str, str] | None = None,
     by_lead: bool = False,
     output: str | None = None,
     device: str = "auto",
@@ -44,6 +45,8 @@ def verify_file(
         Width of the neighbourhoods of FSS: pixels, or a length.
     variable : str
         Variable to forecast; the one that the packs ask for when not given.
+    anomaly : (str, str)
+        First and last year of the climatology to take the anomaly from.
     by_lead : bool
         Print CSI at each lead too.
     output : str
@@ -57,12 +60,14 @@ def verify_file(
 
     span = slice(None) if init is None else parse_inits(init)
     how: dict[str, Any] = {"thresholds": thresholds, "scale": scale, "device": device}
-    with _data(input, packs, variable) as da:
+    with _data(input, packs, variable, anomaly) as da:
         result = compare(da, packs, init=span, lead=lead, **how)
     first, last = (str_time(stamp) for stamp in result["init"].values[[0, -1]])
     said = f"{result.attrs['pairs']}, {first} to {last}; means over the leads"
     if "threshold" in result:
         said += f"; thresholds in {result['threshold'].attrs.get('units', 'units of the data')}"
+    if (result["n"] != result["n"].isel(forecast=0)).any():
+        said += "; pairs differ: each forecast is scored wherever it has a value"
     print(f"{input}: {da.name}, {said}\n{summary(result)}")
     if by_lead:
         print(f"\n{lead_tables(result)}")
@@ -112,7 +117,9 @@ def icar_enso_scores(*, data: str, packs: Sequence[str], device: str = "auto") -
 
 
 @contextmanager
-def _data(input: str, packs: Sequence[str], variable: str | None) -> "Iterator[xr.DataArray]":
+def _data(
+    input: str, packs: Sequence[str], variable: str | None, anomaly: tuple[str, str] | None
+) -> "Iterator[xr.DataArray]":
     """The variable named, or the one that the packs ask for; rain rate by way of `open_radar`."""
     from . import cf
     from .comparison import EXTRAPOLATION
@@ -122,17 +129,15 @@ def _data(input: str, packs: Sequence[str], variable: str | None) -> "Iterator[x
     asking = [card for card in cards if card.input.standard_name]
     wanted = asking[0].input if asking else None
     rain = EXTRAPOLATION in packs if wanted is None else wanted.standard_name == RAIN
-    difference = wanted is not None and wanted.difference
+    difference = wanted is not None and wanted.difference and anomaly is None
     with open_file(input) as ds:
-        if variable is not None and variable not in ds.data_vars:
-            found = ", ".join(map(str, ds.data_vars)) or "none"
-            raise ValueError(f"expected a variable {variable!r} in the input, found {found}")
         in_fives = any(card.time_step == "5min" for card in asking)
         if variable is None and rain and (in_fives or _is_reflectivity(ds)):
             yield importlib.import_module("xearthformer.data.radar").open_radar(ds)
             return
         name = RAIN if rain else wanted.standard_name if wanted else None
-        yield ds[variable or cf.find_variable(ds, standard_name=name, difference=difference)]
+        name = variable or cf.find_variable(ds, standard_name=name, difference=difference)
+        yield take_variable(ds, name, anomaly)
 
 
 def _is_reflectivity(ds: "xr.Dataset") -> bool:

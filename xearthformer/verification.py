@@ -51,8 +51,9 @@ def verify(
     forecast : DataArray or Dataset ([init,] lead, [member,] [y, x])
         With the coordinate `valid_time`, as `forecast` gives it. Members are scored one by one.
     observed : DataArray or Dataset (time, [y, x])
-        The same variable on the cells of the forecast, or more of them; dims in any order. It may
-        be longer than needed. Its units are converted to the forecast's.
+        The same variable on the cells of the forecast, or more of them; dims in any order,
+        longitudes to 180 or to 360. It may be longer than needed. Its units are converted to the
+        forecast's.
     scores : sequence of str, optional
         "mse", "rmse", "mae", "me" (mean error), "correlation"; by threshold "csi", "pod", "sucr",
         "bias" (of frequency), "csi_pool4", "csi_pool16" (of the maxima of 4 x 4 and 16 x 16 pixels)
@@ -76,8 +77,8 @@ def verify(
     Raises
     ------
     ValueError
-        Nothing to compare: no valid time is observed; other cells, dims or units; a score without
-        its thresholds or scale; an unknown score.
+        Nothing to compare: no valid time is observed; times that aren't decoded; other cells, dims
+        or units; a score without its thresholds or scale; an unknown score.
 
     Examples
     --------
@@ -179,6 +180,14 @@ def _as_forecast(forecast: xr.DataArray) -> xr.DataArray:
             "da.earthformer.forecast(...) for the forecast, obs for the observations",
         )
     valid = forecast["valid_time"].reset_coords(drop=True)
+    lead = forecast["lead"]
+    months = lead.dtype.kind in "iuf" and lead.attrs.get("units", "months") == "months"
+    if valid.dtype.kind not in "MO" or not (months or lead.dtype.kind == "m"):
+        raise mismatch(
+            "valid times as dates, and leads as durations or months",
+            f"valid_time {valid.dtype}, lead {lead.dtype} in {lead.attrs.get('units')}",
+            "xr.open_dataset(..., decode_times=True, decode_timedelta=True)",
+        )
     forecast = forecast.drop_vars("valid_time")
     for dim in ("init", "lead"):
         if dim not in forecast.dims:
@@ -275,6 +284,8 @@ def _on_cells_of(forecast: xr.DataArray, observed: xr.DataArray, dim: str) -> xr
             raise error
         return observed
     cells, held = forecast[dim].values, observed[dim].values
+    if cf.is_degrees(observed[dim]):  # longitudes to 180 or to 360; rounded, for -1e-15 % 360
+        cells, held = (np.round(degrees.astype(float), 6) % 360 for degrees in (cells, held))
     order = np.argsort(held)
     places = np.searchsorted(held[order], cells)
     near = np.stack([order[(places + step).clip(0, held.size - 1)] for step in (-1, 0)])
@@ -312,7 +323,7 @@ def _measure(
     scale: float | str | None,
 ) -> tuple[Measure, dict[str, Any]]:
     """What to sum, and what the answer's attributes say of it."""
-    at = default_thresholds(forecast) if thresholds is None else tuple(map(float, thresholds))
+    at = default_thresholds(forecast) if thresholds is None else _as_numbers(thresholds)
     if scores is None:
         scores = [*CONTINUOUS, *(CATEGORICAL if at else ())]
         scores += ["fss"] if at and scale is not None else []
@@ -322,8 +333,21 @@ def _measure(
         raise mismatch("fields, for scores of neighbourhoods", "an index", 'scores=["csi", "mse"]')
     window = _window(observed, scale) if "fractions" in groups and scale is not None else None
     areas = cell_areas(observed).values if gridded and _is_latlon(observed) else None
-    said = {} if window is None else {"fss_window": f"{scale}: {window[0]} x {window[1]} pixels"}
+    said = {}
+    if window is not None:
+        width = scale if isinstance(scale, str) else f"{scale:g} px"
+        said["fss_window"] = f"{width}: {window[0]} x {window[1]} pixels"
     return Measure(groups, at, window, areas), said
+
+
+def _as_numbers(thresholds: Sequence[float]) -> tuple[float, ...]:
+    try:
+        return tuple(float(threshold) for threshold in thresholds)
+    except (TypeError, ValueError) as error:
+        found = repr(thresholds)
+        raise mismatch(
+            "a list of numbers as thresholds", found, "thresholds=[0.5, 1, 5]"
+        ) from error
 
 
 def _check_scores(
@@ -348,7 +372,16 @@ def _is_latlon(da: xr.DataArray) -> bool:
 
 
 def _window(da: xr.DataArray, scale: float | str) -> tuple[int, int]:
-    """Pixels, y and x, of a width in pixels, or in a unit of length."""
+    """Pixels, y and x, of a width in pixels, or in a unit of length.
+
+    At most twice the domain: from there on every window holds all of it, and FSS stays the same.
+    """
+    y, x = cf.find_grid(da)
+    pixels = _pixels(da, y, x, scale)
+    return min(pixels[0], 2 * da.sizes[y]), min(pixels[1], 2 * da.sizes[x])
+
+
+def _pixels(da: xr.DataArray, y: str, x: str, scale: float | str) -> tuple[int, int]:
     mend = 'scale="16 km", or a number of pixels from 1'
     if not isinstance(scale, str):
         if scale < 1:
@@ -362,7 +395,6 @@ def _window(da: xr.DataArray, scale: float | str) -> tuple[int, int]:
         width = 0.0
     if width <= 0:
         raise mismatch("a scale as a length", repr(scale), mend)
-    y, x = cf.find_grid(da)
     spacings = [cf.spacing_in_metres(da, dim) for dim in (y, x)]
     if _is_latlon(da):
         shrink = float(np.cos(np.radians(np.mean(da[y].values))))

@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 from intake.readers.readers import BaseReader  # type: ignore[import-untyped]
 
+from ..data.sevir_files import is_remote
 from ..errors import mismatch
 
 CONNECT, ANSWER = 10, 60  # seconds to wait for a server, and for it to go on
@@ -81,11 +82,6 @@ def _of_network(error: BaseException | None) -> bool:
     return type(error).__module__.partition(".")[0] in NETWORK
 
 
-def is_remote(place: str) -> bool:
-    """Whether fsspec is to open a place: "s3://...", "simplecache::https://..."."""
-    return "://" in place or "::" in place
-
-
 def patience(place: str) -> dict[str, Any]:
     """fsspec's options for a public address: anonymous, and no waiting without end."""
     if "s3://" in place:
@@ -125,8 +121,10 @@ def open_years(root: str, year: int | None = None, **options: Any) -> xr.Dataset
     if year is not None:
         table = f"{root}/{sevir_events.CATALOG}"
         rows = sevir_events.read_catalog(table, options.get("storage_options"))
-        of_year = rows["file_name"].str.contains(f"/{year}/", regex=False)
-        options["catalog"] = rows[of_year]
+        rows = rows[rows["file_name"].str.contains(f"/{year}/", regex=False)]
+        if rows.empty:
+            raise mismatch(f"events of {year}: {table}", "none", "the entry of another year")
+        return sevir.open_sevir(root, catalog=rows, **options).assign_attrs(catalog=table)
     return sevir.open_sevir(root, **options)
 
 

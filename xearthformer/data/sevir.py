@@ -340,7 +340,7 @@ def sevir_windows(ds: xr.Dataset, frames: int = 25, stride: int = 12) -> xr.Data
     Raises
     ------
     ValueError
-        No window fits; events without times of their own.
+        Other dims; no window fits; events without times of their own.
 
     Examples
     --------
@@ -352,6 +352,12 @@ def sevir_windows(ds: xr.Dataset, frames: int = 25, stride: int = 12) -> xr.Data
     >>> windows.offset[:, 0].values
     array([ 0, 12, 24, 49, 61, 73])
     """
+    if not isinstance(ds, xr.Dataset) or not {"event", "time"} <= {*ds.dims}:
+        raise mismatch(
+            "a Dataset with dims event and time, as open_sevir gives it",
+            f"a {type(ds).__name__}, dims {tuple(ds.dims)}",
+            'sevir_windows(ds[["vil"]]), or of one event ds[["vil"]].isel(event=[0])',
+        )
     total = ds.sizes["time"]
     if frames < 1 or stride < 1 or total < frames:
         raise mismatch(f"windows of 1 to {total} frames", f"{frames}, every {stride}", "fewer")

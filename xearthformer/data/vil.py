@@ -139,6 +139,11 @@ def rain_of_vil(vil: xr.DataArray) -> xr.DataArray:
 
 
 def _check_units(da: xr.DataArray, units: str, function: str, what: str = "vil") -> None:
+    if not isinstance(da, xr.DataArray):
+        found = type(da).__name__
+        raise TypeError(
+            str(mismatch(f"a DataArray for {function}", found, f'{function}(ds["vil"])'))
+        )
     found = da.attrs.get("units")
     if found != units:
         said = f"units {found!r}" if found else "no attribute units"
@@ -189,7 +194,7 @@ def to_sevir_lr(vil: Labelled) -> Labelled:
     Raises
     ------
     ValueError
-        A dim is missing; y or x is no multiple of 3.
+        A dim is missing; y or x is no multiple of 3; other sensors beside vil.
 
     Examples
     --------
@@ -197,7 +202,16 @@ def to_sevir_lr(vil: Labelled) -> Labelled:
     >>> to_sevir_lr(vil).values.ravel()
     array([ 8., 26.])
     """
+    if isinstance(vil, xr.Dataset):
+        _check_alone(vil)
     return on_each(vil, _low_resolution, ("time", "y", "x"))
+
+
+def _check_alone(ds: xr.Dataset) -> None:
+    """Other sensors keep every frame, which vil doesn't."""
+    others = [str(name) for name, da in ds.items() if not {"y", "x"} <= {*da.dims}]
+    if others:
+        raise mismatch("a Dataset of vil alone", f"also {', '.join(others)}", 'ds[["vil"]]')
 
 
 def _low_resolution(vil: xr.DataArray) -> xr.DataArray:
