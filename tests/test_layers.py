@@ -29,14 +29,13 @@ ROWS = [
     ),
     ({"tensors"}, {"windows", "grid", "tiles"}),
     (
-        {"engine", "loop", "packs", "cards"},
+        {"engine", "loop", "crops", "packs", "cards"},
         {
             "admission",
             "catalogs",
             "coastlines",
             "data",
             "enso_scores",
-            "extrapolation",
             "frame_sums",
             "ledger",
             "moments",
@@ -46,7 +45,7 @@ ROWS = [
             "verification",
         },
     ),
-    ({"comparison", "forecast", "hindcast", "records", "tables", "train"}, set()),
+    ({"comparison", "extrapolation", "forecast", "hindcast", "records", "tables", "train"}, set()),
     ({"accessor"}, set()),
     ({"cli", "demo", "files", "score_commands"}, set()),
 ]

@@ -1,4 +1,4 @@
-"""The two numbers of a scale, forth and back, on everything that has arithmetic."""
+"""The numbers of a scale, forth and back, on everything that has arithmetic."""
 
 import dataclasses
 import json
@@ -54,3 +54,41 @@ def test_json_round_trip():
 def test_refuses_what_has_no_inverse(numbers):
     with pytest.raises(ValueError, match=r"expected a finite offset.*type Scale\(offset, 1.0\)"):
         Scale(*numbers)
+
+
+RAIN = Scale(factor=20.0, floor=0.1)
+
+
+def test_decibels_by_hand():
+    # 1 mm/h is 10 dB above 0.1 mm/h: half of 20; what isn't above the floor is none
+    rain = np.array([0.0, 0.05, 0.1, 1.0, 10.0, np.nan], "f4")
+    there = RAIN.apply(rain)
+    np.testing.assert_allclose(there, [0, 0, 0, 0.5, 1, np.nan], atol=1e-6)
+    np.testing.assert_allclose(RAIN.undo(there), [0, 0, 0, 1, 10, np.nan], rtol=1e-6)
+    assert RAIN.undo(np.float32(-0.3)) == 0 == RAIN.undo(-0.3)
+    assert RAIN.apply(1.0) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_decibels_there_and_back_keep_dtype_and_labels(dtype):
+    da = xr.DataArray(np.geomspace(0.2, 90, 7).astype(dtype), dims="x", name="rain")
+    for there in (RAIN.apply(da), RAIN.apply(da.chunk(x=3))):
+        back = RAIN.undo(there)
+        assert there.dtype == back.dtype == dtype and back.name == "rain"
+        assert back.chunks == there.chunks
+        np.testing.assert_allclose(back, da, rtol=1e-5)
+
+
+def test_decibels_undone_are_applied_again():
+    levels = np.linspace(0, 2, 9)
+    np.testing.assert_allclose(RAIN.apply(RAIN.undo(levels)), levels, atol=1e-12)
+
+
+@pytest.mark.parametrize("floor", [0.0, -1.0, float("nan")])
+def test_a_floor_lies_above_zero(floor):
+    with pytest.raises(ValueError, match="expected a finite floor above 0"):
+        Scale(floor=floor)
+
+
+def test_a_card_without_a_floor_still_opens():
+    assert Scale(**{"offset": 1.0, "factor": 2.0}).floor is None

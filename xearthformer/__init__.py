@@ -44,6 +44,8 @@ _HOME = {
     "synthetic_storms": "data.storms",
     "nbody": "data.nbody",
     "open_catalog": "catalogs",
+    "open_radar": "data.radar",
+    "extrapolate": "extrapolation",
 }
 
 __all__ = ["__version__", *_HOME]

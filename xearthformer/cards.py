@@ -64,12 +64,13 @@ class LatLonGrid(_Part):
 
 
 class PixelGrid(_Part):
-    """A window of pixels on any map projection."""
+    """A window of pixels on any map projection; a larger domain goes through in tiles, or whole."""
 
     kind: Literal["pixels"] = "pixels"
     height: Annotated[int, Field(gt=0)]
     width: Annotated[int, Field(gt=0)]
     spacing: float | None = Field(None, gt=0, description="metres")
+    larger: Literal["tiles", "whole"] = "tiles"
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -8,7 +8,7 @@ The way in and the way out mirror each other, and the model stands in the middle
 
 In-memory data is forecast at once; dask data gives the same answer as a graph, one task a block
 of inits. A domain larger than a model of pixels goes through it in overlapping tiles (tiles.cut),
-a task each, which tiles.blend puts together again.
+a task each, which tiles.blend puts together again; or whole, if the card says that it may.
 """
 
 import threading
@@ -126,14 +126,16 @@ def forecast(
     lead = _lead_steps(lead, cf.check_time(time), card)
     inits = windows.find_inits(time, card.history, init)
     empty = windows.template(da, time, inits.positions, lead)
+    tiles = _tiles(prepared, origin, card)
     shape = prepared.sizes["y"], prepared.sizes["x"]
-    shape = card.grid.shape if card.grid else shape
+    if isinstance(card.grid, LatLonGrid) or tiles is not None:
+        shape = card.grid.shape
     plan = Plan(
         pack,
         lead,
         replace(origin, coords={}),  # the labels stand in `empty`; the numbers need none
         engine.settings(pack, shape, device, batch_size, precision, compile),
-        _tiles(prepared, origin, card),
+        tiles,
     )
     size = _inits_per_block(chunks, prepared, plan)
     answer = empty.copy(data=_values(prepared, inits.positions, plan, size, empty))
@@ -261,7 +263,7 @@ def _give_back(
 
 def _tiles(da: xr.DataArray, origin: cf.Origin, card: Card) -> Tiles | None:
     """How a domain larger than a model of pixels is cut; None where it goes through whole."""
-    if not isinstance(card.grid, PixelGrid):
+    if not isinstance(card.grid, PixelGrid) or card.grid.larger == "whole":
         return None
     y, x = (
         Axis(da.sizes[dim], pixels, backwards=bool(order[0] > order[-1]))
@@ -321,6 +323,8 @@ def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str,
         said += [regridded] if regridded else []
         if card.land is not None:
             said.append(f"land read as {card.fill:g} {card.input.units}, answered as NaN")
+    if isinstance(card.grid, PixelGrid) and card.missing == "allowed":
+        said.append("missing pixels read as not seen, answered as NaN where the last frame is")
     attrs = {}
     if plan.lead > card.reach:
         attrs["rollout"] = f"leads {card.reach + 1} to {plan.lead} from the model's own output"

@@ -25,6 +25,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm.auto import tqdm
 
+from .crops import Crops, turned
+
 try:
     from lightning.pytorch import LightningModule, Trainer
     from lightning.pytorch.callbacks import ModelCheckpoint
@@ -61,8 +63,10 @@ class Recipe:
         Epochs without a better validation loss after which to stop.
     noise : float
         Standard deviation of Gaussian noise added to the scaled input, against overfitting.
+    turns : bool
+        Whether every window is turned by quarters and mirrored, at random.
     seed : int
-        Of weights, order, dropout and noise.
+        Of weights, order, dropout, noise and turns.
     """
 
     learning_rate: float = 1e-4
@@ -75,6 +79,7 @@ class Recipe:
     ema_decay: float = 0.999
     patience: int = 20
     noise: float = 0.0
+    turns: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -246,6 +251,8 @@ class Task(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         x_BTHWC, y_BTHWC = batch
         torch.manual_seed(_seed(self.recipe.seed, 0, self.global_step))
+        if self.recipe.turns:
+            x_BTHWC, y_BTHWC = turned(x_BTHWC, y_BTHWC)
         if self.recipe.noise:
             x_BTHWC = x_BTHWC + self.recipe.noise * torch.randn_like(x_BTHWC)
         loss = self.model.loss(x_BTHWC, y_BTHWC)
@@ -331,8 +338,8 @@ def is_over(history: list[Epoch], recipe: Recipe) -> bool:
 
 def fit(
     model: nn.Module,
-    training: Windows,
-    validation: Windows | None,
+    training: Windows | Crops,
+    validation: Windows | Crops | None,
     draws: Draws,
     recipe: Recipe,
     run: Run,
@@ -343,7 +350,7 @@ def fit(
     ----------
     model : nn.Module
         With `loss(x_BTHWC, y_BTHWC)`; it is left as it is.
-    training, validation : Windows
+    training, validation : Windows or Crops
     draws : Draws
         Over `training`.
     recipe : Recipe
@@ -388,7 +395,7 @@ def fit(
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, windows: Windows, sea_HW: Tensor | None, batch_size: int, device: str
+    model: nn.Module, windows: Windows | Crops, sea_HW: Tensor | None, batch_size: int, device: str
 ) -> tuple[float, Tensor]:
     """Mean loss, and the mean squared error of each step (T,) over the cells of a mask."""
     where = torch.device(device if device != "auto" else _accelerator())
@@ -399,7 +406,7 @@ def evaluate(
             torch.manual_seed(_seed(0, 1, index))
             x_BTHWC, y_BTHWC = (part.to(where) for part in batch)
             loss += float(model.loss(x_BTHWC, y_BTHWC)) * len(x_BTHWC)
-            error_BTHWC = model.predict(x_BTHWC) - y_BTHWC
+            error_BTHWC = torch.nan_to_num(model.predict(x_BTHWC) - y_BTHWC)
             squares_THW = squares_THW + error_BTHWC.square().sum(dim=0).mean(dim=-1).cpu().double()
     squares_TS = squares_THW.flatten(1) if sea_HW is None else squares_THW[:, sea_HW]
     return loss / len(windows), squares_TS.mean(dim=1) / len(windows)

@@ -22,11 +22,14 @@ from torch import nn
 
 from . import climate, loop, models
 from .cards import LAND, PUBLISHED, SEA, Card, LatLonGrid, ModelSpec
+from .cf import find_axes
+from .crops import Crop, Crops
+from .data.radar import open_radar
 from .data.synthetic import load_patterns, synthetic_sst
 from .errors import mismatch
 from .loop import Recipe
 from .packs import Pack, save_pack
-from .records import Cut, Period, Record, check_periods, cut, listed, on_grid, within
+from .records import Cut, Period, Record, check_periods, cut, ends, listed, on_grid, within
 from .scale import Scale
 from .steps import check_time
 
@@ -42,9 +45,11 @@ def train(
     card: Mapping[str, Any],
     pack: str | Path,
     period: Period | None = None,
-    validation: Period | None = None,
+    validation: Period | Record | list[Record] | None = None,
+    share: float = 1.0,
     extra: Record | Sequence[Record] = (),
     extra_share: float = 1.0,
+    crop: Crop | None = None,
     recipe: Recipe = PAPER,
     folder: str | Path | None = None,
     device: str = "auto",
@@ -75,11 +80,16 @@ def train(
     period, validation : (start, end)
         Time labels, both included. Training windows lie wholly in `period` (None: all of it). The
         targets of validation windows lie wholly in `validation`; their inputs may reach back
-        before it. Without validation the last epoch is shipped, else the best.
+        before it. `validation` may also be a record, or a list of them, taken whole. Without
+        validation the last epoch is shipped, else the best.
+    share : float
+        How often an epoch takes each window of `data`: 0.1 takes every tenth, another each epoch.
     extra : DataArray, Dataset, or list of these
         More records to train on, whole, whatever their dates: simulations.
     extra_share : float
-        How often an epoch takes each window of `extra`: 0.1 takes every tenth, another each epoch.
+        The same of `extra`.
+    crop : Crop
+        Windows are cut in space too; records may then differ in height and width.
     recipe : Recipe
     folder : path
         For checkpoints and `losses.csv`. None: `<pack>.run`, beside the pack.
@@ -92,7 +102,8 @@ def train(
     -------
     Pack
         Opened; its card's scores hold `validation_loss` (mean squared error of scaled values) and
-        `validation_rmse_lead_<k>` (in the card's units, over the cells that aren't land).
+        `validation_rmse_lead_<k>` (in the card's units, over the cells that aren't land; not of
+        a scale of decibels).
 
     Raises
     ------
@@ -117,23 +128,26 @@ def train(
     network = _build(model, config, recipe.seed)
     draft = _draft(card, model, network, Path(pack))
     records, extras = ([on_grid(r, draft) for r in listed(x)] for x in (data, extra))
+    if validation is not None and all(isinstance(r, Record) for r in listed(validation)):
+        validation = [on_grid(r, draft) for r in listed(validation)]
+    elif validation is not None:
+        validation = validation[0], validation[1]
     check_periods(records, period, validation)
     full = _settle(draft, card, records, period, validation)
     _check_shapes(network, full, records[0])
-    windows = cut(records, extras, full, period, validation)
+    windows = cut(records, extras, full, period, validation, crop)
     if hasattr(type(network), "fit"):
         fitted, notes = _solve(network, windows, full), "closed-form fit"
     else:
         run = loop.Run(
             folder=Path(folder) if folder is not None else Path(f"{pack}.run"),
-            identity=_identity(full, network, windows, recipe, extra_share),
+            identity=_identity(full, network, windows, recipe, [share, extra_share]),
             device=device,
             progress=progress,
         )
-        shares = [1.0, extra_share]
-        draws = loop.Draws(windows.counts, shares, recipe.batch_size, recipe.seed)
+        draws = loop.Draws(windows.counts, [share, extra_share], recipe.batch_size, recipe.seed)
         fitted, losses = loop.fit(network, windows.training, windows.validation, draws, recipe, run)
-        notes = _notes(losses, windows, extra_share, recipe)
+        notes = _notes(losses, windows, [share, extra_share], recipe)
     update = {
         "training": full.training.model_copy(update={"notes": _join(full.training.notes, notes)}),
         "scores": {**full.scores, **_scores(fitted, windows, full, recipe.batch_size, device)},
@@ -181,7 +195,7 @@ def _settle(
     entries: Mapping[str, Any],
     records: list[xr.DataArray],
     period: Period | None,
-    validation: Period | None,
+    validation: Period | list[xr.DataArray] | None,
 ) -> Card:
     """The card with what the data tells: time step, land, scale, periods."""
     first = records[0]
@@ -201,18 +215,22 @@ def _settle(
         step = check_time(first["time"])
         card["time_step"] = step if step == "month" else str(pd.Timedelta(step))
     for name, span in (("period", period), ("validation", validation)):
-        if span is not None:
+        if isinstance(span, list):
+            card["training"][name] = "; ".join(map(ends, span))
+        elif span is not None:
             card["training"][name] = f"{span[0]}/{span[1]}"
     return Card.model_validate(card)
 
 
-def _notes(losses: list[loop.Epoch], windows: Cut, share: float, recipe: Recipe) -> str:
+def _notes(losses: list[loop.Epoch], windows: Cut, shares: list[float], recipe: Recipe) -> str:
     """How the weights came about, in words."""
     best = min(losses, key=lambda epoch: epoch["validation_loss"])  # the first, when all are NaN
     chosen = losses[-1] if windows.validation is None else best
     counts = f"{windows.counts[0]} training windows"
+    if shares[0] != 1:
+        counts = f"{shares[0]:g} x {counts}"
     if windows.counts[1]:
-        counts += f" and {share:g} x {windows.counts[1]} from further records an epoch"
+        counts += f" and {shares[1]:g} x {windows.counts[1]} from further records an epoch"
     how = json.dumps(dataclasses.asdict(recipe))
     return f"epoch {chosen['epoch'] + 1} of {len(losses)}; {counts}; recipe {how}"
 
@@ -259,26 +277,37 @@ def _check_shapes(network: nn.Module, card: Card, da: xr.DataArray) -> None:
 
 
 def _identity(
-    card: Card, network: nn.Module, windows: Cut, recipe: Recipe, extra_share: float
+    card: Card, network: nn.Module, windows: Cut, recipe: Recipe, shares: list[float]
 ) -> dict[str, Any]:
     """What makes a run the same run: all that its losses depend on."""
     how = dataclasses.asdict(recipe)
     how.pop("stop")
-    starts = [windows.training.starts]
-    starts += [windows.validation.starts] if windows.validation else []
+    made = [windows.training] + ([windows.validation] if windows.validation else [])
+    starts, frames = zip(*(_places(part) for part in made), strict=True)
     return {
         "model": card.model.name,
         "config": dataclasses.asdict(network.config),
         "recipe": how,
-        "extra_share": extra_share,
+        "share": shares[0],
+        "extra_share": shares[1],
         "windows": [len(s) for s in starts],
         "starts": _digest(torch.cat(starts)),
-        "frames": _digest(windows.training.frames),
+        "frames": _digest(*frames[0]),
     }
 
 
-def _digest(tensor: torch.Tensor) -> str:
-    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
+def _places(windows: loop.Windows | Crops) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Where windows start, and the frames they are cut from."""
+    if isinstance(windows, Crops):
+        return windows.places, windows.records
+    return windows.starts, [windows.frames]
+
+
+def _digest(*tensors: torch.Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.contiguous().numpy())
+    return digest.hexdigest()
 
 
 def _solve(network: nn.Module, windows: Cut, card: Card) -> nn.Module:
@@ -310,6 +339,8 @@ def _scores(
     sea = None if land is None else torch.from_numpy(~land)
     loss, error_T = loop.evaluate(model, windows.validation, sea, batch_size, device)
     scores = {"validation_loss": _short(loss)}
+    if card.scale.floor is not None:
+        return scores
     for lead, error in enumerate(error_T.sqrt().tolist(), start=1):
         scores[f"validation_rmse_lead_{lead}"] = _short(error * card.scale.factor)
     return scores
@@ -332,6 +363,11 @@ class Source:
         Take the anomaly from the climatology of this period.
     years, seed, patterns : int, int, path or None
         Of "synthetic": see `synthetic_sst`; the patterns as `save_patterns` writes them.
+    radar : bool
+        Open it as a rain rate every five minutes, by `open_radar`.
+    pad : (int, int)
+        Empty time steps to put before and after the record, for a model that can do with less
+        history and be told with fewer leads.
     """
 
     path: str
@@ -340,6 +376,8 @@ class Source:
     years: int = 50
     seed: int = 0
     patterns: str | None = None
+    radar: bool = False
+    pad: tuple[int, int] = (0, 0)
 
     def open(self) -> Record:
         """The record, lazily."""
@@ -348,6 +386,8 @@ class Source:
             patterns = load_patterns(self.patterns) if self.patterns else None
             chunks = {"time": 120}
             data = synthetic_sst(self.years, self.seed, chunks=chunks, patterns=patterns)
+        elif self.radar:
+            data = open_radar(self.path)
         elif self.path.rstrip("/").endswith(".zarr"):
             data = xr.open_zarr(self.path, decode_coords="all")
         else:
@@ -357,7 +397,18 @@ class Source:
         if self.anomaly is not None:
             start, end = map(str, self.anomaly)
             data = climate.anomaly(data, climatology=(start, end))
+        if any(self.pad):
+            data = _padded(data, *self.pad)
         return data
+
+
+def _padded(data: Record, before: int, after: int) -> Record:
+    """A record with empty time steps before and after it."""
+    name = str(find_axes(data).time)
+    time = data.indexes[name]
+    step = time[1] - time[0]
+    whole = pd.date_range(time[0] - before * step, time[-1] + after * step, freq=step)
+    return data.reindex({name: whole})
 
 
 @dataclass(frozen=True)
@@ -370,13 +421,15 @@ class Network:
 
 def train_from_config(
     model: Network,
-    data: Source,
+    data: Source | list[Source],
     card: dict[str, Any],
     pack: str,
     period: Period | None = None,
-    validation: Period | None = None,
+    validation: Period | Source | None = None,
+    share: float = 1.0,
     extra: Source | None = None,
     extra_share: float = 1.0,
+    crop: Crop | None = None,
     recipe: Recipe = PAPER,
     folder: str | None = None,
     device: str = "auto",
@@ -386,26 +439,31 @@ def train_from_config(
     Parameters
     ----------
     model : Network
-    data : Source
+    data : Source, or list of Source
     card : dict
     pack : str
-    period, validation : (start, end)
+    period : (start, end)
+    validation : (start, end), or Source
+    share : float
     extra : Source
     extra_share : float
+    crop : Crop
     recipe : Recipe
     folder : str
     device : str
     """
     return train(
         model.name,
-        data.open(),
+        [source.open() for source in data] if isinstance(data, list) else data.open(),
         config=model.config,
         card=card,
         pack=pack,
         period=period,
-        validation=validation,
+        validation=validation.open() if isinstance(validation, Source) else validation,
+        share=share,
         extra=() if extra is None else extra.open(),
         extra_share=extra_share,
+        crop=crop,
         recipe=recipe,
         folder=folder,
         device=device,

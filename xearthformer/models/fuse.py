@@ -12,6 +12,7 @@ all cuboids, B = M N cuboids and heads, F frames. There is no batch: a sample go
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import prod
@@ -30,6 +31,7 @@ from xearthformer.models.blocks import (
 )
 from xearthformer.models.earthformer import Earthformer
 from xearthformer.models.fuse_stem import Decode, Encode, in_place, merge, upsampling
+from xearthformer.models.nowcast import Nowcast
 from xearthformer.models.stem import coarser
 
 # Numbers in the widest tensor of a feed-forward. Fewer, and two threads wait more than they work;
@@ -46,8 +48,8 @@ def fuse(model: nn.Module) -> nn.Module:
     Parameters
     ----------
     model : nn.Module
-        An Earthformer in evaluation mode, on the CPU. Anything else comes back as it is. What
-        comes back may share weights with it.
+        An Earthformer, or a Nowcast, in evaluation mode, on the CPU. Anything else comes back as
+        it is. What comes back may share weights with it.
 
     Returns
     -------
@@ -61,6 +63,10 @@ def fuse(model: nn.Module) -> nn.Module:
     >>> x_BTHWC = torch.rand(2, 4, 8, 8, 1)
     >>> torch.testing.assert_close(fuse(model).predict(x_BTHWC), model.predict(x_BTHWC))
     """
+    if type(model) is Nowcast:
+        whole = copy.deepcopy(model)
+        whole.earthformer = fuse(model.earthformer)
+        return whole
     if type(model) is not Earthformer or model.training or model.z_proj.weight.device.type != "cpu":
         return model
     with torch.no_grad():

@@ -1,0 +1,95 @@
+"""Extrapolation by pysteps, in the form of a forecast."""
+
+import builtins
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import xearthformer as xef
+from xearthformer import extrapolation
+
+
+def moving(steps=6, dx=3):
+    """Showers that move `dx` pixels a frame along x; y runs from north to south."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :96]
+    where = rng.uniform(10, 86, (12, 2))
+    frames = [
+        sum(8 * np.exp(-((y - a) ** 2 + (x - b - dx * t) ** 2) / 40) for a, b in where)
+        for t in range(steps)
+    ]
+    attrs = {"standard_name": "rainfall_rate", "units": "mm h-1", "history": "made"}
+    coords = {
+        "time": pd.date_range("2016-07-11", periods=steps, freq="5min"),
+        "y": ("y", 1000.0 * np.arange(96)[::-1], {"units": "m"}),
+        "x": ("x", 1000.0 * np.arange(96), {"units": "m"}),
+    }
+    return xr.DataArray(np.array(frames, "f4"), coords, ("time", "y", "x"), "rain", attrs)
+
+
+@pytest.fixture
+def pysteps():
+    pytest.importorskip("cv2")
+    return pytest.importorskip("pysteps")
+
+
+def test_showers_move_on(pysteps):
+    rain = moving(steps=8)
+    fc = xef.extrapolate(rain, init=rain.time[4], lead=3)
+    truth = rain[5:8, 16:80, 32:80]
+    error = np.abs(fc[0, :, 16:80, 32:80].values - truth.values).mean()
+    stay = np.abs(rain[4, 16:80, 32:80].values - truth.values).mean()
+    assert error < 0.2 * stay
+
+
+def test_the_form_is_a_forecasts(pysteps):
+    rain = moving()
+    mine = rain.transpose("x", "time", "y")
+    fc = xef.extrapolate(mine.to_dataset(), init=slice(None, None), lead=2)
+    like = xef.forecast(mine, "persistence", init=slice(rain.time.values[3], None), lead=2)
+    assert fc.dims == like.dims == ("init", "lead", "x", "y")
+    xr.testing.assert_identical(fc.coords.to_dataset(), like.coords.to_dataset())
+    assert fc.name == "rain" and fc.dtype == "f4" and fc.attrs["units"] == "mm h-1"
+    made, said = fc.attrs["history"].splitlines()
+    assert made == "made" and "pysteps" in said and "3 of 6 inits lack 4 frames" in said
+
+
+def test_missing_stays_missing_and_units_are_the_users(pysteps):
+    rain = moving()
+    holed = rain.where((rain.y > 20e3) | (rain.time < rain.time[-1]))
+    fc = xef.extrapolate(holed, lead=2)
+    assert bool((fc.isnull().any("lead") == holed[-1].isnull()).all())
+    rate = (holed / 3.6e6).assign_attrs(standard_name="rainfall_rate", units="m s-1")
+    there = xef.extrapolate(rate, lead=2)
+    assert there.attrs["units"] == "m s-1"
+    np.testing.assert_allclose(there * 3.6e6, fc, rtol=1e-3, atol=1e-3)
+
+
+def test_a_dry_record_stays_dry(pysteps):
+    assert float(xef.extrapolate(0 * moving().assign_attrs(), lead=2).max()) == 0
+
+
+def test_too_short_a_history(pysteps):
+    with pytest.raises(ValueError, match="4 time steps"):
+        xef.extrapolate(moving(steps=3))
+    with pytest.raises(ValueError, match="frames as a whole number from 2"):
+        xef.extrapolate(moving(), frames=1)
+
+
+def test_without_pysteps_it_says_what_to_install(monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "pysteps"]:
+        monkeypatch.delitem(sys.modules, name)
+    plain = builtins.__import__
+
+    def without(name, *rest, **more):
+        if name.split(".")[0] == "pysteps":
+            raise ImportError(name)
+        return plain(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(extrapolation.importlib, "import_module", without)
+    with pytest.raises(ImportError, match=r'pip install "xearthformer\[pysteps\]"'):
+        xef.extrapolate(moving())

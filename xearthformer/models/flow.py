@@ -1,0 +1,139 @@
+"""Flow: how a field of rain moves, where its parts come from and go to, and fields carried along.
+
+Dense Lucas-Kanade, coarse to fine, and semi-Lagrangian paths: nothing in here is trained. Legend of
+the shape suffixes: B batch, T time, H W space, L leads, 2 the components (x, y), in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+COARSE = 4  # a side of the motion field's cells, in pixels
+LEVELS = (8, 4, 2)  # pixels that each pass averages the frames over, coarsest first
+ITERATIONS = 3
+WINDOW = 30.0  # pixels: standard deviation of the Gaussian window that shares one motion
+LEAN = 0.05  # how much a window leans on the motion of the whole domain
+DAMPING = 0.02  # of the least squares, as a share of their trace
+OUTLIER = 0.15  # a change of brightness that counts half
+LARGEST_STEP = 2.0  # of one iteration, in pixels of its level
+
+
+def smooth(x_HW: Tensor, sigma: float) -> Tensor:
+    """A Gaussian filter over the last two axes; zeros beyond the rim."""
+    reach = max(1, math.ceil(2.5 * sigma))
+    t = torch.arange(-reach, reach + 1, dtype=x_HW.dtype, device=x_HW.device)
+    kernel = torch.exp(-t * t / (2 * sigma * sigma))
+    kernel = kernel / kernel.sum()
+    flat = x_HW.reshape(-1, 1, *x_HW.shape[-2:])
+    flat = F.conv2d(F.pad(flat, (reach, reach, 0, 0)), kernel.view(1, 1, 1, -1))
+    flat = F.conv2d(F.pad(flat, (0, 0, reach, reach)), kernel.view(1, 1, -1, 1))
+    return flat.reshape(x_HW.shape)
+
+
+def places(x_HW: Tensor) -> Tensor:
+    """The pixel coordinates (1, 2, H, W) of a field, x then y."""
+    h, w = x_HW.shape[-2:]
+    y, x = torch.meshgrid(
+        torch.arange(h, dtype=x_HW.dtype, device=x_HW.device),
+        torch.arange(w, dtype=x_HW.dtype, device=x_HW.device),
+        indexing="ij",
+    )
+    return torch.stack([x, y])[None]
+
+
+def sample(x_BCHW: Tensor, at_B2HW: Tensor, mode: str = "bilinear", rim: str = "zeros") -> Tensor:
+    """Fields read at pixel coordinates; beyond the rim zeros, or ("border") the rim's own values.
+
+    Examples
+    --------
+    >>> x_BCHW = torch.tensor([[[[0.0, 1.0, 2.0]]]])
+    >>> sample(x_BCHW, places(x_BCHW) + torch.tensor([0.5, 0.0]).view(1, 2, 1, 1)).tolist()
+    [[[[0.5, 1.5, 1.0]]]]
+    """
+    h, w = x_BCHW.shape[-2:]
+    x, y = at_B2HW.unbind(1)
+    at_BHW2 = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=-1)
+    return F.grid_sample(x_BCHW, at_BHW2, mode=mode, padding_mode=rim, align_corners=False)
+
+
+def motion(x_BTHW: Tensor) -> Tensor:
+    """The motion between the frames, averaged over them (B, 2, h, w), in coarse cells a frame.
+
+    Pyramidal Lucas-Kanade (Bouguet 2000) with a broad Gaussian window around every coarse cell.
+
+    Parameters
+    ----------
+    x_BTHW : Tensor
+        Two frames or more without missing values, of order one; H and W multiples of `COARSE`.
+    """
+    v_B2hw = None  # in pixels a frame
+    for level in LEVELS:
+        p_BTHW = F.avg_pool2d(x_BTHW, level, ceil_mode=True, count_include_pad=False)
+        cell = max(level, COARSE)
+        size = tuple(-(-n * level // cell) for n in p_BTHW.shape[-2:])
+        if v_B2hw is None:
+            v_B2hw = p_BTHW.new_zeros(len(p_BTHW), 2, *size)
+        v_B2hw = finer(v_B2hw, size)
+        for _ in range(ITERATIONS):
+            v_B2hw = v_B2hw + level * _lucas_kanade(p_BTHW, v_B2hw / level, cell // level, cell)
+    return v_B2hw / COARSE
+
+
+def _lucas_kanade(p_BTHW: Tensor, v_B2hw: Tensor, pixels: int, cell: int) -> Tensor:
+    """What the motion of cells lacks, by least squares on frames moved half a step to meet.
+
+    `pixels` of the frames are a side of a cell, which is `cell` pixels of the data.
+    """
+    at_B2HW = places(p_BTHW)
+    half_B2HW = finer(v_B2hw, p_BTHW.shape[-2:]) / 2
+    before = sample(p_BTHW[:, :-1], at_B2HW - half_B2HW, rim="border")
+    after = sample(p_BTHW[:, 1:], at_B2HW + half_B2HW, rim="border")
+    middle, change = (before + after) / 2, after - before
+    dx, dy = torch.zeros_like(middle), torch.zeros_like(middle)
+    dx[..., 1:-1] = (middle[..., 2:] - middle[..., :-2]) / 2
+    dy[..., 1:-1, :] = (middle[..., 2:, :] - middle[..., :-2, :]) / 2
+    counts = 1 / (1 + (change / OUTLIER) ** 2)
+    products = (dx * dx, dx * dy, dy * dy, dx * change, dy * change)
+    sums = torch.stack([(counts * product).mean(dim=1) for product in products], dim=1)
+    sums = F.avg_pool2d(sums, pixels, ceil_mode=True, count_include_pad=False)
+    sums = smooth(sums, WINDOW / cell) + LEAN * sums.mean(dim=(-2, -1), keepdim=True)
+    xx, xy, yy, xt, yt = sums.unbind(1)
+    damping = DAMPING * (xx + yy) + 1e-9
+    xx, yy = xx + damping, yy + damping
+    step = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], dim=1) / (xx * yy - xy * xy)[:, None]
+    return step.clamp(-LARGEST_STEP, LARGEST_STEP)
+
+
+def paths(v_B2HW: Tensor, steps: int, sign: int) -> Tensor:
+    """How far the way along a steady motion leads from every pixel (B, L, 2, H, W).
+
+    Parameters
+    ----------
+    v_B2HW : Tensor
+        Pixels a step.
+    steps : int
+        L: after 1, 2, .. steps.
+    sign : int
+        1: where it goes to. -1: where it came from.
+
+    Examples
+    --------
+    >>> paths(torch.full((1, 2, 1, 1), 2.0), 3, -1)[0, :, 0].flatten().tolist()
+    [-2.0, -4.0, -6.0]
+    """
+    at_B2HW, way = places(v_B2HW), torch.zeros_like(v_B2HW)
+    ways = []
+    for _ in range(steps):
+        half = sign / 2 * sample(v_B2HW, at_B2HW + way, rim="border")
+        way = way + sign * sample(v_B2HW, at_B2HW + way + half, rim="border")
+        ways.append(way)
+    return torch.stack(ways, dim=1)
+
+
+def finer(x_BCHW: Tensor, size_HW: tuple[int, int]) -> Tensor:
+    """A coarse field on more pixels, linearly between the middles of its own."""
+    return F.interpolate(x_BCHW, size=tuple(size_HW), mode="bilinear", align_corners=False)
