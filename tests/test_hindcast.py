@@ -34,7 +34,7 @@ def straight(ssta, tiny_pack):
 @pytest.fixture
 def counted(monkeypatch):
     """How many inits are forecast."""
-    module = importlib.import_module("xearthformer.hindcast")
+    module = importlib.import_module("xearthformer.jobs")
     forecast, count = module.forecast, []
 
     def counting(data, *args, init, **kwargs):

@@ -13,14 +13,15 @@ import threading
 import time
 from pathlib import Path
 
+import dask.utils
 import numpy as np
 import pytest
 import xarray as xr
-from small_hindcast import anomalies, files, forecast, hindcast, status, through
+from small_hindcast import anomalies, files, forecast, hindcast, one_thread, status, through
 from zarr.storage import LocalStore, MemoryStore
 
 import xearthformer as xef
-from xearthformer import ledger, lock, stores
+from xearthformer import jobs, ledger, lock, stores
 
 STATUS = "hindcast_log/status/c"
 
@@ -257,33 +258,83 @@ def test_a_disk_that_is_really_full(ssta, tiny_pack, tmp_path, small_disk):
 # --- on a cluster
 
 
-@pytest.mark.parametrize("lazy", [False, True])
-def test_on_a_cluster_of_threads(ssta, tiny_pack, straight, lazy):
+@pytest.fixture
+def client():
+    """Of a cluster of two threads of this process."""
     distributed = pytest.importorskip("distributed")
-    data = ssta.chunk({"time": 5}) if lazy else ssta
-    store = MemoryStore()
     setup = {"n_workers": 1, "threads_per_worker": 2, "processes": False}
     with (
         distributed.LocalCluster(**setup, dashboard_address=None) as cluster,
-        distributed.Client(cluster),
+        distributed.Client(cluster) as client,
     ):
-        hindcast(data, tiny_pack, store, init=slice("2000-05", None), chunks=2)
-        july = data.where(ssta.time.dt.month != 7)
-        with pytest.raises(ValueError, match="2000-07-15"):
-            hindcast(july, tiny_pack, MemoryStore())
-        skipped = hindcast(july, tiny_pack, MemoryStore(), on_error="skip")
+        yield client
+
+
+def tasks_of(client):
+    """What a cluster's scheduler has heard of: every key, without what makes it unique."""
+    log = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.transition_log))
+    return {dask.utils.key_split(transition[0]) for transition in log}
+
+
+LAZY = {
+    "memory": lambda da: da,
+    "lazy": lambda da: da.chunk({"time": 5}),
+    "persisted": lambda da: da.chunk({"time": 5}).persist(),
+}
+
+
+@pytest.mark.parametrize("form", LAZY)
+def test_on_a_cluster_of_threads(ssta, tiny_pack, straight, client, form):
+    data, stores = LAZY[form](ssta), [MemoryStore(), MemoryStore(), MemoryStore()]
+    july = data.where(ssta.time.dt.month != 7)
+    with pytest.raises(ValueError, match="2000-07-15"):
+        hindcast(july, tiny_pack, stores[0])
+    skipped = hindcast(july, tiny_pack, stores[1], on_error="skip")
     assert skipped.attrs["incomplete"].startswith("3 of 10 inits")
-    with xr.open_zarr(store) as found:
+    hindcast(data, tiny_pack, stores[2], init=slice("2000-05", None), chunks=2)
+    # were its data tasks as well, blocks would share their keys, and a worker could wait for ever
+    assert form == "persisted" or tasks_of(client) == {"forecast"}
+    with xr.open_zarr(stores[2]) as found:
         xr.testing.assert_identical(
             found["ssta"].load(),
             straight[2:].assign_attrs(history=found["ssta"].attrs["history"]),
         )
 
 
+def test_a_client_that_is_closed_is_an_error_and_no_wait(ssta, tiny_pack, straight, client):
+    store = MemoryStore()
+    threading.Timer(0.5, client.close).start()
+    with pytest.raises(ConnectionError, match="the same call goes on"):
+        hindcast(through(dawdle, ssta), tiny_pack, store, chunks=1)
+    hind = hindcast(ssta, tiny_pack, store)
+    xr.testing.assert_identical(hind["ssta"].load(scheduler="threads"), straight)
+
+
+def test_a_cluster_without_workers_is_waited_for_and_named(
+    ssta, tiny_pack, straight, client, monkeypatch
+):
+    monkeypatch.setattr(jobs, "LOOK", 0.1)
+    client.cluster.scale(0)
+    until(lambda: not client.nthreads())
+    threading.Timer(0.5, client.cluster.scale, [1]).start()
+    with pytest.warns(UserWarning, match="no workers: waiting"):
+        hind = hindcast(ssta, tiny_pack, MemoryStore())
+    xr.testing.assert_identical(hind["ssta"].load(), straight)
+
+
+def test_hindcasts_that_are_tasks_do_not_wait_for_each_other(ssta, tiny_pack, tmp_path, client):
+    """Both threads of the cluster have one: no third is there to make their blocks."""
+    lazy, paths = ssta.chunk(time=1), [tmp_path / "a.zarr", tmp_path / "b.zarr"]
+    both = [client.submit(hindcast, lazy, tiny_pack, path) for path in paths]
+    assert [future.result(timeout=60)["ssta"].sizes["init"] for future in both] == [10, 10]
+    assert files(paths[0]) == files(paths[1])
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_made_up_for(ssta, tiny_pack, tmp_path):
     distributed = pytest.importorskip("distributed")
-    hindcast(ssta, tiny_pack, tmp_path / "whole.zarr", chunks=1)
+    with one_thread():
+        hindcast(ssta, tiny_pack, tmp_path / "whole.zarr", chunks=1)
     store, killed = tmp_path / "h.zarr", []
 
     def kill(pids):
@@ -311,8 +362,9 @@ def test_the_example(tmp_path):
     pytest.importorskip("distributed")
     xef.synthetic_sst(years=31, seed=1, start="1970-01").to_netcdf(tmp_path / "sst.nc")
     example = Path(__file__).parents[1] / "examples" / "hindcast.py"
-    command = [sys.executable, str(example), "sst.nc"]
+    command = [sys.executable, str(example), "sst.nc", "--pack", "lim"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "killed with" in done.stdout and "resumed: 100% done" in done.stdout
+    assert "killed after" in done.stdout and "resumed: 100% done" in done.stdout
+    assert "are the same bits" in done.stdout
     assert done.stdout.splitlines()[-2].startswith("lim ")

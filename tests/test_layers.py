@@ -45,7 +45,19 @@ ROWS = [
             "verification",
         },
     ),
-    ({"comparison", "extrapolation", "forecast", "hindcast", "records", "tables", "train"}, set()),
+    (
+        {
+            "comparison",
+            "extrapolation",
+            "forecast",
+            "hindcast",
+            "jobs",
+            "records",
+            "tables",
+            "train",
+        },
+        set(),
+    ),
     ({"accessor"}, set()),
     ({"cli", "demo", "files", "score_commands"}, set()),
 ]

@@ -146,6 +146,8 @@ def _anomaly(da: xr.DataArray, given: Period | xr.DataArray) -> xr.DataArray:
         clim, said = _fit(given, da)
     else:
         clim, said = _climatology(da, given), ""
+    if da.chunks is not None:
+        clim = clim.chunk()  # the graph holds its 12 months, and not one for each step of `da`
     month = xr.DataArray(time.dt.month.values, dims=dim)
     cycle = clim.sel(month=month).drop_vars("month").astype(da.dtype)
     if da.chunks is not None:

@@ -69,7 +69,7 @@ def take_variable(ds: "xr.Dataset", name: str, anomaly: tuple[str, str] | None) 
         return ds[name]
     # the annual cycle is read once, and not for every block of forecasts
     cycle = climate.climatology(ds[name], anomaly).compute()
-    return climate.anomaly(ds[name], cycle.chunk())
+    return climate.anomaly(ds[name], cycle)
 
 
 def check_target(output: str, overwrite: bool) -> Path:

@@ -7,6 +7,7 @@ process may be killed in: the root's metadata last of the skeleton, a block's ma
 has reached the disk.
 """
 
+import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Mapping
@@ -280,3 +281,26 @@ def incomplete(done: int, count: int, errors: Mapping[str, str]) -> str:
     more = [f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
     head = f"{count - done} of {count} inits aren't there yet, and NaN: see status in group {LOG}"
     return "\n".join([head, *told[:SHOWN], *more])
+
+
+# --- what data is told apart by
+
+
+def digest(parts: Iterable[Any]) -> str:
+    """A short hash of texts and arrays; byte order doesn't count, and one NaN is like another."""
+    found = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        if isinstance(part, np.ndarray) and part.dtype.kind == "f":
+            values = np.ascontiguousarray(part, part.dtype.newbyteorder("="))
+            values = np.where(np.isnan(values), np.array(np.nan, values.dtype), values)
+            found.update(f"|{values.shape}".encode() + values.tobytes())
+        else:
+            text = part.tolist() if isinstance(part, np.ndarray) else part
+            found.update(f"|{text}".encode())
+    return found.hexdigest()
+
+
+def frame_digests(da: xr.DataArray, time: str) -> np.ndarray:
+    """A number for each time step's values, never 0; to the bit, but for the kind of NaN."""
+    values = da.transpose(time, ...).values
+    return np.array([int(digest([frame])[:16], 16) or 1 for frame in values], np.uint64)
