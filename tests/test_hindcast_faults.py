@@ -64,6 +64,18 @@ class Mortal(LocalStore):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.fixture(autouse=True)
+def same_threads():
+    with one_thread():
+        yield
+
+
+def alone(*args, **options):
+    """In a process of its own, with the threads that tests have."""
+    with one_thread():
+        hindcast(*args, **options)
+
+
 @pytest.fixture(scope="module")
 def child():
     """Start a hindcast in a process of its own, forked from one that has imported everything."""
@@ -71,7 +83,7 @@ def child():
     context.set_forkserver_preload(["torch", "xearthformer.hindcast"])
 
     def start(*args, **options):
-        process = context.Process(target=hindcast, args=args, kwargs=options)
+        process = context.Process(target=alone, args=args, kwargs=options)
         process.start()
         return process
 
