@@ -28,7 +28,8 @@ lint: $(READY)
 	$(VENV)/bin/mypy
 
 bench: $(READY)
-	$(VENV)/bin/python benchmarks/speed.py $(ARGS)
+	$(VENV)/bin/python benchmarks/speed.py --extras $(ARGS)
+	$(VENV)/bin/python benchmarks/hindcast.py
 
 # The set-up is one recipe behind one stamp: make -j runs it once, and a change of the pinned set
 # runs it again. A second make beside the first waits for it where flock is at hand.

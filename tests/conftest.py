@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Torch's threads wait for one another on a busy machine, and how many they are is part of the bits.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import xarray as xr
 
