@@ -5,9 +5,10 @@ workers of a dask cluster, and written by this process alone: data, then the blo
 second call does what has no marker.
 """
 
+import threading
 from collections import deque
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -156,7 +157,9 @@ def _fill(
     todo, quiet = sum(map(len, tasks)), not OPTIONS["progress"]
     bar = tqdm(total=book.count, initial=book.count - todo, unit="init", delay=2, disable=quiet)
     outcomes = jobs.outcomes(job, tasks)
-    with bar, closing(outcomes), set_options(progress=False):  # one bar, not one a block
+    # one bar, not one a block; other threads show none, and settings are not theirs to change
+    main = threading.current_thread() is threading.main_thread()
+    with bar, closing(outcomes), set_options(progress=False) if main else nullcontext():
         for which, outcome in outcomes:
             held.check()
             parts = book.chunks_of(which)
