@@ -8,7 +8,7 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer.crops import Crop, Crops, find, turned
-from xearthformer.train import Source
+from xearthformer.training_files import Source
 
 
 def numbered(steps, height, width):
@@ -124,7 +124,8 @@ def test_no_wet_crop(tmp_path):
 def test_a_source_padded_with_empty_frames(tmp_path):
     rain(4, 3, 3, 0).to_netcdf(tmp_path / "radar.nc")
     plain, padded = (
-        Source(str(tmp_path / "radar.nc"), radar=True, pad=pad).open() for pad in ((0, 0), (2, 1))
+        Source(str(tmp_path / "radar.nc"), radar=True, pad=pad).open()[0]
+        for pad in ((0, 0), (2, 1))
     )
     xr.testing.assert_equal(padded[2:6], plain)
     assert padded.sizes["time"] == 7 and bool(padded[[0, 1, 6]].isnull().all())

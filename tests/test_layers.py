@@ -29,7 +29,7 @@ ROWS = [
     ),
     ({"tensors"}, {"windows", "grid", "tiles"}),
     (
-        {"engine", "loop", "crops", "packs", "cards"},
+        {"engine", "loop", "crops", "latents", "packs", "cards"},
         {
             "admission",
             "catalogs",
@@ -55,6 +55,7 @@ ROWS = [
             "records",
             "tables",
             "train",
+            "training_files",
         },
         set(),
     ),

@@ -94,6 +94,13 @@ class Training(_Part):
     notes: str | None = None
 
 
+class Climatology(_Part):
+    """Of the mean intensity of training windows: of a window's frames to come, scaled."""
+
+    mean: float
+    std: Annotated[float, Field(gt=0)]
+
+
 class Card(_Part):
     """Everything `forecast` needs to know of a pack before it touches the weights.
 
@@ -111,6 +118,8 @@ class Card(_Part):
         Where the input may be NaN: nowhere; on the grid's land; anywhere (kept as it is).
     fill : float
         What stands on land in the model's input, in `input.units`.
+    climatology : Climatology or None
+        Of the mean intensity, for a model that can be told how intense its forecast is to be.
     """
 
     format: Literal[1] = 1
@@ -127,6 +136,7 @@ class Card(_Part):
     missing: Literal["forbidden", "land", "allowed"] = "forbidden"
     fill: float = 0.0
     scale: Scale = Scale()
+    climatology: Climatology | None = None
     training: Training
     scores: dict[str, float] = {}
     references: list[str] = []

@@ -206,13 +206,13 @@ def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
     Parameters
     ----------
     config : str
-        A YAML file with the arguments of xearthformer.train.train_from_config.
+        A YAML file with the arguments of xearthformer.training_files.train_from_config.
     overrides : list of str
         Entries to use in place of the file's.
     """
     if not Path(config).is_file():
         raise FileNotFoundError(f"no configuration file {config}")
-    from .train import train_from_config
+    from .training_files import train_from_config
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_function_arguments(train_from_config, as_positional=False)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ except ImportError as error:
         "training needs Lightning, which isn't installed: pip install 'xearthformer[train]'"
     ) from error
 
+PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}  # and Lightning's names
 RUN, LAST, LOSSES = "run.json", "last.ckpt", "losses.csv"
 
 
@@ -46,6 +47,8 @@ class Recipe:
     ----------
     learning_rate, weight_decay : float
         Of AdamW. The rate climbs linearly, then falls to zero on a cosine, step by step.
+    betas : (float, float)
+        Of AdamW.
     batch_size : int
         Windows a step; an epoch is cut into batches as even as can be.
     epochs : int
@@ -65,12 +68,15 @@ class Recipe:
         Standard deviation of Gaussian noise added to the scaled input, against overfitting.
     turns : bool
         Whether every window is turned by quarters and mirrored, at random.
+    precision : "float32" or "bf16"
+        Of products and convolutions; weights and sums stay in float32.
     seed : int
         Of weights, order, dropout, noise and turns.
     """
 
     learning_rate: float = 1e-4
     weight_decay: float = 1e-5
+    betas: tuple[float, float] = (0.9, 0.999)
     batch_size: int = 64
     epochs: int = 100
     stop: int | None = None
@@ -80,9 +86,15 @@ class Recipe:
     patience: int = 20
     noise: float = 0.0
     turns: bool = False
+    precision: Literal["float32", "bf16"] = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(self.betas))
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"recipe.precision: expected one of {list(PRECISIONS)}, found {self.precision!r}"
+            )
         for name, low, high in (
             ("learning_rate", 0, math.inf),
             ("weight_decay", 0, math.inf),
@@ -304,7 +316,10 @@ class Task(LightningModule):
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
         optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            self.model.parameters(),
+            lr=recipe.learning_rate,
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: recipe.rate(step, self.steps)
@@ -373,7 +388,7 @@ def fit(
             f"expected a model with parameters to train, found {type(model).__name__}, which has "
             "none: write it as it is by save_pack(path, model, card)"
         )
-    _claim(run)
+    claim(run)
     last = run.folder / LAST
     steps = len(draws) * recipe.epochs
     task = Task(copy.deepcopy(model), recipe, steps, run)
@@ -424,6 +439,7 @@ def _trainer(recipe: Recipe, run: Run) -> Trainer:
         accelerator=where.type,
         devices=1 if where.type == "cpu" else [where.index or 0],
         max_epochs=recipe.epochs,
+        precision=PRECISIONS[recipe.precision],
         gradient_clip_val=recipe.clip or None,
         callbacks=[last],
         default_root_dir=run.folder,
@@ -435,7 +451,7 @@ def _trainer(recipe: Recipe, run: Run) -> Trainer:
     )
 
 
-def _claim(run: Run) -> None:
+def claim(run: Run) -> None:
     """Make the folder this run's, or see that it is."""
     said = json.loads(json.dumps(run.identity))
     path = run.folder / RUN

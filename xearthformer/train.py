@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,13 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import climate, loop, models
-from .cards import LAND, PUBLISHED, SEA, Card, LatLonGrid, ModelSpec
-from .cf import find_axes
+from . import latents, loop, models
+from .cards import LAND, PUBLISHED, SEA, Card, Climatology, LatLonGrid, ModelSpec, PixelGrid
 from .crops import Crop, Crops
-from .data.radar import open_radar
-from .data.synthetic import load_patterns, synthetic_sst
 from .errors import mismatch
 from .loop import Recipe
-from .packs import Pack, save_pack
+from .models import prediff_training
+from .packs import Pack, open_pack, save_pack
 from .records import Cut, Period, Record, check_periods, cut, ends, listed, on_grid, within
 from .scale import Scale
 from .steps import check_time
@@ -50,6 +47,8 @@ def train(
     extra: Record | Sequence[Record] = (),
     extra_share: float = 1.0,
     crop: Crop | None = None,
+    part: str | Mapping[str, Any] | None = None,
+    start: str | Path | Pack | None = None,
     recipe: Recipe = PAPER,
     folder: str | Path | None = None,
     device: str = "auto",
@@ -90,6 +89,13 @@ def train(
         The same of `extra`.
     crop : Crop
         Windows are cut in space too; records may then differ in height and width.
+    part : str or mapping
+        Of a model that is trained in parts ("prediff": "autoencoder", then "denoiser" and
+        "alignment"), which; or its name and options, see `models.prediff_training`. The denoiser
+        and the alignment network learn on latent windows, which are made once and kept in `folder`.
+    start : pack
+        Weights, config and card to begin with; `config` is then not looked at, and entries of
+        `card` take the place of the pack's.
     recipe : Recipe
     folder : path
         For checkpoints and `losses.csv`. None: `<pack>.run`, beside the pack.
@@ -125,34 +131,116 @@ def train(
     >>> pack.card.missing, pack.card.time_step, pack.card.training.period
     ('land', 'month', '1990/1998')
     """
-    network = _build(model, config, recipe.seed)
-    draft = _draft(card, model, network, Path(pack))
+    begun = open_pack(start) if start is not None else None
+    network = begun.model().requires_grad_(True) if begun else _build(model, config, recipe.seed)
+    chosen = _part(model, network, part)
+    entries = {**_known(begun), **card}
+    draft = _draft(entries, model, network, Path(pack))
     records, extras = ([on_grid(r, draft) for r in listed(x)] for x in (data, extra))
     if validation is not None and all(isinstance(r, Record) for r in listed(validation)):
         validation = [on_grid(r, draft) for r in listed(validation)]
     elif validation is not None:
         validation = validation[0], validation[1]
     check_periods(records, period, validation)
-    full = _settle(draft, card, records, period, validation)
+    full = _settle(draft, entries, records, period, validation)
     _check_shapes(network, full, records[0])
-    windows = cut(records, extras, full, period, validation, crop)
+    learner = chosen.task(network) if chosen else network
+    lengths = {"history": learner.in_len, "reach": learner.out_len}
+    windows = cut(records, extras, full.model_copy(update=lengths), period, validation, crop)
+    shares = [share, extra_share]
     if hasattr(type(network), "fit"):
-        fitted, notes = _solve(network, windows, full), "closed-form fit"
+        fitted, notes, scores = _solve(network, windows, full), "closed-form fit", {}
     else:
         run = loop.Run(
             folder=Path(folder) if folder is not None else Path(f"{pack}.run"),
-            identity=_identity(full, network, windows, recipe, [share, extra_share]),
+            identity=_identity(full, network, windows, recipe, shares, begun, chosen),
             device=device,
             progress=progress,
         )
-        draws = loop.Draws(windows.counts, [share, extra_share], recipe.batch_size, recipe.seed)
-        fitted, losses = loop.fit(network, windows.training, windows.validation, draws, recipe, run)
-        notes = _notes(losses, windows, [share, extra_share], recipe)
+        loop.claim(run)
+        if hasattr(chosen, "views"):
+            windows, shares = _latent(network, windows, chosen.views, recipe, run), [share]
+        draws = loop.Draws(windows.counts, shares, recipe.batch_size, recipe.seed)
+        fitted, losses = loop.fit(learner, windows.training, windows.validation, draws, recipe, run)
+        notes = _notes(losses, windows, shares, recipe)
+        scores = {}
+        if chosen:
+            notes = f"{chosen.name}: {notes}"
+            scores = _part_scores(chosen.name, losses, windows)
+            full = _with_climatology(full, chosen.name, windows)
+            fitted = fitted.into(network, _sample(windows.training))
+    if not chosen:
+        scores = _scores(fitted, windows, full, recipe.batch_size, device)
     update = {
         "training": full.training.model_copy(update={"notes": _join(full.training.notes, notes)}),
-        "scores": {**full.scores, **_scores(fitted, windows, full, recipe.batch_size, device)},
+        "scores": {**full.scores, **scores},
     }
     return save_pack(pack, fitted, full.model_copy(update=update))
+
+
+# --- a part of a model, and the pack it begins with
+
+
+def _part(name: str, network: nn.Module, said: Any) -> prediff_training.Part | None:
+    if not getattr(network, "samples", False):
+        if said is not None:
+            raise mismatch(f"a {name}, which is trained whole", f"part={said!r}", "part=None")
+        return None
+    if said is None:
+        raise mismatch(
+            f"the part of a {name} to train, one of {', '.join(prediff_training.PARTS)}",
+            "none",
+            'part="autoencoder", then "denoiser" and "alignment", with start=... the last pack',
+        )
+    chosen = prediff_training.part(said)
+    if chosen.name == "alignment" and network.config.alignment is None:
+        raise mismatch("a config with an alignment network", "none", "config with `alignment`")
+    return chosen
+
+
+def _known(begun: Pack | None) -> dict[str, Any]:
+    """What the card takes over from the pack that training begins with."""
+    if begun is None:
+        return {}
+    names = "title", "input", "grid", "time_step", "missing", "scale", "training", "scores"
+    names += "references", "licence", "climatology"
+    return {name: value for name, value in begun.card if name in names}
+
+
+def _latent(network: nn.Module, windows: Cut, views: int, recipe: Recipe, run: loop.Run) -> Cut:
+    """The same windows, made small by the autoencoder once."""
+    made = []
+    for name, part, turns in (
+        ("training", windows.training, views),
+        ("validation", windows.validation, 1),
+    ):
+        store = run.folder / f"latents_{name}.zarr"
+        made.append(
+            latents.cached(network, part, store, turns, recipe.seed, run.progress)
+            if part is not None
+            else None
+        )
+    return Cut(made[0], made[1], [len(made[0])], windows.spans)
+
+
+def _sample(windows: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """A few hundred windows, evenly out of all."""
+    return windows[torch.linspace(0, len(windows) - 1, min(len(windows), 256)).long()]
+
+
+def _part_scores(name: str, losses: list[loop.Epoch], windows: Cut) -> dict[str, float]:
+    if windows.validation is None:
+        return {}
+    return {f"{name}_validation_loss": _short(min(epoch["validation_loss"] for epoch in losses))}
+
+
+def _with_climatology(card: Card, part: str, windows: Cut) -> Card:
+    """With the mean intensity of the windows that the alignment network learnt on."""
+    if part != "alignment":
+        return card
+    intensity = windows.training.intensities().double()
+    spread = Climatology(mean=_short(float(intensity.mean())), std=_short(float(intensity.std())))
+    return card.model_copy(update={"climatology": spread})
 
 
 # --- the card
@@ -229,7 +317,7 @@ def _notes(losses: list[loop.Epoch], windows: Cut, shares: list[float], recipe: 
     counts = f"{windows.counts[0]} training windows"
     if shares[0] != 1:
         counts = f"{shares[0]:g} x {counts}"
-    if windows.counts[1]:
+    if windows.counts[1:] and windows.counts[1]:
         counts += f" and {shares[1]:g} x {windows.counts[1]} from further records an epoch"
     how = json.dumps(dataclasses.asdict(recipe))
     return f"epoch {chosen['epoch'] + 1} of {len(losses)}; {counts}; recipe {how}"
@@ -257,6 +345,8 @@ def _build(name: str, config: Any, seed: int) -> nn.Module:
 def _check_shapes(network: nn.Module, card: Card, da: xr.DataArray) -> None:
     """Send one empty window through the model."""
     shape = da.sizes["y"], da.sizes["x"]
+    if isinstance(card.grid, PixelGrid) and network.samples:
+        shape = card.grid.shape
     wanted = (1, card.reach, *shape, 1)
     try:
         with torch.no_grad():
@@ -277,7 +367,13 @@ def _check_shapes(network: nn.Module, card: Card, da: xr.DataArray) -> None:
 
 
 def _identity(
-    card: Card, network: nn.Module, windows: Cut, recipe: Recipe, shares: list[float]
+    card: Card,
+    network: nn.Module,
+    windows: Cut,
+    recipe: Recipe,
+    shares: list[float],
+    begun: Pack | None,
+    part: prediff_training.Part | None,
 ) -> dict[str, Any]:
     """What makes a run the same run: all that its losses depend on."""
     how = dataclasses.asdict(recipe)
@@ -293,6 +389,8 @@ def _identity(
         "windows": [len(s) for s in starts],
         "starts": _digest(torch.cat(starts)),
         "frames": _digest(*frames[0]),
+        **({"start": begun.card.weights_sha256} if begun else {}),
+        **({"part": dataclasses.asdict(part)} if part else {}),
     }
 
 
@@ -344,127 +442,3 @@ def _scores(
     for lead, error in enumerate(error_T.sqrt().tolist(), start=1):
         scores[f"validation_rmse_lead_{lead}"] = _short(error * card.scale.factor)
     return scores
-
-
-# --- the same, from a file
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a record comes from.
-
-    Attributes
-    ----------
-    path : str
-        A file that xarray opens, a Zarr store (`.zarr`), or "synthetic".
-    variable : str or None
-        None: the one variable that the card asks for.
-    anomaly : (start, end) or None
-        Take the anomaly from the climatology of this period.
-    years, seed, patterns : int, int, path or None
-        Of "synthetic": see `synthetic_sst`; the patterns as `save_patterns` writes them.
-    radar : bool
-        Open it as a rain rate every five minutes, by `open_radar`.
-    pad : (int, int)
-        Empty time steps to put before and after the record, for a model that can do with less
-        history and be told with fewer leads.
-    """
-
-    path: str
-    variable: str | None = None
-    anomaly: Period | None = None
-    years: int = 50
-    seed: int = 0
-    patterns: str | None = None
-    radar: bool = False
-    pad: tuple[int, int] = (0, 0)
-
-    def open(self) -> Record:
-        """The record, lazily."""
-        data: Record
-        if self.path == "synthetic":
-            patterns = load_patterns(self.patterns) if self.patterns else None
-            chunks = {"time": 120}
-            data = synthetic_sst(self.years, self.seed, chunks=chunks, patterns=patterns)
-        elif self.radar:
-            data = open_radar(self.path)
-        elif self.path.rstrip("/").endswith(".zarr"):
-            data = xr.open_zarr(self.path, decode_coords="all")
-        else:
-            data = xr.open_dataset(self.path, chunks={}, decode_coords="all")
-        if self.variable is not None:
-            data = data[self.variable]
-        if self.anomaly is not None:
-            start, end = map(str, self.anomaly)
-            data = climate.anomaly(data, climatology=(start, end))
-        if any(self.pad):
-            data = _padded(data, *self.pad)
-        return data
-
-
-def _padded(data: Record, before: int, after: int) -> Record:
-    """A record with empty time steps before and after it."""
-    name = str(find_axes(data).time)
-    time = data.indexes[name]
-    step = time[1] - time[0]
-    whole = pd.date_range(time[0] - before * step, time[-1] + after * step, freq=step)
-    return data.reindex({name: whole})
-
-
-@dataclass(frozen=True)
-class Network:
-    """A model's name, and a preset of it or the fields of its config."""
-
-    name: str
-    config: str | dict[str, Any]
-
-
-def train_from_config(
-    model: Network,
-    data: Source | list[Source],
-    card: dict[str, Any],
-    pack: str,
-    period: Period | None = None,
-    validation: Period | Source | None = None,
-    share: float = 1.0,
-    extra: Source | None = None,
-    extra_share: float = 1.0,
-    crop: Crop | None = None,
-    recipe: Recipe = PAPER,
-    folder: str | None = None,
-    device: str = "auto",
-) -> Pack:
-    """Train a model as a configuration file says: see `train` for the entries.
-
-    Parameters
-    ----------
-    model : Network
-    data : Source, or list of Source
-    card : dict
-    pack : str
-    period : (start, end)
-    validation : (start, end), or Source
-    share : float
-    extra : Source
-    extra_share : float
-    crop : Crop
-    recipe : Recipe
-    folder : str
-    device : str
-    """
-    return train(
-        model.name,
-        [source.open() for source in data] if isinstance(data, list) else data.open(),
-        config=model.config,
-        card=card,
-        pack=pack,
-        period=period,
-        validation=validation.open() if isinstance(validation, Source) else validation,
-        share=share,
-        extra=() if extra is None else extra.open(),
-        extra_share=extra_share,
-        crop=crop,
-        recipe=recipe,
-        folder=folder,
-        device=device,
-    )

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from xearthformer.models import earthformer, lim, nowcast, persistence
+from xearthformer.models import earthformer, lim, nowcast, persistence, prediff
 from xearthformer.models.blocks import expect_fields
 
 # Name -> its config's class, its own class, its presets. A new model is a new line.
@@ -17,6 +17,7 @@ MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
         earthformer.PRESETS,
     ),
     "nowcast": (nowcast.NowcastConfig, nowcast.Nowcast, nowcast.PRESETS),
+    "prediff": (prediff.PreDiffConfig, prediff.PreDiff, prediff.PRESETS),
     "lim": (lim.LIMConfig, lim.LIM, lim.PRESETS),
     "persistence": (
         persistence.PersistenceConfig,

@@ -137,3 +137,44 @@ def paths(v_B2HW: Tensor, steps: int, sign: int) -> Tensor:
 def finer(x_BCHW: Tensor, size_HW: tuple[int, int]) -> Tensor:
     """A coarse field on more pixels, linearly between the middles of its own."""
     return F.interpolate(x_BCHW, size=tuple(size_HW), mode="bilinear", align_corners=False)
+
+
+def fine(way_B2hw: Tensor, x_BTHW: Tensor) -> Tensor:
+    """A way in coarse cells as one in pixels, at every pixel of a field."""
+    return COARSE * finer(way_B2hw, x_BTHW.shape[-2:])
+
+
+def in_place(x_BTHW: Tensor, v_B2hw: Tensor) -> Tensor:
+    """Frames, each drawn along the motion to where the last one is; zeros from beyond the rim."""
+    before = x_BTHW.shape[1] - 1
+    if not before:
+        return x_BTHW
+    at_B2HW, ways = places(x_BTHW), paths(v_B2hw, before, -1)
+    frames = [
+        sample(x_BTHW[:, i, None], at_B2HW + fine(ways[:, before - 1 - i], x_BTHW))
+        for i in range(before)
+    ]
+    return torch.cat([*frames, x_BTHW[:, -1:]], dim=1)
+
+
+def back_in_place(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
+    """What came, drawn back along its path, pixels as they are; NaN where none is seen."""
+    seen_BLHW = ~y_BLHW.isnan()
+    y_BLHW, at_B2HW = torch.nan_to_num(y_BLHW), places(y_BLHW)
+    frames = []
+    for lead, way_B2hw in enumerate(paths(v_B2hw, y_BLHW.shape[1], 1).unbind(1)):
+        at = at_B2HW + fine(way_B2hw, y_BLHW)
+        both = torch.stack([y_BLHW[:, lead], seen_BLHW[:, lead].to(y_BLHW)], dim=1)
+        y_BHW, seen_BHW = sample(both, at, "nearest").unbind(1)
+        frames.append(torch.where(seen_BHW > 0.5, y_BHW, torch.nan))
+    return torch.stack(frames, dim=1)
+
+
+def carried(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
+    """Frames to come that stand in the place of the last one, carried on by the motion."""
+    at_B2HW = places(y_BLHW)
+    frames = [
+        sample(y_BLHW[:, lead, None], at_B2HW + fine(way_B2hw, y_BLHW), rim="border")
+        for lead, way_B2hw in enumerate(paths(v_B2hw, y_BLHW.shape[1], -1).unbind(1))
+    ]
+    return torch.cat(frames, dim=1)

@@ -1,0 +1,342 @@
+"""Earthformer-UNet: what noise is in these frames, given the frames before them?
+
+The denoiser of PreDiff (Gao et al., NeurIPS 2023, section 3.1): down through levels of cuboid
+attention and up again, told at every level how noisy its frames are. Its way down alone is also
+the better half of the knowledge-alignment network (alignment.py). Legend of the shape suffixes:
+B batch, T time, H W space, C channels, E channels of the time embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from xearthformer.models.blocks import (
+    POS_EMBED_TYPES,
+    BlockOptions,
+    PatchMerging,
+    PositionEmbedding,
+    SelfAttentionBlock,
+    Upsampling,
+    expect_counts,
+    expect_one_of,
+    init_weights,
+)
+from xearthformer.models.cuboid import Size, self_pattern
+from xearthformer.models.stem import coarser
+
+EMBED_WIDTH = 4  # channels of the time embedding, in base_units
+SLOWEST = 10_000  # its longest period, in steps of the diffusion over 2 pi
+
+
+# Configuration.
+
+
+@dataclass(frozen=True)
+class LevelsConfig:
+    """What the denoiser and the alignment network have in common. Lists are welcome.
+
+    Parameters
+    ----------
+    base_units : int
+        Channels at the finest level; the next has `downsample` times as many.
+    num_heads : int
+        Attention heads.
+    depth : tuple of int
+        Blocks at each level, finest first.
+    attn_patterns : tuple of str
+        The cuboid pattern of each level (see `cuboid.PATTERN_NAMES`); a single name serves all.
+    downsample : int
+        How much coarser in H and W each level is than the one before.
+    dropout : float
+        On attention weights, projections and feed-forwards.
+    ffn_activation : str
+        "gelu" or "leaky" (slope 0.1).
+    padding_type : "zeros" or "ignore"
+        Whether padding counts in the softmax as zeros or is masked.
+    pos_embed_type : "t+h+w" or "t+hw"
+        Position embedding: a vector per frame, row and column, or per frame and place.
+    """
+
+    base_units: int = 256
+    num_heads: int = 4
+    depth: tuple[int, ...] = (4, 4)
+    attn_patterns: tuple[str, ...] | str = "axial"
+    downsample: int = 2
+    dropout: float = 0.1
+    ffn_activation: str = "gelu"
+    padding_type: str = "zeros"
+    pos_embed_type: str = "t+h+w"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+        expect_counts("depth", self.depth)
+        expect_counts("base_units", (self.base_units,))
+        expect_counts("downsample", (self.downsample,))
+        expect_one_of("pos_embed_type", self.pos_embed_type, POS_EMBED_TYPES)
+        if self.base_units % self.block_options.num_heads or self.base_units % 2:
+            raise ValueError(
+                f"expected base_units even and divisible by num_heads={self.num_heads}, "
+                f"found {self.base_units}"
+            )
+        if isinstance(self.attn_patterns, str):
+            object.__setattr__(self, "attn_patterns", (self.attn_patterns,) * len(self.depth))
+        if len(self.attn_patterns) != len(self.depth):
+            raise ValueError(
+                f"expected a pattern for each of the {len(self.depth)} levels of "
+                f"depth={self.depth}, found attn_patterns={self.attn_patterns}"
+            )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(self.base_units * self.downsample**i for i in range(len(self.depth)))
+
+    def level_shapes(self, shape_THW: Size) -> list[Size]:
+        """(T, H, W) of each level, and that every level's pattern is one."""
+        steps = ((self.downsample, self.downsample),) * (len(self.depth) - 1)
+        shapes = [(shape_THW[0], h, w) for h, w in coarser(shape_THW[1:], steps)]
+        for name, shape in zip(self.attn_patterns, shapes, strict=True):
+            self_pattern(name, shape)
+        return shapes
+
+    @property
+    def block_options(self) -> BlockOptions:
+        """The fields that every cuboid block shares."""
+        names = "num_heads", "dropout", "ffn_activation", "padding_type"
+        return BlockOptions(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True)
+class EarthformerUNetConfig(LevelsConfig):
+    """Everything that shapes an Earthformer-UNet: the fields of `LevelsConfig`, and two shapes.
+
+    Parameters
+    ----------
+    input_shape, target_shape : (T, H, W, C)
+        Of the context and of the noisy frames; the same H, W and C.
+
+    Raises
+    ------
+    ValueError
+        When the parts do not fit one another; the message names the field.
+    """
+
+    input_shape: tuple[int, int, int, int] = (7, 16, 16, 64)
+    target_shape: tuple[int, int, int, int] = (6, 16, 16, 64)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect_counts("input_shape", self.input_shape, length=4)
+        expect_counts("target_shape", self.target_shape, length=4)
+        if self.input_shape[1:] != self.target_shape[1:]:
+            raise ValueError(
+                f"expected the same (H, W, C) in input_shape and target_shape, "
+                f"found {self.input_shape[1:]} and {self.target_shape[1:]}"
+            )
+        self.level_shapes(self.shape_THW)
+
+    @property
+    def shape_THW(self) -> Size:
+        """Of context and noisy frames together."""
+        return (self.input_shape[0] + self.target_shape[0], *self.input_shape[1:3])
+
+
+PRESETS: dict[str, EarthformerUNetConfig] = {
+    # The published checkpoint, for latents of SEVIR-LR.
+    "sevir-lr": EarthformerUNetConfig(),
+    # Small enough for a test.
+    "tiny": EarthformerUNetConfig(
+        base_units=16,
+        num_heads=2,
+        depth=(1, 1),
+        dropout=0.0,
+        input_shape=(3, 4, 4, 4),
+        target_shape=(2, 4, 4, 4),
+    ),
+}
+
+
+# Blocks.
+
+
+class TimeEmbedding(nn.Module):
+    """How noisy, as a vector: sines and cosines of the step t, then Linear, SiLU, Linear."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.layer = nn.Sequential(
+            nn.Linear(dim, EMBED_WIDTH * dim),
+            nn.SiLU(),
+            nn.Linear(EMBED_WIDTH * dim, EMBED_WIDTH * dim),
+        )
+
+    def forward(self, t_B: Tensor) -> Tensor:
+        half = self.dim // 2
+        dtype = self.layer[0].weight.dtype
+        exact = torch.promote_types(dtype, torch.float32)  # bfloat16 can't count to 1000
+        k = torch.arange(half, dtype=exact, device=t_B.device)
+        angle = t_B[:, None].to(exact) * torch.exp(-math.log(SLOWEST) * k / half)
+        return self.layer(torch.cat([angle.cos(), angle.sin()], dim=-1).to(dtype))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions over space and time, and between them how noisy it is, channel by channel.
+
+    (B, C, T, H, W) in and out; without `embed_dim` it is not told.
+    """
+
+    def __init__(self, c_in: int, c_out: int, embed_dim: int | None, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.in_layers = nn.Sequential(_norm(c_in), nn.SiLU(), nn.Conv3d(c_in, c_out, 3, padding=1))
+        if embed_dim is not None:
+            self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embed_dim, c_out))
+        self.out_layers = nn.Sequential(
+            _norm(c_out), nn.SiLU(), nn.Dropout(dropout), nn.Conv3d(c_out, c_out, 3, padding=1)
+        )
+        same = c_in == c_out
+        self.skip_connection = nn.Identity() if same else nn.Conv3d(c_in, c_out, 1)
+
+    def forward(self, x_BTHWC: Tensor, embed_BE: Tensor | None = None) -> Tensor:
+        x_BCTHW = rearrange(x_BTHWC, "b t h w c -> b c t h w")
+        inner = self.in_layers(x_BCTHW)
+        if embed_BE is not None:
+            inner = inner + self.emb_layers(embed_BE)[:, :, None, None, None]
+        x_BCTHW = self.skip_connection(x_BCTHW) + self.out_layers(inner)
+        return rearrange(x_BCTHW, "b c t h w -> b t h w c")
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(channels if channels % 32 else 32, channels)
+
+
+def start_as_identity(module: nn.Module) -> None:
+    """Let residual branches start at zero; give it to `nn.Module.apply`, after `init_weights`."""
+    match module:
+        case ResidualBlock():
+            last = [module.out_layers[-1]]
+        case SelfAttentionBlock():
+            last = [attention.proj for attention in module.attn_l]
+            last += [feed_forward.ffn_2 for feed_forward in module.ffn_l]
+        case _:
+            last = []
+    for layer in last:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+
+class DownPath(nn.Module):
+    """Noisy frames into levels, fine to coarse: the way down of the networks that subclass it."""
+
+    def __init__(self, config: LevelsConfig, channels: int, shape_THW: Size) -> None:
+        super().__init__()
+        base, n = config.base_units, config.downsample
+        self.shapes = config.level_shapes(shape_THW)
+        self.first_proj = ResidualBlock(channels, base, None, config.dropout)
+        self.pos_embed = PositionEmbedding(base, shape_THW, config.pos_embed_type)
+        self.time_embed = TimeEmbedding(base)
+        self.downsample_layers = nn.ModuleList(
+            PatchMerging(a, b, (1, n, n)) for a, b in pairwise(config.widths)
+        )
+        self.down_time_embed_blocks, self.down_self_blocks = self.levels(config)
+
+    def levels(self, config: LevelsConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
+        """For each level a residual block, which all of its depth shares, and its cuboid blocks."""
+        options = config.block_options
+        told = nn.ModuleList(
+            ResidualBlock(dim, dim, EMBED_WIDTH * config.base_units, config.dropout)
+            for dim in config.widths
+        )
+        blocks = nn.ModuleList(
+            nn.ModuleList(
+                SelfAttentionBlock(dim, shape_THW, self_pattern(name, shape_THW), options)
+                for _ in range(depth)
+            )
+            for dim, shape_THW, name, depth in zip(
+                config.widths, self.shapes, config.attn_patterns, config.depth, strict=True
+            )
+        )
+        return told, blocks
+
+    def descend(self, x_BTHWC: Tensor, t_B: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The frames as every level leaves them, and the time embedding."""
+        x_BTHWC = self.pos_embed(self.first_proj(x_BTHWC))
+        embed_BE = self.time_embed(t_B)
+        outputs: list[Tensor] = []
+        for i, (told, blocks) in enumerate(
+            zip(self.down_time_embed_blocks, self.down_self_blocks, strict=True)
+        ):
+            if i > 0:
+                x_BTHWC = self.downsample_layers[i - 1](x_BTHWC)
+            outputs.append(x_BTHWC := through(x_BTHWC, embed_BE, told, blocks))
+        return outputs, embed_BE
+
+
+def through(x_BTHWC: Tensor, embed_BE: Tensor, told: nn.Module, blocks: nn.ModuleList) -> Tensor:
+    """One level: before each of its cuboid blocks it is told how noisy its frames are."""
+    for block in blocks:
+        x_BTHWC, _ = block(told(x_BTHWC, embed_BE))
+    return x_BTHWC
+
+
+# The network.
+
+
+class EarthformerUNet(DownPath):
+    """The denoiser eps(z_t, t, z_cond): the noise in z_t, of its shape, in any floating dtype.
+
+    Parameters
+    ----------
+    config : EarthformerUNetConfig
+        Its shape; `PRESETS` has the published one.
+
+    Examples
+    --------
+    >>> denoiser = EarthformerUNet(PRESETS["tiny"])
+    >>> z_BTHWC, context_BTHWC = torch.randn(1, 2, 4, 4, 4), torch.randn(1, 3, 4, 4, 4)
+    >>> denoiser(z_BTHWC, torch.tensor([500]), context_BTHWC).shape
+    torch.Size([1, 2, 4, 4, 4])
+    """
+
+    def __init__(self, config: EarthformerUNetConfig) -> None:
+        channels = config.input_shape[-1]
+        super().__init__(config, channels + 1, config.shape_THW)
+        self.config = config
+        self.up_time_embed_blocks, self.up_self_blocks = self.levels(config)
+        sizes = [shape_THW[1:] for shape_THW in self.shapes[:-1]]
+        self.upsample_layers = nn.ModuleList(
+            Upsampling(b, a, size_HW)
+            for (a, b), size_HW in zip(pairwise(config.widths), sizes, strict=True)
+        )
+        self.final_proj = nn.Linear(config.base_units, channels)
+        self.apply(init_weights).apply(start_as_identity)
+
+    def forward(self, z_BTHWC: Tensor, t_B: Tensor, context_BTHWC: Tensor) -> Tensor:
+        config = self.config
+        for name, x_BTHWC in (("input_shape", context_BTHWC), ("target_shape", z_BTHWC)):
+            if tuple(x_BTHWC.shape[1:]) != getattr(config, name):
+                raise ValueError(
+                    f"expected frames of shape (batch, *{name}={getattr(config, name)}), "
+                    f"found {tuple(x_BTHWC.shape)}"
+                )
+        whose = torch.zeros_like(context_BTHWC[..., :1]) + 1, torch.zeros_like(z_BTHWC[..., :1])
+        x_BTHWC = torch.cat([context_BTHWC, z_BTHWC], dim=1)
+        x_BTHWC = torch.cat([x_BTHWC, torch.cat(whose, dim=1)], dim=-1)
+        outputs, embed_BE = self.descend(x_BTHWC, t_B)
+        x_BTHWC = outputs[-1]
+        for i in reversed(range(len(outputs))):
+            if i < len(outputs) - 1:
+                x_BTHWC = self.upsample_layers[i](x_BTHWC) + outputs[i]
+            x_BTHWC = through(
+                x_BTHWC, embed_BE, self.up_time_embed_blocks[i], self.up_self_blocks[i]
+            )
+        return self.final_proj(x_BTHWC[:, config.input_shape[0] :])

@@ -1,0 +1,336 @@
+"""PreDiff (Gao et al., NeurIPS 2023): frames to come as samples of a diffusion in latent space.
+
+A frame-wise autoencoder makes frames small (a kept library's AutoencoderKL); an Earthformer-UNet
+takes noise away from the small frames to come, step by step, given the small frames that were; an
+alignment network says what noisy small frames will amount to. How the steps go is a sampler's
+business (samplers.py). Legend of the shape suffixes: B batch, T time, H W space, h w the same in
+latent pixels, C channels, 2 the components (x, y) of a motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from xearthformer.models import alignment, earthformer_unet, flow, samplers
+from xearthformer.models.alignment import Alignment, AlignmentConfig
+from xearthformer.models.blocks import expect_counts, expect_fields
+from xearthformer.models.earthformer_unet import EarthformerUNet, EarthformerUNetConfig
+from xearthformer.models.mosaic import Mosaic, in_batches
+
+FLOW_FRAMES = 4  # the last frames, which tell the motion
+MARGIN = 64  # pixels beyond the rim that are forecast too, from where rain may come in
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """The shape of diffusers' AutoencoderKL, for frames of one channel. Lists are welcome.
+
+    Parameters
+    ----------
+    block_out_channels : tuple of int
+        Channels of each level; each level but the last halves the grid.
+    layers_per_block : int
+        Residual blocks of a level on the way down; one more on the way up.
+    latent_channels : int
+    norm_num_groups : int
+
+    Raises
+    ------
+    ValueError
+        Channels that don't divide into the groups.
+    """
+
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    latent_channels: int = 64
+    norm_num_groups: int = 32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "block_out_channels", tuple(self.block_out_channels))
+        expect_counts("block_out_channels", self.block_out_channels)
+        for name in ("layers_per_block", "latent_channels", "norm_num_groups"):
+            expect_counts(name, (getattr(self, name),))
+        if any(channels % self.norm_num_groups for channels in self.block_out_channels):
+            raise ValueError(
+                f"expected block_out_channels divisible by norm_num_groups={self.norm_num_groups}, "
+                f"found {self.block_out_channels}"
+            )
+
+    @property
+    def factor(self) -> int:
+        """Pixels along a side of a latent pixel."""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+    def build(self) -> nn.Module:
+        """The autoencoder, with fresh weights."""
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+        levels = len(self.block_out_channels)
+        return AutoencoderKL(
+            in_channels=1,
+            out_channels=1,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=self.block_out_channels,
+            layers_per_block=self.layers_per_block,
+            latent_channels=self.latent_channels,
+            norm_num_groups=self.norm_num_groups,
+            act_fn="silu",
+        )
+
+
+@dataclass(frozen=True)
+class PreDiffConfig:
+    """The shapes of PreDiff's networks, and what stands between them. Dicts are welcome.
+
+    Parameters
+    ----------
+    autoencoder : AutoencoderConfig
+    denoiser : EarthformerUNetConfig
+        On latent frames: context and target.
+    alignment : AlignmentConfig or None
+        On the latent target alone; None: no knowledge alignment.
+    latent_scale : float
+        What latent frames are multiplied by, so that their spread is about one.
+    along_motion : bool
+        Whether frames are drawn along their motion into the place of the last one before they are
+        made small, and carried on by it afterwards: what is left to forecast stands still.
+
+    Raises
+    ------
+    ValueError
+        When the shapes do not fit one another.
+    """
+
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    denoiser: EarthformerUNetConfig = EarthformerUNetConfig()
+    alignment: AlignmentConfig | None = AlignmentConfig()
+    latent_scale: float = 1.0
+    along_motion: bool = False
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("autoencoder", AutoencoderConfig),
+            ("denoiser", EarthformerUNetConfig),
+            ("alignment", AlignmentConfig),
+        ):
+            if isinstance(value := getattr(self, name), dict):
+                expect_fields(kind, value)
+                object.__setattr__(self, name, kind(**value))
+        channels = self.autoencoder.latent_channels
+        _, h, w, found = self.denoiser.target_shape
+        if found != channels or h != w:
+            raise ValueError(
+                f"expected latent frames (T, n, n, {channels}), as the autoencoder makes them, "
+                f"found denoiser.target_shape={self.denoiser.target_shape}"
+            )
+        if self.alignment and self.alignment.input_shape != self.denoiser.target_shape:
+            raise ValueError(
+                f"expected alignment.input_shape={self.denoiser.target_shape}, the denoiser's "
+                f"target, found {self.alignment.input_shape}"
+            )
+        if not self.latent_scale > 0:
+            raise ValueError(f"expected latent_scale above 0, found {self.latent_scale!r}")
+
+    @property
+    def tile(self) -> int:
+        """Pixels of a side of what the networks take at once."""
+        return self.denoiser.target_shape[1] * self.autoencoder.factor
+
+
+_RADAR_LATENTS = {"input_shape": (7, 16, 16, 16), "target_shape": (6, 16, 16, 16)}
+
+PRESETS: dict[str, PreDiffConfig] = {
+    # The published checkpoints.
+    "sevir-lr": PreDiffConfig(),
+    # What ships as the pack `prediff-radar`.
+    "radar": PreDiffConfig(
+        autoencoder=AutoencoderConfig((16, 32, 64, 64), 1, latent_channels=16, norm_num_groups=8),
+        denoiser=EarthformerUNetConfig(base_units=64, depth=(1, 1), dropout=0.0, **_RADAR_LATENTS),
+        alignment=AlignmentConfig(
+            base_units=32, depth=(1, 1), dropout=0.0, input_shape=(6, 16, 16, 16)
+        ),
+        along_motion=True,
+    ),
+    # Small enough for a test.
+    "tiny": PreDiffConfig(
+        autoencoder=AutoencoderConfig((8, 8, 16), 1, latent_channels=4, norm_num_groups=4),
+        denoiser=earthformer_unet.PRESETS["tiny"],
+        alignment=alignment.PRESETS["tiny"],
+    ),
+}
+PRESETS["tiny-motion"] = replace(
+    PRESETS["tiny"],
+    denoiser=replace(
+        earthformer_unet.PRESETS["tiny"], input_shape=(4, 8, 8, 4), target_shape=(2, 8, 8, 4)
+    ),
+    alignment=replace(alignment.PRESETS["tiny"], input_shape=(2, 8, 8, 4)),
+    along_motion=True,
+)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a sample is conditioned on; made once an init, whatever the members.
+
+    Attributes
+    ----------
+    z_BThwC : Tensor
+        The latent frames that were, of the whole (padded) domain.
+    frames_BTHW : Tensor
+        The frames themselves, scaled, as they came in, none missing.
+    motion_B2hw : Tensor or None
+        Of the padded domain, in cells of the flow a frame; None: frames stand as they came.
+    size_HW : (int, int)
+        Of the domain.
+    at_once : int
+        Tiles that go through a network together.
+    """
+
+    z_BThwC: Tensor
+    frames_BTHW: Tensor
+    motion_B2hw: Tensor | None
+    size_HW: tuple[int, int]
+    at_once: int
+
+    def take(self, index: list[int]) -> Context:
+        """The context of each of these rows."""
+        return replace(
+            self,
+            z_BThwC=self.z_BThwC[index],
+            frames_BTHW=self.frames_BTHW[index],
+            motion_B2hw=None if self.motion_B2hw is None else self.motion_B2hw[index],
+        )
+
+
+class PreDiff(nn.Module):
+    """Samples of frames to come, from frames that were (B, T, H, W, 1), H and W from `tile` up.
+
+    Frames are scaled; NaN is read as 0. A domain larger than a tile is one field in latent space,
+    which the networks see in a mosaic of tiles.
+
+    Examples
+    --------
+    >>> model = PreDiff(PRESETS["tiny"]).eval()
+    >>> model.predict(torch.zeros(1, 3, 16, 20, 1), torch.Generator().manual_seed(0)).shape
+    torch.Size([1, 2, 16, 20, 1])
+    """
+
+    samples = True
+
+    def __init__(self, config: PreDiffConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.in_len, self.out_len = config.denoiser.input_shape[0], config.denoiser.target_shape[0]
+        self.autoencoder = config.autoencoder.build()
+        self.denoiser = EarthformerUNet(config.denoiser)
+        if config.alignment is not None:
+            self.alignment = Alignment(config.alignment)
+
+    # --- the way in
+
+    def context(self, x_BTHWC: Tensor, at_once: int = 1) -> Context:
+        """Encode what was, by the mode of its posterior."""
+        x_BTHW = x_BTHWC[..., 0]
+        size_HW = x_BTHW.shape[-2:]
+        frames_BTHW = torch.nan_to_num(x_BTHW)
+        x_BTHW, motion_B2hw = self._padded(frames_BTHW), None
+        if self.config.along_motion:
+            motion_B2hw = flow.motion(x_BTHW[:, -FLOW_FRAMES:])
+            x_BTHW = flow.in_place(x_BTHW, motion_B2hw)
+        z_BThwC = self.encode(x_BTHW, at_once)[0]
+        return Context(z_BThwC, frames_BTHW, motion_B2hw, tuple(size_HW), at_once)
+
+    def encode(self, x_BTHW: Tensor, at_once: int = 1) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latent frames (B, T, h, w, C), scaled."""
+
+        def net(x_NTHWC: Tensor) -> Tensor:
+            x_FCHW = rearrange(x_NTHWC, "n t h w c -> (n t) c h w")
+            moments = self.autoencoder.encode(x_FCHW).latent_dist
+            both = torch.cat([moments.mean, moments.std], dim=1) * self.config.latent_scale
+            return rearrange(both, "(n t) c h w -> n t h w c", t=x_NTHWC.shape[1])
+
+        mosaic = Mosaic(tuple(x_BTHW.shape[-2:]), self.config.tile)
+        tiles = in_batches(net, mosaic.cut(x_BTHW[..., None]), size=at_once)
+        factor = self.config.autoencoder.factor
+        h, w = (n // factor for n in mosaic.size_HW)
+        z_BThwC = Mosaic((h, w), mosaic.tile // factor).join(tiles)
+        return z_BThwC.chunk(2, dim=-1)
+
+    def _padded(self, x_BTHW: Tensor) -> Tensor:
+        """Up to whole latent pixels, and a tile or more; along a motion also beyond the rim."""
+        margin = MARGIN if self.config.along_motion else 0
+        unit = max(self.config.autoencoder.factor, flow.COARSE)
+        pads = [
+            max(self.config.tile, size + 2 * margin + -(size + 2 * margin) % unit) - size - margin
+            for size in x_BTHW.shape[-2:]
+        ]
+        return F.pad(x_BTHW, (margin, pads[1], margin, pads[0]))
+
+    # --- the middle: what samplers and guidance are given
+
+    def noise_shape(self, context: Context) -> tuple[int, ...]:
+        """(T, h, w, C) of the latent frames to come."""
+        return (self.out_len, *context.z_BThwC.shape[2:])
+
+    def denoise(self, z_BThwC: Tensor, t: int, context: Context) -> Tensor:
+        """The noise in latent frames to come at step t, in a mosaic where they are large."""
+        mosaic = self._mosaic(z_BThwC)
+        return mosaic.join(
+            in_batches(
+                lambda z, context: self.denoiser(z, z.new_full((len(z),), t), context),
+                mosaic.cut(z_BThwC),
+                mosaic.cut(context.z_BThwC),
+                size=context.at_once,
+            )
+        )
+
+    def align(self, z_BThwC: Tensor, t: int) -> Tensor:
+        """The alignment network's answer for each frame (B, T, out_channels), a mean over tiles."""
+        mosaic = self._mosaic(z_BThwC)
+        tiles = mosaic.cut(z_BThwC)
+        answers = self.alignment(tiles, tiles.new_full((len(tiles),), t))
+        return answers.unflatten(0, (-1, len(mosaic.corners))).mean(dim=1)
+
+    def _mosaic(self, z_BThwC: Tensor) -> Mosaic:
+        return Mosaic(tuple(z_BThwC.shape[2:4]), self.config.denoiser.target_shape[1])
+
+    # --- the way out
+
+    def decode(self, z_BThwC: Tensor, context: Context) -> Tensor:
+        """Frames (B, T, H, W, 1) from latent frames, none below zero where they are rain's.
+
+        In pieces of `context.at_once` tiles, a frame at a time.
+        """
+        frames = [self._decode_frame(z, context) for z in z_BThwC.split(1, dim=1)]
+        y_BTHW = torch.cat(frames, dim=1)[..., 0]
+        height, width = context.size_HW
+        if context.motion_B2hw is None:
+            return y_BTHW[..., :height, :width, None]
+        y_BTHW = flow.carried(y_BTHW, context.motion_B2hw)
+        return y_BTHW[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width, None]
+
+    def _decode_frame(self, z_B1hwC: Tensor, context: Context) -> Tensor:
+        def net(z_NThwC: Tensor) -> Tensor:
+            z_NChw = rearrange(z_NThwC[:, 0], "n h w c -> n c h w") / self.config.latent_scale
+            y_NCHW = self.autoencoder.decode(z_NChw).sample
+            return rearrange(y_NCHW, "n c h w -> n 1 h w c")
+
+        mosaic, factor = self._mosaic(z_B1hwC), self.config.autoencoder.factor
+        tiles = in_batches(net, mosaic.cut(z_B1hwC), size=context.at_once)
+        h, w = mosaic.size_HW
+        return Mosaic((h * factor, w * factor), self.config.tile).join(tiles)
+
+    def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One sample of each row (B, out_len, H, W, 1), by the quickest sampler."""
+        context = self.context(x_BTHWC)
+        shape = self.noise_shape(context)
+        z_BThwC = torch.randn(len(x_BTHWC), *shape, generator=generator).to(x_BTHWC)
+        denoise: Callable[..., Tensor] = lambda z, t: self.denoise(z, t, context)  # noqa: E731
+        return self.decode(samplers.sample("dpm++", denoise, z_BThwC, steps=20), context)

@@ -1,0 +1,172 @@
+"""Training from a configuration file: what its entries are, and where their records come from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from . import climate
+from .cf import find_axes
+from .crops import Crop
+from .data.radar import open_radar
+from .data.storms import synthetic_storms
+from .data.synthetic import load_patterns, synthetic_sst
+from .packs import Pack
+from .records import Period, Record
+from .train import PAPER, Recipe, train
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a record comes from.
+
+    Attributes
+    ----------
+    path : str
+        A file that xarray opens, a Zarr store (`.zarr`), "synthetic" (see `synthetic_sst`), or
+        "storms" (the rain of `synthetic_storms`, a record an event).
+    variable : str or None
+        None: the one variable that the card asks for.
+    anomaly : (start, end) or None
+        Take the anomaly from the climatology of this period.
+    years, seed, patterns : int, int, path or None
+        Of what is simulated; the patterns as `save_patterns` writes them.
+    events, size : int
+        Of "storms".
+    radar : bool
+        Open it as a rain rate every five minutes, by `open_radar`.
+    every : int
+        Take every second, third, .. frame: as many records, each beginning a frame later.
+    pad : (int, int)
+        Empty time steps to put before and after the record, for a model that can do with less
+        history and be told with fewer leads.
+    """
+
+    path: str
+    variable: str | None = None
+    anomaly: Period | None = None
+    years: int = 50
+    seed: int = 0
+    patterns: str | None = None
+    events: int = 16
+    size: int = 384
+    radar: bool = False
+    every: int = 1
+    pad: tuple[int, int] = (0, 0)
+
+    def open(self) -> list[Record]:
+        """The records, lazily."""
+        return [
+            self._pad(data.isel({str(find_axes(data).time): slice(first, None, self.every)}))
+            for data in self._open()
+            for first in range(self.every)
+        ]
+
+    def _open(self) -> list[Record]:
+        data: Record
+        if self.path == "synthetic":
+            patterns = load_patterns(self.patterns) if self.patterns else None
+            chunks = {"time": 120}
+            data = synthetic_sst(self.years, self.seed, chunks=chunks, patterns=patterns)
+        elif self.path == "storms":
+            storms = synthetic_storms(self.seed, self.events, size=self.size)["rain_rate"]
+            return [storms.isel(event=event, drop=True) for event in range(self.events)]
+        elif self.radar:
+            data = open_radar(self.path)
+        elif self.path.rstrip("/").endswith(".zarr"):
+            data = xr.open_zarr(self.path, decode_coords="all")
+        else:
+            data = xr.open_dataset(self.path, chunks={}, decode_coords="all")
+        if self.variable is not None:
+            data = data[self.variable]
+        if self.anomaly is not None:
+            start, end = map(str, self.anomaly)
+            data = climate.anomaly(data, climatology=(start, end))
+        return [data]
+
+    def _pad(self, data: Record) -> Record:
+        return _padded(data, *self.pad) if any(self.pad) else data
+
+
+def _padded(data: Record, before: int, after: int) -> Record:
+    """A record with empty time steps before and after it."""
+    name = str(find_axes(data).time)
+    time = data.indexes[name]
+    step = time[1] - time[0]
+    whole = pd.date_range(time[0] - before * step, time[-1] + after * step, freq=step)
+    return data.reindex({name: whole})
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model's name, and a preset of it or the fields of its config."""
+
+    name: str
+    config: str | dict[str, Any]
+
+
+def train_from_config(
+    model: Network,
+    data: Source | list[Source],
+    card: dict[str, Any],
+    pack: str,
+    period: Period | None = None,
+    validation: Period | Source | list[Source] | None = None,
+    share: float = 1.0,
+    extra: Source | list[Source] | None = None,
+    extra_share: float = 1.0,
+    crop: Crop | None = None,
+    part: str | dict[str, Any] | None = None,
+    start: str | None = None,
+    recipe: Recipe = PAPER,
+    folder: str | None = None,
+    device: str = "auto",
+) -> Pack:
+    """Train a model as a configuration file says: see `train` for the entries.
+
+    Parameters
+    ----------
+    model : Network
+    data : Source, or list of Source
+    card : dict
+    pack : str
+    period : (start, end)
+    validation : (start, end), Source, or list of Source
+    share : float
+    extra : Source, or list of Source
+    extra_share : float
+    crop : Crop
+    part : str or dict
+    start : str
+    recipe : Recipe
+    folder : str
+    device : str
+    """
+    held_out = isinstance(validation, Source) or (
+        isinstance(validation, list) and all(isinstance(one, Source) for one in validation)
+    )
+    return train(
+        model.name,
+        _opened(data),
+        config=model.config,
+        card=card,
+        pack=pack,
+        period=period,
+        validation=_opened(validation) if held_out else validation,  # type: ignore[arg-type]
+        share=share,
+        extra=() if extra is None else _opened(extra),
+        extra_share=extra_share,
+        crop=crop,
+        part=part,
+        start=start,
+        recipe=recipe,
+        folder=folder,
+        device=device,
+    )
+
+
+def _opened(sources: Source | list[Source]) -> list[Record]:
+    """The records of one source or of several."""
+    listed = [sources] if isinstance(sources, Source) else sources
+    return [record for source in listed for record in source.open()]
