@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
     from .engine import Precision
+    from .guidance import Guidance
+    from .models.samplers import Sampler
     from .packs import Pack
     from .windows import InitLike
 
@@ -96,6 +98,11 @@ class EarthformerAccessor(Generic[T]):
         *,
         init: "InitLike" = None,
         lead: "int | str | np.timedelta64 | None" = None,
+        members: int | None = None,
+        seed: int = 0,
+        sampler: "str | Sampler" = "dpm++",
+        steps: int | None = None,
+        guidance: "Guidance | Sequence[Guidance] | None" = None,
         device: str = "auto",
         batch_size: int | Literal["auto"] = "auto",
         precision: "Precision" = "float32",
@@ -110,6 +117,11 @@ class EarthformerAccessor(Generic[T]):
             pack,
             init=init,
             lead=lead,
+            members=members,
+            seed=seed,
+            sampler=sampler,
+            steps=steps,
+            guidance=guidance,
             device=device,
             batch_size=batch_size,
             precision=precision,

@@ -12,7 +12,7 @@ a task each, which tiles.blend puts together again; or whole, if the card says t
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
@@ -25,8 +25,11 @@ from tqdm.auto import tqdm
 from . import __version__, admission, cf, engine, grid, tensors, windows
 from .cards import Card, LatLonGrid, PixelGrid
 from .errors import mismatch
+from .guidance import Guidance
+from .models.samplers import Sampler
 from .options import OPTIONS
 from .packs import Pack, open_pack
+from .steps import str_time
 from .tiles import Axis, Tiles, blend, blend_lazily, cut
 
 XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
@@ -39,7 +42,8 @@ BLOCK_BYTES = 128 * 2**20
 class Plan:
     """What a block of inits needs beside its data. It holds no weights: a worker opens the pack.
 
-    `tiles` is None where the data goes through the model whole.
+    `tiles` is None where the data goes through the model whole, `ensemble` where it is
+    deterministic.
     """
 
     pack: Pack
@@ -47,6 +51,7 @@ class Plan:
     origin: cf.Origin
     settings: engine.Settings
     tiles: Tiles | None
+    ensemble: engine.Ensemble | None
 
 
 def forecast(
@@ -55,6 +60,11 @@ def forecast(
     *,
     init: windows.InitLike = None,
     lead: int | str | np.timedelta64 | None = None,
+    members: int | None = None,
+    seed: int = 0,
+    sampler: str | Sampler = "dpm++",
+    steps: int | None = None,
+    guidance: Guidance | Sequence[Guidance] | None = None,
     device: str = "auto",
     batch_size: int | Literal["auto"] = "auto",
     precision: engine.Precision = "float32",
@@ -78,10 +88,21 @@ def forecast(
         Time steps to forecast. None: the pack's reach. Beyond it the model reads its own output
         (a tile that of the same tile, before any blending), and the attribute `rollout` says from
         where on.
+    members : int or None
+        Of a pack that samples, such as "prediff-radar": how many samples. None: one.
+    seed : int
+        Member m of an init follows from weights, data, seed, init and m alone: it is the same bits
+        whatever members and inits are asked for beside it, at a given batch size.
+    sampler : {"dpm++", "ddim", "ddpm"} or Sampler
+        Of a pack that samples; "ddpm" is the paper's, and takes 1000 steps.
+    steps : int or None
+        None: 20 for dpm++, 50 for ddim, 1000 for ddpm.
+    guidance : anticipated_intensity(...), constraint(...), or a list of these
+        What the forecast is told to be like: see these functions.
     device : str
         "auto" takes a GPU when there is one.
     batch_size : int or "auto"
-        Windows that run through the model together.
+        Windows that run through the model together; of a pack that samples, tiles of its members.
     precision : {"float32", "bf16"}
         "bf16" is faster, and off by what benchmarks/README.md says.
     compile : bool
@@ -94,10 +115,10 @@ def forecast(
     Returns
     -------
     DataArray or Dataset, as given
-        Dims init, lead, then the user's own spatial dims; coordinates `init`, `lead`,
-        `valid_time` and the user's own; the user's units, dtype and attributes, and `history`,
-        `pack`, `pack_version` and `pack_weights_sha256`. NaN where the last frame is NaN, and
-        outside the pack's grid. Lazy when `data` is lazy.
+        Dims init, lead, member if the pack samples, then the user's own spatial dims; coordinates
+        `init`, `lead`, `member`, `valid_time` and the user's own; the user's units, dtype and
+        attributes, and `history`, `pack`, `pack_version` and `pack_weights_sha256`, and of samples
+        `seed`. NaN where the last frame is NaN, and outside the pack's grid. Lazy when `data` is.
 
     Raises
     ------
@@ -106,6 +127,8 @@ def forecast(
         irregular time axis, too short a history, missing values, a domain that doesn't hold the
         pack's grid.
         With dask data, what depends on values is raised by the computation.
+    ArithmeticError
+        NaN while sampling: the message names step and member.
     PackError
         A pack that isn't there or can't be trusted.
 
@@ -125,7 +148,9 @@ def forecast(
     time = prepared["time"]
     lead = _lead_steps(lead, cf.check_time(time), card)
     inits = windows.find_inits(time, card.history, init)
-    empty = windows.template(da, time, inits.positions, lead)
+    ensemble = engine.ensemble(card, members, seed, sampler, steps, guidance)
+    count = ensemble.members if ensemble else None
+    empty = windows.template(da, time, inits.positions, lead, count)
     tiles = _tiles(prepared, origin, card)
     shape = prepared.sizes["y"], prepared.sizes["x"]
     if isinstance(card.grid, LatLonGrid) or tiles is not None:
@@ -136,6 +161,7 @@ def forecast(
         replace(origin, coords={}),  # the labels stand in `empty`; the numbers need none
         engine.settings(pack, shape, device, batch_size, precision, compile),
         tiles,
+        ensemble,
     )
     size = _inits_per_block(chunks, prepared, plan)
     answer = empty.copy(data=_values(prepared, inits.positions, plan, size, empty))
@@ -238,6 +264,8 @@ def _predict(x: xr.DataArray, positions: np.ndarray, plan: Plan) -> xr.DataArray
     card = plan.pack.card
     windowed = windows.cut(x, card.history, positions)
     model = engine.load(plan.pack, plan.settings)
+    if plan.ensemble is not None:
+        return card.scale.undo(_sample(model, windowed, x["time"].values[positions], plan))
     blank = None
     if card.land is not None:
         blank = torch.where(torch.from_numpy(card.land), card.scale.apply(card.fill), torch.nan)
@@ -247,6 +275,23 @@ def _predict(x: xr.DataArray, positions: np.ndarray, plan: Plan) -> xr.DataArray
     if card.land is not None:
         fc = fc.where(~xr.DataArray(card.land, dims=("y", "x")))
     return fc
+
+
+def _sample(model: Any, windowed: xr.DataArray, inits: np.ndarray, plan: Plan) -> xr.DataArray:
+    """A scaled forecast (init, lead, member, y, x)."""
+    names = {"y": str(plan.origin.axes.y), "x": str(plan.origin.axes.x)}
+    y = engine.sample(
+        model,
+        tensors.to_tensor(windowed),
+        [str_time(init) for init in inits],
+        plan.lead,
+        plan.settings,
+        plan.ensemble,
+        plan.pack.card,
+        (names["y"], names["x"]),
+        {names[dim]: windowed[dim].values for dim in names if dim in windowed.coords},
+    )
+    return tensors.to_labeled(y, windowed)
 
 
 def _give_back(
@@ -263,7 +308,8 @@ def _give_back(
 
 def _tiles(da: xr.DataArray, origin: cf.Origin, card: Card) -> Tiles | None:
     """How a domain larger than a model of pixels is cut; None where it goes through whole."""
-    if not isinstance(card.grid, PixelGrid) or card.grid.larger == "whole":
+    whole = engine.samples(card) or not isinstance(card.grid, PixelGrid)
+    if whole or card.grid.larger == "whole":
         return None
     y, x = (
         Axis(da.sizes[dim], pixels, backwards=bool(order[0] > order[-1]))
@@ -285,7 +331,8 @@ def _inits_per_block(chunks: int | Literal["auto"], da: xr.DataArray, plan: Plan
     if chunks == "auto":
         batch = plan.settings.batch_size
         frame = da.sizes["y"] * da.sizes["x"] * np.dtype(np.float32).itemsize
-        return max(1, BLOCK_BYTES // (frame * (1 + plan.lead) * batch)) * batch
+        members = plan.ensemble.members if plan.ensemble else 1
+        return max(1, BLOCK_BYTES // (frame * (1 + plan.lead * members) * batch)) * batch
     if isinstance(chunks, bool) or not isinstance(chunks, int) or chunks < 1:
         raise mismatch("chunks as a whole number of inits from 1", f"{chunks!r}", 'chunks="auto"')
     return chunks
@@ -308,12 +355,14 @@ def _lead_steps(lead: Any, step: str | np.timedelta64, card: Card) -> int:
     return int(steps)
 
 
-def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str, str]:
+def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str, str | int]:
     """What was done, in words, for the answer's attributes."""
     card = plan.pack.card
     said = [f"forecast by pack {card.name} {card.version}"]
     if inits.dropped:
         said.append(inits.dropped)
+    if plan.ensemble is not None:
+        said.append(str(plan.ensemble))
     if plan.settings.precision != "float32":
         said.append(f"in {plan.settings.precision}")
     if plan.tiles is not None:
@@ -337,5 +386,6 @@ def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str,
         "pack": card.name,
         "pack_version": card.version,
         "pack_weights_sha256": str(card.weights_sha256),
+        **({"seed": plan.ensemble.seed} if plan.ensemble else {}),
         **attrs,
     }

@@ -6,6 +6,7 @@ import xarray as xr
 
 WINDOW_DIMS = ("init", "time", "y", "x")
 FORECAST_DIMS = ("init", "lead", "y", "x")
+ENSEMBLE_DIMS = ("init", "lead", "member", "y", "x")
 
 
 def to_tensor(windows: xr.DataArray) -> torch.Tensor:
@@ -15,7 +16,12 @@ def to_tensor(windows: xr.DataArray) -> torch.Tensor:
 
 
 def to_labeled(y_BTHWC: torch.Tensor, windows: xr.DataArray) -> xr.DataArray:
-    """A forecast (B, T, H, W, 1) of `windows`, as (init, lead, y, x) on their y and x."""
+    """A forecast of `windows` on their y and x.
+
+    (B, T, H, W, 1) becomes (init, lead, y, x), and with members (B, T, M, H, W, 1) becomes
+    (init, lead, member, y, x).
+    """
     values = y_BTHWC.squeeze(-1).cpu().numpy()
     coords = {name: windows[name] for name in ("y", "x") if name in windows.coords}
-    return xr.DataArray(values, dims=FORECAST_DIMS, coords=coords)
+    dims = FORECAST_DIMS if values.ndim == len(FORECAST_DIMS) else ENSEMBLE_DIMS
+    return xr.DataArray(values, dims=dims, coords=coords)

@@ -127,7 +127,11 @@ def cut(da: xr.DataArray, history: int, positions: np.ndarray) -> xr.DataArray:
 
 
 def template(
-    user: xr.DataArray, time: xr.DataArray, positions: np.ndarray, lead: int
+    user: xr.DataArray,
+    time: xr.DataArray,
+    positions: np.ndarray,
+    lead: int,
+    members: int | None = None,
 ) -> xr.DataArray:
     """The empty answer: every label of the forecast, no value (a dask array of nothing).
 
@@ -141,12 +145,14 @@ def template(
         Where the forecasts start.
     lead : int
         Number of steps.
+    members : int or None
+        Of an ensemble; None: there is no such dim.
 
     Returns
     -------
-    DataArray (init, lead, *spatial)
-        Coordinates `init` (forecast_reference_time), `lead` (forecast_period) and
-        `valid_time(init, lead)` (time), CF attributes included.
+    DataArray (init, lead, [member,] *spatial)
+        Coordinates `init` (forecast_reference_time), `lead` (forecast_period), `member`
+        (realization) and `valid_time(init, lead)` (time), CF attributes included.
     """
     import dask.array
 
@@ -167,9 +173,13 @@ def template(
         coords["lead"] = ("lead", leads, {**attrs, "units": "months"})
     else:
         coords["lead"] = ("lead", leads * step, attrs)
-    shape = (len(positions), lead, *(user.sizes[dim] for dim in spatial))
-    empty = dask.array.empty(shape, dtype=user.dtype)
-    return xr.DataArray(empty, dims=("init", "lead", *spatial), coords=coords, name=user.name)
+    sizes = {"init": len(positions), "lead": lead}
+    if members is not None:
+        sizes["member"] = members
+        coords["member"] = ("member", np.arange(members), {"standard_name": "realization"})
+    sizes.update({dim: user.sizes[dim] for dim in spatial})
+    empty = dask.array.empty(tuple(sizes.values()), dtype=user.dtype)
+    return xr.DataArray(empty, dims=tuple(sizes), coords=coords, name=user.name)
 
 
 def _positions(time: xr.DataArray, label: Any) -> np.ndarray:

@@ -199,13 +199,16 @@ class Context:
     size_HW: tuple[int, int]
     at_once: int
 
-    def take(self, index: list[int]) -> Context:
-        """The context of each of these rows."""
+    @classmethod
+    def join(cls, contexts: list[Context]) -> Context:
+        """The contexts of several rows as one."""
+        first = contexts[0]
+        motions = [each.motion_B2hw for each in contexts if each.motion_B2hw is not None]
         return replace(
-            self,
-            z_BThwC=self.z_BThwC[index],
-            frames_BTHW=self.frames_BTHW[index],
-            motion_B2hw=None if self.motion_B2hw is None else self.motion_B2hw[index],
+            first,
+            z_BThwC=torch.cat([each.z_BThwC for each in contexts]),
+            frames_BTHW=torch.cat([each.frames_BTHW for each in contexts]),
+            motion_B2hw=torch.cat(motions) if motions else None,
         )
 
 
@@ -272,6 +275,12 @@ class PreDiff(nn.Module):
             for size in x_BTHW.shape[-2:]
         ]
         return F.pad(x_BTHW, (margin, pads[1], margin, pads[0]))
+
+    def tiles(self, size_HW: tuple[int, int]) -> int:
+        """How many tiles a domain of this size goes through the networks in."""
+        with torch.device("meta"):
+            padded = self._padded(torch.empty(1, 1, *size_HW))
+        return len(Mosaic(tuple(padded.shape[-2:]), self.config.tile).corners)
 
     # --- the middle: what samplers and guidance are given
 

@@ -73,6 +73,50 @@ METHODS: dict[str, Method] = {
 }
 
 
+@dataclass(frozen=True)
+class Sampler:
+    """A sampler by its name, and what else it can be told.
+
+    Parameters
+    ----------
+    name : {"ddpm", "ddim", "dpm++"}
+    eta : float
+        Of ddim: 0 adds no noise on the way, 1 adds as much as ddpm.
+
+    Raises
+    ------
+    ValueError
+        An unknown name; an eta outside 0 .. 1, or of a sampler that has none.
+    """
+
+    name: str
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in METHODS:
+            raise ValueError(f"expected a sampler, one of {list(METHODS)}, found {self.name!r}")
+        if not 0 <= self.eta <= (self.name == "ddim"):
+            raise ValueError(f"expected eta of 0 .. 1 for ddim, 0 for others, found {self}")
+
+    def count(self, steps: int | None) -> int:
+        """The steps to take: its own number where None is asked; an error where it can't be.
+
+        >>> Sampler("dpm++").count(None), Sampler("ddpm").count(100)
+        (20, 100)
+        """
+        method = METHODS[self.name]
+        if steps is None:
+            return method.steps
+        if isinstance(steps, bool) or not isinstance(steps, int):
+            raise ValueError(f"expected steps as a whole number, found {steps!r}")
+        if not method.fewest <= steps <= STEPS:
+            raise ValueError(
+                f"expected {method.fewest} .. {STEPS} steps of {self.name}, found {steps}: "
+                f"steps={method.steps} is usual"
+            )
+        return steps
+
+
 def sample(
     sampler: str,
     denoise: Denoise,
