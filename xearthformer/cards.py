@@ -221,5 +221,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "training": Training(data="N-body MNIST"),
     },
 }
+PUBLISHED["prediff-sevir-lr"] = {
+    **PUBLISHED["sevir-lr"],
+    "title": "PreDiff, vertically integrated liquid at 3 km, 10 minutes, as published (SEVIR-LR)",
+}
 PUBLISHED["enso-paper"] = PUBLISHED["enso"]
 PUBLISHED["sevir-paper"] = PUBLISHED["sevir"]

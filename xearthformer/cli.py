@@ -74,7 +74,13 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
     "sevir": {"packs": {**PACKS, "help": SCORED}},
     "icar-enso": {"packs": {**PACKS, "help": SCORED}},
     "convert": {
-        "output": {**OUTPUT, "metavar": "DIR", "help": "folder, or .safetensors file, to write"}
+        "checkpoint": {
+            "flags": ["checkpoint"],
+            "nargs": "+",
+            "metavar": "FILE",
+            "help": "a .pt or .ckpt file of tensors; of PreDiff all three",
+        },
+        "output": {**OUTPUT, "metavar": "DIR", "help": "folder, or .safetensors file, to write"},
     },
     "train": {
         "overrides": {
@@ -248,15 +254,15 @@ def show_pack(name: str) -> None:
         print(f"{key:{width}}  {value}")
 
 
-def convert_checkpoint(checkpoint: str, *, preset: str, output: str) -> None:
-    """Turn a published Earthformer checkpoint into a pack; nothing in the checkpoint is executed.
+def convert_checkpoint(checkpoint: Sequence[str], *, preset: str, output: str) -> None:
+    """Turn a published checkpoint into a pack; nothing in the checkpoint is executed.
 
     Parameters
     ----------
-    checkpoint : str
-        A .pt or .ckpt file: a bare state dict, or Lightning's.
+    checkpoint : list of str
+        A .pt or .ckpt file: a bare state dict, or Lightning's; of PreDiff all three.
     preset : str
-        Its published configuration: enso, sevir, sevir-lr, nbody.
+        Its published configuration: enso, sevir, sevir-lr, nbody, prediff-sevir-lr.
     output : str
         Folder, or .safetensors file, to write.
     """

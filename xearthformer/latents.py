@@ -63,11 +63,11 @@ def cached(
     seed: int,
     progress: bool,
 ) -> Latents:
-    """Encode windows once, each in `views` random turns and mirrorings (1: as they are).
+    """Encode windows once: each in `views` random turns and mirrorings, or with 0 as it is.
 
     Called again with the same arguments after a kill, it goes on with the block that it was at.
     """
-    count = len(windows) * views
+    count = len(windows) * max(1, views)
     group = zarr.open_group(store, mode="a")
     done = int(group.attrs.get("done", 0))  # type: ignore[call-overload]
     with tqdm(total=count, initial=done, unit="window", delay=2, disable=not progress) as bar:
@@ -75,7 +75,7 @@ def cached(
             if first < done:
                 continue
             x, y = windows[rows % len(windows)]
-            if views > 1:
+            if views:
                 with torch.random.fork_rng():
                     torch.manual_seed(
                         int(np.random.SeedSequence([seed, first]).generate_state(1)[0])

@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 SHIPPED = Path(__file__).parent / "weights"
 ENTRY_POINTS = "xearthformer.packs"
+PARTS = "autoencoder", "denoiser", "alignment"  # of PreDiff, each a published file
+REFERENCES = {
+    "earthformer": ["Gao et al., Earthformer, NeurIPS 2022"],
+    "prediff": ["Gao et al., PreDiff, NeurIPS 2023", "Gao et al., Earthformer, NeurIPS 2022"],
+}
 
 
 @dataclass(frozen=True)
@@ -147,14 +153,18 @@ def save_pack(path: "str | os.PathLike[str]", model: "nn.Module", card: Card) ->
 
 
 def convert(
-    checkpoint: "str | os.PathLike[str]", preset: str, path: "str | os.PathLike[str]"
+    checkpoint: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]",
+    preset: str,
+    path: "str | os.PathLike[str]",
 ) -> Pack:
-    """Turn a published Earthformer checkpoint (bare state dict, or Lightning's) into a pack.
+    """Turn published checkpoints (bare state dicts, or Lightning's) into a pack.
 
     Parameters
     ----------
-    checkpoint : path
-        A `.pt` or `.ckpt` file. It is read by `torch.load(weights_only=True)`: tensors alone.
+    checkpoint : path, or list of paths
+        A `.pt` or `.ckpt` file of Earthformer; of PreDiff its three, in any order: autoencoder,
+        denoiser, alignment network. They are read by `torch.load(weights_only=True)`: tensors
+        alone.
     preset : str
         Whose published configuration it is: one of `cards.PUBLISHED`.
     path : path
@@ -163,40 +173,64 @@ def convert(
     Raises
     ------
     PackError
-        A file that holds more than tensors, or keys or shapes other than the preset's.
+        A file that holds more than tensors, or keys or shapes other than the preset's; too few
+        files, or too many.
     """
+    from .models import build
+
+    if preset not in PUBLISHED:
+        raise PackError(f"no published preset {preset!r}: one of {', '.join(PUBLISHED)}")
+    files = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
+    kind = "prediff" if preset.startswith("prediff-") else "earthformer"
+    model = build(kind, preset.removeprefix("prediff-"))
+    parts = {name: getattr(model, name) for name in PARTS} if kind == "prediff" else {"": model}
+    if len(files) != len(parts):
+        names = ", ".join(PARTS) if kind == "prediff" else "one"
+        raise PackError(
+            f"preset {preset!r} expects {len(parts)} checkpoint file(s) ({names}), "
+            f"found {len(files)}"
+        )
+    for file in files:
+        _load_one(file, parts, preset)
+    about = PUBLISHED[preset]
+    card = Card(
+        name=preset if kind == "prediff" else f"earthformer-{preset}",
+        version="1",
+        model=ModelSpec(name=kind, config={}),
+        output=about["input"],
+        history=model.in_len,
+        reach=model.out_len,
+        references=REFERENCES[kind],
+        **about,
+    )
+    return save_pack(path, model, card)
+
+
+def _load_one(file: "str | os.PathLike[str]", parts: "dict[str, nn.Module]", preset: str) -> None:
+    """Load a checkpoint into the one of these networks that it fits, which is taken out of them."""
     import pickle
 
     import torch
 
-    from .models import build, compat
+    from .models import compat
 
-    if preset not in PUBLISHED:
-        raise PackError(f"no published preset {preset!r}: one of {', '.join(PUBLISHED)}")
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise PackError(
-            f"{checkpoint} is refused: expected a file of tensors, found something that would "
+            f"{file} is refused: expected a file of tensors, found something that would "
             f"have to be executed, or a damaged file ({str(error).splitlines()[0]})"
         ) from error
-    model = build("earthformer", preset)
-    try:
-        compat.load_published(model, state)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise PackError(f"{checkpoint} isn't a checkpoint of preset {preset!r}: {error}") from error
-    about = PUBLISHED[preset]
-    card = Card(
-        name=f"earthformer-{preset}",
-        version="1",
-        model=ModelSpec(name="earthformer", config={}),
-        output=about["input"],
-        history=model.in_len,
-        reach=model.out_len,
-        references=["Gao et al., Earthformer, NeurIPS 2022"],
-        **about,
-    )
-    return save_pack(path, model, card)
+    why = []
+    for name, network in parts.items():
+        try:
+            compat.load_published(network, state)
+        except (KeyError, ValueError, RuntimeError) as error:
+            why.append(f"{name}: {error}" if name else str(error))
+            continue
+        del parts[name]
+        return
+    raise PackError(f"{file} isn't a checkpoint of preset {preset!r}: {'; '.join(why)}")
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], card: Card) -> Pack:

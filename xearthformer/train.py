@@ -212,7 +212,7 @@ def _latent(network: nn.Module, windows: Cut, views: int, recipe: Recipe, run: l
     made = []
     for name, part, turns in (
         ("training", windows.training, views),
-        ("validation", windows.validation, 1),
+        ("validation", windows.validation, 0),
     ):
         store = run.folder / f"latents_{name}.zarr"
         made.append(

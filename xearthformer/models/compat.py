@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xearthformer.models import compat_prediff
 from xearthformer.models.blocks import expect_one_of
 from xearthformer.models.earthformer import Earthformer, EarthformerConfig
 from xearthformer.models.stem import Stem
@@ -92,7 +93,7 @@ def from_published(name: str, config: Mapping[str, Any]) -> nn.Module:
     Parameters
     ----------
     name : str
-        "earthformer".
+        "earthformer", "prediff-unet", "prediff-alignment" or "prediff-vae".
     config : mapping
         The `model` section of the publication's configuration, with its own key names.
 
@@ -123,7 +124,7 @@ def load_published(model: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module
         The network, as `from_published` or `build` make it.
     checkpoint : mapping
         A bare state dict, or a Lightning checkpoint, whose keys may all have one prefix
-        (such as "torch_nn_module.").
+        (such as "torch_nn_module."); of PreDiff also a moving average, whose keys have no dots.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def load_published(model: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module
         When keys are missing, left over or of another shape: weights of another configuration.
     """
     own = model.state_dict()
-    weights = published_weights(checkpoint, own)
+    weights = compat_prediff.renamed(published_weights(checkpoint, own), own)
     found = {key: tuple(weight.shape) for key, weight in weights.items()}
     wanted = {key: tuple(weight.shape) for key, weight in own.items()}
     complaints = {
@@ -252,4 +253,9 @@ def _few(keys: list[str]) -> str:
     return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
 
 
-PUBLISHED = {"earthformer": _earthformer}
+PUBLISHED = {
+    "earthformer": _earthformer,
+    "prediff-unet": compat_prediff.unet,
+    "prediff-alignment": compat_prediff.alignment,
+    "prediff-vae": compat_prediff.vae,
+}
