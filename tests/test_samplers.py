@@ -70,7 +70,7 @@ def test_the_strength_of_a_jump_is_its_steps_added_up():
 
 @pytest.mark.parametrize("sampler", METHODS)
 def test_a_guide_moves_the_sample(sampler):
-    """Pulled down by a constant slope, every sampler ends lower, about as far."""
+    """Pulled down by a constant slope, every sampler ends lower; the quick ones thrice as far."""
     noise = torch.stack([torch.randn(200, generator=g, dtype=torch.float64) for g in streams(4)])
 
     def down(z, t, clean, strength, careful):
@@ -79,7 +79,7 @@ def test_a_guide_moves_the_sample(sampler):
 
     plain = sample(sampler, denoise, noise, generators=streams(4))
     moved = sample(sampler, denoise, noise, generators=streams(4), guide=down)
-    assert 0.15 < float((plain - moved).mean()) < 0.5
+    assert 0.1 < float((plain - moved).mean()) < 0.5
 
 
 @pytest.mark.parametrize("sampler", METHODS)
