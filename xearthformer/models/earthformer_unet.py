@@ -207,7 +207,9 @@ class ResidualBlock(nn.Module):
         self.skip_connection = nn.Identity() if same else nn.Conv3d(c_in, c_out, 1)
 
     def forward(self, x_BTHWC: Tensor, embed_BE: Tensor | None = None) -> Tensor:
-        x_BCTHW = rearrange(x_BTHWC, "b t h w c -> b c t h w")
+        # Contiguous: on a CPU torch's group norm over channels that come last is less exact, and
+        # crashes in the backward pass of an input that needs no gradient.
+        x_BCTHW = rearrange(x_BTHWC, "b t h w c -> b c t h w").contiguous()
         inner = self.in_layers(x_BCTHW)
         if embed_BE is not None:
             inner = inner + self.emb_layers(embed_BE)[:, :, None, None, None]
