@@ -174,6 +174,7 @@ def test_a_perfect_denoiser_has_no_loss():
         patch.setattr(
             prediff_training.torch, "randn_like", lambda z: noises.append(draw(z)) or noises[-1]
         )
+        del task.denoiser
         task.denoiser = lambda z, t, context: noises[-1]
         assert float(task.loss(context, target)) == 0
         with torch.no_grad():

@@ -134,7 +134,7 @@ def train(
     begun = open_pack(start) if start is not None else None
     network = begun.model().requires_grad_(True) if begun else _build(model, config, recipe.seed)
     chosen = _part(model, network, part)
-    entries = {**_known(begun), **card}
+    entries = _entries(begun, card)
     draft = _draft(entries, model, network, Path(pack))
     records, extras = ([on_grid(r, draft) for r in listed(x)] for x in (data, extra))
     if validation is not None and all(isinstance(r, Record) for r in listed(validation)):
@@ -198,13 +198,15 @@ def _part(name: str, network: nn.Module, said: Any) -> prediff_training.Part | N
     return chosen
 
 
-def _known(begun: Pack | None) -> dict[str, Any]:
-    """What the card takes over from the pack that training begins with."""
+def _entries(begun: Pack | None, card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card's entries: those given, and others of the pack that training begins with."""
     if begun is None:
-        return {}
+        return dict(card)
     names = "title", "input", "grid", "time_step", "missing", "scale", "training", "scores"
     names += "references", "licence", "climatology"
-    return {name: value for name, value in begun.card if name in names}
+    known = {name: value for name, value in begun.card.model_dump().items() if name in names}
+    training = {**known["training"], **card.get("training", {})}
+    return {**known, **card, "training": training}
 
 
 def _latent(network: nn.Module, windows: Cut, views: int, recipe: Recipe, run: loop.Run) -> Cut:

@@ -24,7 +24,6 @@ from xearthformer.models.earthformer_unet import EarthformerUNet, EarthformerUNe
 from xearthformer.models.mosaic import Mosaic, in_batches
 
 FLOW_FRAMES = 4  # the last frames, which tell the motion
-MARGIN = 64  # pixels beyond the rim that are forecast too, from where rain may come in
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,8 @@ class PreDiffConfig:
         What latent frames are multiplied by, so that their spread is about one.
     along_motion : bool
         Whether frames are drawn along their motion into the place of the last one before they are
-        made small, and carried on by it afterwards: what is left to forecast stands still.
+        made small, and carried on by it afterwards: what is left to forecast stands still. What
+        comes in from beyond the rim then looks like the rim.
 
     Raises
     ------
@@ -267,14 +267,10 @@ class PreDiff(nn.Module):
         return z_BThwC.chunk(2, dim=-1)
 
     def _padded(self, x_BTHW: Tensor) -> Tensor:
-        """Up to whole latent pixels, and a tile or more; along a motion also beyond the rim."""
-        margin = MARGIN if self.config.along_motion else 0
+        """Zeros at the end of each axis, up to whole latent pixels, and a tile or more."""
         unit = max(self.config.autoencoder.factor, flow.COARSE)
-        pads = [
-            max(self.config.tile, size + 2 * margin + -(size + 2 * margin) % unit) - size - margin
-            for size in x_BTHW.shape[-2:]
-        ]
-        return F.pad(x_BTHW, (margin, pads[1], margin, pads[0]))
+        pads = [max(self.config.tile, n + -n % unit) - n for n in x_BTHW.shape[-2:]]
+        return F.pad(x_BTHW, (0, pads[1], 0, pads[0]))
 
     def tiles(self, size_HW: tuple[int, int]) -> int:
         """How many tiles a domain of this size goes through the networks in."""
@@ -320,10 +316,9 @@ class PreDiff(nn.Module):
         frames = [self._decode_frame(z, context) for z in z_BThwC.split(1, dim=1)]
         y_BTHW = torch.cat(frames, dim=1)[..., 0]
         height, width = context.size_HW
-        if context.motion_B2hw is None:
-            return y_BTHW[..., :height, :width, None]
-        y_BTHW = flow.carried(y_BTHW, context.motion_B2hw)
-        return y_BTHW[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width, None]
+        if context.motion_B2hw is not None:
+            y_BTHW = flow.carried(y_BTHW, context.motion_B2hw)
+        return y_BTHW[..., :height, :width, None]
 
     def _decode_frame(self, z_B1hwC: Tensor, context: Context) -> Tensor:
         def net(z_NThwC: Tensor) -> Tensor:
