@@ -33,14 +33,15 @@ LEAD = 12  # time steps, where no pack says how far it reaches
 class Forecaster:
     """One way to forecast: how many frames it reads, how far it reaches, and the forecast.
 
-    `run` takes data (time, y, x), a list of inits and the number of time steps; it may give an
-    ensemble.
+    `run` takes data (time, y, x), a list of inits and the number of time steps; where it gives an
+    ensemble, `members` says of how many.
     """
 
     name: str
     history: int
     reach: int | None
     run: Callable[[xr.DataArray, list[np.datetime64], int], xr.DataArray]
+    members: int = 1
 
 
 def forecaster(name: str, device: str = "auto") -> Forecaster:
@@ -80,7 +81,7 @@ def made(name: str, fc: xr.DataArray) -> Forecaster:
             )
         return fc.sel(init=inits).isel(lead=slice(lead))
 
-    return Forecaster(name, 1, fc.sizes["lead"], run)
+    return Forecaster(name, 1, fc.sizes["lead"], run, fc.sizes.get("member", 1))
 
 
 def compare(
@@ -139,7 +140,8 @@ def compare(
     scored = default_thresholds(data) if thresholds is None else thresholds
     how: dict[str, Any] = {"thresholds": scored, "scale": scale if scored else None}
     sums: dict[str, list[xr.Dataset]] = {}
-    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead):
+    members = max(row.members for row in rows)
+    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead, members):
         for row in rows:
             with set_options(progress=False):
                 fc = row.run(part, inits, lead)
@@ -192,11 +194,14 @@ def _with_future(
 
 
 def _blocks(
-    data: xr.DataArray, time: str, positions: np.ndarray, history: int, lead: int
+    data: xr.DataArray, time: str, positions: np.ndarray, history: int, lead: int, members: int
 ) -> Iterator[tuple[xr.DataArray, list[np.datetime64]]]:
-    """Inits, and in memory the frames from the first one's past to the last one's future."""
+    """Inits, and in memory the frames from the first one's past to the last one's future.
+
+    As many inits as leave room for the forecasts of so many members.
+    """
     frame = data.isel({time: 0}).size * np.dtype(np.float32).itemsize
-    size = max(1, BLOCK_BYTES // (frame * lead))
+    size = max(1, BLOCK_BYTES // (frame * lead * members))
     runs = list(blocks(positions, history + lead, size))
     bar = tqdm(total=positions.size, unit="init", delay=2, disable=not OPTIONS["progress"])
     with bar:
