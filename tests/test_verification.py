@@ -257,6 +257,10 @@ def test_blocks_without_an_observation_forecast_nothing():
     assert found.attrs["pairs"] == "2 of 4 frames from 2 inits"
 
 
+def test_without_scores_pairs_are_counted_alone(small):
+    assert {*statistics(*small, [])} == {"n"}
+
+
 # --- alignment
 
 

@@ -329,8 +329,6 @@ def _take(f: np.ndarray, o: np.ndarray, at: np.ndarray, measure: Measure) -> np.
 def groups_of(names: Sequence[str]) -> tuple[str, ...]:
     """The groups of sums that scores are made of, each once, and the counts of pairs."""
     groups = dict.fromkeys(SCORES[name].group for name in names)
-    of_ensembles = {GROUPS[group].ensemble for group in groups}
-    counts = [
-        count for count, there in (("count", False), ("cases", True)) if there in of_ensembles
-    ]
-    return (*counts, *groups)
+    of_all = sum(GROUPS[group].ensemble for group in groups)
+    apart = not of_all or of_all < len(groups)
+    return (*["count"] * apart, *["cases"] * bool(of_all), *groups)
