@@ -101,6 +101,53 @@ def test_without_thresholds_there_are_errors_alone(rain):
     assert comparison.lead_tables(found).startswith("MSE 1, by lead (min)\n")
 
 
+# --- ensembles
+
+
+@pytest.fixture
+def ensemble(rain) -> xr.DataArray:
+    """Three members about persistence, three leads from four inits."""
+    fc = rain.earthformer.forecast("persistence", init=list(rain.time.values[3:7]), lead=3)
+    noise = np.random.default_rng(0).gamma(0.5, 2, (3, *fc.shape)).astype("f4")
+    members = [fc.copy(data=fc.values + each) for each in noise]
+    return xr.concat(members, "member").transpose("init", "lead", "member", ...)
+
+
+def test_an_ensemble_has_a_row_of_its_members_and_one_of_its_mean(rain, ensemble):
+    inits = list(ensemble.init.values)
+    rows = ["persistence", comparison.made("noisy", ensemble)]
+    found = compare(rain, rows, init=inits, scale="3 km")
+    assert found["forecast"].values.tolist() == ["persistence", "noisy", "noisy mean"]
+    assert found.sizes["lead"] == 3 and (found["n"] == 4 * 8 * 10).all()
+    # CRPS of a single forecast is its mean absolute error
+    for name in ("persistence", "noisy mean"):
+        one = found.sel(forecast=name)
+        np.testing.assert_allclose(one["crps"], one["mae"])
+        assert one["spread_skill"].isnull().all()
+    alone = xef.verify(ensemble, rain, ["crps", "spread_skill", "csi", "mse"])
+    noisy = found.sel(forecast="noisy")
+    for name in ("crps", "spread_skill", "spread"):
+        np.testing.assert_allclose(noisy[name], alone[name], err_msg=name)
+    # members are pooled: mean square errors average, hits and misses add up
+    np.testing.assert_allclose(noisy["mse"], alone["mse"].mean("member"))
+    mean = xef.verify(ensemble.mean("member", keep_attrs=True), rain, ["csi"])
+    np.testing.assert_allclose(found.sel(forecast="noisy mean")["csi"], mean["csi"])
+    table = comparison.summary(found).splitlines()
+    assert "CRPS" in table[0] and "spread" in table[0] and "/ skill" in table[1]
+    persistence, noisy = (line.split() for line in table[2:4])
+    assert persistence[-2] == "-" and float(noisy[-2]) > 0
+
+
+def test_what_was_made_holds_all_that_is_compared(rain, ensemble):
+    row = comparison.made("noisy", ensemble)
+    with pytest.raises(
+        ValueError, match=r"noisy from all inits.*\n +found none from 2016-07-11 21:"
+    ):
+        compare(rain, [row])
+    with pytest.raises(ValueError, match=r"4 leads each\n +found 3 leads\n +try lead=3"):
+        compare(rain, [row], init=list(ensemble.init.values), lead=4)
+
+
 # --- the command
 
 

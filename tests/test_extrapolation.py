@@ -68,6 +68,68 @@ def test_missing_stays_missing_and_units_are_the_users(pysteps):
     np.testing.assert_allclose(there * 3.6e6, fc, rtol=1e-3, atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def steps():
+    """Four members by STEPS, three leads from the last two inits."""
+    pytest.importorskip("cv2")
+    pytest.importorskip("pysteps")
+    return xef.extrapolate(moving(), init=slice(moving().time.values[4], None), lead=3, members=4)
+
+
+def test_an_ensemble_is_labelled(steps):
+    assert steps.dims == ("init", "lead", "member", "y", "x") and steps.dtype == "f4"
+    assert steps["member"].values.tolist() == [0, 1, 2, 3]
+    assert steps["member"].attrs == {"standard_name": "realization"}
+    assert steps["valid_time"].dims == ("init", "lead")
+    assert "STEPS, 4 members, seed 0" in steps.attrs["history"]
+    assert float(steps.min()) == 0 and bool(steps.notnull().all())
+
+
+def test_members_move_on_and_differ(steps):
+    there = steps[-1].isel(x=slice(30, 90))
+    still = moving()[-1].isel(x=slice(30, 90))
+    ahead = xr.DataArray(moving(steps=9)[6:9].values, dims=("lead", "y", "x"))[..., 30:90]
+    wrong = np.abs(there.mean("member").values - ahead.values).mean(axis=(1, 2))
+    assert (wrong < np.abs(still.values - ahead.values).mean(axis=(1, 2))).all()
+    deviation = there.std("member").mean(["y", "x"])
+    assert (np.diff(deviation) > 0).all() and deviation[0] > 0.01
+
+
+def test_a_members_noise_is_its_own(steps):
+    rain = moving()
+    np.random.seed(7)
+    expected = np.random.random()
+    np.random.seed(7)
+    fewer = xef.extrapolate(rain, lead=3, members=2)
+    assert np.random.random() == expected  # pysteps seeds NumPy; that is undone
+    np.testing.assert_array_equal(fewer[0], steps[-1, :, :2])
+    other = xef.extrapolate(rain, lead=3, members=2, seed=1)
+    assert not np.array_equal(other, fewer)
+    turned = xef.extrapolate(rain.transpose("x", "time", "y"), lead=1, members=1)
+    assert turned.dims == ("init", "lead", "member", "x", "y")
+    np.testing.assert_array_equal(turned[0, 0, 0].T, steps[-1, 0, 0])
+
+
+def test_an_ensemble_of_little_rain_or_none(pysteps):
+    rain = moving()
+    assert float(xef.extrapolate(0 * rain, lead=2, members=2).max()) == 0
+    holed = rain.where(rain.x > 20e3)
+    fc = xef.extrapolate(holed, lead=2, members=2)
+    assert bool((fc.isnull() == holed[-1].isnull()).all())
+    shower = rain.where(rain > 0.95 * rain.max(), 0)
+    assert bool(xef.extrapolate(shower, lead=2, members=2).notnull().all())
+
+
+def test_steps_needs_lengths():
+    with pytest.raises(
+        ValueError, match="pixels have a length.*\n +found no lengths along y and x"
+    ):
+        xef.extrapolate(moving().drop_vars(["y", "x"]), members=2)
+    for how in ({"members": 0}, {"members": 2, "frames": 2}, {"members": 2, "seed": -1}):
+        with pytest.raises(ValueError, match="as a whole number from"):
+            xef.extrapolate(moving(), **how)
+
+
 def test_a_dry_record_stays_dry(pysteps):
     assert float(xef.extrapolate(0 * moving().assign_attrs(), lead=2).max()) == 0
 

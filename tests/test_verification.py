@@ -12,6 +12,7 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer import scores
+from xearthformer.frame_sums import GROUPS
 from xearthformer.regions import cell_areas
 from xearthformer.verification import default_thresholds, statistics, verify
 
@@ -191,7 +192,7 @@ def test_missing_pairs_count_for_nothing(small):
 # --- sums add up, lazily
 
 
-EVERY = [*scores.SCORES]
+EVERY = [name for name, each in scores.SCORES.items() if each.group != "spread"]
 
 
 def test_sums_of_inits_and_machines_add_up(small):
@@ -256,6 +257,10 @@ def test_blocks_without_an_observation_forecast_nothing():
     assert found.attrs["pairs"] == "2 of 4 frames from 2 inits"
 
 
+def test_without_scores_pairs_are_counted_alone(small):
+    assert {*statistics(*small, [])} == {"n"}
+
+
 # --- alignment
 
 
@@ -309,10 +314,11 @@ def test_units_are_converted(small):
 def test_members_are_scored_one_by_one(small):
     fc, observed = small
     both = xr.concat([fc, fc + 1], "member")
-    found = verify(both, observed, EVERY, scale=2)
+    apart = [name for name in EVERY if not GROUPS[scores.SCORES[name].group].ensemble]
+    found = verify(both, observed, apart, scale=2)
     assert found["csi"].dims == ("lead", "member", "threshold")
     for member, one in enumerate([fc, fc + 1]):
-        one = verify(one.assign_attrs(fc.attrs), observed, EVERY, scale=2)
+        one = verify(one.assign_attrs(fc.attrs), observed, apart, scale=2)
         xr.testing.assert_allclose(found.isel(member=member), one)
 
 
@@ -406,7 +412,7 @@ def test_what_does_not_fit_is_refused(small, case):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scores": ["crps"]}, "scores among mse, .*\n +found 'crps'"),
+        ({"scores": ["skill"]}, "scores among mse, .*\n +found 'skill'"),
         ({"scores": "csi"}, r'a list of scores\n.*\n.*scores=\["csi"\]'),
         ({"scores": ["fss"]}, "a scale, for fss"),
         ({"scores": ["csi"], "thresholds": []}, "thresholds, for csi"),

@@ -31,13 +31,15 @@ class Plots:
         obs: xr.Dataset | xr.DataArray | None = None,
         *,
         index: str = "nino3.4",
+        quantiles: "Sequence[float] | None" = None,
         ax: "Axes | None" = None,
     ) -> "Axes":
         """An index of every init over that of the observations: see `xearthformer.plot.plume`."""
         from . import climate, plot
 
         observed = None if obs is None else climate.index(plot.array(obs), index)
-        return plot.plume(climate.index(plot.array(self._obj), index), observed, ax=ax)
+        found = climate.index(plot.array(self._obj), index)
+        return plot.plume(found, observed, quantiles=quantiles, ax=ax)
 
     def field(
         self,
@@ -82,6 +84,55 @@ class Plots:
         found = verification.verify(forecast, obs, ["csi"], thresholds=thresholds)
         name = str(forecast.attrs.get("pack", "forecast"))
         return plot_nowcast.by_lead({name: found}, figure=figure)
+
+    def stamps(
+        self,
+        obs: xr.Dataset | xr.DataArray | None = None,
+        *,
+        init: Any = None,
+        lead: Any = None,
+        columns: int = 7,
+        figure: "Figure | SubFigure | None" = None,
+    ) -> "Figure | SubFigure":
+        """Members beside what was observed: see `xearthformer.plot_ensemble.stamps`."""
+        from . import plot, plot_ensemble
+
+        observed = None if obs is None else plot.array(obs)
+        return plot_ensemble.stamps(
+            plot.array(self._obj), observed, init=init, lead=lead, columns=columns, figure=figure
+        )
+
+    def exceedance(
+        self,
+        threshold: float,
+        obs: xr.Dataset | xr.DataArray | None = None,
+        *,
+        init: Any = None,
+        lead: Any = None,
+        figure: "Figure | SubFigure | None" = None,
+    ) -> "Figure | SubFigure":
+        """Shares of members from a threshold on: see `xearthformer.plot_ensemble.exceedance`."""
+        from . import plot, plot_ensemble
+
+        observed = None if obs is None else plot.array(obs)
+        return plot_ensemble.exceedance(
+            plot.array(self._obj), threshold, observed, init=init, lead=lead, figure=figure
+        )
+
+    def rank_histogram(
+        self,
+        obs: xr.Dataset | xr.DataArray,
+        *,
+        lead: Any = None,
+        ax: "Axes | None" = None,
+    ) -> "Axes":
+        """Where the truth lies among members: see `xearthformer.plot_ensemble.rank_histogram`."""
+        from . import plot, plot_ensemble, verification
+
+        forecast = plot.array(self._obj)
+        found = verification.verify(forecast, obs, ["rank_histogram"]).compute()
+        label = str(forecast.attrs.get("pack", ""))
+        return plot_ensemble.rank_histogram(found, lead=lead, ax=ax, label=label)
 
 
 @xr.register_dataset_accessor("earthformer")

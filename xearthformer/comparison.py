@@ -19,7 +19,7 @@ from .errors import mismatch
 from .forecast import BLOCK_BYTES, forecast
 from .options import OPTIONS, set_options
 from .packs import open_pack
-from .scores import score
+from .scores import CATEGORICAL, CONTINUOUS, score
 from .steps import str_time
 from .verification import default_thresholds, statistics
 from .windows import InitLike, blocks, find_inits
@@ -33,13 +33,15 @@ LEAD = 12  # time steps, where no pack says how far it reaches
 class Forecaster:
     """One way to forecast: how many frames it reads, how far it reaches, and the forecast.
 
-    `run` takes data (time, y, x), a list of inits and the number of time steps.
+    `run` takes data (time, y, x), a list of inits and the number of time steps; where it gives an
+    ensemble, `members` says of how many.
     """
 
     name: str
     history: int
     reach: int | None
     run: Callable[[xr.DataArray, list[np.datetime64], int], xr.DataArray]
+    members: int = 1
 
 
 def forecaster(name: str, device: str = "auto") -> Forecaster:
@@ -65,9 +67,26 @@ def forecaster(name: str, device: str = "auto") -> Forecaster:
     return Forecaster(name, pack.card.history, pack.card.reach, run)
 
 
+def made(name: str, fc: xr.DataArray) -> Forecaster:
+    """What was forecast already, (init, lead, [member,] y, x), to stand beside others."""
+
+    def run(da: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
+        missing = [stamp for stamp in inits if stamp not in fc["init"].values]
+        if missing or lead > fc.sizes["lead"]:
+            found = f"none from {str_time(missing[0])}" if missing else f"{fc.sizes['lead']} leads"
+            raise mismatch(
+                f"forecasts of {name} from all inits compared, {lead} leads each",
+                found,
+                "init=list(fc.init.values)" if missing else f"lead={fc.sizes['lead']}",
+            )
+        return fc.sel(init=inits).isel(lead=slice(lead))
+
+    return Forecaster(name, 1, fc.sizes["lead"], run, fc.sizes.get("member", 1))
+
+
 def compare(
     data: xr.DataArray,
-    packs: Sequence[str],
+    packs: Sequence[str | Forecaster],
     *,
     init: InitLike = slice(None),
     lead: int | None = None,
@@ -81,8 +100,10 @@ def compare(
     ----------
     data : DataArray (time, y, x)
         In any form that `forecast` takes. Lazy data is read a block of inits at a time.
-    packs : sequence of str
-        Packs, and "pysteps" for extrapolation along the optical flow of the last four frames.
+    packs : sequence of str or Forecaster
+        Packs, and "pysteps" for extrapolation along the optical flow of the last four frames; what
+        was forecast already by `made`. An ensemble takes two rows: its members, their sums taken
+        together, and its mean.
     init : label, slice or list of labels
         Where forecasts start; of a slice, those with the history that the most demanding one
         needs, and all of their future, in the data.
@@ -107,9 +128,10 @@ def compare(
     ImportError
         "pysteps" where it isn't installed.
     """
-    if not packs or len({*packs}) < len(packs):
-        raise mismatch("packs to compare, each once", ", ".join(packs) or "none", "['persistence']")
-    rows = [forecaster(name, device) for name in packs]
+    known = [each if isinstance(each, str) else each.name for each in packs]
+    if not known or len({*known}) < len(known):
+        raise mismatch("packs to compare, each once", ", ".join(known) or "none", "['persistence']")
+    rows = [forecaster(each, device) if isinstance(each, str) else each for each in packs]
     time = data[cf.find_axes(data).time]
     cf.check_time(time)
     history = max(row.history for row in rows)
@@ -117,12 +139,14 @@ def compare(
     positions = _with_future(time, find_inits(time, history, init).positions, lead, init)
     scored = default_thresholds(data) if thresholds is None else thresholds
     how: dict[str, Any] = {"thresholds": scored, "scale": scale if scored else None}
-    sums: dict[str, list[xr.Dataset]] = {row.name: [] for row in rows}
-    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead):
+    sums: dict[str, list[xr.Dataset]] = {}
+    members = max(row.members for row in rows)
+    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead, members):
         for row in rows:
             with set_options(progress=False):
                 fc = row.run(part, inits, lead)
-            sums[row.name].append(statistics(fc, part, **how))
+            for name, each in _with_mean(row.name, fc).items():
+                sums.setdefault(name, []).append(_pooled(each, part, how))
     names = xr.Variable("forecast", [*sums], {"long_name": "what was forecast with"})
     how = {"coords": "minimal", "compat": "override", "combine_attrs": "override"}
     results = [score(xr.concat(each, "init", **how)) for each in sums.values()]
@@ -131,6 +155,23 @@ def compare(
     result.attrs["pairs"] = f"{lead} lead{'s' * (lead > 1)} from {count} init{'s' * (count > 1)}"
     coords = {"forecast": names, "init": ("init", time.values[positions])}
     return result.assign_coords(coords)
+
+
+def _with_mean(name: str, fc: xr.DataArray) -> dict[str, xr.DataArray]:
+    """A forecast; of an ensemble its mean too."""
+    if "member" not in fc.dims:
+        return {name: fc}
+    return {name: fc, f"{name} mean": fc.mean("member", skipna=False, keep_attrs=True)}
+
+
+def _pooled(fc: xr.DataArray, observed: xr.DataArray, how: dict[str, Any]) -> xr.Dataset:
+    """The sums of a forecast, those of its members added up."""
+    by_threshold = [*CATEGORICAL, "fss"] if how["thresholds"] else []
+    of_all = ["crps", "spread_skill"] if fc.sizes.get("member", 1) > 1 else ["crps"]
+    sums = statistics(fc, observed, [*CONTINUOUS, *by_threshold, *of_all], **how)
+    if "member" not in fc.dims:
+        return sums
+    return sums.sum("member", keep_attrs=True).assign(n=sums["cases"])
 
 
 def _with_future(
@@ -153,11 +194,14 @@ def _with_future(
 
 
 def _blocks(
-    data: xr.DataArray, time: str, positions: np.ndarray, history: int, lead: int
+    data: xr.DataArray, time: str, positions: np.ndarray, history: int, lead: int, members: int
 ) -> Iterator[tuple[xr.DataArray, list[np.datetime64]]]:
-    """Inits, and in memory the frames from the first one's past to the last one's future."""
+    """Inits, and in memory the frames from the first one's past to the last one's future.
+
+    As many inits as leave room for the forecasts of so many members.
+    """
     frame = data.isel({time: 0}).size * np.dtype(np.float32).itemsize
-    size = max(1, BLOCK_BYTES // (frame * lead))
+    size = max(1, BLOCK_BYTES // (frame * lead * members))
     runs = list(blocks(positions, history + lead, size))
     bar = tqdm(total=positions.size, unit="init", delay=2, disable=not OPTIONS["progress"])
     with bar:
@@ -193,7 +237,11 @@ def summary(result: xr.Dataset) -> str:
     for name, title in (("csi", "CSI"), ("fss", f"FSS {window}")):
         for threshold in result["threshold"].values if name in result else ():
             columns[title, f"{threshold:g}"] = means[name].sel(threshold=threshold).values
-    columns |= {("MSE", result["mse"].attrs.get("units", "")): means["mse"].values}
+    for name, title in (("mse", "MSE"), ("crps", "CRPS")):
+        if name in result:
+            columns[title, result[name].attrs.get("units", "")] = means[name].values
+    if "spread_skill" in result:
+        columns["spread", "/ skill"] = means["spread_skill"].values
     if "csi" not in result:
         columns["correlation", ""] = means["correlation"].values
     columns["pairs", ""] = result["n"].sum("lead").values
@@ -233,4 +281,4 @@ def lead_tables(result: xr.Dataset) -> str:
 
 
 def _text(table: pd.DataFrame) -> str:
-    return table.to_string(float_format=lambda value: f"{value:.3f}")
+    return table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-")

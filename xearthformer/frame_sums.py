@@ -3,6 +3,7 @@
 Sums add up over leads, inits, events and machines; scores are taken of totals (`scores`).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,10 +12,16 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from . import ensemble_sums
+from .spectra import Rings
+
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A forecast and an observed frame, and where both have a value; any shape but for pools."""
+    """A forecast and an observed frame, and where both have a value; any shape but for pools.
+
+    For the groups of ensembles the forecast has an axis of members in front.
+    """
 
     forecast: np.ndarray
     observed: np.ndarray
@@ -35,19 +42,42 @@ class Measure:
         Pixels, y and x, of the neighbourhoods of FSS.
     areas : array (y, x) or None
         What each pixel weighs in moments; None: all the same.
+    rings : Rings or None
+        Of the wavenumbers that spectra are averaged around.
+    members : int or None
+        How many the ensembles have that groups of ensembles are of; None: frames are compared
+        one by one.
     """
 
     groups: tuple[str, ...]
     thresholds: tuple[float, ...] = ()
     window: tuple[int, int] | None = None
     areas: np.ndarray | None = None
+    rings: Rings | None = None
+    members: int | None = None
 
     @property
-    def sizes(self) -> list[int]:
-        """How many sums each group has."""
+    def labels(self) -> dict[str, np.ndarray]:
+        """What stands along each dim that sums may have."""
+        labels = {"threshold": np.array(self.thresholds)}
+        if self.rings is not None:
+            labels["wavelength"] = self.rings.wavelengths
+        if self.members is not None:
+            labels["rank"] = np.arange(self.members + 1)
+            labels["probability"] = labels["rank"] / self.members
+        return labels
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """How many sums each group has: names, then its dims."""
+        labels = self.labels
         every = [GROUPS[name] for name in self.groups]
-        count = len(self.thresholds)
-        return [len(group.names) * (count if group.by_threshold else 1) for group in every]
+        return [(len(each.names), *(len(labels[dim]) for dim in each.dims)) for each in every]
+
+    @property
+    def size(self) -> int:
+        """How many sums there are."""
+        return sum(math.prod(shape) for shape in self.shapes)
 
     def take(self, forecast: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """All sums of a pair of frames, float64, one after the other; `name` is the way back."""
@@ -55,16 +85,19 @@ class Measure:
         return np.concatenate([np.ravel(GROUPS[name].of(pair, self)) for name in self.groups])
 
     def name(self, sums: Any) -> dict[str, Any]:
-        """The sums (..., size), of NumPy or dask, by name; those by threshold (..., threshold)."""
+        """The sums (..., size), of NumPy or dask, by name: each (..., *dims of its group)."""
         named, start = {}, 0
-        for key, size in zip(self.groups, self.sizes, strict=True):
-            names = GROUPS[key].names
-            step = size // len(names)
-            for i, name in enumerate(names):
-                mine = slice(start + i * step, start + (i + 1) * step)
-                named[name] = sums[..., mine if GROUPS[key].by_threshold else mine.start]
-            start += size
+        for key, (_, *shape) in zip(self.groups, self.shapes, strict=True):
+            for name in GROUPS[key].names:
+                stop = start + math.prod(shape)
+                part = sums[..., start:stop] if shape else sums[..., start]
+                named[name] = part.reshape((*sums.shape[:-1], *shape))
+                start = stop
         return named
+
+    def dims(self, name: str) -> tuple[str, ...]:
+        """The dims of a sum."""
+        return next(GROUPS[key].dims for key in self.groups if name in GROUPS[key].names)
 
 
 def _count(pair: Pair, how: Measure) -> np.ndarray:
@@ -138,26 +171,55 @@ def _fractions(pair: Pair, how: Measure) -> np.ndarray:
     return np.array(sums, float).T
 
 
+def _spectrum(pair: Pair, how: Measure) -> np.ndarray:
+    """By ring: one for a frame that has pixels; spectral densities of forecast and observation."""
+    assert how.rings is not None
+    found = [how.rings.density(f, pair.there) for f in (pair.forecast, pair.observed)]
+    return np.stack([np.full_like(found[0], pair.there.any()), *found])
+
+
 @dataclass(frozen=True)
 class Group:
-    """Sums that are taken together."""
+    """Sums that are taken together.
+
+    Attributes
+    ----------
+    names : tuple of str
+    of : callable
+        Gives the sums (name, *dims).
+    dims : tuple of str
+        Which of the `labels` of the measure each sum has.
+    ensemble : bool
+        Whether it is of all members together.
+    """
 
     names: tuple[str, ...]
     of: Callable[[Pair, Measure], np.ndarray]
-    by_threshold: bool = True
+    dims: tuple[str, ...] = ()
+    ensemble: bool = False
 
 
+AT = ("threshold",)
 CONTINGENCY = "hits", "misses", "false_alarms"
 GROUPS = {
-    "count": Group(("n",), _count, by_threshold=False),
-    "moments": Group(("weight", "f", "o", "ff", "oo", "fo", "ae", "ee"), _moments, False),
-    "contingency": Group(CONTINGENCY, _contingency),
+    "count": Group(("n",), _count),
+    "moments": Group(("weight", "f", "o", "ff", "oo", "fo", "ae", "ee"), _moments),
+    "contingency": Group(CONTINGENCY, _contingency, AT),
     **{
         f"contingency_pool{size}": Group(
             tuple(f"{name}_pool{size}" for name in CONTINGENCY),
             partial(_pooled_contingency, size=size),
+            AT,
         )
         for size in (4, 16)
     },
-    "fractions": Group(("fraction_errors", "fraction_squares"), _fractions),
+    "fractions": Group(("fraction_errors", "fraction_squares"), _fractions, AT),
+    "spectrum": Group(("frames", "power", "power_observed"), _spectrum, ("wavelength",)),
+    "cases": Group(("cases", "cases_weight"), ensemble_sums.cases, ensemble=True),
+    "crps": Group(("crps",), ensemble_sums.crps, ensemble=True),
+    "spread": Group(("variance", "mean_ee"), ensemble_sums.spread, ensemble=True),
+    "ranks": Group(("ranks",), ensemble_sums.ranks, ("rank",), ensemble=True),
+    "probabilities": Group(
+        ("forecasts", "events"), ensemble_sums.probabilities, (*AT, "probability"), ensemble=True
+    ),
 }

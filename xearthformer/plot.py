@@ -26,6 +26,7 @@ DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
 THRESHOLDS = (-0.5, 0.5)  # degC: what NOAA calls La Nina and El Nino
 UNITS = {"degC": "°C", "degree_Celsius": "°C", "degrees_Celsius": "°C", "celsius": "°C", "1": ""}
 UNITS |= {"mm h-1": "mm/h", "kg m-2": "kg/m²"}
+QUANTILES, MANY_MEMBERS = (0.05, 0.25, 0.75, 0.95), 10  # bands of a plume; from so many members on
 MAPS = 4  # leads drawn when none are named
 WIDTH = 3.4  # inches of a map
 
@@ -52,12 +53,14 @@ def plume(
     observed: xr.DataArray | None = None,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
+    quantiles: Sequence[float] | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Draw the forecasts of an index by valid time, over the observed index.
 
     Up to six inits get a colour each; more share one. A forecast whose init is observed starts from
-    that value, so that the plume hangs on the observed line.
+    that value, so that the plume hangs on the observed line. Members are lines, or a median within
+    bands.
 
     Parameters
     ----------
@@ -67,6 +70,9 @@ def plume(
         The same index of observations. It is drawn from a year before the first forecast on.
     thresholds : sequence of float
         Where dashed lines go, in the index's units.
+    quantiles : sequence of float, optional
+        Rims of the bands about the median of the members, the outermost with one another and so on;
+        none, (), for a line a member. None: 0.05, 0.25, 0.75 and 0.95 from ten members on.
     ax : matplotlib Axes, optional
         Where to draw; a new figure when not given.
 
@@ -77,7 +83,7 @@ def plume(
     Raises
     ------
     ValueError
-        Dims other than these; nothing to draw.
+        Dims other than these; nothing to draw; quantiles that make no bands.
 
     Examples
     --------
@@ -91,18 +97,23 @@ def plume(
     """
     forecast = _as_plume(forecast)
     observed = _as_line(observed)
+    bands = _bands(quantiles, forecast.sizes["member"])
     ax = new_figure((9, 3.6), "constrained").subplots() if ax is None else ax
     ax.axhline(0, color="0.6", linewidth=0.8, zorder=1.5)
     for value in thresholds:
         ax.axhline(value, color="0.6", linewidth=0.8, linestyle=(0, (4, 4)), zorder=1.5)
     if observed is not None:
         _draw_observed(ax, observed, _dates(forecast["valid_time"].values))
-    _draw_inits(ax, forecast, observed)
+    _draw_inits(ax, forecast, observed, bands)
     ax.set_ylabel(_with_units(f"{forecast.name or ''} index".strip(), forecast))
     ax.spines[["top", "right"]].set_visible(False)
     _time_axis(ax)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
-    ax.set_title(" ".join(["forecasts", *_by(forecast)]), loc="left", fontsize="medium")
+    title = " ".join(["forecasts", *made_by(forecast)])
+    if bands:
+        told = " and ".join(f"{low:.0%} to {high:.0%}" for low, high in bands)
+        title += f": median, {told} of {forecast.sizes['member']} members"
+    ax.set_title(title, loc="left", fontsize="medium")
     return ax
 
 
@@ -149,18 +160,18 @@ def field(
     """
     forecast = pick(forecast, init, lead)
     y, x = cf.find_grid(forecast)
-    forecast = _crop(eastward(forecast.compute(), x), y, x)
+    forecast = crop(eastward(forecast.compute(), x), y, x)
     rows = {"forecast": forecast}
     if observed is not None:
         rows["observed"] = at_valid_times(observed, forecast, y, x)
-    norm = _colours(list(rows.values()), vmax)
+    norm = shared_colours(list(rows.values()), vmax)
     shape = len(rows), forecast.sizes["lead"]
     if figure is None:
         figure = _map_figure(forecast.sizes[y] / forecast.sizes[x], shape)
     axes = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False)
     for row, (name, da) in zip(axes, rows.items(), strict=True):
         for ax, k in zip(row, range(shape[1]), strict=True):
-            image = _map(ax, da.isel(lead=k), y, x, norm)
+            image = draw_map(ax, da.isel(lead=k), y, x, norm)
         row[0].set_ylabel(name)
     coastlines.draw(axes.ravel().tolist(), forecast, y, x)
     _captions(figure, axes, image, forecast)
@@ -202,8 +213,30 @@ def _draw_observed(ax: "Axes", observed: xr.DataArray, valid: np.ndarray) -> Non
     ax.plot(dates[shown], observed.values[shown], label="observed", **line)
 
 
-def _draw_inits(ax: "Axes", forecast: xr.DataArray, observed: xr.DataArray | None) -> None:
-    """One line an init and member, from the observed value at its init on."""
+def _bands(quantiles: Sequence[float] | None, members: int) -> list[tuple[float, float]]:
+    """Low and high rim of each band, the widest first.
+
+    >>> _bands(None, 20), _bands(None, 9), _bands([0.9, 0.1], 9)
+    ([(0.05, 0.95), (0.25, 0.75)], [], [(0.1, 0.9)])
+    """
+    if quantiles is None:
+        quantiles = QUANTILES if members >= MANY_MEMBERS else ()
+    rims = sorted(quantiles)
+    half = len(rims) // 2
+    if len(rims) % 2 or (rims and not 0 <= rims[0] <= rims[-1] <= 1):
+        raise mismatch(
+            "an even number of quantiles from 0 to 1", repr(quantiles), "quantiles=(0.1, 0.9)"
+        )
+    return list(zip(rims[:half], rims[: half - 1 : -1], strict=True))
+
+
+def _draw_inits(
+    ax: "Axes",
+    forecast: xr.DataArray,
+    observed: xr.DataArray | None,
+    bands: list[tuple[float, float]],
+) -> None:
+    """One line an init and member, or a median in bands, from the observed value at its init on."""
     starts = {}
     if observed is not None:
         dates = _dates(observed[observed.dims[0]].values)
@@ -222,12 +255,16 @@ def _draw_inits(ax: "Axes", forecast: xr.DataArray, observed: xr.DataArray | Non
             label = "forecast"
         if many:
             label = f"{forecast.sizes['init']} forecasts"
+        colour = COLOURS[0 if many else i]
+        for low, high in bands:
+            rims = np.quantile(values, (low, high), axis=1)
+            ax.fill_between(dates, *rims, color=colour, alpha=0.18, linewidth=0, zorder=2.5)
         lines = ax.plot(
             dates,
-            values,
-            color=COLOURS[0 if many else i],
+            np.median(values, axis=1) if bands else values,
+            color=colour,
             linewidth=1.0 if many else 1.5,
-            alpha=0.6 if many or members > 1 else 1.0,
+            alpha=0.6 if many or (members > 1 and not bands) else 1.0,
             zorder=3,
         )
         if not (many and i):
@@ -246,13 +283,13 @@ def _time_axis(ax: "Axes") -> None:
     ax.grid(axis="x", color="0.92", linewidth=0.8)
 
 
-def pick(forecast: xr.DataArray, init: Any, lead: Any) -> xr.DataArray:
-    """One init and a few leads, with a dimension `lead`."""
+def pick(forecast: xr.DataArray, init: Any, lead: Any, *others: str) -> xr.DataArray:
+    """One init and a few leads, with a dimension `lead`; other dims than these may not be there."""
     if "init" in forecast.dims:
         forecast = forecast.isel(init=-1) if init is None else forecast.sel(init=init)
         if forecast.sizes.get("init") == 1:  # by a label that stands for a span, as "1997-06" does
             forecast = forecast.squeeze("init")
-    strange = set(forecast.dims) - {"lead", *cf.find_grid(forecast)}
+    strange = set(forecast.dims) - {"lead", *others, *cf.find_grid(forecast)}
     if strange:
         raise mismatch(
             "maps of one forecast, dims ([lead,] y, x)",
@@ -276,7 +313,7 @@ def eastward(da: xr.DataArray, x: str) -> xr.DataArray:
     return da.assign_coords({x: (x, da[x].values % 360, attrs)}).sortby(x)
 
 
-def _crop(da: xr.DataArray, y: str, x: str) -> xr.DataArray:
+def crop(da: xr.DataArray, y: str, x: str) -> xr.DataArray:
     """Without the rim that holds no value, such as what lies beyond the pack's grid."""
     there = da.notnull()
     keep = {}
@@ -314,7 +351,7 @@ def at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, y: str, x: st
     return observed.transpose("lead", *[d for d in forecast.dims if d != "lead"]).compute()
 
 
-def _colours(maps: list[xr.DataArray], vmax: float | None) -> dict[str, Any]:
+def shared_colours(maps: list[xr.DataArray], vmax: float | None) -> dict[str, Any]:
     """Colour map and limits that all maps share."""
     values = np.concatenate([da.values[np.isfinite(da.values)] for da in maps])
     if vmax is None:
@@ -324,7 +361,7 @@ def _colours(maps: list[xr.DataArray], vmax: float | None) -> dict[str, Any]:
     return {"cmap": SEQUENTIAL, "vmin": 0.0, "vmax": vmax}
 
 
-def _map(ax: "Axes", da: xr.DataArray, y: str, x: str, colours: dict[str, Any]) -> Any:
+def draw_map(ax: "Axes", da: xr.DataArray, y: str, x: str, colours: dict[str, Any]) -> Any:
     """One map; grey where there is no value."""
     from matplotlib.ticker import MaxNLocator
 
@@ -350,16 +387,16 @@ def _captions(
 ) -> None:
     """Titles of columns and figure, and the colour bar."""
     for k, ax in enumerate(axes[0]):
-        ax.set_title(_when(forecast.isel(lead=k)), fontsize="medium")
+        ax.set_title(lead_title(forecast.isel(lead=k)), fontsize="medium")
     shrink = min(1.0, 5.0 / WIDTH / axes.shape[1])
     under = {"location": "bottom", "shrink": shrink, "aspect": 35, "pad": 0.03}
     extend = "both" if image.norm.vmin < 0 else "max"
     bar = figure.colorbar(image, ax=axes, extend=extend, **under)
     bar.set_label(variable_label(forecast))
     bar.outline.set_visible(False)
-    title = " ".join(["forecast", *_by(forecast)])
+    title = " ".join(["forecast", *made_by(forecast)])
     if "init" in forecast.coords:
-        title += f" from {_month(_dates(forecast['init'].values), forecast)}"
+        title += f" from {date_text(forecast['init'].values, forecast)}"
     figure.suptitle(title, fontsize="large")
 
 
@@ -374,7 +411,7 @@ def _degrees(value: float, signs: str) -> str:
     return f"{abs(value):g}°" + ("" if edge else signs[0] if value > 0 else signs[1])
 
 
-def _when(forecast: xr.DataArray) -> str:
+def lead_title(forecast: xr.DataArray) -> str:
     """A map's title: its lead and its valid time."""
     parts = []
     if "lead" in forecast.coords:
@@ -386,7 +423,7 @@ def _when(forecast: xr.DataArray) -> str:
             units = units.removesuffix("s") if lead.item() == 1 else units
             parts.append(f"lead {lead.item()} {units}".strip())
     if "valid_time" in forecast.coords:
-        parts.append(_month(_dates(forecast["valid_time"].values), forecast))
+        parts.append(date_text(forecast["valid_time"].values, forecast))
     return ", ".join(parts)
 
 
@@ -394,6 +431,11 @@ def _month(date: np.datetime64, forecast: xr.DataArray) -> str:
     """A date as short as the forecast's steps allow: a month, or to the minute."""
     form = "%b %Y" if _is_monthly(forecast) else "%Y-%m-%d %H:%M"
     return pd.Timestamp(date.item()).strftime(form)
+
+
+def date_text(time: np.ndarray, forecast: xr.DataArray) -> str:
+    """The same of a time of any calendar."""
+    return _month(_dates(time), forecast)
 
 
 def _is_monthly(forecast: xr.DataArray) -> bool:
@@ -411,7 +453,7 @@ def _dates(times: np.ndarray) -> np.ndarray:
     return stamps.reshape(times.shape)
 
 
-def _by(forecast: xr.DataArray) -> list[str]:
+def made_by(forecast: xr.DataArray) -> list[str]:
     """Whose forecast it is, where it says so."""
     return [f"by {forecast.attrs['pack']}"] if "pack" in forecast.attrs else []
 

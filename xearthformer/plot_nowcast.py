@@ -84,7 +84,7 @@ def frames(
     if figure is None:
         figure = new_figure(_size(first, y, x, len(rows)), "compressed")
     axes = figure.subplots(len(rows), first.sizes["lead"], squeeze=False)
-    colours = _colours(list(rows.values()))
+    colours = classes(list(rows.values()))
     titled = "before", "observed" if "observed" in rows else next(iter(picked))
     for row, (name, da) in zip(axes, rows.items(), strict=True):
         image = _row(row, da.transpose("lead", y, x), colours, name in titled)
@@ -227,18 +227,24 @@ def _row(axes: np.ndarray, da: xr.DataArray, colours: dict[str, Any], titled: bo
         ax.spines[:].set_visible(False)
     fine = bool((da["lead"].values % np.timedelta64(60, "s")).astype(int).any())
     for ax, frame in zip(axes[axes.size - da.sizes["lead"] :], da, strict=True):
-        ax.set_facecolor(UNCOVERED)
-        image = ax.imshow(frame.values, extent=_extent(da, y, x), origin="lower", **colours)
-        ax.set_aspect(_aspect(da, y))
-        ax.set(xticks=[], yticks=[])
-        if not bool(frame.notnull().any()):
-            ax.text(0.5, 0.5, "no observation", transform=ax.transAxes, ha="center", va="center")
+        image = picture(ax, frame, y, x, colours)
         if titled:
-            ax.set_title(_when(frame, fine), fontsize=9)
+            ax.set_title(when(frame, fine), fontsize=9)
     return image
 
 
-def _when(frame: xr.DataArray, fine: bool) -> str:
+def picture(ax: Any, frame: xr.DataArray, y: str, x: str, colours: dict[str, Any]) -> Any:
+    """One frame (y, x), rows northward; grey where there is no value."""
+    ax.set_facecolor(UNCOVERED)
+    image = ax.imshow(frame.values, extent=_extent(frame, y, x), origin="lower", **colours)
+    ax.set_aspect(aspect(frame, y))
+    ax.set(xticks=[], yticks=[])
+    if not bool(frame.notnull().any()):
+        ax.text(0.5, 0.5, "no observation", transform=ax.transAxes, ha="center", va="center")
+    return image
+
+
+def when(frame: xr.DataArray, fine: bool) -> str:
     """How long after the init a frame is, and the time of day; in minutes or (fine) seconds."""
     seconds = frame["lead"].values / np.timedelta64(1, "s")
     sign = "+" if seconds > 0 else "\N{MINUS SIGN}" if seconds < 0 else ""
@@ -251,7 +257,7 @@ def _size(da: xr.DataArray, y: str, x: str, rows: int) -> tuple[float, float]:
     """Width and height, in inches, of a figure of frames, their titles and a colour bar."""
     columns = da.sizes["lead"]
     width = max(WIDTH, 5.0 / columns)
-    height = width * _aspect(da, y) * da.sizes[y] / da.sizes[x]
+    height = width * aspect(da, y) * da.sizes[y] / da.sizes[x]
     return columns * width + 0.4, rows * height + 1.7
 
 
@@ -265,14 +271,14 @@ def _extent(da: xr.DataArray, y: str, x: str) -> tuple[float, ...]:
     return tuple(ends)
 
 
-def _aspect(da: xr.DataArray, y: str) -> float:
+def aspect(da: xr.DataArray, y: str) -> float:
     """How much longer a step along y is drawn than one along x: degrees shrink to the north."""
     if y in da.coords and cf.is_degrees(da[y]):
         return float(1 / np.cos(np.radians(da[y].values.mean())))
     return 1.0
 
 
-def _colours(rows: list[xr.DataArray]) -> dict[str, Any]:
+def classes(rows: list[xr.DataArray]) -> dict[str, Any]:
     """Colour map and norm that all frames share."""
     import matplotlib as mpl
     from matplotlib.colors import BoundaryNorm, ListedColormap

@@ -29,6 +29,8 @@ def verify_file(
 ) -> None:
     """Forecast from every time of a file with several packs, and score them on the file itself.
 
+    Prints events, errors and CRPS; of an ensemble those of its members, pooled, and of its mean.
+
     Parameters
     ----------
     input : str

@@ -9,12 +9,14 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
+from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import xarray as xr
 
+from . import ensemble_scores as ensemble
 from .enso_scores import enso_skill as enso_skill
 from .enso_scores import enso_table as enso_table
 from .enso_scores import icar_nino34 as icar_nino34
@@ -29,6 +31,11 @@ SEVIR_THRESHOLDS = 16.0, 74.0, 133.0, 160.0, 181.0, 219.0  # of vertically integ
 RAIN_THRESHOLDS = 0.5, 1.0, 5.0  # mm h-1
 BLOCK_BYTES = 128 * 2**20  # of a forecast in memory, that a task compares to lazy observations
 MEANS = "f", "o", "ff", "oo", "fo"  # what a correlation is made of
+COUNTS = {"n": "pairs of values", "cases": "observations that every member has a value for"}
+DIMS = {
+    "rank": {"long_name": "members below the observation"},
+    "probability": {"long_name": "share of members that forecast the event", "units": "1"},
+}
 
 
 # --- the score of a total
@@ -61,6 +68,15 @@ def _fss(total: xr.Dataset) -> xr.DataArray:
     return 1 - total["fraction_errors"] / squares.where(squares > 0)
 
 
+def _spectrum(total: xr.Dataset, of: str) -> xr.DataArray:
+    return total[of] / total["frames"].where(total["frames"] > 0)
+
+
+def _spectrum_ratio(total: xr.Dataset) -> xr.DataArray:
+    observed = total["power_observed"]
+    return total["power"] / observed.where(observed > 0)
+
+
 @dataclass(frozen=True)
 class Score:
     """A score: the sums it is made of, how, and the power of the variable's units it comes in."""
@@ -91,9 +107,37 @@ SCORES = {
         for size in (4, 16)
     },
     "fss": Score("fractions skill score", "fractions", _fss),
+    "spectrum": Score("power spectrum, forecast", "spectrum", partial(_spectrum, of="power"), 2),
+    "spectrum_observed": Score(
+        "power spectrum, observed", "spectrum", partial(_spectrum, of="power_observed"), 2
+    ),
+    "spectrum_ratio": Score("power, forecast over observed", "spectrum", _spectrum_ratio),
+    "crps": Score("fair continuous ranked probability score", "crps", ensemble.crps, 1),
+    "spread_skill": Score("spread over error of the mean", "spread", ensemble.spread_skill),
+    "spread": Score("spread of the members", "spread", ensemble.spread, 1),
+    "rmse_of_mean": Score(
+        "root mean square error of the ensemble mean", "spread", ensemble.rmse_of_mean, 1
+    ),
+    "rank_histogram": Score("observations of this rank", "ranks", itemgetter("ranks")),
+    "brier": Score("fair Brier score", "probabilities", ensemble.brier),
+    "reliability": Score("observed frequency", "probabilities", ensemble.reliability),
+    "reliability_n": Score(
+        "forecasts of this probability", "probabilities", itemgetter("forecasts")
+    ),
+    "roc": Score("area under the ROC curve", "probabilities", ensemble.roc),
+    "roc_pod": Score("probability of detection", "probabilities", ensemble.roc_pod),
+    "roc_pofd": Score("probability of false detection", "probabilities", ensemble.roc_pofd),
+}
+# What is given with a score that it is read beside.
+BESIDE = {
+    "spectrum": ("spectrum_observed", "spectrum_ratio"),
+    "spread_skill": ("spread", "rmse_of_mean"),
+    "reliability": ("reliability_n",),
+    "roc": ("roc_pod", "roc_pofd"),
 }
 CONTINUOUS = tuple(name for name, score in SCORES.items() if score.group == "moments")
 CATEGORICAL = tuple(name for name, score in SCORES.items() if score.group == "contingency")
+AT_THRESHOLDS = tuple(k for k, each in SCORES.items() if "threshold" in GROUPS[each.group].dims)
 
 
 def score(sums: xr.Dataset, names: Iterable[str] | None = None) -> xr.Dataset:
@@ -112,7 +156,8 @@ def score(sums: xr.Dataset, names: Iterable[str] | None = None) -> xr.Dataset:
     Dataset
         A variable a score, with dims (lead, [member,] [threshold]), and `<score>_pooled`, without
         lead: of the sums over all leads, not the mean of the others. `n`, the pairs of values that
-        count, by lead. NaN where there is no pair, or no event.
+        count, by lead; `cases`, those of scores of ensembles. NaN where there is no pair, or no
+        event.
 
     Raises
     ------
@@ -129,21 +174,28 @@ def score(sums: xr.Dataset, names: Iterable[str] | None = None) -> xr.Dataset:
     array([0.6])
     """
     served = [key for key, each in SCORES.items() if GROUPS[each.group].names[0] in sums]
-    wanted = served if names is None else list(names)
+    wanted = {key: None for name in names or () for key in (name, *BESIDE.get(name, ()))}
+    wanted = dict.fromkeys(served) if names is None else wanted
     for name in wanted:
         if name not in served:
             raise mismatch(f"one of {', '.join(served)}", repr(name), f"sums taken for {name!r}")
     by_lead = sums.sum("init", keep_attrs=True) if "init" in sums.dims else sums
     pooled = by_lead.sum("lead", keep_attrs=True)
     units = str(sums.attrs.get("units", ""))
+    length = sums["wavelength"].attrs["units"] if "wavelength" in sums.coords else ""
     out = {}
     for name in wanted:
         each = SCORES[name]
         attrs = {"long_name": each.long_name, **_units(units, each.power)}
+        if each.group == "spectrum" and each.power and length != "1":
+            attrs["units"] = f"{attrs.get('units', '')} {length}^2".removeprefix("1").strip()
         out[name] = each.of(by_lead).assign_attrs(attrs)
         attrs["long_name"] += ", all leads"
         out[f"{name}_pooled"] = each.of(pooled).assign_attrs(attrs)
-    out["n"] = by_lead["n"].astype(np.int64).assign_attrs(long_name="pairs of values", units="1")
+    for name, counted in COUNTS.items():
+        if name in by_lead:
+            attrs = {"long_name": counted, "units": "1"}
+            out[name] = by_lead[name].astype(np.int64).assign_attrs(attrs)
     kept = {key: value for key, value in sums.attrs.items() if key != "units"}
     return xr.Dataset(out, attrs=kept)
 
@@ -170,7 +222,8 @@ def take(
     Parameters
     ----------
     forecast : DataArray (init, lead, [member,] y, x)
-        In memory, or lazy: it is then read a chunk of inits at a time.
+        In memory, or lazy: it is then read a chunk of inits at a time. With the dim member where
+        the measure is of ensembles.
     observed : DataArray (time, y, x)
         On the same pixels in the same order, in the same units. In memory or lazy.
     at : int array (init, lead)
@@ -179,26 +232,34 @@ def take(
 
     Returns
     -------
-    Dataset (init, lead, [member,] [threshold])
-        float64, a variable a sum; lazy if either side is. The labels along init and lead, and the
-        coordinate threshold.
+    Dataset (init, lead, [member,] [threshold], [rank], [probability], [wavelength])
+        float64, a variable a sum; lazy if either side is. The labels along init and lead, and what
+        stands along the other dims.
     """
     lazy = forecast.chunks is not None or observed.chunks is not None
     run = _graph if lazy else _take
     values = run(forecast.data, observed.data, at, measure)
-    space = observed.ndim - 1
-    dims = [str(dim) for dim in forecast.dims[: forecast.ndim - space]]
+    leading = [str(dim) for dim in forecast.dims[: _leading(forecast, observed, measure)]]
     coords: dict[Any, Any] = {
-        name: c for name, c in forecast.coords.items() if set(c.dims) <= {"init", "lead", "member"}
+        name: c for name, c in forecast.coords.items() if set(c.dims) <= {*leading}
     }
     units = {key: forecast.attrs[key] for key in ("units",) if key in forecast.attrs}
-    if measure.thresholds:
-        coords["threshold"] = ("threshold", list(measure.thresholds), units)
+    about = {"threshold": units, **DIMS}
+    if measure.rings is not None:
+        about["wavelength"] = {"long_name": "wavelength", "units": measure.rings.units}
     named = {
-        name: ([*dims, "threshold"] if part.ndim > len(dims) else dims, part)
-        for name, part in measure.name(values).items()
+        name: ([*leading, *measure.dims(name)], part) for name, part in measure.name(values).items()
     }
+    used = {dim for dims, _ in named.values() for dim in dims}
+    for dim, labels in measure.labels.items():
+        if labels.size and (dim in used or dim == "threshold"):
+            coords[dim] = (dim, labels, about[dim])
     return xr.Dataset(named, coords, units)
+
+
+def _leading(f: Any, o: Any, measure: Measure) -> int:
+    """How many axes of a forecast stand before those of what is measured at once."""
+    return 2 if measure.members else f.ndim - o.ndim + 1
 
 
 def _graph(f: Any, o: Any, at: np.ndarray, measure: Measure) -> Any:
@@ -219,16 +280,16 @@ def _graph(f: Any, o: Any, at: np.ndarray, measure: Measure) -> Any:
     token, rest = uuid4().hex, (0,) * (f.ndim - 1)
     name, how = f"sums-{token}", f"measure-{token}"
     graph: dict[Any, Any] = {how: measure}
-    leading = f.ndim - o.ndim + 1
+    leading = _leading(f, o, measure)
     ends = np.cumsum((0, *f.chunks[0])).tolist()
     for i, (start, end) in enumerate(itertools.pairwise(ends)):
         held, positions = _held(at[start:end], o.chunks[0])
         frames = [(o.name, chunk, *(0,) * (o.ndim - 1)) for chunk in held]
         task = _take_block, (f.name, i, *rest), frames, positions, how
-        nothing = np.zeros, (end - start, *f.shape[1:leading], sum(measure.sizes))
+        nothing = np.zeros, (end - start, *f.shape[1:leading], measure.size)
         graph[name, i, *(0,) * leading] = task if frames else nothing
     layers = HighLevelGraph.from_collections(name, graph, dependencies=[f, o])
-    chunks = (f.chunks[0], *f.chunks[1:leading], (sum(measure.sizes),))
+    chunks = (f.chunks[0], *f.chunks[1:leading], (measure.size,))
     return dask.array.Array(layers, name, chunks, dtype=float)
 
 
@@ -256,8 +317,8 @@ def _take_block(
 
 def _take(f: np.ndarray, o: np.ndarray, at: np.ndarray, measure: Measure) -> np.ndarray:
     """Sums (init, lead, [member,] sum), frame by frame."""
-    leading = f.shape[: f.ndim - o.ndim + 1]
-    sums = np.zeros((*leading, sum(measure.sizes)))
+    leading = f.shape[: _leading(f, o, measure)]
+    sums = np.zeros((*leading, measure.size))
     for index in np.ndindex(leading):
         position = at[index[:2]]
         if position >= 0:
@@ -266,5 +327,8 @@ def _take(f: np.ndarray, o: np.ndarray, at: np.ndarray, measure: Measure) -> np.
 
 
 def groups_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The groups of sums that scores are made of, each once, and the count of pairs."""
-    return tuple(dict.fromkeys(["count", *(SCORES[name].group for name in names)]))
+    """The groups of sums that scores are made of, each once, and the counts of pairs."""
+    groups = dict.fromkeys(SCORES[name].group for name in names)
+    of_all = sum(GROUPS[group].ensemble for group in groups)
+    apart = not of_all or of_all < len(groups)
+    return (*["count"] * apart, *["cases"] * bool(of_all), *groups)

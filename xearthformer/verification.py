@@ -15,9 +15,10 @@ import xarray as xr
 
 from . import cf
 from .errors import mismatch
-from .frame_sums import Measure
+from .frame_sums import GROUPS, Measure
 from .regions import cell_areas
 from .scores import (
+    AT_THRESHOLDS,
     CATEGORICAL,
     CONTINUOUS,
     RAIN_THRESHOLDS,
@@ -27,6 +28,7 @@ from .scores import (
     score,
     take,
 )
+from .spectra import Rings
 from .steps import month_numbers, str_time
 from .units import equal_units, to_metres
 
@@ -34,6 +36,7 @@ Data = xr.Dataset | xr.DataArray
 
 METRES_PER_DEGREE = 6_371_000 * np.pi / 180
 RAIN_UNITS = "mm h-1"  # of RAIN_THRESHOLDS
+OF_FIELDS = "fractions", "contingency_pool4", "contingency_pool16", "spectrum"  # groups
 
 
 def verify(
@@ -49,16 +52,20 @@ def verify(
     Parameters
     ----------
     forecast : DataArray or Dataset ([init,] lead, [member,] [y, x])
-        With the coordinate `valid_time`, as `forecast` gives it. Members are scored one by one.
+        With the coordinate `valid_time`, as `forecast` gives it. Members are scored one by one, but
+        for the scores of all together; the ensemble mean is scored as `forecast.mean("member",
+        skipna=False, keep_attrs=True)`.
     observed : DataArray or Dataset (time, [y, x])
         The same variable on the cells of the forecast, or more of them; dims in any order,
         longitudes to 180 or to 360. It may be longer than needed. Its units are converted to the
         forecast's.
     scores : sequence of str, optional
-        "mse", "rmse", "mae", "me" (mean error), "correlation"; by threshold "csi", "pod", "sucr",
-        "bias" (of frequency), "csi_pool4", "csi_pool16" (of the maxima of 4 x 4 and 16 x 16 pixels)
-        and "fss". None: the first five; csi, pod, sucr and bias where there are thresholds; fss
-        where there is a scale besides.
+        "mse", "rmse", "mae", "me" (mean error), "correlation", "spectrum"; by threshold "csi",
+        "pod", "sucr", "bias" (of frequency), "csi_pool4", "csi_pool16" (of the maxima of 4 x 4 and
+        16 x 16 pixels) and "fss". Of all members together "crps", "spread_skill" and
+        "rank_histogram"; by threshold "brier", "reliability" and "roc". None: the first five; csi,
+        pod, sucr and bias where there are thresholds; fss where there is a scale besides; and where
+        there are members, all those of members together.
     thresholds : sequence of float, optional
         An event is a value of at least this, in the forecast's units. None: 0.5, 1 and 5 mm h-1 for
         rain rate, SEVIR's six for its VIL in 0..255 (a variable `vil` of units "1"), else none.
@@ -72,13 +79,37 @@ def verify(
         besides: hits, errors and so on are summed first. `n` (lead): pairs of values that count,
         those without a missing side; the attribute `pairs` says how many frames found one observed.
         Errors are area-weighted means on latitude and longitude, plain means elsewhere; events are
-        counted by pixels. Lazy if either side is.
+        counted by pixels. Lazy if either side is. See the notes for scores of ensembles and for
+        spectra, which bring more than one variable.
 
     Raises
     ------
     ValueError
         Nothing to compare: no valid time is observed; times that aren't decoded; other cells, dims
-        or units; a score without its thresholds or scale; an unknown score.
+        or units; a score without its thresholds or scale; an unknown score; spread_skill without
+        two members.
+
+    Notes
+    -----
+    Scores of ensembles count the pixels where the observation and every member have a value:
+    `cases` (lead). A forecast without members is an ensemble of one.
+
+    - `crps` is the fair one (Ferro, 2014), which doesn't depend on the number of members; of one
+      member it is the mean absolute error.
+    - `spread_skill` is `spread`, the root of the mean unbiased variance times (M + 1) / M, over
+      `rmse_of_mean`: 1 for members that differ as much as the truth does from them.
+    - `rank_histogram` (lead, rank) counts observations that 0 to M members lie below. Where members
+      equal the observation, as where all is dry, it is shared evenly by the ranks that it may have.
+    - `brier` is the fair one too: what the plain one would be with members without end.
+    - `reliability` (lead, threshold, probability) is how often the event was observed where k of M
+      members forecast it, `reliability_n` how often that was.
+    - `roc` is the area under the curve of `roc_pod` over `roc_pofd`, those of warnings where the
+      probability is this or more.
+
+    `spectrum` (lead, [member,] wavelength) is the spectral density of frames, by Hann's window and
+    averaged around rings; beside it `spectrum_observed`, of the same pixels, and `spectrum_ratio`.
+    Pixels that don't count hold the mean. Wavelengths are in the units of the grid's coordinates,
+    in km on latitude and longitude, in pixels where there is no length.
 
     Examples
     --------
@@ -112,8 +143,10 @@ def statistics(
     """
     fc = _pick(forecast)
     fc, obs, at = align(fc, _pick(observed, fc.name))
-    measure, said = _measure(fc, obs, scores, thresholds, scale)
-    sums = take(fc, obs, at, measure)
+    measures, said = _measures(fc, obs, scores, thresholds, scale)
+    together = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)
+    parts = [take(together if each.members else fc, obs, at, each) for each in measures]
+    sums = xr.merge(parts, join="exact", compat="override", combine_attrs="override")
     n, inits = int((at >= 0).sum()), at.shape[0]
     said["pairs"] = f"{n} of {at.size} frames from {inits} init{'s' * (inits > 1)}"
     return sums.assign_attrs(said)
@@ -315,29 +348,46 @@ def default_thresholds(da: xr.DataArray) -> tuple[float, ...]:
     return known.get(quantity(da) or "", ())
 
 
-def _measure(
+def _measures(
     forecast: xr.DataArray,
     observed: xr.DataArray,
     scores: Sequence[str] | None,
     thresholds: Sequence[float] | None,
     scale: float | str | None,
-) -> tuple[Measure, dict[str, Any]]:
-    """What to sum, and what the answer's attributes say of it."""
+) -> tuple[list[Measure], dict[str, Any]]:
+    """What to sum of members one by one and of all together, and what the attributes say of it."""
     at = default_thresholds(forecast) if thresholds is None else _as_numbers(thresholds)
+    members = forecast.sizes.get("member", 1)
     if scores is None:
-        scores = [*CONTINUOUS, *(CATEGORICAL if at else ())]
-        scores += ["fss"] if at and scale is not None else []
-    groups = _check_scores(scores, at, scale)
+        scores = _default_scores(at, scale, members)
+    groups = _check_scores(scores, at, scale, members)
     gridded = observed.ndim == 3
-    if not gridded and {"fractions", "contingency_pool4", "contingency_pool16"} & set(groups):
-        raise mismatch("fields, for scores of neighbourhoods", "an index", 'scores=["csi", "mse"]')
+    for name in scores:
+        if not gridded and SCORES[name].group in OF_FIELDS:
+            raise mismatch(f"fields, for {name}", "an index", 'scores=["csi", "mse"]')
     window = _window(observed, scale) if "fractions" in groups and scale is not None else None
     areas = cell_areas(observed).values if gridded and _is_latlon(observed) else None
+    rings = _rings(observed) if "spectrum" in groups else None
     said = {}
     if window is not None:
         width = scale if isinstance(scale, str) else f"{scale:g} px"
         said["fss_window"] = f"{width}: {window[0]} x {window[1]} pixels"
-    return Measure(groups, at, window, areas), said
+    single = tuple(name for name in groups if not GROUPS[name].ensemble)
+    of_all = tuple(name for name in groups if GROUPS[name].ensemble)
+    measures = [Measure(single, at, window, areas, rings)] if single else []
+    measures += [Measure(of_all, at, areas=areas, members=members)] if of_all else []
+    return measures, said
+
+
+def _default_scores(
+    thresholds: tuple[float, ...], scale: float | str | None, members: int
+) -> list[str]:
+    scores = [*CONTINUOUS, *(CATEGORICAL if thresholds else ())]
+    scores += ["fss"] if thresholds and scale is not None else []
+    if members > 1:
+        scores += ["crps", "spread_skill", "rank_histogram"]
+        scores += ["brier", "reliability", "roc"] if thresholds else []
+    return scores
 
 
 def _as_numbers(thresholds: Sequence[float]) -> tuple[float, ...]:
@@ -351,7 +401,7 @@ def _as_numbers(thresholds: Sequence[float]) -> tuple[float, ...]:
 
 
 def _check_scores(
-    scores: Sequence[str], thresholds: tuple[float, ...], scale: float | str | None
+    scores: Sequence[str], thresholds: tuple[float, ...], scale: float | str | None, members: int
 ) -> tuple[str, ...]:
     """The groups of sums that scores need, once nothing is missing for them."""
     if isinstance(scores, str):
@@ -359,8 +409,11 @@ def _check_scores(
     for name in scores:
         if name not in SCORES:
             raise mismatch(f"scores among {', '.join(SCORES)}", repr(name), 'scores=["mse"]')
-        if name not in CONTINUOUS and not thresholds:
+        if name in AT_THRESHOLDS and not thresholds:
             raise mismatch(f"thresholds, for {name}", "none", "thresholds=[0.5, 1, 5]")
+        if SCORES[name].group == "spread" and members < 2:
+            expected = f"an ensemble of 2 members or more, for {name}"
+            raise mismatch(expected, f"{members} member", 'scores=["crps", "rmse"]')
     if "fss" in scores and scale is None:
         raise mismatch("a scale, for fss", "none", 'scale="16 km", or a number of pixels')
     return groups_of(scores)
@@ -395,13 +448,32 @@ def _pixels(da: xr.DataArray, y: str, x: str, scale: float | str) -> tuple[int, 
         width = 0.0
     if width <= 0:
         raise mismatch("a scale as a length", repr(scale), mend)
-    spacings = [cf.spacing_in_metres(da, dim) for dim in (y, x)]
-    if _is_latlon(da):
-        shrink = float(np.cos(np.radians(np.mean(da[y].values))))
-        degrees = [float(np.median(np.abs(np.diff(da[dim].values)))) for dim in (y, x)]
-        spacings = [degrees[0] * METRES_PER_DEGREE, degrees[1] * METRES_PER_DEGREE * shrink]
+    spacings = _spacings(da, y, x)
     if None in spacings:
         found = f"no lengths along {y} and {x}"
         raise mismatch("a grid whose pixels have a length", found, "scale=16, a number of pixels")
     pixels = [max(1, round(width / spacing)) for spacing in spacings if spacing]
     return pixels[0], pixels[1]
+
+
+def _spacings(da: xr.DataArray, y: str, x: str) -> list[float | None]:
+    """Metres from pixel to pixel, y and x; None where a coordinate is no length."""
+    if not _is_latlon(da):
+        return [cf.spacing_in_metres(da, dim) for dim in (y, x)]
+    shrink = float(np.cos(np.radians(np.mean(da[y].values))))
+    degrees = [float(np.median(np.abs(np.diff(da[dim].values)))) for dim in (y, x)]
+    return [degrees[0] * METRES_PER_DEGREE, degrees[1] * METRES_PER_DEGREE * shrink]
+
+
+def _rings(da: xr.DataArray) -> Rings:
+    """What a spectrum is averaged around, in a length or, without any, in pixels."""
+    y, x = cf.find_grid(da)
+    shape = da.sizes[y], da.sizes[x]
+    if min(shape) < 2:
+        raise mismatch("fields of 2 x 2 pixels or more, for spectrum", f"{shape}", 'scores=["mse"]')
+    spacings = [each for each in _spacings(da, y, x) if each]
+    if len(spacings) < 2:
+        return Rings(shape, (1.0, 1.0))
+    units = "km" if _is_latlon(da) else str(da[y].attrs["units"])
+    metres = to_metres(units) or 1.0
+    return Rings(shape, (spacings[0] / metres, spacings[1] / metres), units)
