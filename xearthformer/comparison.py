@@ -1,12 +1,14 @@
-"""Ways to forecast side by side, scored on the same inits of the same data.
+"""Ways to forecast side by side, scored on the same cells, leads and inits of the same data.
 
 Block of inits by block: the frames of a block are read once, every forecast is made from them and
-scored against them, and its sums are kept. Memory is set by the block.
+scored against them where all have a value, and its sums are kept. Memory is set by the block.
 """
 
 import importlib
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -96,9 +98,10 @@ def compare(
     Returns
     -------
     Dataset (forecast, lead, [threshold])
-        Scores as `verify` gives them, in memory; `forecast` are the names in `packs`. The
-        coordinate `init` lists the starts, the same for all; `n` may differ, where a forecast is
-        missing at a pixel.
+        Scores as `verify` gives them, in memory; `forecast` are the names in `packs`. All are
+        scored on the same pairs of values: from the starts that the coordinate `init` lists, where
+        every forecast has a value. `left_out` counts the pairs of each that another has no value
+        for.
 
     Raises
     ------
@@ -118,19 +121,29 @@ def compare(
     scored = default_thresholds(data) if thresholds is None else thresholds
     how: dict[str, Any] = {"thresholds": scored, "scale": scale if scored else None}
     sums: dict[str, list[xr.Dataset]] = {row.name: [] for row in rows}
-    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead):
-        for row in rows:
-            with set_options(progress=False):
-                fc = row.run(part, inits, lead)
-            sums[row.name].append(statistics(fc, part, **how))
+    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead, len(rows)):
+        with set_options(progress=False):
+            forecasts = {row.name: row.run(part, inits, lead) for row in rows}
+        in_all = reduce(operator.and_, (fc.notnull() for fc in forecasts.values()))
+        for name, fc in forecasts.items():
+            own = statistics(fc, part, [])["n"]
+            sums[name].append(statistics(fc.where(in_all), part, **how).assign(own=own))
     names = xr.Variable("forecast", [*sums], {"long_name": "what was forecast with"})
     how = {"coords": "minimal", "compat": "override", "combine_attrs": "override"}
-    results = [score(xr.concat(each, "init", **how)) for each in sums.values()]
+    results = [_scores(xr.concat(each, "init", **how)) for each in sums.values()]
     result = xr.concat(results, "forecast", **how)
     count = positions.size
     result.attrs["pairs"] = f"{lead} lead{'s' * (lead > 1)} from {count} init{'s' * (count > 1)}"
     coords = {"forecast": names, "init": ("init", time.values[positions])}
     return result.assign_coords(coords)
+
+
+def _scores(sums: xr.Dataset) -> xr.Dataset:
+    """The scores of one way to forecast, and how many of its own pairs of values they leave out."""
+    result = score(sums)
+    left_out = sums["own"].sum("init").astype(np.int64) - result["n"]
+    said = {"long_name": "pairs of values that another forecast has none for", "units": "1"}
+    return result.assign(left_out=left_out.assign_attrs(said))
 
 
 def _with_future(
@@ -153,11 +166,14 @@ def _with_future(
 
 
 def _blocks(
-    data: xr.DataArray, time: str, positions: np.ndarray, history: int, lead: int
+    data: xr.DataArray, time: str, positions: np.ndarray, history: int, lead: int, rows: int
 ) -> Iterator[tuple[xr.DataArray, list[np.datetime64]]]:
-    """Inits, and in memory the frames from the first one's past to the last one's future."""
+    """Inits, and in memory the frames from the first one's past to the last one's future.
+
+    The forecasts of a block are in memory together, one for each of `rows`.
+    """
     frame = data.isel({time: 0}).size * np.dtype(np.float32).itemsize
-    size = max(1, BLOCK_BYTES // (frame * lead))
+    size = max(1, BLOCK_BYTES // (frame * lead * rows))
     runs = list(blocks(positions, history + lead, size))
     bar = tqdm(total=positions.size, unit="init", delay=2, disable=not OPTIONS["progress"])
     with bar:
