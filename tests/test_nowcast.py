@@ -1,9 +1,12 @@
 """The nowcast network: tiles blended, an extrapolation before training, a loss by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from xearthformer.models import build, nowcast
+from xearthformer.models.flow import finer
 from xearthformer.models.fuse import fuse
 from xearthformer.models.nowcast import PRESETS, Nowcast, NowcastConfig, soft_csi_loss
 
@@ -75,6 +78,23 @@ def test_tiles_blend_a_constant_and_a_slope_unchanged(tiny, monkeypatch):
     expected = torch.nn.functional.avg_pool2d(slope[None], nowcast.COARSE)[0]
     torch.testing.assert_close(mix[0, 0, 0], torch.ones(22, 30))
     torch.testing.assert_close(mix[0, 0, 1], expected, rtol=1e-5, atol=0)
+
+
+def test_tiles_that_disagree_fade_into_each_other(monkeypatch):
+    """Of two tiles of 32 coarse pixels, all 0 and all 1, that share 8: no step, and no kink."""
+
+    def number(self, still_BTHW):
+        tiles, side = len(still_BTHW), self.config.tile // nowcast.COARSE
+        return torch.arange(float(tiles)).view(-1, 1, 1, 1, 1).expand(-1, 3, 6, side, side)
+
+    monkeypatch.setattr(Nowcast, "_mix", number)
+    wide = Nowcast(replace(TINY, tile=128))
+    mix = wide._mix_in_tiles(torch.zeros(1, 2, 128, 224))
+    along = finer(mix[:, 0], (128, 224))[0, 0, 64]  # as pixels of the data see it
+    assert (along[:94] == 0).all() and (along[-94:] == 1).all()
+    steps = along.diff()
+    assert steps.min() >= 0 and steps.max() < 1.6 / 32
+    assert steps.diff().abs().max() < 1.6 / 32 / 4
 
 
 def test_soft_csi_by_hand():
