@@ -133,12 +133,10 @@ def test_it_can_be_trained_where_much_is_missing():
     assert any(g.abs().max() > 0 for g in gradients)
 
 
-def test_the_fused_network_says_the_same():
-    torch.manual_seed(0)
+def test_it_runs_as_it_reads():
+    """Small tiles go many at a time: fused, frame by frame, they would make threads wait."""
     model = build("nowcast", "tiny").eval().requires_grad_(False)
-    fast = fuse(model)
-    assert type(fast.earthformer) is not type(model.earthformer)
-    torch.testing.assert_close(fast.predict(showers(4)), model.predict(showers(4)))
+    assert fuse(model) is model
 
 
 @pytest.mark.parametrize(
