@@ -76,10 +76,11 @@ def nowcast(frames: xr.DataArray, pack: str) -> None:
     forecasts = {name: forecast(frames, name, inits) for name in (pack, "persistence")}
     scores = {name: fc.earthformer.verify(frames) for name, fc in forecasts.items()}
     csi = xr.concat(
-        [found["csi"].mean("lead") for found in scores.values()],
+        [found["csi"].mean("lead", skipna=False) for found in scores.values()],
         pd.Index(list(scores), name="forecast"),
     )
-    print(f"{frames.name}: {len(inits)} inits, critical success index, mean of 5 to 60 minutes:")
+    count = f"{len(inits)} init{'s' * (len(inits) > 1)}"
+    print(f"{frames.name}: {count}, critical success index, mean of 5 to 60 minutes:")
     print(csi.to_pandas().round(3).to_string())
     leads = np.array([15, 30, 60], "m8[m]").astype("m8[ns]")
     figure = plot_nowcast.frames(forecasts, frames, init=inits[-1], lead=leads)
