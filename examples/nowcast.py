@@ -55,30 +55,35 @@ def make_sevir(root: Path, seed: int) -> Path:
     return path
 
 
-def open_rain(path: Path) -> xr.DataArray:
-    """Rain rate in mm/h every five minutes: of a radar record, or under the first SEVIR event."""
+def open_frames(path: Path) -> xr.DataArray:
+    """Frames every five minutes: rain rate of a radar record, or vil of the first SEVIR event."""
     if path.suffix != ".h5":
-        return xef.open_radar(path)
-    event = xr.open_dataset(path, engine="sevir").isel(event=0)
-    return xef.rain_of_vil(event["vil"])
+        return xef.open_radar(path).load()
+    return xr.open_dataset(path, engine="sevir")["vil"].isel(event=0).load()
 
 
-def nowcast(rain: xr.DataArray, pack: str) -> None:
+def forecast(frames: xr.DataArray, name: str, inits: np.ndarray) -> xr.DataArray:
+    """An hour ahead by a pack of rain rate; vil goes there as the rain below it, and comes back."""
+    if frames.name != "vil":
+        return frames.earthformer.forecast(name, init=inits, lead=12)
+    rain = xef.rain_of_vil(frames)
+    return xef.vil_of_rain(rain.earthformer.forecast(name, init=inits, lead=12))
+
+
+def nowcast(frames: xr.DataArray, pack: str) -> None:
     """Forecasts from every half hour, their scores as a table, and two pictures."""
-    rain = rain.load()
-    inits = rain["time"].values[12:-12:6]  # an hour of history before, an hour to verify after
-    forecasts = {
-        name: rain.earthformer.forecast(name, init=inits, lead=12) for name in (pack, "persistence")
-    }
-    scores = {name: fc.earthformer.verify(rain) for name, fc in forecasts.items()}
+    inits = frames["time"].values[12:-12:6]  # an hour of history before, an hour to verify after
+    forecasts = {name: forecast(frames, name, inits) for name in (pack, "persistence")}
+    scores = {name: fc.earthformer.verify(frames) for name, fc in forecasts.items()}
     csi = xr.concat(
-        [found["csi"].mean("lead") for found in scores.values()],
+        [found["csi"].mean("lead", skipna=False) for found in scores.values()],
         pd.Index(list(scores), name="forecast"),
     )
-    print(f"{len(inits)} inits, critical success index, mean of 5 to 60 minutes, by mm/h:")
+    count = f"{len(inits)} init{'s' * (len(inits) > 1)}"
+    print(f"{frames.name}: {count}, critical success index, mean of 5 to 60 minutes:")
     print(csi.to_pandas().round(3).to_string())
     leads = np.array([15, 30, 60], "m8[m]").astype("m8[ns]")
-    figure = plot_nowcast.frames(forecasts, rain, init=inits[-1], lead=leads)
+    figure = plot_nowcast.frames(forecasts, frames, init=inits[-1], lead=leads)
     figure.savefig("frames.png", dpi=120)
     plot_nowcast.by_lead(scores).savefig("csi.png", dpi=120)
 
@@ -90,10 +95,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the simulated storms")
     args = parser.parse_args()
     if args.path is not None:
-        nowcast(open_rain(args.path), args.pack)
+        nowcast(open_frames(args.path), args.pack)
         return
     with tempfile.TemporaryDirectory() as root:
-        nowcast(open_rain(make_sevir(Path(root), args.seed)), args.pack)
+        nowcast(open_frames(make_sevir(Path(root), args.seed)), args.pack)
 
 
 if __name__ == "__main__":

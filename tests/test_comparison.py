@@ -53,7 +53,7 @@ def flow(monkeypatch) -> list:
 
 @pytest.mark.parametrize("size", [1, 2, 100])
 def test_rows_are_scored_on_the_same_inits_block_by_block(rain, flow, monkeypatch, size):
-    monkeypatch.setattr(comparison, "BLOCK_BYTES", size * 8 * 10 * 4 * 3)
+    monkeypatch.setattr(comparison, "BLOCK_BYTES", size * 8 * 10 * 4 * 3 * 2)
     found = compare(rain.chunk(time=5), ["persistence", "pysteps"], lead=3, scale="3 km")
     inits = rain.time.values[3:9]  # four frames up to themselves, three leads beyond
     assert found["init"].values.tolist() == inits.tolist()
@@ -62,7 +62,10 @@ def test_rows_are_scored_on_the_same_inits_block_by_block(rain, flow, monkeypatc
     ]
     assert {call[2:] for call in flow} == {(3, 4, None)}
     assert max(call[0] for call in flow) == 4 + 3 + min(size, 6) - 1  # frames in memory at a time
+    # what moves leaves a column a step without a value: there persistence isn't scored either
     fc = rain.earthformer.forecast("persistence", init=list(inits), lead=3)
+    seen = np.arange(10) > np.arange(3)[:, None]
+    fc = fc.where(xr.DataArray(seen, dims=("lead", "x")))
     expected = xef.verify(fc, rain, scale="3 km")
     still = found.sel(forecast="persistence")
     for name in expected.data_vars:
@@ -70,6 +73,8 @@ def test_rows_are_scored_on_the_same_inits_block_by_block(rain, flow, monkeypatc
     moved = found.sel(forecast="pysteps")
     assert (moved["csi"] == 1).all() and (moved["mse"] == 0).all()
     assert moved["n"].values.tolist() == [6 * 8 * (10 - k) for k in (1, 2, 3)]
+    assert still["left_out"].values.tolist() == [6 * 8 * k for k in (1, 2, 3)]
+    assert moved["left_out"].values.tolist() == [0, 0, 0]
     assert found.attrs["pairs"] == "3 leads from 6 inits"
 
 
@@ -228,7 +233,7 @@ def test_months_are_verified_too(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "2 leads from 6 inits, 1991-01-15 to 1991-06-15" in printed
     assert "correlation" in printed and "by lead (months)" in printed
-    assert "pairs differ" not in printed
+    assert "leaves out" not in printed
     # the same from absolute values, by a store; damped persistence knows fewer cells
     sst.to_dataset().to_zarr(tmp_path / "sst.zarr")
     words += ["--anomaly", "1990", "1992", "-o", str(tmp_path / "scores.zarr")]
@@ -237,11 +242,17 @@ def test_months_are_verified_too(tmp_path, capsys):
     assert xr.open_zarr(tmp_path / "scores.zarr")["forecast"].values.tolist() == ["persistence"]
 
 
-def test_forecasts_of_fewer_cells_are_told(tmp_path, capsys):
+def test_cells_that_one_forecast_lacks_are_told_and_scored_for_none(tmp_path, capsys):
     sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
     sst.to_netcdf(tmp_path / "sst.nc")
     words = ["--packs", "persistence", "damped-persistence", "--lead", "1", "--init", "1991-01"]
     words += ["--anomaly", "1990", "1992"]
     assert main(["verify", str(tmp_path / "sst.nc"), *words]) == 0
     printed = capsys.readouterr().out
-    assert "1 lead from 1 init," in printed and "pairs differ" in printed
+    assert "1 lead from 1 init," in printed
+    said = re.search(r"which leaves out (\d+) pairs of persistence", printed)
+    *_, still, damped = printed.splitlines()
+    pairs = int(damped.split()[-1])
+    assert still.split()[-1] == damped.split()[-1]
+    ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+    assert pairs + int(said[1]) == int(ssta.sel(time="1991-02").count())

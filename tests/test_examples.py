@@ -42,6 +42,32 @@ def test_the_table_of_a_record(tmp_path):
     assert lines[-1].split()[1:] == ["24"] * 5
 
 
+def check_nowcast(out, folder, name, inits, thresholds):
+    """The table that examples/nowcast.py prints, nowcast-radar above persistence; two pictures."""
+    first, head, _, *rows = out.splitlines()
+    words = f"{name}: {inits} init{'s' * (inits > 1)}, critical success index, mean of 5 to 60"
+    assert first.startswith(words)
+    assert head.split() == ["threshold", *thresholds]
+    ours, still = ([float(word) for word in row.split()[1:]] for row in rows)
+    assert [row.split()[0] for row in rows] == ["nowcast-radar", "persistence"]
+    assert ours[0] > still[0] > 0 and ours[1] > still[1] > 0
+    for picture in ("frames.png", "csi.png"):
+        assert (folder / picture).stat().st_size > 20_000
+
+
+def test_a_nowcast_of_a_sevir_file(tmp_path):
+    out = run("nowcast.py", cwd=tmp_path)
+    thresholds = ["16.0", "74.0", "133.0", "160.0", "181.0", "219.0"]
+    check_nowcast(out, tmp_path, "vil", 5, thresholds)
+
+
+def test_a_nowcast_of_a_radar_record(tmp_path):
+    storms = xef.synthetic_storms(seed=7, events=1, size=128, frames=26)
+    storms[["rain_rate"]].isel(event=0).to_netcdf(tmp_path / "record.nc")
+    out = run("nowcast.py", "record.nc", cwd=tmp_path)
+    check_nowcast(out, tmp_path, "rain_rate", 1, ["0.5", "1.0", "5.0"])
+
+
 def test_the_demo(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("xearthformer.demo.INITS", ("2005", "2007"))
     path = demo(tmp_path / "new", packs=["persistence", "lim"])

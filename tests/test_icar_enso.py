@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
+from xearthformer.cli import main
 
 CMIP6, CMIP5 = 15 * 151, 17 * 140
 GRID = np.linspace(-1, 1, 24)[:, None] * np.cos(np.linspace(0, 2 * np.pi, 72))
@@ -99,6 +100,18 @@ def test_a_model_goes_through_a_forecast(folder):
     assert fc.sizes == {"init": 1, "lead": 2, "lat": 24, "lon": 72}
     assert fc.sel(lat=0, lon=200).notnull().all() and fc.attrs["units"] == "degC"
     assert [str(t)[:7] for t in fc["valid_time"].values[0]] == ["0021-01", "0021-02"]
+
+
+def test_the_papers_table_of_a_folder(folder, capsys):
+    """Persistence from every month of the test simulation, on the cells of the benchmark."""
+    words = ["table", "icar-enso", "--data", str(folder), "--packs", "persistence"]
+    assert main(words) == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if "here" in line[:4]]
+    x = series(1704, 1)[:, :, 19:67].astype(float)  # 95 E to 330 E
+    starts = np.arange(11, 1704 - 14)
+    errors = [np.mean((x[starts] - x[starts + lead]) ** 2) for lead in range(1, 15)]
+    scale = 10.198975563049316 + 16.549121856689453
+    assert row[1] == "persistence" and row[-1] == f"{1e4 * np.mean(errors) / scale**2:.3f}"
 
 
 def spoiled(folder, tmp_path, name, row, value=9.0):

@@ -98,9 +98,15 @@ def test_rain_and_vil_have_levels_of_their_own(fc, rain):
     image = rows(figure)["persistence"][0]
     assert image.norm.boundaries.tolist() == [16, 31, 59, 74, 100, 133, 160, 181, 219, 255]
     assert image.cmap(image.norm(10)) == (1, 1, 1, 1)
-    shades = image.cmap(image.norm(np.array([20, 40, 60, 80, 120, 150, 170, 200, 230])))
-    lightness = shades[:, :3] @ [0.299, 0.587, 0.114]
-    assert (np.diff(lightness) < -0.02).all()
+    middles = np.array([20, 40, 60, 80, 120, 150, 170, 200, 230])
+    shades = image.cmap(image.norm(middles))[:, :3]
+    hue = (matplotlib.colors.rgb_to_hsv(shades)[:, 0] * 360 + 30) % 360  # red is 30
+    assert (np.abs(hue[:3] - 150) < 25).all()  # greens
+    assert (np.diff(hue[3:8]) < 0).all() and hue[3] < 90 and hue[7] > 20  # from yellow to red
+    assert 300 < hue[8] < 340  # purple
+    lightness = shades @ [0.299, 0.587, 0.114]
+    for part in (lightness[:3], lightness[3:8]):
+        assert (np.diff(part) < -0.05).all()
     other = rain.assign_attrs(units="K", standard_name="air_temperature")
     image = rows(frames(other.earthformer.forecast("persistence", lead=2)))["persistence"][0]
     assert image.norm.boundaries[0] <= 19 and image.norm.boundaries[-1] >= 50

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from small_sevir import EVENTS, frames, make
 
 import xearthformer as xef
 from xearthformer import models, tables
@@ -198,6 +199,23 @@ def test_enso_wants_its_grid(simulations):
 
 
 # --- the commands
+
+
+def test_the_command_reads_a_folder_of_sevir(tmp_path, capsys):
+    """An event of the test split, another of training that isn't read."""
+    held = (EVENTS[4], EVENTS[0])
+    root = make(tmp_path, held)
+    assert main(["table", "sevir", "--data", str(root), "--packs", "persistence"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    x = frames("vil", 0).astype(float)
+    last = np.stack([x[12 + 12 * k] for k in range(3)])[:, None]
+    out = np.stack([x[13 + 12 * k : 25 + 12 * k] for k in range(3)])
+    reached = [at for at in (16, 74, 133, 160, 181, 219) if max(last.max(), out.max()) >= at]
+    csi_m = np.mean([csi(last, out, threshold) for threshold in reached])
+    mse = np.mean((last - out) ** 2) / 255**2
+    (row,) = [line.split() for line in lines if line.startswith("here")]
+    assert row[1:5] == ["persistence", "-", "-", f"{csi_m:.4f}"]
+    assert row[-1] == f"{1e3 * mse:.4f}"
 
 
 def test_the_commands_open_and_print(events, simulations, monkeypatch, capsys):

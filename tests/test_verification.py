@@ -88,6 +88,12 @@ def test_sevir_golden(sevir, name):
         np.testing.assert_allclose(one.mean("threshold"), golden, rtol=1e-5)
 
 
+def test_sevir_golden_csi_m(sevir):
+    for name, mode in (("csi_m_pooled", "0"), ("csi_m", "1")):
+        expected = GOLDEN["modes"][mode]["avg"]["csi"]
+        np.testing.assert_allclose(sevir[name], expected, rtol=1e-5)
+
+
 def test_sevir_thresholds_are_the_default_for_vil(sevir):
     assert sevir["threshold"].values.tolist() == GOLDEN["thresholds"]
     assert sevir["n"].values.tolist() == [3 * 24 * 24] * 12
@@ -101,6 +107,7 @@ def test_scores_by_hand():
     at_2 = {name: found[name].sel(threshold=2).item() for name in ("csi", "pod", "sucr", "bias")}
     assert at_2 == {"csi": 1 / 3, "pod": 1 / 2, "sucr": 1 / 2, "bias": 1}
     assert found["csi"].sel(threshold=9).isnull().all()
+    assert found["csi_m"].values.tolist() == [1 / 3]
     # Errors -1, 1, -4, 0.
     assert found["mse"].values.tolist() == [18 / 4]
     assert found["rmse"].values.tolist() == [np.sqrt(18 / 4)]

@@ -1,12 +1,14 @@
-"""Ways to forecast side by side, scored on the same inits of the same data.
+"""Ways to forecast side by side, scored on the same cells, leads and inits of the same data.
 
 Block of inits by block: the frames of a block are read once, every forecast is made from them and
-scored against them, and its sums are kept. Memory is set by the block.
+scored against them where all have a value, and its sums are kept. Memory is set by the block.
 """
 
 import importlib
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -117,9 +119,10 @@ def compare(
     Returns
     -------
     Dataset (forecast, lead, [threshold])
-        Scores as `verify` gives them, in memory; `forecast` are the names in `packs`. The
-        coordinate `init` lists the starts, the same for all; `n` may differ, where a forecast is
-        missing at a pixel.
+        Scores as `verify` gives them, in memory; `forecast` are the names in `packs`. All are
+        scored on the same pairs of values: from the starts that the coordinate `init` lists, where
+        every forecast has a value. `left_out` counts the pairs of each that another has no value
+        for.
 
     Raises
     ------
@@ -140,21 +143,30 @@ def compare(
     scored = default_thresholds(data) if thresholds is None else thresholds
     how: dict[str, Any] = {"thresholds": scored, "scale": scale if scored else None}
     sums: dict[str, list[xr.Dataset]] = {}
-    members = max(row.members for row in rows)
-    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead, members):
-        for row in rows:
-            with set_options(progress=False):
-                fc = row.run(part, inits, lead)
-            for name, each in _with_mean(row.name, fc).items():
-                sums.setdefault(name, []).append(_pooled(each, part, how))
+    held = sum(row.members for row in rows)
+    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead, held):
+        with set_options(progress=False):
+            forecasts = {row.name: row.run(part, inits, lead) for row in rows}
+        in_all = reduce(operator.and_, map(_seen, forecasts.values()))
+        for row, fc in forecasts.items():
+            one = fc.isel(member=0, drop=True) if "member" in fc.dims else fc
+            own = statistics(one.where(_seen(fc)), part, [])["n"]
+            for name, each in _with_mean(row, fc.where(in_all)).items():
+                sums.setdefault(name, []).append(_pooled(each, part, how).assign(own=own))
     names = xr.Variable("forecast", [*sums], {"long_name": "what was forecast with"})
     how = {"coords": "minimal", "compat": "override", "combine_attrs": "override"}
-    results = [score(xr.concat(each, "init", **how)) for each in sums.values()]
+    results = [_scores(xr.concat(each, "init", **how)) for each in sums.values()]
     result = xr.concat(results, "forecast", **how)
     count = positions.size
     result.attrs["pairs"] = f"{lead} lead{'s' * (lead > 1)} from {count} init{'s' * (count > 1)}"
     coords = {"forecast": names, "init": ("init", time.values[positions])}
     return result.assign_coords(coords)
+
+
+def _seen(fc: xr.DataArray) -> xr.DataArray:
+    """Where a forecast has a value; an ensemble, where all its members have."""
+    there = fc.notnull()
+    return there.all("member") if "member" in fc.dims else there
 
 
 def _with_mean(name: str, fc: xr.DataArray) -> dict[str, xr.DataArray]:
@@ -172,6 +184,14 @@ def _pooled(fc: xr.DataArray, observed: xr.DataArray, how: dict[str, Any]) -> xr
     if "member" not in fc.dims:
         return sums
     return sums.sum("member", keep_attrs=True).assign(n=sums["cases"])
+
+
+def _scores(sums: xr.Dataset) -> xr.Dataset:
+    """The scores of one way to forecast, and how many of its own pairs of values they leave out."""
+    result = score(sums)
+    left_out = sums["own"].sum("init").astype(np.int64) - result["n"]
+    said = {"long_name": "pairs of values that another forecast has none for", "units": "1"}
+    return result.assign(left_out=left_out.assign_attrs(said))
 
 
 def _with_future(
@@ -194,14 +214,14 @@ def _with_future(
 
 
 def _blocks(
-    data: xr.DataArray, time: str, positions: np.ndarray, history: int, lead: int, members: int
+    data: xr.DataArray, time: str, positions: np.ndarray, history: int, lead: int, held: int
 ) -> Iterator[tuple[xr.DataArray, list[np.datetime64]]]:
     """Inits, and in memory the frames from the first one's past to the last one's future.
 
-    As many inits as leave room for the forecasts of so many members.
+    Of a block so many forecasts, counting members, are in memory together.
     """
     frame = data.isel({time: 0}).size * np.dtype(np.float32).itemsize
-    size = max(1, BLOCK_BYTES // (frame * lead * members))
+    size = max(1, BLOCK_BYTES // (frame * lead * held))
     runs = list(blocks(positions, history + lead, size))
     bar = tqdm(total=positions.size, unit="init", delay=2, disable=not OPTIONS["progress"])
     with bar:

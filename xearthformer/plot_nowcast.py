@@ -33,6 +33,15 @@ LEVELS: dict[str | None, tuple[float, ...]] = {
     "vil": (16, 31, 59, 74, 100, 133, 160, 181, 219, 255),
     "rain": (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100),
 }
+# A colour a class where radar pictures have long had theirs: greens, yellows, reds, and purple for
+# the heaviest. Other variables are drawn in shades of MAP.
+TABLES: dict[str | None, tuple[str, ...]] = {
+    "vil": (
+        *("#b5e2ab", "#5cb85a", "#237a38"),
+        *("#fbee58", "#f6bd2c", "#ee8420"),
+        *("#dd3b2b", "#9b1420", "#b13bd0"),
+    ),
+}
 MARKERS = "o", "s", "^", "D", "v"
 CLASSES = 9  # at most, of any other variable
 
@@ -65,8 +74,9 @@ def frames(
     Returns
     -------
     Figure or SubFigure
-        As given; a new Figure when none was. VIL in 0..255 has SEVIR's levels, rain rate in mm h-1
-        those of a radar picture; what isn't covered is grey. y runs upward.
+        As given; a new Figure when none was. VIL in 0..255 has SEVIR's levels and the colours of a
+        weather radar, rain rate in mm h-1 the levels of a radar picture; what isn't covered is
+        grey. y runs upward.
 
     Raises
     ------
@@ -284,12 +294,13 @@ def classes(rows: list[xr.DataArray]) -> dict[str, Any]:
     from matplotlib.colors import BoundaryNorm, ListedColormap
     from matplotlib.ticker import MaxNLocator
 
-    edges = LEVELS.get(quantity(rows[-1]))
+    kind = quantity(rows[-1])
+    edges = LEVELS.get(kind)
     if edges is None:
         values = np.concatenate([da.values[np.isfinite(da.values)] for da in rows])
         low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
         edges = tuple(MaxNLocator(CLASSES).tick_values(low, high))
-    shades = mpl.colormaps[MAP](np.linspace(*SHADES, len(edges) - 1))
+    shades = TABLES.get(kind, mpl.colormaps[MAP](np.linspace(*SHADES, len(edges) - 1)))
     colours = ListedColormap(shades, under=DRY, over=shades[-1])
     norm = BoundaryNorm(edges, colours.N)
     return {"cmap": colours, "norm": norm, "interpolation": "nearest"}

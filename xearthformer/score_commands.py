@@ -68,8 +68,11 @@ def verify_file(
     said = f"{result.attrs['pairs']}, {first} to {last}; means over the leads"
     if "threshold" in result:
         said += f"; thresholds in {result['threshold'].attrs.get('units', 'units of the data')}"
-    if (result["n"] != result["n"].isel(forecast=0)).any():
-        said += "; pairs differ: each forecast is scored wherever it has a value"
+    left_out = result["left_out"].sum("lead")
+    if left_out.any():
+        name = left_out.idxmax("forecast").item()
+        said += "; all are scored where each has a value, which leaves out "
+        said += f"{left_out.sel(forecast=name).item()} pairs of {name}"
     print(f"{input}: {da.name}, {said}\n{summary(result)}")
     if by_lead:
         print(f"\n{lead_tables(result)}")

@@ -88,6 +88,12 @@ class Score:
 
 
 _CSI = partial(_ratio, above="H", below="HMF")
+
+
+def _csi_m(total: xr.Dataset) -> xr.DataArray:
+    return _CSI(total).mean("threshold")
+
+
 SCORES = {
     "mse": Score("mean square error", "moments", lambda total: _mean(total, "ee"), 2),
     "rmse": Score("root mean square error", "moments", lambda total: _mean(total, "ee") ** 0.5, 1),
@@ -98,6 +104,7 @@ SCORES = {
     "pod": Score("probability of detection", "contingency", partial(_ratio, above="H", below="HM")),
     "sucr": Score("success ratio", "contingency", partial(_ratio, above="H", below="HF")),
     "bias": Score("frequency bias", "contingency", partial(_ratio, above="HF", below="HM")),
+    "csi_m": Score("mean critical success index of the thresholds", "contingency", _csi_m),
     **{
         f"csi_pool{size}": Score(
             f"critical success index of {size} x {size} maxima",

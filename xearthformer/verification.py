@@ -62,10 +62,11 @@ def verify(
     scores : sequence of str, optional
         "mse", "rmse", "mae", "me" (mean error), "correlation", "spectrum"; by threshold "csi",
         "pod", "sucr", "bias" (of frequency), "csi_pool4", "csi_pool16" (of the maxima of 4 x 4 and
-        16 x 16 pixels) and "fss". Of all members together "crps", "spread_skill" and
-        "rank_histogram"; by threshold "brier", "reliability" and "roc". None: the first five; csi,
-        pod, sucr and bias where there are thresholds; fss where there is a scale besides; and where
-        there are members, all those of members together.
+        16 x 16 pixels) and "fss"; "csi_m", the mean csi of the thresholds, but for those that
+        nobody reaches. Of all members together "crps", "spread_skill" and "rank_histogram"; by
+        threshold "brier", "reliability" and "roc". None: the first five; csi, pod, sucr, bias and
+        csi_m where there are thresholds; fss where there is a scale besides; and where there are
+        members, all those of members together.
     thresholds : sequence of float, optional
         An event is a value of at least this, in the forecast's units. None: 0.5, 1 and 5 mm h-1 for
         rain rate, SEVIR's six for its VIL in 0..255 (a variable `vil` of units "1"), else none.

@@ -19,6 +19,8 @@ DIGITS = 3  # of a code that comes back: more than float32 kg m-2 hold, and whol
 # Mon. Wea. Rev. 100, 548-552), Z = 200 R^1.6, in a column of 4 km at 1 mm/h, of 8 km at 100 mm/h.
 COLUMN, COLUMN_POWER = 0.284, 1.065
 RAIN = {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1"}
+# Attributes of what is converted that its conversion has too.
+KEPT = "grid_mapping", "history", "pack", "pack_version", "pack_weights_sha256"
 
 BLOCK = 3  # pixels along a side, and every second frame: from SEVIR to SEVIR-LR
 EVERY = 2
@@ -95,6 +97,11 @@ def vil_of_rain(rate: xr.DataArray) -> xr.DataArray:
     rate : DataArray
         With the attribute units "mm h-1".
 
+    Returns
+    -------
+    DataArray
+        `vil`, float32, lazy if `rate` is; NaN where missing.
+
     Raises
     ------
     ValueError
@@ -108,7 +115,7 @@ def vil_of_rain(rate: xr.DataArray) -> xr.DataArray:
     """
     _check_units(rate, "mm h-1", "vil_of_rain", "a rain rate")
     mass = (COLUMN * rate**COLUMN_POWER).assign_attrs(rate.attrs, units="kg m-2")
-    return kg_m2_to_vil(mass).clip(max=LAST, keep_attrs=True)
+    return kg_m2_to_vil(mass).clip(max=LAST, keep_attrs=True).rename("vil")
 
 
 def rain_of_vil(vil: xr.DataArray) -> xr.DataArray:
@@ -134,8 +141,11 @@ def rain_of_vil(vil: xr.DataArray) -> xr.DataArray:
     array([0. , 1. , 9.9], dtype=float32)
     """
     rate = (vil_to_kg_m2(vil) / COLUMN) ** (1 / COLUMN_POWER)
-    kept = {key: vil.attrs[key] for key in ("grid_mapping", "history") if key in vil.attrs}
-    return rate.astype(np.float32).assign_attrs(RAIN, **kept).rename("rain_rate")
+    return rate.astype(np.float32).assign_attrs(RAIN, **_kept(vil)).rename("rain_rate")
+
+
+def _kept(da: xr.DataArray) -> dict[str, str]:
+    return {key: da.attrs[key] for key in KEPT if key in da.attrs}
 
 
 def _check_units(da: xr.DataArray, units: str, function: str, what: str = "vil") -> None:
@@ -153,9 +163,10 @@ def _check_units(da: xr.DataArray, units: str, function: str, what: str = "vil")
 
 
 def _converted(da: xr.DataArray, function: Callable, units: str, long_name: str) -> xr.DataArray:
-    out = xr.apply_ufunc(function, da, dask="parallelized", output_dtypes=[np.float32])
-    kept = {key: da.attrs[key] for key in ("grid_mapping", "history") if key in da.attrs}
-    out.attrs = {"long_name": long_name, "units": units, **kept}
+    out = xr.apply_ufunc(
+        function, da, keep_attrs=True, dask="parallelized", output_dtypes=[np.float32]
+    )
+    out.attrs = {"long_name": long_name, "units": units, **_kept(da)}
     return out
 
 

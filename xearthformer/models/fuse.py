@@ -12,7 +12,6 @@ all cuboids, B = M N cuboids and heads, F frames. There is no batch: a sample go
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import prod
@@ -31,7 +30,6 @@ from xearthformer.models.blocks import (
 )
 from xearthformer.models.earthformer import Earthformer
 from xearthformer.models.fuse_stem import Decode, Encode, in_place, merge, upsampling
-from xearthformer.models.nowcast import Nowcast
 from xearthformer.models.stem import coarser
 
 # Numbers in the widest tensor of a feed-forward. Fewer, and two threads wait more than they work;
@@ -48,8 +46,9 @@ def fuse(model: nn.Module) -> nn.Module:
     Parameters
     ----------
     model : nn.Module
-        An Earthformer, or a Nowcast, in evaluation mode, on the CPU. Anything else comes back as
-        it is. What comes back may share weights with it.
+        An Earthformer in evaluation mode, on the CPU. Anything else comes back as it is, also a
+        Nowcast, whose tiles are so small that frames one by one make more steps, and so more waits
+        of threads for one another, in no less time. What comes back may share weights with it.
 
     Returns
     -------
@@ -63,10 +62,6 @@ def fuse(model: nn.Module) -> nn.Module:
     >>> x_BTHWC = torch.rand(2, 4, 8, 8, 1)
     >>> torch.testing.assert_close(fuse(model).predict(x_BTHWC), model.predict(x_BTHWC))
     """
-    if type(model) is Nowcast:
-        whole = copy.deepcopy(model)
-        whole.earthformer = fuse(model.earthformer)
-        return whole
     if type(model) is not Earthformer or model.training or model.z_proj.weight.device.type != "cpu":
         return model
     with torch.no_grad():
