@@ -111,6 +111,18 @@ def test_anomaly_and_list_of_inits(sst, ssta, tiny_pack, tmp_path, capsys):
         assert found["sst"].attrs["climatology_period"] == "2000-01/2002-12"
 
 
+def test_how_the_network_runs(file, ssta, tiny_pack, tmp_path, compiled):
+    options = (["--precision", "bf16"], ["--compile"])
+    hows = ({"precision": "bf16"}, {"compile": True})
+    for words, how in zip(options, hows, strict=True):
+        path = tmp_path / f"{words[0]}.nc"
+        assert forecast(file, "--pack", tiny_pack.path, *words, "-o", path) == 0
+        assert len(compiled) == ("compile" in how)
+        with xr.open_dataset(path) as found:
+            expected = ssta.earthformer.forecast(tiny_pack, **how)
+            xr.testing.assert_identical(found["sst"].load(), expected)
+
+
 def test_what_stands_there_stays_until_it_is_replaced_whole(file, tiny_pack, tmp_path, capsys):
     path = tmp_path / "out.nc"
     path.write_text("mine")
