@@ -280,6 +280,7 @@ OTHER = {
     "chunks": (lambda ssta: {"chunks": 3}, "chunks .*: 1\n.*found chunks=3"),
     "on_error": (lambda ssta: {"on_error": "ignore"}, 'on_error="raise" or "skip"'),
     "no chunks": (lambda ssta: {"chunks": 0}, "whole number of inits"),
+    "chunks in words": (lambda ssta: {"chunks": "auto"}, "whole number of inits"),
     "an init twice": (lambda ssta: {"init": ["2000-05", "2000-05"]}, "2000-05-15 more than once"),
     "no inits": (lambda ssta: {"init": "1999"}, "the data's own times"),
 }

@@ -113,7 +113,7 @@ def hindcast(
     """
     if on_error not in ("raise", "skip"):
         raise mismatch('on_error="raise" or "skip"', repr(on_error), 'on_error="skip"')
-    if chunks is not None and (isinstance(chunks, bool) or chunks != int(chunks) or chunks < 1):
+    if chunks is not None and (type(chunks) is not int or chunks < 1):
         raise mismatch("chunks as a whole number of inits, from 1", repr(chunks), "chunks=None")
     pack, opened = open_pack(pack), stores.open_store(store)
     da = admission.variable(data, pack.card)
