@@ -156,7 +156,10 @@ MISTAKES = {
     "no such folder": (["-o", "nowhere/out.nc"], "no folder nowhere"),
     "lead 0": (["--lead", "0"], "lead .*whole number"),
     "an init outside": (["--init", "1850"], "1850"),
-    "two spans": (["--init", "2000/2001", "2002/2003"], "one span A/B, or times"),
+    "two spans": (["--init", "2000/2001", "2002/2003"], "one span A/B, .* or times"),
+    "a step in words": (["--init", "2000/2001/year"], "one span A/B, or A/B/N.*2000/2001/year"),
+    "a step too many": (["--init", "2000/2001/2/3"], "one span A/B, or A/B/N"),
+    "a step of nothing": (["--init", "2000/2001/0"], "whole number of inits, from 1"),
     "anomaly twice": (["--anomaly", "2000", "2002"], "anomaly already|no variable|expected"),
     "no such device": (["--device", "abacus"], "found 'abacus'"),
 }

@@ -24,7 +24,9 @@ LONG = 6  # items of a list that `packs show` prints whole
 # Arguments whose form on the command line a signature can't say, by command and parameter.
 OUTPUT: dict[str, Any] = {"flags": ["-o", "--output"], "required": True}
 INIT: dict[str, Any] = {"flags": ["--init"], "nargs": "+", "metavar": "TIME"}
-STARTS = "where forecasts start: times such as 1997-06, or all from A to B as A/B; "
+STARTS = (
+    "where forecasts start: times such as 1997-06; all from A to B as A/B, every Nth as A/B/N; "
+)
 ANOMALY: dict[str, Any] = {
     "flags": ["--anomaly"],
     "nargs": 2,
@@ -127,7 +129,7 @@ def forecast_file(
     anomaly : (str, str)
         First and last year of the climatology to take the anomaly from.
     init : list of str
-        Where forecasts start; A/B stands for all times from A to B.
+        Where forecasts start; A/B stands for all times from A to B, A/B/N for every Nth.
     lead : int
         How far: time steps, or a duration such as 60min; the pack's reach when not given.
     device : str
@@ -185,7 +187,7 @@ def hindcast_file(
     anomaly : (str, str)
         First and last year of the climatology to take the anomaly from.
     init : list of str
-        Where forecasts start; A/B stands for all times from A to B.
+        Where forecasts start; A/B stands for all times from A to B, A/B/N for every Nth.
     lead : int
         How far: time steps, or a duration such as 60min; the pack's reach when not given.
     chunks : int
