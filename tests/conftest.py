@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+import torch
 import xarray as xr
 
 import xearthformer as xef
@@ -70,3 +71,11 @@ def tiny_pack(tmp_path: Path) -> xef.Pack:
         training=Training(data="none"),
     )
     return xef.save_pack(tmp_path / "tiny", model, card)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """What torch is asked to compile, and gives back as it is: test_engine.py compiles."""
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda call: asked.append(call) or call)
+    return asked

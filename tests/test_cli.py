@@ -111,6 +111,18 @@ def test_anomaly_and_list_of_inits(sst, ssta, tiny_pack, tmp_path, capsys):
         assert found["sst"].attrs["climatology_period"] == "2000-01/2002-12"
 
 
+def test_how_the_network_runs(file, ssta, tiny_pack, tmp_path, compiled):
+    options = (["--precision", "bf16"], ["--compile"])
+    hows = ({"precision": "bf16"}, {"compile": True})
+    for words, how in zip(options, hows, strict=True):
+        path = tmp_path / f"{words[0]}.nc"
+        assert forecast(file, "--pack", tiny_pack.path, *words, "-o", path) == 0
+        assert len(compiled) == ("compile" in how)
+        with xr.open_dataset(path) as found:
+            expected = ssta.earthformer.forecast(tiny_pack, **how)
+            xr.testing.assert_identical(found["sst"].load(), expected)
+
+
 def test_what_stands_there_stays_until_it_is_replaced_whole(file, tiny_pack, tmp_path, capsys):
     path = tmp_path / "out.nc"
     path.write_text("mine")
@@ -144,7 +156,10 @@ MISTAKES = {
     "no such folder": (["-o", "nowhere/out.nc"], "no folder nowhere"),
     "lead 0": (["--lead", "0"], "lead .*whole number"),
     "an init outside": (["--init", "1850"], "1850"),
-    "two spans": (["--init", "2000/2001", "2002/2003"], "one span A/B, or times"),
+    "two spans": (["--init", "2000/2001", "2002/2003"], "one span A/B, .* or times"),
+    "a step in words": (["--init", "2000/2001/year"], "one span A/B, or A/B/N.*2000/2001/year"),
+    "a step too many": (["--init", "2000/2001/2/3"], "one span A/B, or A/B/N"),
+    "a step of nothing": (["--init", "2000/2001/0"], "whole number of inits, from 1"),
     "anomaly twice": (["--anomaly", "2000", "2002"], "anomaly already|no variable|expected"),
     "no such device": (["--device", "abacus"], "found 'abacus'"),
 }

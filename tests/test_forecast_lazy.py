@@ -8,6 +8,8 @@ import pytest
 import xarray as xr
 from small_hindcast import anomalies, one_thread
 
+from xearthformer import engine
+
 CHUNKS = [({"time": 1}, "auto"), ({"time": 5, "lat": 3}, 3), ({}, 4)]  # of the data, of the inits
 EVERY = {"init": slice(None), "batch_size": 2}
 
@@ -87,3 +89,12 @@ def test_a_block_reads_its_own_windows_each_frame_once(ssta, tiny_pack, chunk):
     block = fc.isel(init=slice(3, 6)).compute(scheduler="synchronous")
     assert sorted(source.asked) == [3, 4, 5, 6, 7]
     xr.testing.assert_equal(block, ssta.earthformer.forecast(tiny_pack, **EVERY)[3:6])
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_a_process_opens_a_pack_once(ssta, tiny_pack, monkeypatch, scheduler):
+    opened, open_pack = [], engine.open_pack
+    monkeypatch.setattr(engine, "open_pack", lambda path: opened.append(path) or open_pack(path))
+    fc = ssta.chunk(time=1).earthformer.forecast(tiny_pack, chunks=1, **EVERY)
+    fc.compute(scheduler=scheduler, num_workers=4)
+    assert opened == [tiny_pack.path]

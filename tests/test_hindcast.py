@@ -239,6 +239,29 @@ def test_windows_of_a_frame_and_forecasts_of_nothing_but_nan(rain, tmp_path, ini
     assert not counted
 
 
+# --- how the network runs
+
+
+def test_another_precision_makes_another_store(ssta, tiny_pack, straight, tmp_path):
+    how, store = {"precision": "bf16"}, tmp_path / "h.zarr"
+    for _ in range(2):
+        hind = hindcast(ssta, tiny_pack, store, **how)
+        xr.testing.assert_identical(hind["ssta"].load(), forecast(ssta, tiny_pack, **how))
+    assert "; in bf16;" in hind["ssta"].attrs["history"] and not hind["ssta"].equals(straight)
+    before = files(store)
+    with pytest.raises(ValueError, match="(?s)precision .*: bf16\n.*found float32"):
+        hindcast(ssta, tiny_pack, store)
+    assert files(store) == before
+
+
+def test_a_compiled_network_makes_another_store(ssta, tiny_pack, straight, tmp_path, compiled):
+    hind = hindcast(ssta, tiny_pack, tmp_path / "h.zarr", compile=True)
+    assert [type(call.__self__).__name__ for call in compiled] == ["Earthformer"]
+    np.testing.assert_allclose(hind["ssta"], straight, atol=1e-4)
+    with pytest.raises(ValueError, match="(?s)compile .*: True\n.*found False"):
+        hindcast(ssta, tiny_pack, tmp_path / "h.zarr")
+
+
 # --- what is refused
 
 
@@ -251,9 +274,13 @@ OTHER = {
     "grid": (lambda ssta: {"data": ssta[:, ::-1]}, "grid"),
     "init": (lambda ssta: {"init": slice("2000-04", None)}, "init .*found 9, 2000-04-15"),
     "lead": (lambda ssta: {"lead": 5}, "lead .*: 2\n.*found 5"),
+    "precision": (lambda ssta: {"precision": "bf16"}, "precision .*: float32\n.*found bf16"),
+    "no precision": (lambda ssta: {"precision": "fp16"}, 'precision="float32" or "bf16"'),
+    "compile": (lambda ssta: {"compile": True}, "compile .*: False\n.*found True"),
     "chunks": (lambda ssta: {"chunks": 3}, "chunks .*: 1\n.*found chunks=3"),
     "on_error": (lambda ssta: {"on_error": "ignore"}, 'on_error="raise" or "skip"'),
     "no chunks": (lambda ssta: {"chunks": 0}, "whole number of inits"),
+    "chunks in words": (lambda ssta: {"chunks": "auto"}, "whole number of inits"),
     "an init twice": (lambda ssta: {"init": ["2000-05", "2000-05"]}, "2000-05-15 more than once"),
     "no inits": (lambda ssta: {"init": "1999"}, "the data's own times"),
 }
@@ -286,6 +313,21 @@ def test_a_store_of_another_pack_is_refused(ssta, tiny_pack, tmp_path):
             hindcast(ssta, pack, tmp_path / "h.zarr", init="2000-05")
 
 
+@pytest.mark.parametrize("left_out", ["record", "call"])
+def test_what_one_of_the_two_lacks_is_a_difference(
+    ssta, tiny_pack, tmp_path, monkeypatch, left_out
+):
+    """A store, or a call, of a version that has more options than the other."""
+    module = importlib.import_module("xearthformer.hindcast")
+    decide, fewer = module.DECIDE, ("compile",)
+    monkeypatch.setattr(module, "DECIDE", fewer if left_out == "record" else decide)
+    hindcast(ssta, tiny_pack, tmp_path / "h.zarr", init="2000-05")
+    monkeypatch.setattr(module, "DECIDE", fewer if left_out == "call" else decide)
+    there, found = ("none", "float32") if left_out == "record" else ("float32", "none")
+    with pytest.raises(ValueError, match=f"(?s)the precision that .*: {there}\n.*found {found}"):
+        hindcast(ssta, tiny_pack, tmp_path / "h.zarr", init="2000-05")
+
+
 def test_a_store_that_hindcast_did_not_make_is_refused_and_stays(ssta, tiny_pack, tmp_path):
     ssta.to_zarr(tmp_path / "mine.zarr")
     ssta.to_zarr(tmp_path / "old.zarr", zarr_format=2)
@@ -306,7 +348,7 @@ def test_a_store_that_hindcast_did_not_make_is_refused_and_stays(ssta, tiny_pack
 # --- the command
 
 
-def test_the_command_makes_the_same_store_and_goes_on(ssta, tiny_pack, tmp_path, capsys):
+def test_the_command_makes_the_same_store_and_goes_on(ssta, tiny_pack, tmp_path, capsys, compiled):
     named = {"standard_name": "sea_surface_temperature", "units": "degC"}
     sst = (ssta + 20).drop_attrs(deep=False).rename("sst").assign_attrs(named)
     later = sst.assign_coords(time=sst.time + np.timedelta64(366, "D"))
@@ -322,5 +364,13 @@ def test_the_command_makes_the_same_store_and_goes_on(ssta, tiny_pack, tmp_path,
         assert found["sst"].attrs["climatology_period"] == "2000-01/2001-12"
     assert main([*words, "--init", "2000-06/2000-08"]) == 2
     assert "expected the init that" in capsys.readouterr().err
+    for option, found in ((["--precision", "bf16"], "bf16"), (["--compile"], "True")):
+        assert main([*words, *option]) == 2
+        assert f"found {found}; try another store" in capsys.readouterr().err
+    other = str(tmp_path / "other.zarr")
+    assert main([*words[:-1], other, "--precision", "bf16", "--compile"]) == 0
+    assert len(compiled) == 1
+    with xr.open_zarr(other) as found:
+        assert "; in bf16;" in found["sst"].attrs["history"]
     assert main([*words[:-1], str(tmp_path / "h.nc")]) == 2
     assert "expected a Zarr store" in capsys.readouterr().err

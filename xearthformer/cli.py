@@ -24,12 +24,19 @@ LONG = 6  # items of a list that `packs show` prints whole
 # Arguments whose form on the command line a signature can't say, by command and parameter.
 OUTPUT: dict[str, Any] = {"flags": ["-o", "--output"], "required": True}
 INIT: dict[str, Any] = {"flags": ["--init"], "nargs": "+", "metavar": "TIME"}
-STARTS = "where forecasts start: times such as 1997-06, or all from A to B as A/B; "
+STARTS = (
+    "where forecasts start: times such as 1997-06; all from A to B as A/B, every Nth as A/B/N; "
+)
 ANOMALY: dict[str, Any] = {
     "flags": ["--anomaly"],
     "nargs": 2,
     "metavar": ("FIRST", "LAST"),
     "help": "take the anomaly from the monthly climatology of these years first",
+}
+COMPILE: dict[str, Any] = {
+    "flags": ["--compile"],
+    "action": "store_true",
+    "help": "have torch compile the network: a minute or more, for many forecasts on a GPU",
 }
 PACKS: dict[str, Any] = {"flags": ["--packs"], "nargs": "+", "required": True, "metavar": "PACK"}
 SCORED = "packs by name, folder or file"
@@ -37,6 +44,7 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
     "forecast": {
         "init": {**INIT, "help": f"{STARTS}the latest when not given"},
         "anomaly": ANOMALY,
+        "compile": COMPILE,
         "output": {**OUTPUT, "metavar": "OUT", "help": "file.nc or store.zarr to write"},
         "overwrite": {
             "flags": ["--overwrite"],
@@ -47,6 +55,7 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
     "hindcast": {
         "init": {**INIT, "help": f"{STARTS}every possible time when not given"},
         "anomaly": ANOMALY,
+        "compile": COMPILE,
         "output": {**OUTPUT, "metavar": "STORE", "help": "Zarr store to write: a folder or a URL"},
     },
     "verify": {
@@ -107,6 +116,8 @@ def forecast_file(
     init: Sequence[str] | None = None,
     lead: int | str | None = None,
     device: str = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
+    compile: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Forecast a NetCDF file or Zarr store with a pack, and write the same kind of file.
@@ -124,11 +135,15 @@ def forecast_file(
     anomaly : (str, str)
         First and last year of the climatology to take the anomaly from.
     init : list of str
-        Where forecasts start; A/B stands for all times from A to B.
+        Where forecasts start; A/B stands for all times from A to B, A/B/N for every Nth.
     lead : int
         How far: time steps, or a duration such as 60min; the pack's reach when not given.
     device : str
         auto, cpu, cuda, ...
+    precision : str
+        bf16 is faster, and less exact.
+    compile : bool
+        Have torch compile the network.
     overwrite : bool
         Replace the output if it is there.
     """
@@ -141,7 +156,8 @@ def forecast_file(
         da = find_data(ds, opened, variable, anomaly)
         from .forecast import forecast
 
-        fc = forecast(da, opened, init=parse_inits(init), lead=lead, device=device)
+        how: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
+        fc = forecast(da, opened, init=parse_inits(init), lead=lead, **how)
         write_file(fc.to_dataset().assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
     sizes = f"{fc.sizes['init']} x {fc.sizes['lead']} (init x lead)"
     print(f"{target}: {sizes} of {fc.name} by {opened.card.name}, {_took(started)}")
@@ -159,6 +175,8 @@ def hindcast_file(
     chunks: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     device: str = "auto",
+    precision: Literal["float32", "bf16"] = "float32",
+    compile: bool = False,
 ) -> None:
     """Forecast from many inits into a Zarr store; killed and called again, go on where it stopped.
 
@@ -175,7 +193,7 @@ def hindcast_file(
     anomaly : (str, str)
         First and last year of the climatology to take the anomaly from.
     init : list of str
-        Where forecasts start; A/B stands for all times from A to B.
+        Where forecasts start; A/B stands for all times from A to B, A/B/N for every Nth.
     lead : int
         How far: time steps, or a duration such as 60min; the pack's reach when not given.
     chunks : int
@@ -184,6 +202,10 @@ def hindcast_file(
         raise stops at an init that can't be forecast, skip leaves it NaN and goes on.
     device : str
         auto, cpu, cuda, ...
+    precision : str
+        bf16 is faster, and less exact.
+    compile : bool
+        Have torch compile the network.
     """
     started = time.perf_counter()
     if output.endswith((".nc", ".zip")):
@@ -195,7 +217,8 @@ def hindcast_file(
         da = find_data(ds, opened, variable, anomaly)
         from .hindcast import hindcast
 
-        how: dict[str, Any] = {"chunks": chunks, "on_error": on_error, "device": device}
+        how: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
+        how |= {"chunks": chunks, "on_error": on_error}
         span = slice(None) if init is None else parse_inits(init)
         # a variable that the pack finds by itself brings the file's attributes with it
         data = da if variable else da.to_dataset().assign_attrs(ds.attrs)

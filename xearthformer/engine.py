@@ -1,6 +1,7 @@
 """The engine runs a model over windows: where, how many at once, how often on its own output."""
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,8 @@ BATCH_ELEMENTS = {"cpu": 60_000, "cuda": 8_000_000, "mps": 2_000_000}
 BATCH_TILES = {"cpu": 8, "cuda": 64, "mps": 16}
 
 Precision = Literal["float32", "bf16"]
+
+OPENING = threading.Lock()  # threads that begin together open a pack once
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ def settings(
 
 def load(pack: Pack, settings: Settings) -> nn.Module:
     """The pack's network, ready to run as the settings say; opened once a process."""
-    return _load(pack.path, pack.card.weights_sha256, settings.device, settings.compile)
+    with OPENING:
+        return _load(pack.path, pack.card.weights_sha256, settings.device, settings.compile)
 
 
 @lru_cache(maxsize=4)

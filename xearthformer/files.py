@@ -20,15 +20,21 @@ def parse_inits(labels: Sequence[str] | None) -> Any:
 
     >>> parse_inits(["1997-06"]), parse_inits(["2000/2009"]), parse_inits(["1997-06", "1998-06"])
     ('1997-06', slice('2000', '2009', None), ['1997-06', '1998-06'])
+    >>> parse_inits(["2000/2009/12"])
+    slice('2000', '2009', 12)
     """
     if not labels:
         return None
-    if len(labels) == 1:
-        first, slash, last = labels[0].partition("/")
-        return slice(first or None, last or None) if slash else first
-    if any("/" in label for label in labels):
-        raise ValueError(f"--init takes one span A/B, or times; found {' '.join(labels)}")
-    return list(labels)
+    first, *span = labels[0].split("/")
+    if len(labels) == 1 and not span:
+        return first
+    if not any("/" in label for label in labels):
+        return list(labels)
+    last, *step = span or [""]
+    if len(labels) > 1 or len(step) > 1 or not all(text.isdecimal() for text in step):
+        found = " ".join(labels)
+        raise ValueError(f"--init takes one span A/B, or A/B/N, or times; found {found}")
+    return slice(first or None, last or None, *map(int, step))
 
 
 @contextmanager

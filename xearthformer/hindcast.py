@@ -25,6 +25,9 @@ from .steps import str_time
 INITS_PER_BLOCK = 8  # forecast, sent and marked together, unless `chunks` says otherwise,
 BLOCK_BYTES = 2**28  # or their forecasts are larger than this
 SAMPLED = 3  # frames of lazy data that a store is compared with
+# Options of `forecast` that, beside the lead, decide its numbers: a part of what a store is of.
+# One that is None, which says nothing, isn't written.
+DECIDE = ("precision", "compile")
 
 
 def hindcast(
@@ -38,12 +41,14 @@ def hindcast(
     on_error: Literal["raise", "skip"] = "raise",
     device: str = "auto",
     batch_size: int | Literal["auto"] = "auto",
+    precision: engine.Precision = "float32",
+    compile: bool = False,
 ) -> xr.Dataset:
     """Forecast from many inits into a Zarr store; called again, go on where it stopped.
 
     Parameters
     ----------
-    data, pack, lead, device, batch_size
+    data, pack, lead, device, batch_size, precision, compile
         As in `forecast`, which gives the same forecasts.
     store : path, URL, fsspec mapping or Zarr store
         Where to write, Zarr format 3: a folder, "s3://bucket/name.zarr", "memory://...", or an open
@@ -69,7 +74,8 @@ def hindcast(
     ------
     ValueError, TypeError
         What `forecast` refuses; a store that another process is writing; a store of other data, of
-        another pack, grid, list of inits, lead or chunks; an init that fails.
+        another pack, grid, list of inits, lead, precision or chunks, compiled or not; an init that
+        fails.
     OSError
         A disk that is full, or another failure of the store. What is written stays.
 
@@ -107,12 +113,14 @@ def hindcast(
     """
     if on_error not in ("raise", "skip"):
         raise mismatch('on_error="raise" or "skip"', repr(on_error), 'on_error="skip"')
-    if chunks is not None and (isinstance(chunks, bool) or chunks != int(chunks) or chunks < 1):
+    if chunks is not None and (type(chunks) is not int or chunks < 1):
         raise mismatch("chunks as a whole number of inits, from 1", repr(chunks), "chunks=None")
     pack, opened = open_pack(pack), stores.open_store(store)
     da = admission.variable(data, pack.card)
-    settings = {"device": device, "batch_size": batch_size}
-    empty = _template(da, pack, slice(None) if init is None else init, lead, settings)
+    runs: dict[str, Any] = {"device": device, "batch_size": batch_size}
+    runs |= {"precision": precision, "compile": bool(compile)}
+    options = {"lead": lead, **runs}
+    empty = _template(da, pack, slice(None) if init is None else init, options)
     time = cf.coordinate(da, "time")
     assert time is not None  # or there would be no template
     job = jobs.Job(
@@ -121,7 +129,7 @@ def hindcast(
         times=time.values,
         positions=time.to_index().get_indexer(empty["init"].to_index()),
         pack=pack,
-        options={"lead": empty.sizes["lead"], **settings},
+        options={**options, "lead": empty.sizes["lead"]},
     )
     _check_once(job)
     record = _record(job, empty)
@@ -138,7 +146,7 @@ def hindcast(
             record,
             frames=job.used.stop - job.used.start,
             chunk=chunks or 1,
-            block=chunks or _inits_per_block(empty, pack, settings),
+            block=chunks or _inits_per_block(empty, pack, runs),
         )
         _check_chunks(chunks, book)
         _check_data(job, book)
@@ -189,14 +197,12 @@ def _failed(inits: list[str], error: str, book: ledger.Ledger) -> ValueError:
 # --- what a store is of
 
 
-def _template(
-    da: xr.DataArray, pack: Pack, init: Any, lead: Any, settings: Mapping[str, Any]
-) -> xr.DataArray:
+def _template(da: xr.DataArray, pack: Pack, init: Any, options: Mapping[str, Any]) -> xr.DataArray:
     """The answer without values, and every refusal that needs none."""
     import dask.array
 
     nothing = dask.array.empty(da.shape, dtype=da.dtype, chunks=-1)
-    return forecast(da.copy(data=nothing), pack, init=init, lead=lead, **settings)
+    return forecast(da.copy(data=nothing), pack, init=init, **options)
 
 
 def _record(job: jobs.Job, empty: xr.DataArray) -> dict[str, str]:
@@ -204,14 +210,16 @@ def _record(job: jobs.Job, empty: xr.DataArray) -> dict[str, str]:
     card, da = job.pack.card, job.da
     decides = {"model", "input", "grid", "time_step", "history", "reach", "missing", "fill"}
     made = ledger.digest([card.model_dump_json(include={*decides, "scale"})])
-    spatial = [c for c in empty.coords.values() if not {"init", "lead"} & {*c.dims, c.name}]
-    sizes = ", ".join(f"{dim} ({size})" for dim, size in empty[0, 0].sizes.items())
+    spatial = [c for c in empty.coords.values() if {*c.dims} <= {*da.dims}]
+    sizes = ", ".join(f"{dim} ({size})" for dim, size in empty.sizes.items() if dim in da.dims)
+    decided = {name: str(job.options[name]) for name in DECIDE if job.options[name] is not None}
     cells = ledger.digest(part for c in spatial for part in (c.name, c.values))
     units = " ".join(str(da.attrs.get(key, "")) for key in ("units", "units_metadata"))
     return {
         "format": "1",
         "pack": f"{card.name} {card.version}, weights {card.weights_sha256}, card {made}",
         "lead": str(empty.sizes["lead"]),
+        **decided,
         "init": _listed(job.times[job.positions]),
         "grid": f"{sizes}, digest {cells}",
         "variable": f"{da.name} {da.dtype.name} {units}".strip(),
@@ -254,9 +262,10 @@ def _ends(labels: list[str]) -> str:
 
 def _compare(there: Mapping[str, Any] | None, record: Mapping[str, str], store: Any) -> None:
     """Refuse a store that was made from something else."""
-    for name, ours in record.items():
-        theirs = (there or {}).get(name, "")
-        if ours and theirs and ours != theirs:
+    there = record if there is None else there
+    for name in {**record, **there}:
+        ours, theirs = record.get(name, "none"), there.get(name, "none")
+        if ours != theirs:
             raise mismatch(
                 f"the {name.replace('_', ' ')} that {store} was made with: {theirs}",
                 ours,
@@ -264,10 +273,10 @@ def _compare(there: Mapping[str, Any] | None, record: Mapping[str, str], store: 
             )
 
 
-def _inits_per_block(empty: xr.DataArray, pack: Pack, settings: Mapping[str, Any]) -> int:
+def _inits_per_block(empty: xr.DataArray, pack: Pack, runs: Mapping[str, Any]) -> int:
     """Whole batches, about INITS_PER_BLOCK, within BLOCK_BYTES."""
     height, width = pack.card.grid.shape if pack.card.grid else empty.shape[-2:]
-    batch = engine.settings(pack, (height, width), **settings).batch_size
+    batch = engine.settings(pack, (height, width), **runs).batch_size
     inits = max(batch, INITS_PER_BLOCK // batch * batch)
     return max(1, min(inits, BLOCK_BYTES // empty[0].nbytes))
 

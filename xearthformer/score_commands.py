@@ -38,7 +38,7 @@ def verify_file(
     packs : list of str
         Packs as `packs list` names them, folders, files; "pysteps" is extrapolation.
     init : list of str
-        Where forecasts start; A/B stands for all times from A to B.
+        Where forecasts start; A/B stands for all times from A to B, A/B/N for every Nth.
     lead : int
         Time steps; as far as all packs reach when not given.
     thresholds : list of float
