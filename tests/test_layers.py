@@ -29,7 +29,7 @@ ROWS = [
     ),
     ({"tensors"}, {"windows", "grid", "tiles"}),
     (
-        {"engine", "loop", "crops", "latents", "packs", "cards"},
+        {"engine", "guidance", "loop", "crops", "latents", "packs", "cards"},
         {
             "admission",
             "catalogs",

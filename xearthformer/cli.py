@@ -115,6 +115,11 @@ def forecast_file(
     anomaly: tuple[str, str] | None = None,
     init: Sequence[str] | None = None,
     lead: int | str | None = None,
+    members: int | None = None,
+    seed: int = 0,
+    sampler: str = "dpm++",
+    steps: int | None = None,
+    sigmas: float | None = None,
     device: str = "auto",
     precision: Literal["float32", "bf16"] = "float32",
     compile: bool = False,
@@ -138,6 +143,16 @@ def forecast_file(
         Where forecasts start; A/B stands for all times from A to B, A/B/N for every Nth.
     lead : int
         How far: time steps, or a duration such as 60min; the pack's reach when not given.
+    members : int
+        Of a pack that samples: how many; one when not given.
+    seed : int
+        Of their noise.
+    sampler : str
+        dpm++, ddim or ddpm.
+    steps : int
+        Of the sampler; 20, 50 or 1000 when not given.
+    sigmas : float
+        Anticipated intensity, in standard deviations from the pack's climatology.
     device : str
         auto, cpu, cuda, ...
     precision : str
@@ -157,9 +172,10 @@ def forecast_file(
         from .forecast import forecast
 
         how: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
+        how |= _draws(members, seed, sampler, steps, sigmas)
         fc = forecast(da, opened, init=parse_inits(init), lead=lead, **how)
         write_file(fc.to_dataset().assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
-    sizes = f"{fc.sizes['init']} x {fc.sizes['lead']} (init x lead)"
+    sizes = _sizes(fc)
     print(f"{target}: {sizes} of {fc.name} by {opened.card.name}, {_took(started)}")
 
 
@@ -172,6 +188,11 @@ def hindcast_file(
     anomaly: tuple[str, str] | None = None,
     init: Sequence[str] | None = None,
     lead: int | str | None = None,
+    members: int | None = None,
+    seed: int = 0,
+    sampler: str = "dpm++",
+    steps: int | None = None,
+    sigmas: float | None = None,
     chunks: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     device: str = "auto",
@@ -196,6 +217,16 @@ def hindcast_file(
         Where forecasts start; A/B stands for all times from A to B, A/B/N for every Nth.
     lead : int
         How far: time steps, or a duration such as 60min; the pack's reach when not given.
+    members : int
+        Of a pack that samples: how many; one when not given.
+    seed : int
+        Of their noise.
+    sampler : str
+        dpm++, ddim or ddpm.
+    steps : int
+        Of the sampler; 20, 50 or 1000 when not given.
+    sigmas : float
+        Anticipated intensity, in standard deviations from the pack's climatology.
     chunks : int
         Inits a Zarr chunk; one when not given.
     on_error : str
@@ -219,11 +250,12 @@ def hindcast_file(
 
         how: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
         how |= {"chunks": chunks, "on_error": on_error}
+        how |= _draws(members, seed, sampler, steps, sigmas)
         span = slice(None) if init is None else parse_inits(init)
         # a variable that the pack finds by itself brings the file's attributes with it
         data = da if variable else da.to_dataset().assign_attrs(ds.attrs)
         done = hindcast(data, opened, output, init=span, lead=lead, **how)
-    sizes = f"{done.sizes['init']} x {done.sizes['lead']} (init x lead)"
+    sizes = _sizes(done)
     print(f"{output}: {sizes} of {da.name} by {opened.card.name}, {_took(started)}")
     if "incomplete" in done.attrs:
         print(done.attrs["incomplete"])
@@ -328,6 +360,28 @@ ABOUT = {
 
 
 # --- what the commands share
+
+
+def _draws(
+    members: int | None, seed: int, sampler: str, steps: int | None, sigmas: float | None
+) -> dict[str, Any]:
+    """The options of a pack that samples, as `forecast` takes them."""
+    from .guidance import anticipated_intensity
+
+    told = None if sigmas is None else anticipated_intensity(sigmas=sigmas)
+    draws: dict[str, Any] = {"members": members, "seed": seed, "sampler": sampler, "steps": steps}
+    return {**draws, "guidance": told}
+
+
+def _sizes(fc: Any) -> str:
+    """How many inits, leads and members, in words.
+
+    >>> import xarray as xr
+    >>> _sizes(xr.DataArray(range(3), dims="init").expand_dims(lead=2))
+    '3 x 2 (init x lead)'
+    """
+    dims = [dim for dim in ("init", "lead", "member") if dim in fc.dims]
+    return f"{' x '.join(str(fc.sizes[dim]) for dim in dims)} ({' x '.join(dims)})"
 
 
 def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:

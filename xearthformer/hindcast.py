@@ -7,7 +7,7 @@ second call does what has no marker.
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ from tqdm.auto import tqdm
 from . import admission, cf, engine, jobs, ledger, lock, stores, windows
 from .errors import mismatch
 from .forecast import forecast
+from .guidance import Guidance
+from .models.samplers import Sampler
 from .options import OPTIONS, set_options
 from .packs import Pack, open_pack
 from .steps import str_time
@@ -37,6 +39,11 @@ def hindcast(
     *,
     init: windows.InitLike = None,
     lead: int | str | np.timedelta64 | None = None,
+    members: int | None = None,
+    seed: int = 0,
+    sampler: str | Sampler = "dpm++",
+    steps: int | None = None,
+    guidance: Guidance | Sequence[Guidance] | None = None,
     chunks: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     device: str = "auto",
@@ -48,7 +55,8 @@ def hindcast(
 
     Parameters
     ----------
-    data, pack, lead, device, batch_size, precision, compile
+    data, pack, lead, members, seed, sampler, steps, guidance, device, batch_size, precision,
+    compile
         As in `forecast`, which gives the same forecasts.
     store : path, URL, fsspec mapping or Zarr store
         Where to write, Zarr format 3: a folder, "s3://bucket/name.zarr", "memory://...", or an open
@@ -74,8 +82,8 @@ def hindcast(
     ------
     ValueError, TypeError
         What `forecast` refuses; a store that another process is writing; a store of other data, of
-        another pack, grid, list of inits, lead, precision or chunks, compiled or not; an init that
-        fails.
+        another pack, grid, list of inits, lead, ensemble, precision or chunks, compiled or not; an
+        init that fails.
     OSError
         A disk that is full, or another failure of the store. What is written stays.
 
@@ -119,7 +127,8 @@ def hindcast(
     da = admission.variable(data, pack.card)
     runs: dict[str, Any] = {"device": device, "batch_size": batch_size}
     runs |= {"precision": precision, "compile": bool(compile)}
-    options = {"lead": lead, **runs}
+    draws = {"members": members, "seed": seed, "sampler": sampler, "steps": steps}
+    options = {"lead": lead, **draws, "guidance": guidance, **runs}
     empty = _template(da, pack, slice(None) if init is None else init, options)
     time = cf.coordinate(da, "time")
     assert time is not None  # or there would be no template
@@ -132,7 +141,8 @@ def hindcast(
         options={**options, "lead": empty.sizes["lead"]},
     )
     _check_once(job)
-    record = _record(job, empty)
+    told = engine.ensemble(pack.card, members, seed, sampler, steps, guidance)
+    record = _record(job, empty, told)
     _compare(ledger.recorded(opened), record, opened)
     with lock.held(opened, ledger.LOCK) as held:
         stores.clean(opened)
@@ -205,14 +215,16 @@ def _template(da: xr.DataArray, pack: Pack, init: Any, options: Mapping[str, Any
     return forecast(da.copy(data=nothing), pack, init=init, **options)
 
 
-def _record(job: jobs.Job, empty: xr.DataArray) -> dict[str, str]:
+def _record(job: jobs.Job, empty: xr.DataArray, ensemble: engine.Ensemble | None) -> dict[str, str]:
     """What goes into a hindcast, as text: what can be read, and a digest of what is too long."""
     card, da = job.pack.card, job.da
     decides = {"model", "input", "grid", "time_step", "history", "reach", "missing", "fill"}
-    made = ledger.digest([card.model_dump_json(include={*decides, "scale"})])
+    made = ledger.digest([card.model_dump_json(include={*decides, "scale", "climatology"})])
     spatial = [c for c in empty.coords.values() if {*c.dims} <= {*da.dims}]
     sizes = ", ".join(f"{dim} ({size})" for dim, size in empty.sizes.items() if dim in da.dims)
     decided = {name: str(job.options[name]) for name in DECIDE if job.options[name] is not None}
+    if ensemble is not None:
+        decided["ensemble"] = str(ensemble)
     cells = ledger.digest(part for c in spatial for part in (c.name, c.values))
     units = " ".join(str(da.attrs.get(key, "")) for key in ("units", "units_metadata"))
     return {

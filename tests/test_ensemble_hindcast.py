@@ -1,0 +1,63 @@
+"""Hindcasts and commands of a pack that samples: the same members, and stores of one ensemble."""
+
+import pytest
+import xarray as xr
+from small_hindcast import one_thread
+from small_prediff import rain, save
+
+import xearthformer as xef
+from xearthformer.cli import main
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("packs") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    with one_thread():
+        yield
+
+
+HOW = {"members": 3, "steps": 2, "batch_size": 4}
+
+
+def test_a_hindcast_of_members_is_the_forecast_and_goes_on(pack, tmp_path):
+    da = rain()
+    da[:, 5, :] = float("inf")  # the last three inits can't be forecast
+    some = xef.hindcast(da, pack, tmp_path / "h.zarr", on_error="skip", chunks=1, **HOW)
+    assert "3 of 6" in some.attrs["incomplete"]
+    done = xef.hindcast(rain(), pack, tmp_path / "h.zarr", on_error="skip", chunks=1, **HOW)
+    whole = rain().earthformer.forecast(pack, init=slice(None), **HOW)
+    assert "incomplete" not in done.attrs and done["rr"].dims == whole.dims
+    xr.testing.assert_equal(done["rr"].load(), whole)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"members": 4},
+        {"seed": 1},
+        {"steps": 3},
+        {"sampler": "ddim"},
+        {"guidance": xef.anticipated_intensity(sigmas=2)},
+    ],
+)
+def test_a_store_of_another_ensemble_is_refused(pack, tmp_path, other):
+    xef.hindcast(rain(steps=3), pack, tmp_path / "h.zarr", **HOW)
+    with pytest.raises(ValueError, match="ensemble|grid|lead"):
+        xef.hindcast(rain(steps=3), pack, tmp_path / "h.zarr", **{**HOW, **other})
+
+
+def test_the_commands_take_members(pack, tmp_path, capsys):
+    rain().to_netcdf(tmp_path / "rain.nc")
+    words = [str(tmp_path / "rain.nc"), "--pack", str(pack.path), "--members", "2", "--steps", "2"]
+    words += ["--seed", "5"]
+    assert main(["forecast", *words, "-o", str(tmp_path / "fc.nc"), "--sigmas", "3"]) == 0
+    assert "1 x 2 x 2 (init x lead x member)" in capsys.readouterr().out
+    with xr.open_dataset(tmp_path / "fc.nc") as ds:
+        assert ds["rr"].attrs["seed"] == 5 and "sigmas=3.0" in ds["rr"].attrs["history"]
+        assert ds["member"].attrs["standard_name"] == "realization"
+    assert main(["hindcast", *words, "-o", str(tmp_path / "h.zarr")]) == 0
+    assert "6 x 2 x 2 (init x lead x member)" in capsys.readouterr().out
