@@ -196,10 +196,9 @@ def anticipated_intensity(
         raise mismatch(
             "one of value and sigmas", f"value={value!r}, sigmas={sigmas!r}", "sigmas=+4"
         )
-    kept = (
-        None if said is None else _numbers("value and sigmas", said) for said in (value, sigmas)
-    )
-    return AnticipatedIntensity(*kept, _scale(scale))
+    level = None if value is None else _numbers("value", value)
+    spread = None if sigmas is None else _numbers("sigmas", sigmas)
+    return AnticipatedIntensity(level, spread, _scale(scale))
 
 
 def constraint(
@@ -246,8 +245,12 @@ def constraint(
 
 def listed(guidance: Guidance | Sequence[Guidance] | None) -> tuple[Guidance, ...]:
     """Guidance as it may be given, as a tuple; what isn't guidance is an error."""
-    several = isinstance(guidance, list | tuple)
-    terms = tuple(guidance) if several else () if guidance is None else (guidance,)  # type: ignore
+    if guidance is None:
+        return ()
+    one = isinstance(guidance, AnticipatedIntensity | Constraint) or not isinstance(
+        guidance, Sequence
+    )
+    terms: tuple[Guidance, ...] = (guidance,) if one else tuple(guidance)  # type: ignore
     for term in terms:
         if not isinstance(term, AnticipatedIntensity | Constraint):
             raise TypeError(
@@ -266,8 +269,7 @@ def listed(guidance: Guidance | Sequence[Guidance] | None) -> tuple[Guidance, ..
 def check(terms: tuple[Guidance, ...], card: Card, members: int) -> None:
     """See that the pack can serve each term, and that targets are one, or one a member."""
     for term in terms:
-        told = term.target if isinstance(term, Constraint) else (term.value, term.sigmas)
-        for values in told if isinstance(term, AnticipatedIntensity) else (told,):
+        for values in _targets(term):
             if isinstance(values, tuple) and len(values) != members:
                 raise mismatch(
                     f"one target, or one for each of {members} members",
@@ -285,6 +287,10 @@ def check(terms: tuple[Guidance, ...], card: Card, members: int) -> None:
                     f"none in {card.name!r}",
                     "xef.anticipated_intensity(value=...)",
                 )
+
+
+def _targets(term: Guidance) -> tuple[float | tuple[float, ...] | None, ...]:
+    return (term.target,) if isinstance(term, Constraint) else (term.value, term.sigmas)
 
 
 def describe(term: Guidance) -> str:
@@ -384,12 +390,11 @@ def _distance(
 ) -> tuple[Callable[[Tensor, int], Tensor], bool]:
     """(sample, t) to the distance in each row (B,); and whether it is of the clean sample."""
     if isinstance(term, AnticipatedIntensity):
-        target = term.value
+        target: Any = term.value
         if term.sigmas is not None:
             assert terms.climatology is not None  # by `check`
             mean, std = terms.climatology.mean, terms.climatology.std
-            sigmas = np.asarray(term.sigmas)
-            target = tuple((mean + std * sigmas).ravel()) if sigmas.ndim else mean + std * sigmas
+            target = mean + std * np.asarray(term.sigmas)
         aim_B = _per_row(target, terms.members, context.z_BThwC)
 
         def intensity(z_B: Tensor, t: int) -> Tensor:
@@ -426,12 +431,10 @@ def _distance(
 
 
 def _per_row(target: Any, members: list[int], like: Tensor) -> Tensor:
-    values = (
-        np.broadcast_to(np.asarray(target, dtype=np.float64), (max(members) + 1,))
-        if (np.ndim(target) == 0)
-        else np.asarray(target, dtype=np.float64)
-    )
-    return torch.from_numpy(values[members].copy()).to(like)
+    """A target, or one a member, as one a row."""
+    values = np.asarray(target, dtype=np.float64)
+    rows = values[members] if values.ndim else np.full(len(members), values)
+    return torch.from_numpy(rows).to(like)
 
 
 def _frames(scaled_BTHW: Tensor, step: str, terms: Terms) -> Frames:

@@ -69,7 +69,7 @@ def cached(
     """
     count = len(windows) * max(1, views)
     group = zarr.open_group(store, mode="a")
-    done = int(group.attrs.get("done", 0))  # type: ignore[call-overload]
+    done = int(group.attrs.get("done", 0))
     with tqdm(total=count, initial=done, unit="window", delay=2, disable=not progress) as bar:
         for first, rows in _blocks(count):
             if first < done:
@@ -85,7 +85,7 @@ def cached(
                 _array(group, name, count, part)[first : first + len(rows)] = part.numpy()
             group.attrs["done"] = first + len(rows)
             bar.update(len(rows))
-    return Latents(*(group[name] for name in NAMES))  # type: ignore[arg-type]
+    return Latents(*(group[name] for name in NAMES))
 
 
 def _blocks(count: int) -> Iterator[tuple[int, Tensor]]:
