@@ -17,13 +17,12 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer.comparison import compare, made, summary
-from xearthformer.spectra import power_spectrum
 
 LEAD = 6
 
 
 def wettest(rain: xr.DataArray, size: int) -> xr.DataArray:
-    """The square of the domain, at multiples of a quarter of its size, where it rains most often."""
+    """The square, at multiples of a quarter of its size, where it rains most often."""
     wet = (rain >= 0.5).mean("time").to_numpy()
     table = np.pad(wet, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     step = size // 4
@@ -56,17 +55,14 @@ def timed(rain: xr.DataArray, inits: np.ndarray, **how) -> tuple[xr.DataArray, f
 
 
 def spectra(forecasts: dict[str, xr.DataArray], rain: xr.DataArray) -> pd.DataFrame:
-    """Power of each forecast's members over that of the observation, by wavelength, at 60 min."""
+    """Power of each forecast's members over that observed, by wavelength, at the last lead."""
     rows = {}
     for name, fc in forecasts.items():
-        last = fc.isel(lead=-1)
-        seen = rain.sel(time=last["valid_time"].values).rename(time="init")
-        power, truth = (power_spectrum(np.log10(x.clip(min=0.1))) for x in (last, seen))
-        ratio = power.mean([d for d in power.dims if d != "wavelength"]) / truth.mean(
-            [d for d in truth.dims if d != "wavelength"]
-        )
+        ratio = fc.earthformer.verify(rain, scores=["spectrum"])["spectrum_ratio"].isel(lead=-1)
+        ratio = ratio.mean([dim for dim in ratio.dims if dim != "wavelength"])
+        per_km = 1000 if ratio["wavelength"].attrs.get("units") == "m" else 1
         rows[name] = {
-            f"{km} km": float(ratio.sel(wavelength=1000 * km, method="nearest"))
+            f"{km} km": float(ratio.sel(wavelength=km * per_km, method="nearest"))
             for km in (128, 64, 32, 16, 8, 4)
         }
     return pd.DataFrame(rows).T
@@ -92,7 +88,7 @@ def main() -> None:
     rows = [made(name, fc) for name, fc in forecasts.items()]
     result = compare(slow, rows, init=list(inits), lead=LEAD, thresholds=[0.5, 1.0, 5.0])
     print(summary(result))
-    print("\nPower at 60 minutes over that observed, of log rain")
+    print("\nPower of rain at 60 minutes, over that observed")
     print(spectra(forecasts, slow).round(2).to_string())
     for name in ("steps", "prediff-radar"):
         if name in forecasts:

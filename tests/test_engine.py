@@ -85,7 +85,7 @@ def test_a_compiled_forecast_is_the_same_to_rounding(tiny_pack, monkeypatch):
     fc = ssta.earthformer.forecast(tiny_pack, init=slice(None), batch_size=4, compile=True)
     exact = ssta.earthformer.forecast(tiny_pack, init=slice(None), batch_size=4)
     assert [type(call.__self__) for call in asked] == [Earthformer]
-    np.testing.assert_allclose(fc, exact, atol=1e-5)
+    np.testing.assert_allclose(fc, exact, atol=5e-5)
 
 
 def test_what_is_not_compiled_is_fused(tiny_pack):
@@ -96,4 +96,4 @@ def test_what_is_not_compiled_is_fused(tiny_pack):
 def test_compiled_by_inductor(tiny_pack):
     ssta = anomalies(tiny_pack)
     fc = ssta.earthformer.forecast(tiny_pack, compile=True)
-    np.testing.assert_allclose(fc, ssta.earthformer.forecast(tiny_pack), atol=1e-5)
+    np.testing.assert_allclose(fc, ssta.earthformer.forecast(tiny_pack), atol=5e-5)
