@@ -60,6 +60,7 @@ ROWS = [
             "tables",
             "train",
             "training_files",
+            "training_parts",
         },
         set(),
     ),

@@ -19,8 +19,8 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import latents, loop, models
-from .cards import LAND, PUBLISHED, SEA, Card, Climatology, LatLonGrid, ModelSpec, PixelGrid
+from . import loop, models, training_parts
+from .cards import LAND, PUBLISHED, SEA, Card, LatLonGrid, ModelSpec, PixelGrid
 from .crops import Crop, Crops
 from .errors import mismatch
 from .loop import Recipe
@@ -133,8 +133,8 @@ def train(
     """
     begun = open_pack(start) if start is not None else None
     network = begun.model().requires_grad_(True) if begun else _build(model, config, recipe.seed)
-    chosen = _part(model, network, part)
-    entries = _entries(begun, card)
+    chosen = training_parts.choose(model, network, part)
+    entries = training_parts.entries(begun, card)
     draft = _draft(entries, model, network, Path(pack))
     records, extras = ([on_grid(r, draft) for r in listed(x)] for x in (data, extra))
     if validation is not None and all(isinstance(r, Record) for r in listed(validation)):
@@ -149,100 +149,26 @@ def train(
     windows = cut(records, extras, full.model_copy(update=lengths), period, validation, crop)
     shares = [share, extra_share]
     if hasattr(type(network), "fit"):
-        fitted, notes, scores = _solve(network, windows, full), "closed-form fit", {}
+        fitted, notes = _solve(network, windows, full), "closed-form fit"
     else:
-        run = loop.Run(
-            folder=Path(folder) if folder is not None else Path(f"{pack}.run"),
-            identity=_identity(full, network, windows, recipe, shares, begun, chosen),
-            device=device,
-            progress=progress,
-        )
+        identity = _identity(full, network, windows, recipe, shares, begun, chosen)
+        run = loop.Run(Path(folder or f"{pack}.run"), identity, device, progress)
         loop.claim(run)
         if hasattr(chosen, "views"):
-            windows, shares = _latent(network, windows, chosen.views, recipe, run), [share]
+            windows = training_parts.latent(network, windows, chosen.views, recipe.seed, run)
+            shares = [share]
         draws = loop.Draws(windows.counts, shares, recipe.batch_size, recipe.seed)
         fitted, losses = loop.fit(learner, windows.training, windows.validation, draws, recipe, run)
         notes = _notes(losses, windows, shares, recipe)
-        scores = {}
-        if chosen:
-            notes = f"{chosen.name}: {notes}"
-            scores = _part_scores(chosen.name, losses, windows)
-            full = _with_climatology(full, chosen.name, windows)
-            fitted = fitted.into(network, _sample(windows.training))
-    if not chosen:
+    if chosen:
+        notes = f"{chosen.name}: {notes}"
+        fitted, full = training_parts.finish(chosen, fitted, network, full, windows, losses)
+    else:
         scores = _scores(fitted, windows, full, recipe.batch_size, device)
-    update = {
-        "training": full.training.model_copy(update={"notes": _join(full.training.notes, notes)}),
-        "scores": {**full.scores, **scores},
-    }
-    return save_pack(pack, fitted, full.model_copy(update=update))
-
-
-# --- a part of a model, and the pack it begins with
-
-
-def _part(name: str, network: nn.Module, said: Any) -> prediff_training.Part | None:
-    if not getattr(network, "samples", False):
-        if said is not None:
-            raise mismatch(f"a {name}, which is trained whole", f"part={said!r}", "part=None")
-        return None
-    if said is None:
-        raise mismatch(
-            f"the part of a {name} to train, one of {', '.join(prediff_training.PARTS)}",
-            "none",
-            'part="autoencoder", then "denoiser" and "alignment", with start=... the last pack',
-        )
-    chosen = prediff_training.part(said)
-    if chosen.name == "alignment" and network.config.alignment is None:
-        raise mismatch("a config with an alignment network", "none", "config with `alignment`")
-    return chosen
-
-
-def _entries(begun: Pack | None, card: Mapping[str, Any]) -> dict[str, Any]:
-    """The card's entries: those given, and others of the pack that training begins with."""
-    if begun is None:
-        return dict(card)
-    names = "title", "input", "grid", "time_step", "missing", "scale", "training", "scores"
-    names += "references", "licence", "climatology"
-    known = {name: value for name, value in begun.card.model_dump().items() if name in names}
-    training = {**known["training"], **card.get("training", {})}
-    return {**known, **card, "training": training}
-
-
-def _latent(network: nn.Module, windows: Cut, views: int, recipe: Recipe, run: loop.Run) -> Cut:
-    """The same windows, made small by the autoencoder once."""
-    made = []
-    for name, part, turns in (
-        ("training", windows.training, views),
-        ("validation", windows.validation, 0),
-    ):
-        store = run.folder / f"latents_{name}.zarr"
-        made.append(
-            latents.cached(network, part, store, turns, recipe.seed, run.progress)
-            if part is not None
-            else None
-        )
-    return Cut(made[0], made[1], [len(made[0])], windows.spans)
-
-
-def _sample(windows: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """A few hundred windows, evenly out of all."""
-    return windows[torch.linspace(0, len(windows) - 1, min(len(windows), 256)).long()]
-
-
-def _part_scores(name: str, losses: list[loop.Epoch], windows: Cut) -> dict[str, float]:
-    if windows.validation is None:
-        return {}
-    return {f"{name}_validation_loss": _short(min(epoch["validation_loss"] for epoch in losses))}
-
-
-def _with_climatology(card: Card, part: str, windows: Cut) -> Card:
-    """With the mean intensity of the windows that the alignment network learnt on."""
-    if part != "alignment":
-        return card
-    intensity = windows.training.intensities().double()
-    spread = Climatology(mean=_short(float(intensity.mean())), std=_short(float(intensity.std())))
-    return card.model_copy(update={"climatology": spread})
+        full = full.model_copy(update={"scores": {**full.scores, **scores}})
+    notes = _join(full.training.notes, notes)
+    training = full.training.model_copy(update={"notes": notes})
+    return save_pack(pack, fitted, full.model_copy(update={"training": training}))
 
 
 # --- the card

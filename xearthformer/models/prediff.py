@@ -9,8 +9,8 @@ latent pixels, C channels, 2 the components (x, y) of a motion.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -309,7 +309,7 @@ class PreDiff(nn.Module):
     # --- the way out
 
     def decode(self, z_BThwC: Tensor, context: Context) -> Tensor:
-        """Frames (B, T, H, W, 1) from latent frames, none below zero where they are rain's.
+        """Frames (B, T, H, W, 1) from latent frames.
 
         In pieces of `context.at_once` tiles, a frame at a time.
         """
@@ -336,5 +336,5 @@ class PreDiff(nn.Module):
         context = self.context(x_BTHWC)
         shape = self.noise_shape(context)
         z_BThwC = torch.randn(len(x_BTHWC), *shape, generator=generator).to(x_BTHWC)
-        denoise: Callable[..., Tensor] = lambda z, t: self.denoise(z, t, context)  # noqa: E731
-        return self.decode(samplers.sample("dpm++", denoise, z_BThwC, steps=20), context)
+        denoise = partial(self.denoise, context=context)
+        return self.decode(samplers.sample("dpm++", denoise, z_BThwC), context)
