@@ -47,13 +47,23 @@ class AutoencoderPart:
 
 @dataclass(frozen=True)
 class DenoiserPart:
-    """How the denoiser learns: on latent windows, each in this many random turns."""
+    """How the denoiser learns, on latent windows.
+
+    Parameters
+    ----------
+    views : int
+        Random turns of each window.
+    mode : bool
+        Whether a target is the mode of its posterior, and not a sample of it as in the paper: for
+        an autoencoder whose posterior is wide.
+    """
 
     name: str = "denoiser"
     views: int = 1
+    mode: bool = False
 
     def task(self, model: PreDiff) -> DenoiserTask:
-        return DenoiserTask(model)
+        return DenoiserTask(model, self.mode)
 
 
 @dataclass(frozen=True)
@@ -190,11 +200,16 @@ def latent_window(model: PreDiff, x_BTHWC: Tensor, y_BTHWC: Tensor) -> tuple[Ten
     return context_BThwC, torch.cat([*moments, torch.stack(rest, dim=-1)], dim=-1)
 
 
-def _unpack(target_BThwS: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """A target sampled from its posterior, noise, that target in noise, its steps; where seen."""
+def _unpack(
+    target_BThwS: Tensor, mode: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """A target in noise, the noise, its step of the diffusion, where it is seen, its intensity.
+
+    The target is a sample of its posterior, or the mode.
+    """
     channels = (target_BThwS.shape[-1] - 2) // 2
     mean, std, rest = target_BThwS.split([channels, channels, 2], dim=-1)
-    z = mean + std * torch.randn_like(mean)
+    z = mean if mode else mean + std * torch.randn_like(mean)
     t_B = torch.randint(samplers.STEPS, (len(z),), device=z.device)
     noise = torch.randn_like(z)
     return samplers.noisy(z, noise, t_B), noise, t_B, rest[..., :1], rest[..., 1].mean(dim=(-2, -1))
@@ -209,15 +224,15 @@ class DenoiserTask(nn.Module):
     Ho et al. (2020), Eqn 14, per sample over exp(logvar_t), plus logvar_t, which is learned.
     """
 
-    def __init__(self, model: PreDiff) -> None:
+    def __init__(self, model: PreDiff, mode: bool = False) -> None:
         super().__init__()
         self.in_len, self.out_len = model.in_len, model.out_len
-        self.denoiser = model.denoiser
+        self.denoiser, self.mode = model.denoiser, mode
         self.logvar = nn.Parameter(torch.zeros(samplers.STEPS))
 
     def loss(self, context_BThwC: Tensor, target_BThwS: Tensor) -> Tensor:
         """Of latent windows (see `latent_window`); what isn't seen counts for nothing."""
-        z, noise, t_B, seen, _ = _unpack(target_BThwS)
+        z, noise, t_B, seen, _ = _unpack(target_BThwS, self.mode)
         error = (self.denoiser(z, t_B, context_BThwC) - noise).square() * seen
         some_B = seen.expand_as(error).sum(dim=(1, 2, 3, 4)).clamp(min=1)
         error_B = error.sum(dim=(1, 2, 3, 4)) / some_B
