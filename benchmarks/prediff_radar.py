@@ -1,6 +1,6 @@
 """How good is prediff-radar? An ensemble of real radar beside what a nowcaster would use instead.
 
-python benchmarks/prediff_radar.py radar.nc [--size 256] [--inits 4] [--members 20] [--samplers]
+python benchmarks/prediff_radar.py radar.nc [--size 192] [--inits 5] [--members 20] [--samplers]
 
 A square in the middle of the rain, forecast by all from the same frames: prediff-radar every ten
 minutes, nowcast-radar, STEPS (if pysteps is installed) and persistence every five, of which the ten
@@ -71,8 +71,8 @@ def spectra(forecasts: dict[str, xr.DataArray], rain: xr.DataArray) -> pd.DataFr
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file")
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--inits", type=int, default=4)
+    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--inits", type=int, default=5)
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--samplers", action="store_true")
     options = parser.parse_args()

@@ -297,7 +297,8 @@ def sample(
     tiles = model.tiles(tuple(x_BTHWC.shape[2:4]))
     size = max(1, settings.batch_size // tiles)
     draw = _Draw(model, settings, ensemble, card, dims, coords)
-    at_once = min(settings.batch_size, size * tiles)
+    batches = -(-size * tiles // settings.batch_size)
+    at_once = -(-size * tiles // batches)  # tiles of a batch: as even as can be
     x, steps, have = x_BTHWC, [], 0
     while have < lead:
         contexts = [model.context(window.to(settings.device)[None], at_once) for window in x]

@@ -46,7 +46,9 @@ def places(x_HW: Tensor) -> Tensor:
 
 
 def sample(x_BCHW: Tensor, at_B2HW: Tensor, mode: str = "bilinear", rim: str = "zeros") -> Tensor:
-    """Fields read at pixel coordinates; beyond the rim zeros, or ("border") the rim's own values.
+    """Fields read at pixel coordinates.
+
+    Beyond the rim zeros, or the rim's own values ("border"), or the field mirrored ("reflection").
 
     Examples
     --------
@@ -171,10 +173,13 @@ def back_in_place(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
 
 
 def carried(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
-    """Frames to come that stand in the place of the last one, carried on by the motion."""
+    """Frames to come that stand in the place of the last one, carried on by the motion.
+
+    What comes in from beyond the rim is what stands inside it, mirrored.
+    """
     at_B2HW = places(y_BLHW)
     frames = [
-        sample(y_BLHW[:, lead, None], at_B2HW + fine(way_B2hw, y_BLHW), rim="border")
+        sample(y_BLHW[:, lead, None], at_B2HW + fine(way_B2hw, y_BLHW), rim="reflection")
         for lead, way_B2hw in enumerate(paths(v_B2hw, y_BLHW.shape[1], -1).unbind(1))
     ]
     return torch.cat(frames, dim=1)
