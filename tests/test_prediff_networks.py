@@ -1,7 +1,7 @@
 """PreDiff's networks: golden outputs, published key names, mosaics, what a config may not be."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -243,6 +243,19 @@ def test_what_a_domain_is_padded_to_is_cut_off_again():
     context = model.context(x)
     assert context.z_BThwC.shape[2:4] == (5, 7) and model.tiles((19, 26)) == 4
     assert model.decode(context.z_BThwC[:, :2], context).shape == (1, 2, 19, 26, 1)
+
+
+def test_a_forecast_grows_so_far_beyond_its_context():
+    model = untrained("tiny")
+    calm, wild = torch.full((1, 3, 16, 16, 1), 0.5), torch.full((1, 3, 16, 16, 1), 3.0)
+    for x, most in ((calm, 1.1), (wild, 3.3)):
+        context = model.context(x)
+        model.autoencoder.decoder.conv_out.bias.data.fill_(50.0)
+        z = context.z_BThwC[:, :2]
+        assert float(model.decode(z, context).max()) > 10
+        model.config = replace(PRESETS["tiny"], growth=1.1)
+        assert float(model.decode(z, context).max()) == pytest.approx(most)
+        model.config = PRESETS["tiny"]
 
 
 def test_frames_stand_still_along_their_motion():

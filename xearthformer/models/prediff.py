@@ -97,6 +97,9 @@ class PreDiffConfig:
         On the latent target alone; None: no knowledge alignment.
     latent_scale : float
         What latent frames are multiplied by, so that their spread is about one.
+    growth : float or None
+        How far a forecast may go, in times the most intense pixel of its context, or 1 where none
+        is as intense; scaled. None: as far as it goes.
     along_motion : bool
         Whether frames are drawn along their motion into the place of the last one before they are
         made small, and carried on by it afterwards: what is left to forecast stands still. What
@@ -112,6 +115,7 @@ class PreDiffConfig:
     denoiser: EarthformerUNetConfig = EarthformerUNetConfig()
     alignment: AlignmentConfig | None = AlignmentConfig()
     latent_scale: float = 1.0
+    growth: float | None = None
     along_motion: bool = False
 
     def __post_init__(self) -> None:
@@ -135,8 +139,9 @@ class PreDiffConfig:
                 f"expected alignment.input_shape={self.denoiser.target_shape}, the denoiser's "
                 f"target, found {self.alignment.input_shape}"
             )
-        if not self.latent_scale > 0:
-            raise ValueError(f"expected latent_scale above 0, found {self.latent_scale!r}")
+        for name in ("latent_scale", "growth"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ValueError(f"expected {name} above 0, found {value!r}")
 
     @property
     def tile(self) -> int:
@@ -156,6 +161,7 @@ PRESETS: dict[str, PreDiffConfig] = {
         alignment=AlignmentConfig(
             base_units=32, depth=(1, 1), dropout=0.0, input_shape=(6, 16, 16, 16)
         ),
+        growth=1.1,
         along_motion=True,
     ),
     # Small enough for a test.
@@ -316,6 +322,9 @@ class PreDiff(nn.Module):
         frames = [self._decode_frame(z, context) for z in z_BThwC.split(1, dim=1)]
         y_BTHW = torch.cat(frames, dim=1)[..., 0]
         height, width = context.size_HW
+        if (growth := self.config.growth) is not None:
+            most_B = context.frames_BTHW.flatten(1).amax(dim=1).clamp(min=1)
+            y_BTHW = y_BTHW.minimum(growth * most_B[:, None, None, None])
         if context.motion_B2hw is not None:
             y_BTHW = flow.carried(y_BTHW, context.motion_B2hw)
         return y_BTHW[..., :height, :width, None]
