@@ -225,6 +225,14 @@ def test_contract():
     torch.testing.assert_close(lim.loss(x, y), ((forecast - y) ** 2).mean())
 
 
+def test_a_sample_is_bit_equal_in_any_batch():
+    lim = xef.open_pack("lim").model()
+    x_BTHWC = torch.randn(5, 10, 24, 48, 1)
+    together = lim.predict(x_BTHWC)
+    for batch in ([0], [1], [3], [4, 3], [3, 0, 0, 1, 2, 1]):
+        assert torch.equal(lim.predict(x_BTHWC[batch]), together[batch])
+
+
 def test_everything_is_in_the_state_dict():
     lim = LIM.fit(stirred(TURN, n=200), [0.0], PAIR)
     names = {"ocean", "projection", "patterns", "propagator", "noise_covariance"}

@@ -128,6 +128,7 @@ class LIM(nn.Module):
     """
 
     samples = False
+    sample_by_sample = True  # a batch need not be filled up
     ocean: Tensor
     projection: Tensor
     patterns: Tensor
@@ -203,7 +204,14 @@ class LIM(nn.Module):
         return einsum(z_TCK, self.patterns, "... c k, k h w -> ... h w c")
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The mean forecast, frames 1 .. out_len after the last one given (B, out_len, H, W, C)."""
+        """The mean forecast, frames 1 .. out_len after the last one given (B, out_len, H, W, C).
+
+        Samples run one after another: in a product of few rows, the arithmetic of a row may depend
+        on which row it is.
+        """
+        return torch.cat([self._predict(x_BTHWC) for x_BTHWC in x_BTHWC.split(1)])
+
+    def _predict(self, x_BTHWC: Tensor) -> Tensor:
         past = list(self.project(x_BTHWC[:, -self.in_len :]).unbind(dim=1))  # each (B, C, K)
         for _ in range(self.out_len):
             steps = zip(self.config.delays, self.propagator, strict=True)
