@@ -161,7 +161,7 @@ PRESETS: dict[str, PreDiffConfig] = {
         alignment=AlignmentConfig(
             base_units=32, depth=(1, 1), dropout=0.0, input_shape=(6, 16, 16, 16)
         ),
-        growth=1.1,
+        growth=1.0,
         along_motion=True,
     ),
     # Small enough for a test.
