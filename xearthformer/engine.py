@@ -23,7 +23,7 @@ from .packs import Pack, open_pack
 # Input elements a batch may hold, by device type: enough to keep it busy, little enough to fit.
 BATCH_ELEMENTS = {"cpu": 60_000, "cuda": 8_000_000, "mps": 2_000_000}
 # Tiles of latent frames that a model which samples takes at once.
-BATCH_TILES = {"cpu": 8, "cuda": 64, "mps": 16}
+BATCH_TILES = {"cpu": 4, "cuda": 64, "mps": 16}
 
 Precision = Literal["float32", "bf16"]
 
