@@ -153,8 +153,9 @@ def renamed(state: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[str, An
     """
     plain = {key.replace(".", ""): key for key in own}
     trained = [name for name, key in plain.items() if _is_trained(own[key])]
-    ends = [key.removesuffix(trained[0]) for key in state if key.endswith(trained[0])]
-    for prefix in sorted(ends, key=len) if trained and not own.keys() <= state.keys() else []:
+    last = trained[0] if trained and not own.keys() <= state.keys() else None
+    ends = [key.removesuffix(last) for key in state if last and key.endswith(last)]
+    for prefix in sorted(ends, key=len):
         if all(f"{prefix}{name}" in state for name in trained):
             return {key: state.get(f"{prefix}{name}", own[key]) for name, key in plain.items()}
     return {_now(key) if key not in own else key: value for key, value in state.items()}

@@ -91,7 +91,7 @@ def part(said: str | dict[str, Any]) -> Part:
     Examples
     --------
     >>> part({"name": "denoiser", "views": 2})
-    DenoiserPart(name='denoiser', views=2)
+    DenoiserPart(name='denoiser', views=2, mode=False)
     """
     options = {"name": said} if isinstance(said, str) else dict(said)
     if (name := options.get("name")) not in PARTS:
