@@ -1,14 +1,18 @@
 """Ensembles: labels, and the bits of a member whatever stands beside it."""
 
+from functools import partial
+
 import dask
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from small_hindcast import one_thread
 from small_prediff import rain, save
 
 import xearthformer as xef
 from xearthformer import engine
+from xearthformer.models.earthformer_unet import EarthformerUNet
 
 EVERY = {"init": slice(None), "steps": 3, "batch_size": 4}
 
@@ -135,7 +139,16 @@ def test_along_the_motion_members_are_the_same_bits(tmp_path):
     xr.testing.assert_equal(two, three.isel(member=slice(2)))
 
 
-def test_bf16_and_compile_are_near(pack, da, five):
+def test_a_compiled_denoiser_draws_the_same_to_rounding(pack, da, five, monkeypatch):
+    asked, compile = [], partial(torch.compile, fullgraph=True, backend="eager")
+    monkeypatch.setattr(torch, "compile", lambda call: asked.append(call) or compile(call))
+    how = {**EVERY, "init": five["init"].values[:1], "members": 2}
+    fc = da.earthformer.forecast(pack, compile=True, **how)
+    assert [type(call) for call in asked] == [EarthformerUNet]
+    np.testing.assert_allclose(fc, five.isel(init=[0], member=slice(2)), rtol=1e-3, atol=1e-4)
+
+
+def test_bf16_is_near(pack, da, five):
     how = {**EVERY, "init": five["init"].values[:1], "members": 5}
     low = da.earthformer.forecast(pack, precision="bf16", **how)
     assert 0 < float(abs(low - five.isel(init=[0])).mean()) < 0.1 * float(five.std())

@@ -37,8 +37,16 @@ class Crop:
     checks: int = 64
 
 
+class Batches(Dataset):
+    """A data set that takes an index tensor and gives a whole batch."""
+
+    def in_order(self, batch_size: int) -> DataLoader:
+        """Batches of all of it, first to last."""
+        return DataLoader(self, batch_size=None, sampler=torch.arange(len(self)).split(batch_size))
+
+
 @dataclass(frozen=True)
-class Crops(Dataset):
+class Crops(Batches):
     """Crops out of records of any shapes: an index tensor in, a whole batch out, like `Windows`.
 
     Attributes
@@ -66,10 +74,6 @@ class Crops(Dataset):
         crops = [self._crop(*place) for place in self.places[index].tolist()]
         crop_BTHWC = torch.stack(crops)
         return crop_BTHWC[:, : self.history], crop_BTHWC[:, self.history :]
-
-    def in_order(self, batch_size: int) -> DataLoader:
-        """Batches of all crops, first to last."""
-        return DataLoader(self, batch_size=None, sampler=torch.arange(len(self)).split(batch_size))
 
     def _crop(self, record: int, start: int, row: int, column: int) -> Tensor:
         """One crop (T, H, W, C); NaN beyond the rim."""

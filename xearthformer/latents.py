@@ -12,10 +12,9 @@ import numpy as np
 import torch
 import zarr
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from .crops import turned
+from .crops import Batches, turned
 from .models.prediff import PreDiff
 from .models.prediff_training import latent_window
 
@@ -24,7 +23,7 @@ NAMES = "context", "target"
 
 
 @dataclass(frozen=True)
-class Latents(Dataset):
+class Latents(Batches):
     """Latent windows out of a store: an index tensor in, a whole batch out, like `loop.Windows`.
 
     Attributes
@@ -44,10 +43,6 @@ class Latents(Dataset):
         both = (array.oindex[rows].astype(np.float32) for array in (self.context, self.target))
         context, target = map(torch.from_numpy, both)
         return context, target
-
-    def in_order(self, batch_size: int) -> DataLoader:
-        """Batches of all windows, first to last."""
-        return DataLoader(self, batch_size=None, sampler=torch.arange(len(self)).split(batch_size))
 
     def intensities(self) -> Tensor:
         """Mean intensity of each window's target (S,)."""

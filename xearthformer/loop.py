@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
-from .crops import Crops, turned
+from .crops import Batches, Crops, turned
 
 try:
     from lightning.pytorch import LightningModule, Trainer
@@ -150,7 +150,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Windows(Dataset):
+class Windows(Batches):
     """Windows cut out of frames: an index tensor in, a whole batch out.
 
     Attributes
@@ -176,10 +176,6 @@ class Windows(Dataset):
         steps = torch.arange(self.history + self.reach)
         window_BTHWC = self.frames[self.starts[index, None] + steps]
         return window_BTHWC[:, : self.history], window_BTHWC[:, self.history :]
-
-    def in_order(self, batch_size: int) -> DataLoader:
-        """Batches of all windows, first to last."""
-        return DataLoader(self, batch_size=None, sampler=torch.arange(len(self)).split(batch_size))
 
 
 class Draws(Sampler[Tensor]):

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 SHIPPED = Path(__file__).parent / "weights"
 ENTRY_POINTS = "xearthformer.packs"
-PARTS = "autoencoder", "denoiser", "alignment"  # of PreDiff, each a published file
 REFERENCES = {
     "earthformer": ["Gao et al., Earthformer, NeurIPS 2022"],
     "prediff": ["Gao et al., PreDiff, NeurIPS 2023", "Gao et al., Earthformer, NeurIPS 2022"],
@@ -177,6 +176,7 @@ def convert(
         files, or too many.
     """
     from .models import build
+    from .models.prediff_training import PARTS
 
     if preset not in PUBLISHED:
         raise PackError(f"no published preset {preset!r}: one of {', '.join(PUBLISHED)}")

@@ -29,6 +29,7 @@ from .packs import Pack, open_pack, save_pack
 from .records import Cut, Period, Record, check_periods, cut, ends, listed, on_grid, within
 from .scale import Scale
 from .steps import check_time
+from .training_parts import short
 
 PAPER = Recipe()
 LIKE = "input", "grid", "time_step"  # what `like` takes over from a published pack's card
@@ -224,8 +225,8 @@ def _settle(
         card["grid"]["land"] = ["".join(row) for row in np.where(never, LAND, SEA)]
     if "scale" not in entries:
         values = np.concatenate([within(da, period).to_numpy().ravel() for da in records])
-        offset = 0.0 if draft.input.difference else _short(np.nanmean(values, dtype=np.float64))
-        factor = _short(np.sqrt(np.nanmean((values - offset) ** 2, dtype=np.float64)))
+        offset = 0.0 if draft.input.difference else short(np.nanmean(values, dtype=np.float64))
+        factor = short(np.sqrt(np.nanmean((values - offset) ** 2, dtype=np.float64)))
         card["scale"] = Scale(offset=offset, factor=factor)
     if draft.time_step is None:
         step = check_time(first["time"])
@@ -253,11 +254,6 @@ def _notes(losses: list[loop.Epoch], windows: Cut, shares: list[float], recipe: 
 
 def _join(*notes: str | None) -> str:
     return "; ".join(note for note in notes if note)
-
-
-def _short(value: float) -> float:
-    """Six digits: a scale is no measurement."""
-    return float(f"{value:.6g}")
 
 
 # --- the model
@@ -364,9 +360,9 @@ def _scores(
     land = card.grid.is_land if isinstance(card.grid, LatLonGrid) else None
     sea = None if land is None else torch.from_numpy(~land)
     loss, error_T = loop.evaluate(model, windows.validation, sea, batch_size, device)
-    scores = {"validation_loss": _short(loss)}
+    scores = {"validation_loss": short(loss)}
     if card.scale.floor is not None:
         return scores
     for lead, error in enumerate(error_T.sqrt().tolist(), start=1):
-        scores[f"validation_rmse_lead_{lead}"] = _short(error * card.scale.factor)
+        scores[f"validation_rmse_lead_{lead}"] = short(error * card.scale.factor)
     return scores

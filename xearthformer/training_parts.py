@@ -34,6 +34,11 @@ KEPT = {
 SAMPLE = 256  # windows that a finished part may look at
 
 
+def short(value: float) -> float:
+    """Six digits: a scale is no measurement."""
+    return float(f"{value:.6g}")
+
+
 def choose(name: str, network: nn.Module, said: Any) -> prediff_training.Part | None:
     """The part of a model that is asked for; None of a model that is trained whole."""
     if not getattr(network, "samples", False):
@@ -91,9 +96,9 @@ def finish(
     update: dict[str, Any] = {}
     if windows.validation is not None:
         best = min(epoch["validation_loss"] for epoch in losses)
-        update["scores"] = {**card.scores, f"{part.name}_validation_loss": float(f"{best:.6g}")}
+        update["scores"] = {**card.scores, f"{part.name}_validation_loss": short(best)}
     if part.name == "alignment":
         intensity = windows.training.intensities().double()
-        mean, std = (float(f"{float(x):.6g}") for x in (intensity.mean(), intensity.std()))
+        mean, std = (short(float(x)) for x in (intensity.mean(), intensity.std()))
         update["climatology"] = Climatology(mean=mean, std=std)
     return network, card.model_copy(update=update)

@@ -28,6 +28,14 @@ def starts(size: int, tile: int) -> list[int]:
     return [i * free // steps for i in range(steps + 1)] if steps else [0]
 
 
+def fade(tile: int, like: Tensor) -> Tensor:
+    """What the places of a tile weigh (H, W): one in the middle, less and less towards the rims."""
+    t = torch.arange(tile, dtype=like.dtype, device=like.device) + 0.5
+    t = (torch.minimum(t, tile - t) / max(1, int(tile * OVERLAP))).clamp(max=1)
+    ramp = t * t * (3 - 2 * t)
+    return ramp[:, None] * ramp
+
+
 @dataclass(frozen=True)
 class Mosaic:
     """How a field (B, T, H, W, C) is cut into square tiles, and put together from them.
@@ -70,10 +78,7 @@ class Mosaic:
         tiles_BNTHWC = tiles.unflatten(0, (-1, len(corners)))
         if len(corners) == 1:
             return tiles_BNTHWC[:, 0]
-        t = torch.arange(n, dtype=tiles.dtype, device=tiles.device) + 0.5
-        t = (torch.minimum(t, n - t) / max(1, int(n * OVERLAP))).clamp(max=1)
-        ramp = t * t * (3 - 2 * t)
-        fade_HW1 = (ramp[:, None] * ramp)[..., None]
+        fade_HW1 = fade(n, tiles)[..., None]
         b, _, steps, _, _, channels = tiles_BNTHWC.shape
         total = tiles.new_zeros(b, steps, *self.size_HW, channels)
         counts_HW1 = tiles.new_zeros(*self.size_HW, 1)

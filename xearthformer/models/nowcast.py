@@ -18,13 +18,23 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from xearthformer.models.earthformer import Earthformer, EarthformerConfig
-from xearthformer.models.flow import COARSE, finer, motion, paths, places, sample, smooth
+from xearthformer.models.flow import (
+    COARSE,
+    back_in_place,
+    fine,
+    finer,
+    motion,
+    paths,
+    places,
+    sample,
+    smooth,
+)
+from xearthformer.models.mosaic import fade, starts
 from xearthformer.models.stem import Stem
 
 FLOW_FRAMES = 4  # the last frames, which tell the motion
 SIGMAS = (1.0, 2.0, 4.0, 8.0)  # between them lie the scales of a frame, in pixels
 CHANNELS = COARSE**2 + 2  # of a frame in coarse pixels: its pixels, their maximum, share seen
-OVERLAP = 0.25  # the share of a tile that it has in common with the next, at least
 MARGIN = 64  # pixels beyond the rim that are forecast too, from where rain may come in
 GRID = 2 * COARSE  # sides become multiples of it
 AT_ONCE = 8  # tiles
@@ -121,17 +131,6 @@ def scales(last_BHW: Tensor) -> Tensor:
     return torch.stack([*bands, steps[-1], torch.ones_like(last_BHW)], dim=1)
 
 
-def starts(size: int, tile: int) -> list[int]:
-    """Where tiles start on an axis: as few as the overlap allows, evenly, flush with both rims.
-
-    >>> starts(20, 8), starts(8, 8)
-    ([0, 6, 12], [0])
-    """
-    free = size - tile
-    steps = -(-free // int(tile * (1 - OVERLAP)))
-    return [i * free // steps for i in range(steps + 1)] if steps else [0]
-
-
 def soft_csi_loss(v_BLHW: Tensor, y_BLHW: Tensor, thresholds: tuple[float, ...]) -> Tensor:
     """One less the critical success index, step softened, averaged over leads and thresholds.
 
@@ -193,7 +192,7 @@ class Nowcast(nn.Module):
         with torch.no_grad():
             v_B2hw = motion(x_BTHW[:, -FLOW_FRAMES:])
             still_BTHW = self._in_place(x_BTHW, seen_BTHW, v_B2hw)
-            y_BLHW = self._back_in_place(y_BLHW, v_B2hw)
+            y_BLHW = back_in_place(y_BLHW, v_B2hw)
             scales_BKHW = scales(x_BTHW[:, -1])
         middle = slice(start, start + tile)
         mix_BLKhw = self._mix(still_BTHW[..., middle, middle])
@@ -222,7 +221,7 @@ class Nowcast(nn.Module):
         frames = []
         for lead, way_B2hw in enumerate(paths(v_B2hw, self.out_len, -1).unbind(1)):
             v_BHW = self._changed(mix_BLKhw[:, lead], scales_BKHW).clamp(min=0).minimum(most_BHW)
-            at = at_B2HW + _fine(way_B2hw, x_BTHW)
+            at = at_B2HW + fine(way_B2hw, x_BTHW)
             frames.append(sample(v_BHW[:, None], at, rim="border"))
         y_BLHW = torch.cat(frames, dim=1)
         return y_BLHW[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width, None]
@@ -236,23 +235,11 @@ class Nowcast(nn.Module):
         for lag in lags:
             x_B1HW, seen_B1HW = x_BTHW[:, -1 - lag, None], seen_BTHW[:, -1 - lag, None]
             if lag:
-                at = at_B2HW + _fine(ways[:, lag - 1], x_BTHW)
+                at = at_B2HW + fine(ways[:, lag - 1], x_BTHW)
                 x_B1HW = sample(x_B1HW, at)
                 seen_B1HW = sample(seen_B1HW.to(x_B1HW), at, "nearest") > 0.5
             frames.append(torch.where(seen_B1HW, x_B1HW, torch.nan))
         return torch.cat(frames, dim=1)
-
-    def _back_in_place(self, y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
-        """What came, drawn back along its path, pixels as they are; NaN where none is seen."""
-        seen_BLHW = ~y_BLHW.isnan()
-        y_BLHW, at_B2HW = torch.nan_to_num(y_BLHW), places(y_BLHW)
-        frames = []
-        for lead, way_B2hw in enumerate(paths(v_B2hw, self.out_len, 1).unbind(1)):
-            at = at_B2HW + _fine(way_B2hw, y_BLHW)
-            both = torch.stack([y_BLHW[:, lead], seen_BLHW[:, lead].to(y_BLHW)], dim=1)
-            y_BHW, seen_BHW = sample(both, at, "nearest").unbind(1)
-            frames.append(torch.where(seen_BHW > 0.5, y_BHW, torch.nan))
-        return torch.stack(frames, dim=1)
 
     def _mix(self, still_BTHW: Tensor) -> Tensor:
         """The Earthformer on tiles: for each lead, what to add to each scale (B, L, K, h, w)."""
@@ -275,10 +262,7 @@ class Nowcast(nn.Module):
             for y, x in corners
         ]
         parts = [self._mix(part) for part in torch.cat(tiles).split(AT_ONCE)]
-        t = torch.arange(side, dtype=still_BTHW.dtype, device=still_BTHW.device) + 0.5
-        t = (torch.minimum(t, side - t) / max(1, int(side * OVERLAP))).clamp(max=1)
-        ramp = t * t * (3 - 2 * t)
-        fade_hw = ramp[:, None] * ramp
+        fade_hw = fade(side, still_BTHW)
         total = still_BTHW.new_zeros(batch, self.out_len, len(SIGMAS) + 2, h, w)
         counts_hw = still_BTHW.new_zeros(h, w)
         for (y, x), part in zip(corners, torch.cat(parts).split(batch), strict=True):
@@ -292,8 +276,3 @@ class Nowcast(nn.Module):
         mix_BKHW = finer(mix_BKhw, scales_BKHW.shape[-2:])
         last_BHW = scales_BKHW[:, :-1].sum(dim=1)
         return last_BHW + (mix_BKHW * scales_BKHW).sum(dim=1)
-
-
-def _fine(way_B2hw: Tensor, x_BTHW: Tensor) -> Tensor:
-    """A way in coarse pixels as one in pixels, at every pixel of a field."""
-    return COARSE * finer(way_B2hw, x_BTHW.shape[-2:])

@@ -193,8 +193,6 @@ class Context:
         The frames themselves, scaled, as they came in, none missing.
     motion_B2hw : Tensor or None
         Of the padded domain, in cells of the flow a frame; None: frames stand as they came.
-    size_HW : (int, int)
-        Of the domain.
     at_once : int
         Tiles that go through a network together.
     """
@@ -202,7 +200,6 @@ class Context:
     z_BThwC: Tensor
     frames_BTHW: Tensor
     motion_B2hw: Tensor | None
-    size_HW: tuple[int, int]
     at_once: int
 
     @classmethod
@@ -247,14 +244,13 @@ class PreDiff(nn.Module):
     def context(self, x_BTHWC: Tensor, at_once: int = 1) -> Context:
         """Encode what was, by the mode of its posterior."""
         x_BTHW = x_BTHWC[..., 0]
-        size_HW = x_BTHW.shape[-2:]
         frames_BTHW = torch.nan_to_num(x_BTHW)
         x_BTHW, motion_B2hw = self._padded(frames_BTHW), None
         if self.config.along_motion:
             motion_B2hw = flow.motion(x_BTHW[:, -FLOW_FRAMES:])
             x_BTHW = flow.in_place(x_BTHW, motion_B2hw)
         z_BThwC = self.encode(x_BTHW, at_once)[0]
-        return Context(z_BThwC, frames_BTHW, motion_B2hw, tuple(size_HW), at_once)
+        return Context(z_BThwC, frames_BTHW, motion_B2hw, at_once)
 
     def encode(self, x_BTHW: Tensor, at_once: int = 1) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the latent frames (B, T, h, w, C), scaled."""
@@ -321,7 +317,7 @@ class PreDiff(nn.Module):
         """
         frames = [self._decode_frame(z, context) for z in z_BThwC.split(1, dim=1)]
         y_BTHW = torch.cat(frames, dim=1)[..., 0]
-        height, width = context.size_HW
+        height, width = context.frames_BTHW.shape[-2:]
         if (growth := self.config.growth) is not None:
             most_B = context.frames_BTHW.flatten(1).amax(dim=1).clamp(min=1)
             y_BTHW = y_BTHW.minimum(growth * most_B[:, None, None, None])

@@ -187,10 +187,12 @@ def sample(
     return z_B
 
 
-@lru_cache
+_schedule = lru_cache(_ddpm)  # for what isn't sampling, which has schedulers of its own
+
+
 def alphas_cumprod() -> Tensor:
     """The share of the data's variance that is left at each step (1000,)."""
-    return _ddpm().alphas_cumprod
+    return _schedule().alphas_cumprod
 
 
 def strength(t: int, then: int) -> float:
@@ -211,4 +213,4 @@ def strength(t: int, then: int) -> float:
 
 def noisy(clean_B: Tensor, noise_B: Tensor, t_B: Tensor) -> Tensor:
     """Data with noise at steps t (Ho et al. 2020, Eqn 4)."""
-    return _ddpm().add_noise(clean_B, noise_B, t_B)
+    return _schedule().add_noise(clean_B, noise_B, t_B)
