@@ -36,7 +36,7 @@ def ready(pack: str) -> float:
     from xearthformer import engine, hindcast  # noqa: F401
 
     torch.set_num_threads(1)
-    engine.load(xef.open_pack(pack), "cpu")
+    engine.load(xef.open_pack(pack), engine.Settings("cpu", batch_size=1))
     return peak()
 
 

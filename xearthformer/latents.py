@@ -3,6 +3,7 @@
 It knows no labels. Letters: S windows, B batch, T time, H W space, C channels.
 """
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from .models.prediff_training import latent_window
 
 BLOCK = 32  # windows that are encoded together; a resumed run goes on with the next block
 NAMES = "context", "target"
+MEMORY = 4 << 30  # bytes of latent windows that are read into memory, and not batch by batch
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,12 @@ class Latents(Batches):
 
     Attributes
     ----------
-    context, target : zarr.Array (S, T, h, w, C)
+    context, target : array (S, T, h, w, C)
+        In memory where both have room, else in the store.
     """
 
-    context: zarr.Array
-    target: zarr.Array
+    context: zarr.Array | np.ndarray
+    target: zarr.Array | np.ndarray
 
     def __len__(self) -> int:
         return self.context.shape[0]
@@ -40,7 +43,8 @@ class Latents(Batches):
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Context and target (see `latent_window`) of the windows of an index, float32."""
         rows = index.numpy()
-        both = (array.oindex[rows].astype(np.float32) for array in (self.context, self.target))
+        arrays = (getattr(array, "oindex", array) for array in (self.context, self.target))
+        both = (array[rows].astype(np.float32) for array in arrays)
         context, target = map(torch.from_numpy, both)
         return context, target
 
@@ -57,19 +61,21 @@ def cached(
     views: int,
     seed: int,
     progress: bool,
+    device: torch.device | str = "cpu",
 ) -> Latents:
     """Encode windows once: each in `views` random turns and mirrorings, or with 0 as it is.
 
     Called again with the same arguments after a kill, it goes on with the block that it was at.
     """
     count = len(windows) * max(1, views)
+    model = copy.deepcopy(model).to(device)
     group = zarr.open_group(store, mode="a")
     done = int(group.attrs.get("done", 0))
     with tqdm(total=count, initial=done, unit="window", delay=2, disable=not progress) as bar:
         for first, rows in _blocks(count):
             if first < done:
                 continue
-            x, y = windows[rows % len(windows)]
+            x, y = (part.to(device) for part in windows[rows % len(windows)])
             if views:
                 with torch.random.fork_rng():
                     torch.manual_seed(
@@ -77,10 +83,13 @@ def cached(
                     )
                     x, y = turned(x, y)
             for name, part in zip(NAMES, latent_window(model, x, y), strict=True):
-                _array(group, name, count, part)[first : first + len(rows)] = part.numpy()
+                _array(group, name, count, part)[first : first + len(rows)] = part.cpu().numpy()
             group.attrs["done"] = first + len(rows)
             bar.update(len(rows))
-    return Latents(*(group[name] for name in NAMES))
+    arrays = [group[name] for name in NAMES]
+    if sum(array.nbytes for array in arrays) <= MEMORY:
+        return Latents(*(array[:] for array in arrays))
+    return Latents(*arrays)
 
 
 def _blocks(count: int) -> Iterator[tuple[int, Tensor]]:

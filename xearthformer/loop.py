@@ -409,7 +409,7 @@ def evaluate(
     model: nn.Module, windows: Windows | Crops, sea_HW: Tensor | None, batch_size: int, device: str
 ) -> tuple[float, Tensor]:
     """Mean loss, and the mean squared error of each step (T,) over the cells of a mask."""
-    where = torch.device(device if device != "auto" else _accelerator())
+    where = device_of(device)
     model = copy.deepcopy(model).to(where)
     loss, squares_THW = 0.0, torch.zeros(())
     with torch.random.fork_rng():
@@ -424,7 +424,7 @@ def evaluate(
 
 
 def _trainer(recipe: Recipe, run: Run) -> Trainer:
-    where = torch.device(run.device if run.device != "auto" else _accelerator())
+    where = device_of(run.device)
     last = ModelCheckpoint(
         run.folder,
         filename=Path(LAST).stem,
@@ -483,8 +483,11 @@ def _write_losses(history: list[Epoch], path: Path) -> None:
         writer.writerows(history)
 
 
-def _accelerator() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def device_of(name: str) -> torch.device:
+    """A device by its name; "auto" is a GPU when there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def _seed(*entropy: int) -> int:

@@ -12,7 +12,7 @@ from torch import nn
 from . import latents
 from .cards import Card, Climatology
 from .errors import mismatch
-from .loop import Epoch, Run
+from .loop import Epoch, Run, device_of
 from .models import prediff_training
 from .packs import Pack
 from .records import Cut
@@ -68,14 +68,14 @@ def entries(begun: Pack | None, card: Mapping[str, Any]) -> dict[str, Any]:
 
 def latent(network: nn.Module, windows: Cut, views: int, seed: int, run: Run) -> Cut:
     """The same windows, made small by the autoencoder once."""
-    made = []
+    made, device = [], device_of(run.device)
     for name, part, turns in (
         ("training", windows.training, views),
         ("validation", windows.validation, 0),
     ):
         store = run.folder / f"latents_{name}.zarr"
         made.append(
-            latents.cached(network, part, store, turns, seed, run.progress)
+            latents.cached(network, part, store, turns, seed, run.progress, device)
             if part is not None
             else None
         )

@@ -141,10 +141,21 @@ class AutoencoderTask(nn.Module):
 
     @torch.no_grad()
     def into(self, model: PreDiff, windows: tuple[Tensor, Tensor]) -> PreDiff:
-        """The whole with this part learnt; latent frames of these windows get a spread of one."""
+        """The whole with this part learnt.
+
+        Samples of latent frames of these windows get mean zero and spread one, channel by channel.
+        """
         x_BCHW = torch.nan_to_num(windows[0][:, -1].movedim(-1, 1))
-        z = torch.cat([self.autoencoder.encode(x).latent_dist.mean for x in x_BCHW.split(16)])
-        config = replace(model.config, latent_scale=float(f"{1 / float(z.std()):.4g}"))
+        posteriors = [self.autoencoder.encode(x).latent_dist for x in x_BCHW.split(16)]
+        mean_BChw = torch.cat([posterior.mean for posterior in posteriors]).double()
+        var_C = torch.cat([posterior.var for posterior in posteriors]).mean(dim=(0, 2, 3)).double()
+        spread_C = (mean_BChw.var(dim=(0, 2, 3)) + var_C).sqrt()
+        offsets, scales = mean_BChw.mean(dim=(0, 2, 3)).tolist(), (1 / spread_C).tolist()
+        config = replace(
+            model.config,
+            latent_offset=tuple(float(f"{x:.4g}") for x in offsets),
+            latent_scale=tuple(float(f"{x:.4g}") for x in scales),
+        )
         whole = PreDiff(config)
         whole.load_state_dict(model.state_dict())
         whole.autoencoder.load_state_dict(self.autoencoder.state_dict())
