@@ -44,8 +44,7 @@ class Latents(Batches):
         """Context and target (see `latent_window`) of the windows of an index, float32."""
         rows = index.numpy()
         arrays = (getattr(array, "oindex", array) for array in (self.context, self.target))
-        both = (array[rows].astype(np.float32) for array in arrays)
-        context, target = map(torch.from_numpy, both)
+        context, target = (torch.from_numpy(array[rows]).float() for array in arrays)
         return context, target
 
     def intensities(self) -> Tensor:
