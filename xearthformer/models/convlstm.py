@@ -81,9 +81,9 @@ class ConvLSTM(nn.Module):
 
     With the widths, kernels and frames of the paper's Table 1 it has that table's numbers of
     parameters, to the last. It differs in its loss, the squared error instead of the cross-entropy
-    of digits. The sizes of `sevir` (13.65 M parameters, 524 GMAC) and `enso` (13.40 M, 12.5 GMAC),
-    the same three layers of 3x3 kernels, are chosen to match those in Tables 4 and 5 of Gao et al.
-    (2022, "Earthformer"): 14.0 M and 527, 14.0 M and 11.1.
+    of digits. The sizes of `sevir` (13.6 M parameters, 524 GMAC) and `enso` (13.4 M, 12.5 GMAC),
+    the same three layers of 3x3 kernels, are chosen to match the tables of Gao et al. (2022,
+    "Earthformer"): 14.0 M and 527, 14.0 M and 11.1.
 
     Parameters
     ----------

@@ -45,16 +45,15 @@ class PredRNNConfig:
     kernel : int
         Side of the convolutions, odd.
     decoupling : float
-        What the decoupling loss counts beside the squared error, in training; 0: nothing, and the
-        network is without its convolution.
+        What the decoupling loss counts beside the squared error, in training; above 0.
     sampling_steps : int
         Training steps until the frames fed are those of a forecast.
 
     Raises
     ------
     ValueError
-        A patch that doesn't divide the frame, an even kernel, a number that isn't a count, a
-        negative weight.
+        A patch that doesn't divide the frame, an even kernel, a number that isn't a count, a weight
+        that isn't above 0.
     """
 
     in_len: int = 13
@@ -75,8 +74,8 @@ class PredRNNConfig:
         expect_counts("layers", (self.layers,))
         expect_counts("hidden", (self.hidden,))
         expect_odd("kernel", self.kernel)
-        if not self.decoupling >= 0:
-            raise ValueError(f"expected decoupling of 0 or more, found {self.decoupling!r}")
+        if not self.decoupling > 0:
+            raise ValueError(f"expected decoupling above 0, found {self.decoupling!r}")
         ScheduledSampling(self.sampling_steps)  # checks
 
 
@@ -100,8 +99,13 @@ PRESETS = {
 class STLSTMCell(nn.Module):
     """A spatiotemporal LSTM: a memory C of its own place and time, and M from the layer below.
 
-    Wang et al. (2017, Eqn 3; the same in 2022). Beside the new states it gives what was written
-    into the two memories, i * g and i' * g'.
+    Wang et al. (2017, section 3; the same in 2022):
+
+        C = f * C + i * g                i, f, g of X and H
+        M = f' * M + i' * g'             i', f', g' of X and M
+        H = o * tanh(W_1x1 [C, M])       o of X, H and the new C and M
+
+    Beside the new states it gives what was written into the two memories, i * g and i' * g'.
 
     Parameters
     ----------
@@ -168,7 +172,7 @@ def likeness(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
 
 
 class PredRNN(nn.Module):
-    """Layers of ST-LSTM whose memory M goes up through the layers, then on to the next step's first.
+    """Layers of ST-LSTM: the memory M goes up through them, then to the lowest of the next step.
 
     Wang et al. (2017, NeurIPS, "PredRNN", section 3; 2022, IEEE TPAMI, "PredRNN", with the
     decoupling loss and reverse scheduled sampling). It forecasts every next frame, those it is
@@ -180,8 +184,8 @@ class PredRNN(nn.Module):
       of those to come.
     - `sevir` (47.5 M parameters, 292 GMAC) and `enso` (23.7 M, 85.2 GMAC) have the paper's four
       layers of 5x5 kernels, and `enso` its 128 channels; patches, and the width of `sevir`, are
-      chosen to match Tables 4 and 5 of Gao et al. (2022, "Earthformer"): 46.6 M and 328, 23.8 M
-      and 85.8.
+      chosen to match the tables of Gao et al. (2022, "Earthformer"): 46.6 M and 328, 23.8 M and
+      85.8.
 
     Parameters
     ----------
@@ -205,16 +209,17 @@ class PredRNN(nn.Module):
             STLSTMCell(n if layer else folded, n, config.kernel) for layer in range(config.layers)
         )
         self.readout = nn.Conv2d(n, folded, 1)
-        if config.decoupling:
-            self.decouple = nn.Conv2d(n, n, 1, bias=False)
+        self.decouple = nn.Conv2d(n, n, 1, bias=False)
         self.context_sampling = ScheduledSampling(config.sampling_steps, SHARE, 1)
         self.forecast_sampling = ScheduledSampling(config.sampling_steps, SHARE, 0)
 
     def _unroll(
-        self, truth_BTCHW: Tensor, mask_BT: Tensor | None = None
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """The forecasts of all frames but the first, and all that was written into the memories."""
-        written = []
+        self,
+        truth_BTCHW: Tensor,
+        mask_BT: Tensor | None = None,
+        written: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """The forecasts of all frames but the first; `written` takes what went into memories."""
 
         def step(x_BCHW: Tensor, state: tuple | None) -> tuple[Tensor, tuple]:
             if state is None:
@@ -226,10 +231,11 @@ class PredRNN(nn.Module):
             for cell, (h_BCHW, c_BCHW) in zip(self.cells, layers, strict=True):
                 (x_BCHW, c_BCHW, m_BCHW), both = cell(x_BCHW, h_BCHW, c_BCHW, m_BCHW)
                 after.append((x_BCHW, c_BCHW))
-                written.append(both)
+                if written is not None:
+                    written.append(both)
             return self.readout(x_BCHW), (after, m_BCHW)
 
-        return unroll(step, truth_BTCHW, self.in_len + self.out_len - 1, mask_BT), written
+        return unroll(step, truth_BTCHW, self.in_len + self.out_len - 1, mask_BT)
 
     def loss(self, x_BTHWC: Tensor, y_BTHWC: Tensor) -> Tensor:
         """Mean squared error against what came, y; a scalar.
@@ -244,15 +250,15 @@ class PredRNN(nn.Module):
         b, where = len(x_BTHWC), x_BTHWC.device
         context_BT = self.context_sampling(b, self.in_len, where)
         forecast_BT = self.forecast_sampling(b, self.out_len - 1, where)
-        made_BTCHW, written = self._unroll(truth_BTCHW, torch.cat([context_BT, forecast_BT], dim=1))
-        loss = F.mse_loss(made_BTCHW, truth_BTCHW[:, 1:])
-        if weight := self.config.decoupling:
-            alike = [likeness(self.decouple(c), self.decouple(m)) for c, m in written]
-            loss = loss + weight * torch.stack(alike).mean()
-        return loss
+        written: list[tuple[Tensor, Tensor]] = []
+        mask_BT = torch.cat([context_BT, forecast_BT], dim=1)
+        made_BTCHW = self._unroll(truth_BTCHW, mask_BT, written)
+        alike = [likeness(self.decouple(c), self.decouple(m)) for c, m in written]
+        error = F.mse_loss(made_BTCHW, truth_BTCHW[:, 1:])
+        return error + self.config.decoupling * torch.stack(alike).mean()
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The forecast (B, out_len, H, W, C); the same in training and evaluation mode."""
         expect_frames(x_BTHWC, self.config)
-        made_BTCHW, _ = self._unroll(to_patches(x_BTHWC, self.config.patch))
+        made_BTCHW = self._unroll(to_patches(x_BTHWC, self.config.patch))
         return from_patches(made_BTCHW[:, -self.out_len :], self.config.patch)
