@@ -8,10 +8,12 @@ from torch import nn
 
 from xearthformer.models import (
     convlstm,
+    e3d_lstm,
     earthformer,
     lim,
     nowcast,
     persistence,
+    phydnet,
     prediff,
     predrnn,
 )
@@ -39,6 +41,8 @@ MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
     ),
     "convlstm": (convlstm.ConvLSTMConfig, convlstm.ConvLSTM, convlstm.PRESETS),
     "predrnn": (predrnn.PredRNNConfig, predrnn.PredRNN, predrnn.PRESETS),
+    "phydnet": (phydnet.PhyDNetConfig, phydnet.PhyDNet, phydnet.PRESETS),
+    "e3d-lstm": (e3d_lstm.E3DLSTMConfig, e3d_lstm.E3DLSTM, e3d_lstm.PRESETS),
 }
 
 
