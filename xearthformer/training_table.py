@@ -155,7 +155,7 @@ def train_table(
         Before any training: no models; one named twice, or unknown, or with nothing to train, or
         with other lengths or shapes; no seeds, or one twice; periods that overlap.
     """
-    networks = _networks(models, packs, seeds)
+    networks = contenders(models, packs, seeds)
     records = opened(data)
     drafts = {name: draft_card(card, name, net, Path(name)) for name, net in networks.items()}
     draft = next(iter(drafts.values()))
@@ -193,7 +193,7 @@ def train_table(
 # --- what is compared
 
 
-def _networks(
+def contenders(
     models: list[Network], packs: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, nn.Module]:
     """The models by name; an error for what makes no table."""
