@@ -95,6 +95,7 @@ def test_config_round_trips_through_json(preset):
     ("change", "words"),
     [
         ({"kernel": 4}, "expected kernel to be odd, found 4"),
+        ({"patch": 4}, "expected patch to be 2 whole numbers"),
         ({"patch": (3, 2)}, r"divides frames of \(16, 16\), found \(3, 2\)"),
         ({"hidden": ()}, "expected hidden to be"),
         ({"hidden": (8, 0)}, "expected hidden to be"),

@@ -170,6 +170,7 @@ def test_config_round_trips_through_json(preset):
     ("change", "words"),
     [
         ({"kernel": 4}, "expected kernel to be odd, found 4"),
+        ({"patch": 4}, "expected patch to be 2 whole numbers"),
         ({"patch": (3, 2)}, r"divides frames of \(16, 16\), found \(3, 2\)"),
         ({"layers": 0}, "expected layers to be"),
         ({"hidden": 0}, "expected hidden to be"),

@@ -59,7 +59,8 @@ class ConvLSTMConfig:
 
     def __post_init__(self) -> None:
         for name in ("patch", "hidden"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         expect_layout(self)
         expect_counts("hidden", self.hidden)
         expect_odd("kernel", self.kernel)

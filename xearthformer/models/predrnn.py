@@ -69,7 +69,8 @@ class PredRNNConfig:
     sampling_steps: int = 50_000
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patch", tuple(self.patch))
+        if isinstance(self.patch, list):
+            object.__setattr__(self, "patch", tuple(self.patch))
         expect_layout(self)
         expect_counts("layers", (self.layers,))
         expect_counts("hidden", (self.hidden,))
