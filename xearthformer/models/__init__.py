@@ -6,7 +6,15 @@ from typing import Any
 
 from torch import nn
 
-from xearthformer.models import earthformer, lim, nowcast, persistence, prediff
+from xearthformer.models import (
+    earthformer,
+    lim,
+    nowcast,
+    persistence,
+    prediff,
+    rainformer,
+    unet,
+)
 from xearthformer.models.blocks import expect_fields
 
 # Name -> its config's class, its own class, its presets. A new model is a new line.
@@ -29,6 +37,8 @@ MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
         persistence.DampedPersistence,
         persistence.DAMPED_PRESETS,
     ),
+    "rainformer": (rainformer.RainformerConfig, rainformer.Rainformer, rainformer.PRESETS),
+    "unet": (unet.UNetConfig, unet.UNet, unet.PRESETS),
 }
 
 
