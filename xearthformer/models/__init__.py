@@ -16,6 +16,8 @@ from xearthformer.models import (
     phydnet,
     prediff,
     predrnn,
+    rainformer,
+    unet,
 )
 from xearthformer.models.blocks import expect_fields
 
@@ -43,6 +45,8 @@ MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
     "predrnn": (predrnn.PredRNNConfig, predrnn.PredRNN, predrnn.PRESETS),
     "phydnet": (phydnet.PhyDNetConfig, phydnet.PhyDNet, phydnet.PRESETS),
     "e3d-lstm": (e3d_lstm.E3DLSTMConfig, e3d_lstm.E3DLSTM, e3d_lstm.PRESETS),
+    "rainformer": (rainformer.RainformerConfig, rainformer.Rainformer, rainformer.PRESETS),
+    "unet": (unet.UNetConfig, unet.UNet, unet.PRESETS),
 }
 
 
