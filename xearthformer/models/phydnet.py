@@ -196,16 +196,13 @@ class PhyCell(nn.Module):
     def moment_loss(self) -> Tensor:
         """How far filter (i, j) is from computing d^(i+j) / dy^i dx^j alone, of every channel.
 
-        The squared Frobenius norm of the difference of its moments, averaged over filters and
-        channels; the paper (section 3.3) adds up
-        norms that aren't squared. In float32 or better.
+        The mean square of what its moments differ by, so that the pull fades as they are met; the
+        paper (section 3.3) adds up Frobenius norms. In float32 or better.
         """
         w_NCkl = self.filters.weight
-        n = w_NCkl.shape[0]
         with torch.autocast(w_NCkl.device.type, enabled=False):
-            target_NIJ = torch.eye(n).to(w_NCkl).unflatten(1, w_NCkl.shape[-2:])
-            off_NCIJ = moments(w_NCkl) - target_NIJ[:, None]
-            return off_NCIJ.square().sum(dim=(-2, -1)).mean()
+            target_NIJ = torch.eye(len(w_NCkl)).to(w_NCkl).unflatten(1, w_NCkl.shape[-2:])
+            return (moments(w_NCkl) - target_NIJ[:, None]).square().mean()
 
 
 # The network.
