@@ -158,7 +158,7 @@ class PhyCell(nn.Module):
 
     The filters' responses are group-normed, a group for each order along H, before they are
     combined. The paper has no norm there; but filters that compute derivatives have sums of
-    absolute weights from 1 up to 400, and the recurrence would grow by the largest.
+    absolute weights from 1 up to 4096, and the recurrence would grow by the largest.
 
     Parameters
     ----------
