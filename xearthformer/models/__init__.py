@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from xearthformer.models import (
+    convlstm,
     e3d_lstm,
     earthformer,
     lim,
@@ -14,6 +15,7 @@ from xearthformer.models import (
     persistence,
     phydnet,
     prediff,
+    predrnn,
 )
 from xearthformer.models.blocks import expect_fields
 
@@ -39,6 +41,8 @@ MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
     ),
     "phydnet": (phydnet.PhyDNetConfig, phydnet.PhyDNet, phydnet.PRESETS),
     "e3d-lstm": (e3d_lstm.E3DLSTMConfig, e3d_lstm.E3DLSTM, e3d_lstm.PRESETS),
+    "convlstm": (convlstm.ConvLSTMConfig, convlstm.ConvLSTM, convlstm.PRESETS),
+    "predrnn": (predrnn.PredRNNConfig, predrnn.PredRNN, predrnn.PRESETS),
 }
 
 

@@ -94,6 +94,24 @@ def expect_patch(patch: HW, size_HW: HW) -> None:
         raise ValueError(f"expected a patch that divides frames of {size_HW}, found {patch}")
 
 
+def expect_layout(config: Any) -> None:
+    """Raise a ValueError unless a config's in_len, out_len, height, width, channels and patch are
+    counts that fit one another."""
+    for name in ("in_len", "out_len", "height", "width", "channels"):
+        expect_counts(name, (getattr(config, name),))
+    expect_patch(config.patch, (config.height, config.width))
+
+
+def expect_frames(x_BTHWC: Tensor, config: Any) -> None:
+    """Raise a ValueError unless x holds in_len frames of the config's height, width, channels."""
+    shape = config.in_len, config.height, config.width, config.channels
+    if tuple(x_BTHWC.shape[1:]) != shape:
+        raise ValueError(
+            f"expected x of shape (batch, in_len, height, width, channels) = (batch, *{shape}), "
+            f"found {tuple(x_BTHWC.shape)}"
+        )
+
+
 def to_patches(x_BTHWC: Tensor, patch: HW) -> Tensor:
     """Frames with patches of (h, w) pixels folded into channels: x_BTCHW.
 
