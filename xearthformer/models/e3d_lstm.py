@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from xearthformer.models.blocks import expect_counts
 from xearthformer.models.recurrent import (
     ScheduledSampling,
+    expect_frames,
     expect_odd,
 )
 from xearthformer.models.strided import (
     HW,
     down,
-    expect_frames,
-    expect_widths,
+    expect_stages,
     forecast,
     pairs,
     up,
@@ -41,12 +41,12 @@ class E3DLSTMConfig:
     ----------
     in_len, out_len : int
         Frames in and frames out.
-    channels : int
+    height, width, channels : int
         Of a frame.
     widths : tuple of int
         Channels after each stage of the encoder, multiples of 8; the last is the cells'.
     scales : tuple of int or (h, w)
-        How much coarser each stage makes the grid; the frames must be divisible by them all.
+        How much coarser each stage makes the grid; together they must divide the frames.
     layers : int
         Cells, one above the other.
     clip : int
@@ -64,6 +64,8 @@ class E3DLSTMConfig:
 
     in_len: int
     out_len: int
+    height: int
+    width: int
     channels: int = 1
     widths: tuple[int, ...] = (64,)
     scales: tuple[HW, ...] = ((2, 2),)
@@ -77,9 +79,8 @@ class E3DLSTMConfig:
             if isinstance(value := getattr(self, field.name), list):
                 object.__setattr__(self, field.name, tuple(value))
         object.__setattr__(self, "scales", pairs("scales", self.scales))
-        counts = self.in_len, self.out_len, self.channels, self.layers
-        expect_counts("in_len, out_len, channels, layers", counts)
-        expect_widths("widths", self.widths, len(self.scales))
+        expect_stages(self)
+        expect_counts("layers", (self.layers,))
         expect_counts("clip", (self.clip,))
         expect_counts("kernel", self.kernel, length=2)
         expect_odd("kernel's side in space", self.kernel[1])
@@ -94,12 +95,28 @@ PRESETS = {
     "sevir": E3DLSTMConfig(
         in_len=13,
         out_len=12,
+        height=384,
+        width=384,
         widths=(16, 32, 64, 104),
         scales=((3, 3), (2, 2), (2, 2), (2, 2)),
     ),
-    "enso": E3DLSTMConfig(in_len=12, out_len=14, widths=(32, 64), scales=((1, 2), (2, 2))),
+    "enso": E3DLSTMConfig(
+        in_len=12,
+        out_len=14,
+        height=24,
+        width=48,
+        widths=(32, 64),
+        scales=((1, 2), (2, 2)),
+    ),
     "tiny": E3DLSTMConfig(
-        in_len=4, out_len=3, widths=(16,), layers=2, kernel=(2, 3), sampling_steps=100
+        in_len=4,
+        out_len=3,
+        height=16,
+        width=16,
+        widths=(16,),
+        layers=2,
+        kernel=(2, 3),
+        sampling_steps=100,
     ),
 }
 
@@ -224,8 +241,7 @@ class Past(NamedTuple):
 
 
 class E3DLSTM(nn.Module):
-    """The network of section 3: (B, in_len, H, W, C) to (B, out_len, H, W, C), H and W any that
-    the scales divide.
+    """The network of section 3: (B, in_len, H, W, C) to (B, out_len, H, W, C).
 
     Every frame is encoded; the clip of it and those just before goes through the cells; what the
     top one makes of the clip becomes the next frame. Before the first frame the clip holds the
@@ -291,10 +307,11 @@ class E3DLSTM(nn.Module):
         return y_BCHW, Past(clip, tuple(states), tuple(all_memories), m_BCTHW)
 
     def loss(self, x_BTHWC: Tensor, y_BTHWC: Tensor) -> Tensor:
-        """Mean squared plus mean absolute error of the forecast (section 4), in training by
-        scheduled sampling of the frames that are fed; a scalar."""
-        teacher = (y_BTHWC, self.sampling) if self.training else ()
-        made_BTHWC = self._forecast(x_BTHWC, *teacher)
+        """Mean squared error of the forecast; in training, with scheduled sampling of the frames
+        that are fed, the mean absolute error is added (section 4); a scalar."""
+        if not self.training:
+            return F.mse_loss(self._forecast(x_BTHWC), y_BTHWC)
+        made_BTHWC = self._forecast(x_BTHWC, y_BTHWC, self.sampling)
         return F.mse_loss(made_BTHWC, y_BTHWC) + F.l1_loss(made_BTHWC, y_BTHWC)
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -303,5 +320,5 @@ class E3DLSTM(nn.Module):
         return self._forecast(x_BTHWC)
 
     def _forecast(self, x_BTHWC: Tensor, *teacher: Tensor | ScheduledSampling) -> Tensor:
-        expect_frames(x_BTHWC, self.in_len, self.config.channels, self.config.scales)
+        expect_frames(x_BTHWC, self.config)
         return forecast(self.step, x_BTHWC, self.out_len, *teacher)

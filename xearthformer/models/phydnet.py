@@ -20,13 +20,13 @@ from xearthformer.models.recurrent import (
     ConvLSTMCell,
     ScheduledSampling,
     State,
+    expect_frames,
     expect_odd,
 )
 from xearthformer.models.strided import (
     HW,
     down,
-    expect_frames,
-    expect_widths,
+    expect_stages,
     forecast,
     pairs,
     up,
@@ -44,12 +44,12 @@ class PhyDNetConfig:
     ----------
     in_len, out_len : int
         Frames in and frames out.
-    channels : int
+    height, width, channels : int
         Of a frame.
     widths : tuple of int
         Channels after each stage of the encoder, multiples of 8; the last is the latent's.
     scales : tuple of int or (h, w)
-        How much coarser each stage makes the grid; the frames must be divisible by them all.
+        How much coarser each stage makes the grid; together they must divide the frames.
     hidden : tuple of int
         Channels of the ConvLSTM's layers; the last must be the latent's, as the two are added.
     kernel : int
@@ -65,6 +65,8 @@ class PhyDNetConfig:
 
     in_len: int
     out_len: int
+    height: int
+    width: int
     channels: int = 1
     widths: tuple[int, ...] = (32, 64)
     scales: tuple[HW, ...] = ((2, 2), (2, 2))
@@ -77,8 +79,7 @@ class PhyDNetConfig:
             if isinstance(value := getattr(self, field.name), list):
                 object.__setattr__(self, field.name, tuple(value))
         object.__setattr__(self, "scales", pairs("scales", self.scales))
-        expect_counts("in_len, out_len, channels", (self.in_len, self.out_len, self.channels))
-        expect_widths("widths", self.widths, len(self.scales))
+        expect_stages(self)
         expect_counts("hidden", self.hidden)
         expect_odd("kernel", self.kernel)
         if self.hidden[-1] != self.widths[-1]:
@@ -92,13 +93,21 @@ PRESETS = {
     "sevir": PhyDNetConfig(
         in_len=13,
         out_len=12,
+        height=384,
+        width=384,
         widths=(16, 64, 128),
         scales=((2, 2), (2, 2), (2, 2)),
         hidden=(296, 288, 128),
     ),
-    "enso": PhyDNetConfig(in_len=12, out_len=14, hidden=(136, 136, 64)),
+    "enso": PhyDNetConfig(in_len=12, out_len=14, height=24, width=48, hidden=(136, 136, 64)),
     "tiny": PhyDNetConfig(
-        in_len=4, out_len=3, widths=(16, 16), hidden=(16, 16), sampling_steps=100
+        in_len=4,
+        out_len=3,
+        height=16,
+        width=16,
+        widths=(16, 16),
+        hidden=(16, 16),
+        sampling_steps=100,
     ),
 }
 
@@ -158,7 +167,7 @@ class PhyCell(nn.Module):
 
     The filters' responses are group-normed, a group for each order along H, before they are
     combined. The paper has no norm there; but filters that compute derivatives have sums of
-    absolute weights from 1 up to 400, and the recurrence would grow by the largest.
+    absolute weights from 1 up to 4096, and the recurrence would grow by the largest.
 
     Parameters
     ----------
@@ -196,16 +205,13 @@ class PhyCell(nn.Module):
     def moment_loss(self) -> Tensor:
         """How far filter (i, j) is from computing d^(i+j) / dy^i dx^j alone, of every channel.
 
-        The squared Frobenius norm of the difference of its moments, averaged over filters and
-        channels; the paper (section 3.3) adds up
-        norms that aren't squared. In float32 or better.
+        The mean square of what its moments differ by, so that the pull fades as they are met; the
+        paper (section 3.3) adds up Frobenius norms. In float32 or better.
         """
         w_NCkl = self.filters.weight
-        n = w_NCkl.shape[0]
         with torch.autocast(w_NCkl.device.type, enabled=False):
-            target_NIJ = torch.eye(n).to(w_NCkl).unflatten(1, w_NCkl.shape[-2:])
-            off_NCIJ = moments(w_NCkl) - target_NIJ[:, None]
-            return off_NCIJ.square().sum(dim=(-2, -1)).mean()
+            target_NIJ = torch.eye(len(w_NCkl)).to(w_NCkl).unflatten(1, w_NCkl.shape[-2:])
+            return (moments(w_NCkl) - target_NIJ[:, None]).square().mean()
 
 
 # The network.
@@ -234,8 +240,7 @@ class Decoder(nn.Module):
 
 
 class PhyDNet(nn.Module):
-    """The network of section 3.1: (B, in_len, H, W, C) to (B, out_len, H, W, C), H and W any that
-    the scales divide.
+    """The network of section 3.1: (B, in_len, H, W, C) to (B, out_len, H, W, C).
 
     A frame is encoded; a PhyCell and a stack of ConvLSTM cells, side by side, take it into their
     states; the sum of the two is decoded into the next frame, with skips from the encoder. The
@@ -307,5 +312,5 @@ class PhyDNet(nn.Module):
         return self._forecast(x_BTHWC)
 
     def _forecast(self, x_BTHWC: Tensor, *teacher: Tensor | ScheduledSampling) -> Tensor:
-        expect_frames(x_BTHWC, self.in_len, self.config.channels, self.config.scales)
+        expect_frames(x_BTHWC, self.config)
         return forecast(self.step, x_BTHWC, self.out_len, *teacher)

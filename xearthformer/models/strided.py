@@ -7,8 +7,9 @@ Legend of the shape suffixes: B batch, T time, C channels, H W space.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,40 +30,43 @@ SLOPE = 0.2  # of the leaky ReLU, as in DCGAN
 GROUP = 8  # channels of a group
 
 
-def pairs(name: str, scales: Iterable[int | Sequence[int]]) -> tuple[HW, ...]:
+def pairs(name: str, scales: Sequence[int | Sequence[int]]) -> tuple[HW, ...]:
     """Factors (h, w) of each stage; a single number stands for both.
 
     Raises
     ------
     ValueError
-        A factor that isn't a whole number from 1 on.
+        Another thing than a list, or an empty one; a factor that isn't a whole number from 1 on.
 
     Examples
     --------
     >>> pairs("scales", [2, (1, 3)])
     ((2, 2), (1, 3))
     """
-    found = tuple((s, s) if isinstance(s, int) else tuple(s) for s in scales)
+    if not isinstance(scales, list | tuple) or not scales:
+        raise ValueError(f"expected {name} as a list of one or more, found {scales!r}")
+    found = tuple(tuple(s) if isinstance(s, list | tuple) else (s, s) for s in scales)
     for pair in found:
         expect_counts(name, pair, length=2)
     return found
 
 
-def expect_widths(name: str, widths: object, stages: int) -> None:
-    """Raise a ValueError unless there is a width for every stage, a multiple of a group's."""
-    expect_counts(name, widths, length=stages)
-    if any(width % GROUP for width in widths):
-        raise ValueError(f"expected {name} to be multiples of {GROUP}, found {widths}")
+def expect_stages(config: Any) -> None:
+    """Raise a ValueError unless a config's frames, widths and scales fit one another.
 
-
-def expect_frames(x_BTHWC: Tensor, frames: int, channels: int, scales: Sequence[HW]) -> None:
-    """Raise a ValueError unless x has these frames and channels, and the stages divide H and W."""
-    factor = tuple(prod(factors) for factors in zip(*scales, strict=True))
-    _, t, height, width, c = x_BTHWC.shape
-    if (t, c) != (frames, channels) or height % factor[0] or width % factor[1]:
+    Its in_len, out_len, height, width and channels are counts; there is a width for each scale, a
+    multiple of a group's channels; the scales, one after the other, divide height and width.
+    """
+    for name in ("in_len", "out_len", "height", "width", "channels"):
+        expect_counts(name, (getattr(config, name),))
+    expect_counts("widths", config.widths, length=len(config.scales))
+    if any(width % GROUP for width in config.widths):
+        raise ValueError(f"expected widths that are multiples of {GROUP}, found {config.widths}")
+    factor = tuple(prod(factors) for factors in zip(*config.scales, strict=True))
+    if config.height % factor[0] or config.width % factor[1]:
         raise ValueError(
-            f"expected x of shape (batch, {frames}, H, W, {channels}) with H and W divisible by "
-            f"{factor}, found {tuple(x_BTHWC.shape)}"
+            f"expected scales whose product divides frames of {(config.height, config.width)}, "
+            f"found {config.scales}, together {factor}"
         )
 
 
