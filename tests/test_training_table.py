@@ -256,6 +256,7 @@ def test_spread_is_shown_where_there_is_any():
     assert cells["n"].tolist() == ["7.0000", "-"]
 
 
+STILL = {"name": "persistence", "config": "enso"}
 DAMPED = {"name": "damped-persistence", "config": {"in_len": 12, "out_len": 14}}
 
 
@@ -269,7 +270,7 @@ DAMPED = {"name": "damped-persistence", "config": {"in_len": 12, "out_len": 14}}
         ({"seeds": []}, "models and seeds; found none"),
         ({"seeds": [1, 0, 1]}, "each seed once; found 1 twice"),
         ({"models": [DAMPED, {"name": "lim", "config": "enso"}]}, "lim 10 in and 14 out"),
-        ({"models": [{"name": "persistence", "config": "enso"}]}, "try packs: [persistence]"),
+        ({"models": [STILL], "packs": []}, "try packs: [persistence]"),
         ({"models": [{"name": "prediff", "config": "tiny"}]}, "trained whole; found prediff"),
         ({"packs": ["nix"]}, "no pack 'nix'"),
         ({"test": ["1994-01", "1996-08"]}, "apart from that of validation"),

@@ -80,7 +80,7 @@ class Source:
             return [storms.isel(event=event, drop=True) for event in range(self.events)]
         elif self.path == "nbody":
             how = {"bodies": self.bodies, "frames": self.frames, "size": self.size}
-            digits = nbody(self.seed, self.events, **how)["frames"].load()
+            digits = nbody(self.seed, self.events, **how)["frames"].astype("float32").load()
             return [digits.isel(sequence=i) for i in range(self.events)]
         elif self.radar:
             data = open_radar(self.path)
