@@ -1,5 +1,6 @@
 """The table of models trained alike: rows and spread, what a second run does, what is refused."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,27 @@ def test_an_example_compares_models_of_like_size(example):
     sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
     assert all(1e5 < size < 5e5 for size in sizes.values()), sizes
     assert len(config["seeds"]) == 3
+
+
+def test_the_readme_compares_what_can_be_compared(tmp_path):
+    """Its configuration on a record of its own making, for one seed and one epoch."""
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    (block,) = re.findall(r"```yaml\n(models:.*?)```", readme, re.DOTALL)
+    config = yaml.safe_load(block)
+    rain = np.random.default_rng(0).random((120, 64, 64), "f4")
+    attrs = {"standard_name": "rainfall_rate", "units": "mm h-1"}
+    time = pd.date_range("2010-01-01", periods=120, freq="40D")
+    record = xr.Dataset({"rain_rate": (("time", "y", "x"), rain, attrs)}, {"time": time})
+    config["data"]["path"] = str(tmp_path / config["data"]["path"])
+    record.to_zarr(config["data"]["path"])
+    config |= {"seeds": [0], "folder": str(tmp_path / config["folder"])}
+    config["recipe"] |= {"epochs": 1, "batch_size": 64}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    assert main(["train", str(tmp_path / "mine.yaml")]) == 0
+    runs = pd.read_csv(tmp_path / "my-table" / "table.csv")
+    assert list(runs["model"]) == ["convlstm", "unet", "persistence"]
+    # uniform noise: persistence is off by twice its variance, the others by less, scaled alike
+    assert runs["MSE (1e-3)"].idxmax() == 2 and runs["SSIM"].between(-1, 1).all()
 
 
 def test_spread_is_shown_where_there_is_any():
