@@ -188,6 +188,8 @@ def test_frames_are_scored_by_hand(tmp_path):
     assert ssim == pytest.approx((c / (0.01 + c) + c / (0.09 + c)) / 2, rel=1e-3)
     both = frame_scores([record] * 2, packs, 1, 1, Scale(factor=10.0))["still"]
     assert both[0] == pytest.approx(1e3 * (0.01 + 0.04) / 2)
+    with pytest.raises(ValueError, match=r"of 11 pixels a side or more\n.*10 x 12"):
+        frame_scores([record[:, 2:]], packs, 1, 2, Scale())
     with pytest.raises(ValueError, match="frames without missing values"):
         frame_scores([record.where(record > 0)], packs, 1, 2, Scale())
 
@@ -255,7 +257,7 @@ def test_the_readme_compares_what_can_be_compared(tmp_path):
     time = pd.date_range("2010-01-01", periods=120, freq="40D")
     record = xr.Dataset({"rain_rate": (("time", "y", "x"), rain, attrs)}, {"time": time})
     config["data"]["path"] = str(tmp_path / config["data"]["path"])
-    record.to_zarr(config["data"]["path"])
+    record.to_zarr(config["data"]["path"], consolidated=False)
     config |= {"seeds": [0], "folder": str(tmp_path / config["folder"])}
     config["recipe"] |= {"epochs": 1, "batch_size": 64}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
@@ -297,7 +299,9 @@ DAMPED = {"name": "damped-persistence", "config": {"in_len": 12, "out_len": 14}}
         ({"packs": ["nix"]}, "no pack 'nix'"),
         ({"test": ["1994-01", "1996-08"]}, "apart from that of validation"),
         ({"test": ["1992-01", "1993-01"]}, "apart from that of training"),
-        ({"test": ["2010", "2012"]}, "14 out in the test period; found 2010 .. 2012"),
+        ({"test": ["2010", "2012"]}, "14 out in test, of every record; found 2010 .. 2012"),
+        ({"test": ["1995-10", "1996-08"]}, "14 out in test, of every record; found 1995-10"),
+        ({"scores": "frames"}, "frames without missing values"),
         ({"validation": ["1993-01", "1994-10"]}, "apart from the training period"),
         ({"models": [{"name": "damped-persistence", "config": {"out_len": 3}}]}, "12 months in"),
         ({"models": [{**DAMPED, "config": {**DAMPED["config"], "width": 9}}]}, "for 24 x 48 cells"),

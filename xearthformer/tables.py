@@ -3,7 +3,7 @@
 Sums are kept event by event, or model by model, so that a whole test set needs no more memory.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ ENSO_IN, ENSO_OUT = 12, 14  # months
 COST = ["parameters (M)", "GFLOPs"]
 SEVIR_COLUMNS = [*COST, "CSI-M", "CSI-219", "CSI-181", "MSE (1e-3)"]
 ENSO_COLUMNS = [*COST, "C-Nino3.4-M", "C-Nino3.4-WM", "MSE (1e-4)"]
+SSIM_SIDE = 11  # pixels of the window of SSIM
 FRAME_COLUMNS = [*COST, "MSE (1e-3)", "MAE (1e-2)", "SSIM"]
 DIGITS = {"parameters (M)": 1, "GFLOPs": 1, "MSE (1e-4)": 3}  # 4 in other columns
 
@@ -218,20 +219,13 @@ def frame_scores(
     Raises
     ------
     ValueError
-        Missing values.
+        Missing values; smaller frames.
     ImportError
         No torchmetrics.
     """
-    try:
-        from torchmetrics.functional.image import structural_similarity_index_measure as ssim
-    except ImportError as error:
-        raise ImportError(
-            "SSIM needs torchmetrics, which isn't installed: pip install 'xearthformer[train]'"
-        ) from error
+    ssim = check_frames(records)
     scaled = [scale.apply(record.to_numpy().astype("f4")) for record in records]
     low, high = min(x.min() for x in scaled), max(x.max() for x in scaled)
-    if not np.isfinite(high - low):
-        raise mismatch("frames without missing values", "some missing", "da.fillna(...)")
     sums = {name: np.zeros(4) for name in packs}
     for record, x_TYX in zip(records, scaled, strict=True):
         time = record["time"].values[history - 1 : -lead]
@@ -256,6 +250,24 @@ def frame_scores(
         name: (squares / n / pixels * 1e3, absolutes / n / pixels * 1e2, alike / n)
         for name, (squares, absolutes, alike, n) in sums.items()
     }
+
+
+def check_frames(records: Sequence[xr.DataArray]) -> Callable[..., torch.Tensor]:
+    """See that `frame_scores` can score records; gives torchmetrics' SSIM."""
+    try:
+        from torchmetrics.functional.image import structural_similarity_index_measure
+    except ImportError as error:
+        raise ImportError(
+            "SSIM needs torchmetrics, which isn't installed: pip install 'xearthformer[train]'"
+        ) from error
+    for record in records:
+        missing, sides = int(record.isnull().sum()), record.shape[1:]
+        if missing:
+            raise mismatch("frames without missing values", f"{missing} missing", "da.fillna(...)")
+        if min(sides) < SSIM_SIDE:
+            found = f"{sides[0]} x {sides[1]}"
+            raise mismatch(f"frames of {SSIM_SIDE} pixels a side or more", found, "larger frames")
+    return structural_similarity_index_measure
 
 
 def text(table: pd.DataFrame) -> str:

@@ -27,6 +27,7 @@ from .tables import (
     ENSO_IN,
     ENSO_OUT,
     FRAME_COLUMNS,
+    check_frames,
     cost,
     enso_scores,
     frame_scores,
@@ -164,9 +165,12 @@ def train_table(
     for name, network in networks.items():
         check_shapes(network, drafts[name], gridded[0])
     held_back = _held_back(gridded, test, draft, period, validation)
+    _check_length(held_back, test, draft)
     beside = _beside(packs, draft)
     if scores == "enso":
         held_back = [_for_enso(record, draft) for record in held_back]
+    else:
+        check_frames(held_back)
     held_out = validation if _is_period(validation) or validation is None else opened(validation)
     trained: Packs = {}
     for model in models:
@@ -248,13 +252,18 @@ def _held_back(
         if places.size:
             first = max(0, places[0] - draft.history)
             parts.append(record.isel(time=slice(first, places[-1] + 1)))
-    if not any(part.sizes["time"] >= draft.history + draft.reach for part in parts):
-        raise mismatch(
-            f"{draft.history} time steps in and {draft.reach} out in the test period",
-            f"{test[0]} .. {test[1]}; the data spans {', '.join(map(ends, records[:3]))}",
-            "test: [start, end] with more between them",
-        )
     return parts
+
+
+def _check_length(records: list[xr.DataArray], test: Any, draft: Card) -> None:
+    """See that there is a forecast to score in every record."""
+    if min([record.sizes["time"] for record in records], default=0) < draft.history + draft.reach:
+        said = f"{test[0]} .. {test[1]}" if _is_period(test) else "records that are shorter"
+        raise mismatch(
+            f"{draft.history} time steps in and {draft.reach} out in test, of every record",
+            f"{said}; {', '.join(map(ends, records[:3])) or 'no data there'}",
+            "test: [start, end] with more between them, or longer records",
+        )
 
 
 def _overlap(record: xr.DataArray, one: Period | None, other: Period) -> bool:
