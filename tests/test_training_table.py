@@ -257,7 +257,7 @@ def test_the_readme_compares_what_can_be_compared(tmp_path):
     time = pd.date_range("2010-01-01", periods=120, freq="40D")
     record = xr.Dataset({"rain_rate": (("time", "y", "x"), rain, attrs)}, {"time": time})
     config["data"]["path"] = str(tmp_path / config["data"]["path"])
-    record.to_zarr(config["data"]["path"], consolidated=False)
+    record.to_zarr(config["data"]["path"], zarr_format=2)
     config |= {"seeds": [0], "folder": str(tmp_path / config["folder"])}
     config["recipe"] |= {"epochs": 1, "batch_size": 64}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
