@@ -29,7 +29,7 @@ ROWS = [
     ),
     ({"tensors"}, {"windows", "grid", "tiles"}),
     (
-        {"engine", "guidance", "loop", "crops", "latents", "packs", "cards"},
+        {"engine", "guidance", "loop", "crops", "latents", "packs", "cards", "stopwatch"},
         {
             "admission",
             "catalogs",
@@ -61,6 +61,7 @@ ROWS = [
             "train",
             "training_files",
             "training_parts",
+            "training_table",
         },
         set(),
     ),
@@ -94,6 +95,7 @@ FORBIDDEN = {
     "engine": LABELS,
     "loop": LABELS,
     "packs": LABELS,
+    "stopwatch": LABELS,
     "errors": TORCH | LABELS,
     "scale": TORCH | LABELS,
 }

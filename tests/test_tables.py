@@ -119,7 +119,7 @@ def test_cost_counts_tiles_and_passes(events, network):
     row = found.loc["here", str(network.path)]
     model = network.model()
     assert row["parameters (M)"] == sum(p.numel() for p in model.parameters()) / 1e6
-    one = tables._cost(network, (8, 8), 6)[1]
+    one = tables.cost(network, (8, 8), 6)[1]
     # 8 x 12 pixels are two tiles of 8 x 8; twelve frames are two passes of six.
     assert one > 0 and row["GFLOPs"] == pytest.approx(4 * one)
     assert 0 <= row["CSI-M"] <= 1 and row["MSE (1e-3)"] > 0

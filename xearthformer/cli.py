@@ -262,24 +262,27 @@ def hindcast_file(
 
 
 def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
-    """Train a model as a configuration file says, and write a pack; goes on where it was stopped.
+    """Train as a configuration file says: a model, or the models of a table; goes on after a kill.
 
     Parameters
     ----------
     config : str
-        A YAML file with the arguments of xearthformer.training_files.train_from_config.
+        A YAML file with the arguments of xearthformer.training_files.train_from_config, or, when
+        it has an entry `models`, of xearthformer.training_table.train_table.
     overrides : list of str
         Entries to use in place of the file's.
     """
     if not Path(config).is_file():
         raise FileNotFoundError(f"no configuration file {config}")
     from .training_files import train_from_config
+    from .training_table import train_table
 
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_function_arguments(train_from_config, as_positional=False)
     entries = _entries(Path(config).read_text(), overrides)
-    pack = train_from_config(**parser.instantiate(parser.parse_object(entries)))
-    print(f"{pack.path}: {pack!r}")
+    command: Callable[..., Any] = train_table if "models" in entries else train_from_config
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_function_arguments(command, as_positional=False)
+    made = command(**parser.instantiate(parser.parse_object(entries)))
+    print(made.text() if "models" in entries else f"{made.path}: {made!r}")
 
 
 def list_packs() -> None:

@@ -30,6 +30,8 @@ from .crops import Batches, Crops, turned
 try:
     from lightning.pytorch import LightningModule, Trainer
     from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from .stopwatch import Stopwatch
 except ImportError as error:
     raise ImportError(
         "training needs Lightning, which isn't installed: pip install 'xearthformer[train]'"
@@ -437,7 +439,7 @@ def _trainer(recipe: Recipe, run: Run) -> Trainer:
         max_epochs=recipe.epochs,
         precision=PRECISIONS[recipe.precision],
         gradient_clip_val=recipe.clip or None,
-        callbacks=[last],
+        callbacks=[last, Stopwatch(run.folder)],
         default_root_dir=run.folder,
         logger=False,
         num_sanity_val_steps=0,

@@ -3,7 +3,7 @@
 Sums are kept event by event, or model by model, so that a whole test set needs no more memory.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from .forecast import forecast
 from .frame_sums import Measure
 from .options import OPTIONS, set_options
 from .packs import Pack, open_pack
+from .scale import Scale
 from .scores import SEVIR_THRESHOLDS, score, take
 from .tiles import Axis, Tiles
 from .verification import align, statistics
@@ -31,6 +32,8 @@ ENSO_IN, ENSO_OUT = 12, 14  # months
 COST = ["parameters (M)", "GFLOPs"]
 SEVIR_COLUMNS = [*COST, "CSI-M", "CSI-219", "CSI-181", "MSE (1e-3)"]
 ENSO_COLUMNS = [*COST, "C-Nino3.4-M", "C-Nino3.4-WM", "MSE (1e-4)"]
+SSIM_SIDE = 11  # pixels of the window of SSIM
+FRAME_COLUMNS = [*COST, "MSE (1e-3)", "MAE (1e-2)", "SSIM"]
 DIGITS = {"parameters (M)": 1, "GFLOPs": 1, "MSE (1e-4)": 3}  # 4 in other columns
 
 # Gao et al., Earthformer, NeurIPS 2022, on the test sets. GFLOPs are multiply-adds, as here.
@@ -109,8 +112,8 @@ def sevir_table(events: xr.DataArray, packs: Sequence[str], device: str = "auto"
         csi = found["csi_pooled"]
         at = [csi.sel(threshold=threshold).item() for threshold in (219, 181)]
         mse = found["mse_pooled"].item() / 255**2
-        cost = _cost(opened[name], events.shape[-2:], SEVIR_OUT)
-        rows[name] = (*cost, found["csi_m_pooled"].item(), *at, mse * 1e3)
+        paid = cost(opened[name], events.shape[-2:], SEVIR_OUT)
+        rows[name] = (*paid, found["csi_m_pooled"].item(), *at, mse * 1e3)
     return _beside(rows, SEVIR_PAPER, SEVIR_COLUMNS)
 
 
@@ -147,25 +150,124 @@ def enso_table(
             'open_icar_enso(folder)["sst"]',
         )
     opened = _open(packs, ENSO_IN)
-    pairs: dict[str, list[xr.Dataset]] = {name: [] for name in opened}
-    errors = {name: np.zeros(2) for name in opened}
-    for i in _counted(simulations.sizes["model"], "model"):
-        sst = _on_icar_grid(simulations.isel(model=i)).load().dropna("time", how="all")
+    records = (
+        on_icar_grid(simulations.isel(model=i)).load().dropna("time", how="all")
+        for i in _counted(simulations.sizes["model"], "model")
+    )
+    rows = {
+        name: (*cost(opened[name], ICAR_GRID.shape, ENSO_OUT), *found)
+        for name, found in enso_scores(records, opened, device).items()
+    }
+    return _beside(rows, ENSO_PAPER, ENSO_COLUMNS)
+
+
+def enso_scores(
+    records: Iterable[xr.DataArray], packs: Mapping[str, Pack], device: str = "auto"
+) -> dict[str, tuple[float, float, float]]:
+    """C-Nino3.4-M, C-Nino3.4-WM and MSE (1e-4) of packs, over every month's forecast of records.
+
+    Parameters
+    ----------
+    records : iterable of DataArray (time, lat, lon)
+        SST anomaly, monthly, on the 5-degree grid of the benchmark. Taken one at a time.
+    packs : mapping of names to Packs
+        That need 12 months of history at most.
+    device : str
+    """
+    pairs: dict[str, list[xr.Dataset]] = {name: [] for name in packs}
+    errors = {name: np.zeros(2) for name in packs}
+    for sst in records:
         inits = list(sst["time"].values[ENSO_IN - 1 : -ENSO_OUT])
-        for name, pack in opened.items():
+        for name, pack in packs.items():
             with set_options(progress=False):
                 fc = forecast(sst, pack, init=inits, lead=ENSO_OUT, device=device)
             pairs[name].append(enso_pairs(icar_nino34(fc), icar_nino34(sst)))
             sums = take(*align(fc, sst), Measure(("moments",)))
             errors[name] += sums["ee"].sum().item(), sums["weight"].sum().item()
-    rows = {}
-    for name, pack in opened.items():
+    scale = ICAR_SST_RANGE[1] - ICAR_SST_RANGE[0]
+    found = {}
+    for name in packs:
         skill = skill_of(xr.concat(pairs[name], "init", coords="minimal", compat="override"))
         means = skill["correlation_mean"].item(), skill["correlation_weighted_mean"].item()
-        scale = ICAR_SST_RANGE[1] - ICAR_SST_RANGE[0]
         mse = errors[name][0] / errors[name][1] / scale**2
-        rows[name] = (*_cost(pack, ICAR_GRID.shape, ENSO_OUT), *means, mse * 1e4)
-    return _beside(rows, ENSO_PAPER, ENSO_COLUMNS)
+        found[name] = (*means, mse * 1e4)
+    return found
+
+
+def frame_scores(
+    records: Sequence[xr.DataArray],
+    packs: Mapping[str, Pack],
+    history: int,
+    lead: int,
+    scale: Scale,
+    device: str = "auto",
+) -> dict[str, tuple[float, float, float]]:
+    """MSE (1e-3), MAE (1e-2) and SSIM of packs, over every forecast of records.
+
+    Parameters
+    ----------
+    records : sequence of DataArray (time, y, x)
+        Without missing values, 11 pixels or more along a side.
+    packs : mapping of names to Packs
+    history, lead : int
+        Frames before a forecast, as many as any pack needs, and frames forecast.
+    scale : Scale
+        The errors are those of scaled values. SSIM is torchmetrics' (Gaussian window of 11 pixels),
+        its dynamic range that of all observations; a mean over frames.
+    device : str
+
+    Raises
+    ------
+    ValueError
+        Missing values; smaller frames.
+    ImportError
+        No torchmetrics.
+    """
+    ssim = check_frames(records)
+    scaled = [scale.apply(record.to_numpy().astype("f4")) for record in records]
+    low, high = min(x.min() for x in scaled), max(x.max() for x in scaled)
+    sums = {name: np.zeros(4) for name in packs}
+    for record, x_TYX in zip(records, scaled, strict=True):
+        time = record["time"].values[history - 1 : -lead]
+        after = np.arange(len(time))[:, None] + history + np.arange(lead)
+        y_NYX = torch.from_numpy(x_TYX[after]).flatten(0, 1)
+        for name, pack in packs.items():
+            with set_options(progress=False):
+                fc = forecast(record, pack, init=list(time), lead=lead, device=device)
+            values = scale.apply(fc.transpose("init", "lead", *record.dims[1:]).to_numpy())
+            v_NYX = torch.from_numpy(values.astype("f4")).flatten(0, 1)
+            errors = (v_NYX - y_NYX).double()
+            alike_N = ssim(
+                *(v_NYX[:, None], y_NYX[:, None]),
+                data_range=float(high - low),
+                reduction="none",
+            )
+            squares, absolutes = errors.square().sum().item(), errors.abs().sum().item()
+            count = alike_N.numel()
+            sums[name] += squares, absolutes, alike_N.double().sum().item(), count
+    pixels = y_NYX[0].numel()
+    return {
+        name: (squares / n / pixels * 1e3, absolutes / n / pixels * 1e2, alike / n)
+        for name, (squares, absolutes, alike, n) in sums.items()
+    }
+
+
+def check_frames(records: Sequence[xr.DataArray]) -> Callable[..., torch.Tensor]:
+    """See that `frame_scores` can score records; gives torchmetrics' SSIM."""
+    try:
+        from torchmetrics.functional.image import structural_similarity_index_measure
+    except ImportError as error:
+        raise ImportError(
+            "SSIM needs torchmetrics, which isn't installed: pip install 'xearthformer[train]'"
+        ) from error
+    for record in records:
+        missing, sides = int(record.isnull().sum()), record.shape[1:]
+        if missing:
+            raise mismatch("frames without missing values", f"{missing} missing", "da.fillna(...)")
+        if min(sides) < SSIM_SIDE:
+            found = f"{sides[0]} x {sides[1]}"
+            raise mismatch(f"frames of {SSIM_SIDE} pixels a side or more", found, "larger frames")
+    return structural_similarity_index_measure
 
 
 def text(table: pd.DataFrame) -> str:
@@ -193,7 +295,7 @@ def _counted(count: int, unit: str) -> tqdm:
     return tqdm(range(count), unit=unit, delay=2, disable=not OPTIONS["progress"])
 
 
-def _on_icar_grid(sst: xr.DataArray) -> xr.DataArray:
+def on_icar_grid(sst: xr.DataArray) -> xr.DataArray:
     """The benchmark's cells, of the whole 5-degree grid or of these alone."""
     try:
         cells = {"lat": ICAR_GRID.latitude, "lon": ICAR_GRID.longitude}
@@ -206,7 +308,7 @@ def _on_icar_grid(sst: xr.DataArray) -> xr.DataArray:
         ) from error
 
 
-def _cost(pack: Pack, shape: tuple[int, ...], lead: int) -> tuple[float, float]:
+def cost(pack: Pack, shape: tuple[int, ...], lead: int) -> tuple[float, float]:
     """Millions of parameters, and 1e9 multiply-adds of a forecast; NaN where nothing is learned."""
     card, model = pack.card, pack.model()
     parameters = sum(parameter.numel() for parameter in model.parameters())

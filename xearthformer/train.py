@@ -133,10 +133,10 @@ def train(
     ('land', 'month', '1990/1998')
     """
     begun = open_pack(start) if start is not None else None
-    network = begun.model().requires_grad_(True) if begun else _build(model, config, recipe.seed)
+    network = begun.model().requires_grad_(True) if begun else build(model, config, recipe.seed)
     chosen = training_parts.choose(model, network, part)
     entries = training_parts.entries(begun, card)
-    draft = _draft(entries, model, network, Path(pack))
+    draft = draft_card(entries, model, network, Path(pack))
     records, extras = ([on_grid(r, draft) for r in listed(x)] for x in (data, extra))
     if validation is not None and all(isinstance(r, Record) for r in listed(validation)):
         validation = [on_grid(r, draft) for r in listed(validation)]
@@ -144,7 +144,7 @@ def train(
         validation = validation[0], validation[1]
     check_periods(records, period, validation)
     full = _settle(draft, entries, records, period, validation)
-    _check_shapes(network, full, records[0])
+    check_shapes(network, full, records[0])
     learner = chosen.task(network) if chosen else network
     lengths = {"history": learner.in_len, "reach": learner.out_len}
     windows = cut(records, extras, full.model_copy(update=lengths), period, validation, crop)
@@ -175,7 +175,7 @@ def train(
 # --- the card
 
 
-def _draft(entries: Mapping[str, Any], name: str, network: nn.Module, pack: Path) -> Card:
+def draft_card(entries: Mapping[str, Any], name: str, network: nn.Module, pack: Path) -> Card:
     """The card as far as it is known before the data is seen; it lets missing values pass."""
     given = dict(entries)
     like = given.pop("like", None)
@@ -259,14 +259,14 @@ def _join(*notes: str | None) -> str:
 # --- the model
 
 
-def _build(name: str, config: Any, seed: int) -> nn.Module:
+def build(name: str, config: Any, seed: int) -> nn.Module:
     """A fresh network whose weights follow from the seed alone."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return models.build(name, config).eval()
 
 
-def _check_shapes(network: nn.Module, card: Card, da: xr.DataArray) -> None:
+def check_shapes(network: nn.Module, card: Card, da: xr.DataArray) -> None:
     """Send one empty window through the model."""
     shape = da.sizes["y"], da.sizes["x"]
     if isinstance(card.grid, PixelGrid) and network.samples:

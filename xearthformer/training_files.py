@@ -9,6 +9,7 @@ import xarray as xr
 from . import climate
 from .cf import find_axes
 from .crops import Crop
+from .data.nbody import nbody
 from .data.radar import open_radar
 from .data.storms import synthetic_storms
 from .data.synthetic import load_patterns, synthetic_sst
@@ -24,8 +25,9 @@ class Source:
     Attributes
     ----------
     path : str
-        A file that xarray opens, a Zarr store (`.zarr`), "synthetic" (see `synthetic_sst`), or
-        "storms" (the rain of `synthetic_storms`, a record an event).
+        A file that xarray opens, a Zarr store (`.zarr`), "synthetic" (see `synthetic_sst`),
+        "storms" (the rain of `synthetic_storms`, a record an event), or "nbody" (see `nbody`, a
+        record a sequence).
     variable : str or None
         None: the one variable that the card asks for.
     anomaly : (start, end) or None
@@ -33,7 +35,9 @@ class Source:
     years, seed, patterns : int, int, path or None
         Of what is simulated; the patterns as `save_patterns` writes them.
     events, size : int
-        Of "storms".
+        Of "storms"; of "nbody" sequences, and pixels of a side.
+    frames, bodies : int
+        Of "nbody".
     radar : bool
         Open it as a rain rate every five minutes, by `open_radar`.
     every : int
@@ -51,6 +55,8 @@ class Source:
     patterns: str | None = None
     events: int = 16
     size: int = 384
+    frames: int = 20
+    bodies: int = 3
     radar: bool = False
     every: int = 1
     pad: tuple[int, int] = (0, 0)
@@ -72,6 +78,10 @@ class Source:
         elif self.path == "storms":
             storms = synthetic_storms(self.seed, self.events, size=self.size)["rain_rate"]
             return [storms.isel(event=event, drop=True) for event in range(self.events)]
+        elif self.path == "nbody":
+            how = {"bodies": self.bodies, "frames": self.frames, "size": self.size}
+            digits = nbody(self.seed, self.events, **how)["frames"].astype("float32").load()
+            return [digits.isel(sequence=i) for i in range(self.events)]
         elif self.radar:
             data = open_radar(self.path)
         elif self.path.rstrip("/").endswith(".zarr"):
@@ -148,14 +158,14 @@ def train_from_config(
     )
     return train(
         model.name,
-        _opened(data),
+        opened(data),
         config=model.config,
         card=card,
         pack=pack,
         period=period,
-        validation=_opened(validation) if held_out else validation,  # type: ignore[arg-type]
+        validation=opened(validation) if held_out else validation,  # type: ignore[arg-type]
         share=share,
-        extra=() if extra is None else _opened(extra),
+        extra=() if extra is None else opened(extra),
         extra_share=extra_share,
         crop=crop,
         part=part,
@@ -166,7 +176,7 @@ def train_from_config(
     )
 
 
-def _opened(sources: Source | list[Source]) -> list[Record]:
+def opened(sources: Source | list[Source]) -> list[Record]:
     """The records of one source or of several."""
     listed = [sources] if isinstance(sources, Source) else sources
     return [record for source in listed for record in source.open()]

@@ -6,7 +6,19 @@ from typing import Any
 
 from torch import nn
 
-from xearthformer.models import earthformer, lim, nowcast, persistence, prediff
+from xearthformer.models import (
+    convlstm,
+    e3d_lstm,
+    earthformer,
+    lim,
+    nowcast,
+    persistence,
+    phydnet,
+    prediff,
+    predrnn,
+    rainformer,
+    unet,
+)
 from xearthformer.models.blocks import expect_fields
 
 # Name -> its config's class, its own class, its presets. A new model is a new line.
@@ -29,6 +41,12 @@ MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
         persistence.DampedPersistence,
         persistence.DAMPED_PRESETS,
     ),
+    "convlstm": (convlstm.ConvLSTMConfig, convlstm.ConvLSTM, convlstm.PRESETS),
+    "predrnn": (predrnn.PredRNNConfig, predrnn.PredRNN, predrnn.PRESETS),
+    "phydnet": (phydnet.PhyDNetConfig, phydnet.PhyDNet, phydnet.PRESETS),
+    "e3d-lstm": (e3d_lstm.E3DLSTMConfig, e3d_lstm.E3DLSTM, e3d_lstm.PRESETS),
+    "rainformer": (rainformer.RainformerConfig, rainformer.Rainformer, rainformer.PRESETS),
+    "unet": (unet.UNetConfig, unet.UNet, unet.PRESETS),
 }
 
 
