@@ -247,7 +247,9 @@ class PhyDNet(nn.Module):
     frames of the forecast are fed back as if they had come.
 
     What differs from the paper: see `PhyCell`. Norms are group norms. Teacher forcing is decided
-    for every sample and frame. The 49 filters of 7x7 and the three layers of ConvLSTM are the
+    for every sample and frame. One encoder and one decoder serve both branches, and the coarsest
+    stage has no skip. The PhyCell corrects its state at every frame it is fed, its own forecasts
+    too. The 49 filters of 7x7 and the three layers of ConvLSTM are the
     paper's; widths and grids were chosen so as to meet what Gao et al. (2022) report: 13.4 M
     parameters and 758 GMAC for SEVIR (13.7 and 701), 3.1 M and 5.8 GMAC for ENSO (3.1 and 5.7).
 

@@ -364,4 +364,5 @@ class PreDiff(nn.Module):
         shape = self.noise_shape(context)
         z_BThwC = torch.randn(len(x_BTHWC), *shape, generator=generator).to(x_BTHWC)
         denoise = partial(self.denoise, context=context)
-        return self.decode(samplers.sample("dpm++", denoise, z_BThwC), context)
+        z_BThwC = samplers.sample("dpm++", denoise, z_BThwC, generators=generator)
+        return self.decode(z_BThwC, context)

@@ -1,8 +1,8 @@
 """Samplers: from noise to a sample, by a denoiser that they know nothing else of.
 
 `ddpm` is the paper's (Ho et al. 2020), `ddim` (Song et al. 2021) and `dpm++` (Lu et al. 2022,
-multistep, order 2) go through the same diffusion in fewer steps. The steps themselves are those of
-diffusers' schedulers. Legend of the shape suffixes: B batch.
+multistep, order 2, with noise on the way, which makes up for a denoiser's errors) go through the
+same diffusion in fewer steps. The steps themselves are those of diffusers' schedulers. Legend of the shape suffixes: B batch.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ def _dpm() -> Any:
     from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
     return DPMSolverMultistepScheduler(
-        **BETAS, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="trailing"
+        **BETAS, algorithm_type="sde-dpmsolver++", solver_order=2, timestep_spacing="trailing"
     )
 
 
 METHODS: dict[str, Method] = {
     "ddpm": Method(_ddpm, STEPS, 1, lambda eta, generators: {"generator": generators}),
     "ddim": Method(_ddim, 50, 1, lambda eta, generators: {"eta": eta, "generator": generators}),
-    "dpm++": Method(_dpm, 20, 2, lambda eta, generators: {}),
+    "dpm++": Method(_dpm, 20, 2, lambda eta, generators: {"generator": generators}),
 }
 
 
