@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -25,7 +24,6 @@ from xearthformer.models.earthformer_unet import EarthformerUNet, EarthformerUNe
 from xearthformer.models.mosaic import Mosaic, in_batches
 
 FLOW_FRAMES = 4  # the last frames, which tell the motion
-LOGVAR = -4.0  # of an autoencoder's posterior before it has learned: noise would drown the frames
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,11 @@ class AutoencoderConfig:
         return 2 ** (len(self.block_out_channels) - 1)
 
     def build(self) -> nn.Module:
-        """The autoencoder, with fresh weights; its posterior is narrow from the start."""
+        """The autoencoder, with fresh weights."""
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         levels = len(self.block_out_channels)
-        autoencoder = AutoencoderKL(
+        return AutoencoderKL(
             in_channels=1,
             out_channels=1,
             down_block_types=("DownEncoderBlock2D",) * levels,
@@ -84,8 +82,6 @@ class AutoencoderConfig:
             norm_num_groups=self.norm_num_groups,
             act_fn="silu",
         )
-        nn.init.constant_(autoencoder.quant_conv.bias[self.latent_channels :], LOGVAR)
-        return autoencoder
 
 
 @dataclass(frozen=True)
@@ -99,9 +95,8 @@ class PreDiffConfig:
         On latent frames: context and target.
     alignment : AlignmentConfig or None
         On the latent target alone; None: no knowledge alignment.
-    latent_offset, latent_scale : float or tuple of float
-        What is taken from latent frames, and what they are multiplied by then, so that their mean
-        is about zero and their spread about one; a tuple has a value for each channel.
+    latent_scale : float
+        What latent frames are multiplied by, so that their spread is about one.
     growth : float or None
         How far a forecast may go, in times the most intense pixel of its context, or 1 where none
         is as intense; scaled. None: as far as it goes.
@@ -119,8 +114,7 @@ class PreDiffConfig:
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     denoiser: EarthformerUNetConfig = EarthformerUNetConfig()
     alignment: AlignmentConfig | None = AlignmentConfig()
-    latent_offset: float | tuple[float, ...] = 0.0
-    latent_scale: float | tuple[float, ...] = 1.0
+    latent_scale: float = 1.0
     growth: float | None = None
     along_motion: bool = False
 
@@ -145,17 +139,8 @@ class PreDiffConfig:
                 f"expected alignment.input_shape={self.denoiser.target_shape}, the denoiser's "
                 f"target, found {self.alignment.input_shape}"
             )
-        for name in ("latent_offset", "latent_scale"):
-            if isinstance(value := getattr(self, name), list | tuple):
-                object.__setattr__(self, name, tuple(value))
-                if len(value) != channels:
-                    raise ValueError(
-                        f"expected {name} as a number or {channels}, the autoencoder's "
-                        f"latent_channels, found {len(value)}"
-                    )
-        least = min(np.atleast_1d(self.latent_scale))
-        for name, value in (("latent_scale", least), ("growth", self.growth)):
-            if value is not None and not value > 0:
+        for name in ("latent_scale", "growth"):
+            if (value := getattr(self, name)) is not None and not value > 0:
                 raise ValueError(f"expected {name} above 0, found {value!r}")
 
     @property
@@ -253,9 +238,6 @@ class PreDiff(nn.Module):
         self.denoiser = EarthformerUNet(config.denoiser)
         if config.alignment is not None:
             self.alignment = Alignment(config.alignment)
-        for name in ("latent_offset", "latent_scale"):
-            values = torch.tensor(getattr(config, name), dtype=torch.get_default_dtype())
-            self.register_buffer(name, values, persistent=False)
 
     # --- the way in
 
@@ -276,12 +258,8 @@ class PreDiff(nn.Module):
         def net(x_NTHWC: Tensor) -> Tensor:
             x_FCHW = rearrange(x_NTHWC, "n t h w c -> (n t) c h w")
             moments = self.autoencoder.encode(x_FCHW).latent_dist
-            mean, std = (
-                rearrange(z, "(n t) c h w -> n t h w c", t=x_NTHWC.shape[1])
-                for z in (moments.mean, moments.std)
-            )
-            scaled = (mean - self.latent_offset) * self.latent_scale
-            return torch.cat([scaled, std * self.latent_scale], dim=-1)
+            both = torch.cat([moments.mean, moments.std], dim=1) * self.config.latent_scale
+            return rearrange(both, "(n t) c h w -> n t h w c", t=x_NTHWC.shape[1])
 
         mosaic = Mosaic(tuple(x_BTHW.shape[-2:]), self.config.tile)
         tiles = in_batches(net, mosaic.cut(x_BTHW[..., None]), size=at_once)
@@ -349,8 +327,8 @@ class PreDiff(nn.Module):
 
     def _decode_frame(self, z_B1hwC: Tensor, context: Context) -> Tensor:
         def net(z_NThwC: Tensor) -> Tensor:
-            z_NhwC = z_NThwC[:, 0] / self.latent_scale + self.latent_offset
-            y_NCHW = self.autoencoder.decode(rearrange(z_NhwC, "n h w c -> n c h w")).sample
+            z_NChw = rearrange(z_NThwC[:, 0], "n h w c -> n c h w") / self.config.latent_scale
+            y_NCHW = self.autoencoder.decode(z_NChw).sample
             return rearrange(y_NCHW, "n c h w -> n 1 h w c")
 
         mosaic, factor = self._mosaic(z_B1hwC), self.config.autoencoder.factor

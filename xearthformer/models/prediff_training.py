@@ -34,15 +34,12 @@ class AutoencoderPart:
         Weight of a patch discriminator's verdict (Isola et al. 2017); 0: none. The paper's is 0.5.
     discriminator_from : int
         The step from which on it counts.
-    decoder_only : bool
-        Whether the encoder stays as it is, and with it what a denoiser has learned of its frames.
     """
 
     name: str = "autoencoder"
     kl_weight: float = 1e-6
     discriminator: float = 0.0
     discriminator_from: int = 50_001
-    decoder_only: bool = False
 
     def task(self, model: PreDiff) -> AutoencoderTask:
         return AutoencoderTask(model, self)
@@ -56,13 +53,17 @@ class DenoiserPart:
     ----------
     views : int
         Random turns of each window.
+    mode : bool
+        Whether a target is the mode of its posterior, and not a sample of it as in the paper: for
+        an autoencoder whose posterior is wide.
     """
 
     name: str = "denoiser"
     views: int = 1
+    mode: bool = False
 
     def task(self, model: PreDiff) -> DenoiserTask:
-        return DenoiserTask(model)
+        return DenoiserTask(model, self.mode)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def part(said: str | dict[str, Any]) -> Part:
     Examples
     --------
     >>> part({"name": "denoiser", "views": 2})
-    DenoiserPart(name='denoiser', views=2)
+    DenoiserPart(name='denoiser', views=2, mode=False)
     """
     options = {"name": said} if isinstance(said, str) else dict(said)
     if (name := options.get("name")) not in PARTS:
@@ -110,9 +111,6 @@ class AutoencoderTask(nn.Module):
     def __init__(self, model: PreDiff, options: AutoencoderPart) -> None:
         super().__init__()
         self.autoencoder, self.options = model.autoencoder, options
-        if options.decoder_only:
-            self.autoencoder.encoder.requires_grad_(False)
-            self.autoencoder.quant_conv.requires_grad_(False)
         if options.discriminator:
             self.discriminator = PatchDiscriminator()
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
@@ -143,25 +141,10 @@ class AutoencoderTask(nn.Module):
 
     @torch.no_grad()
     def into(self, model: PreDiff, windows: tuple[Tensor, Tensor]) -> PreDiff:
-        """The whole with this part learnt.
-
-        Samples of latent frames of these windows get mean zero and spread one, channel by channel;
-        those of an encoder that was left alone stay as they are.
-        """
-        if self.options.decoder_only:
-            model.autoencoder.load_state_dict(self.autoencoder.state_dict())
-            return model.eval()
+        """The whole with this part learnt; latent frames of these windows get a spread of one."""
         x_BCHW = torch.nan_to_num(windows[0][:, -1].movedim(-1, 1))
-        posteriors = [self.autoencoder.encode(x).latent_dist for x in x_BCHW.split(16)]
-        mean_BChw = torch.cat([posterior.mean for posterior in posteriors]).double()
-        var_C = torch.cat([posterior.var for posterior in posteriors]).mean(dim=(0, 2, 3)).double()
-        spread_C = (mean_BChw.var(dim=(0, 2, 3)) + var_C).sqrt()
-        offsets, scales = mean_BChw.mean(dim=(0, 2, 3)).tolist(), (1 / spread_C).tolist()
-        config = replace(
-            model.config,
-            latent_offset=tuple(float(f"{x:.4g}") for x in offsets),
-            latent_scale=tuple(float(f"{x:.4g}") for x in scales),
-        )
+        z = torch.cat([self.autoencoder.encode(x).latent_dist.mean for x in x_BCHW.split(16)])
+        config = replace(model.config, latent_scale=float(f"{1 / float(z.std()):.4g}"))
         whole = PreDiff(config)
         whole.load_state_dict(model.state_dict())
         whole.autoencoder.load_state_dict(self.autoencoder.state_dict())
@@ -217,14 +200,16 @@ def latent_window(model: PreDiff, x_BTHWC: Tensor, y_BTHWC: Tensor) -> tuple[Ten
     return context_BThwC, torch.cat([*moments, torch.stack(rest, dim=-1)], dim=-1)
 
 
-def _unpack(target_BThwS: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _unpack(
+    target_BThwS: Tensor, mode: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """A target in noise, the noise, its step of the diffusion, where it is seen, its intensity.
 
-    The target is a sample of its posterior.
+    The target is a sample of its posterior, or the mode.
     """
     channels = (target_BThwS.shape[-1] - 2) // 2
     mean, std, rest = target_BThwS.split([channels, channels, 2], dim=-1)
-    z = mean + std * torch.randn_like(mean)
+    z = mean if mode else mean + std * torch.randn_like(mean)
     t_B = torch.randint(samplers.STEPS, (len(z),), device=z.device)
     noise = torch.randn_like(z)
     return samplers.noisy(z, noise, t_B), noise, t_B, rest[..., :1], rest[..., 1].mean(dim=(-2, -1))
@@ -239,15 +224,15 @@ class DenoiserTask(nn.Module):
     Ho et al. (2020), Eqn 14, per sample over exp(logvar_t), plus logvar_t, which is learned.
     """
 
-    def __init__(self, model: PreDiff) -> None:
+    def __init__(self, model: PreDiff, mode: bool = False) -> None:
         super().__init__()
         self.in_len, self.out_len = model.in_len, model.out_len
-        self.denoiser = model.denoiser
+        self.denoiser, self.mode = model.denoiser, mode
         self.logvar = nn.Parameter(torch.zeros(samplers.STEPS))
 
     def loss(self, context_BThwC: Tensor, target_BThwS: Tensor) -> Tensor:
         """Of latent windows (see `latent_window`); what isn't seen counts for nothing."""
-        z, noise, t_B, seen, _ = _unpack(target_BThwS)
+        z, noise, t_B, seen, _ = _unpack(target_BThwS, self.mode)
         error = (self.denoiser(z, t_B, context_BThwC) - noise).square() * seen
         some_B = seen.expand_as(error).sum(dim=(1, 2, 3, 4)).clamp(min=1)
         error_B = error.sum(dim=(1, 2, 3, 4)) / some_B
