@@ -2,7 +2,8 @@
 
 `ddpm` is the paper's (Ho et al. 2020), `ddim` (Song et al. 2021) and `dpm++` (Lu et al. 2022,
 multistep, order 2, with noise on the way, which makes up for a denoiser's errors) go through the
-same diffusion in fewer steps. The steps themselves are those of diffusers' schedulers. Legend of the shape suffixes: B batch.
+same diffusion in fewer steps. The steps themselves are those of diffusers' schedulers. Legend of
+the shape suffixes: B batch.
 """
 
 from __future__ import annotations

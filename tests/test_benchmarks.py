@@ -1,0 +1,19 @@
+"""The benchmarks run: small, and whatever they print."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.slow
+def test_a_hindcast_is_measured_in_every_case():
+    how = ["--pack", "damped-persistence", "--inits", "3"]
+    command = [sys.executable, str(BENCHMARKS / "hindcast.py"), *how]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["hindcast,", "hindcast,", "forecast,"]
+    assert all(float(row[-1]) > 0 for row in rows)
