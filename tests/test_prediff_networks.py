@@ -258,6 +258,16 @@ def test_a_forecast_grows_so_far_beyond_its_context():
         model.config = PRESETS["tiny"]
 
 
+def test_less_than_the_least_is_none():
+    model = untrained("tiny")
+    context = model.context(torch.rand(1, 3, 16, 16, 1))
+    z = context.z_BThwC[:, :2]
+    y = model.decode(z, context)
+    least = float(y.median().clamp(min=0.01))
+    model.config = replace(PRESETS["tiny"], least=least)
+    torch.testing.assert_close(model.decode(z, context), torch.where(y < least, 0, y))
+
+
 def test_frames_stand_still_along_their_motion():
     """A blob that moves 3 pixels a frame is in one place in all frames, and goes on as it went."""
     model = untrained("tiny-motion")

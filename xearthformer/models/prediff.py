@@ -100,6 +100,8 @@ class PreDiffConfig:
     growth : float or None
         How far a forecast may go, in times the most intense pixel of its context, or 1 where none
         is as intense; scaled. None: as far as it goes.
+    least : float
+        Scaled values below it are none: what is left of the noise where nothing is.
     along_motion : bool
         Whether frames are drawn along their motion into the place of the last one before they are
         made small, and carried on by it afterwards: what is left to forecast stands still. What
@@ -116,6 +118,7 @@ class PreDiffConfig:
     alignment: AlignmentConfig | None = AlignmentConfig()
     latent_scale: float = 1.0
     growth: float | None = None
+    least: float = 0.0
     along_motion: bool = False
 
     def __post_init__(self) -> None:
@@ -162,6 +165,7 @@ PRESETS: dict[str, PreDiffConfig] = {
             base_units=32, depth=(1, 1), dropout=0.0, input_shape=(6, 16, 16, 16)
         ),
         growth=1.0,
+        least=0.15,
         along_motion=True,
     ),
     # Small enough for a test.
@@ -321,6 +325,8 @@ class PreDiff(nn.Module):
         if (growth := self.config.growth) is not None:
             most_B = context.frames_BTHW.flatten(1).amax(dim=1).clamp(min=1)
             y_BTHW = y_BTHW.minimum(growth * most_B[:, None, None, None])
+        if (least := self.config.least) > 0:
+            y_BTHW = torch.where(y_BTHW < least, 0, y_BTHW)
         if context.motion_B2hw is not None:
             y_BTHW = flow.carried(y_BTHW, context.motion_B2hw)
         return y_BTHW[..., :height, :width, None]
