@@ -6,9 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from conv_by_hand import random_frames
-from torch.utils.flop_counter import FlopCounterMode
 
-from xearthformer.models import build
 from xearthformer.models.convlstm import PRESETS, ConvLSTM, ConvLSTMConfig
 from xearthformer.models.recurrent import from_patches, to_patches
 
@@ -24,20 +22,6 @@ def test_parameters_of_the_papers_table_1(hidden, expected):
     with torch.device("meta"):
         model = ConvLSTM(ConvLSTMConfig(10, 10, 64, 64, 1, (4, 4), hidden, 5))
     assert sum(p.numel() for p in model.parameters()) == expected
-
-
-@pytest.mark.parametrize(
-    ("preset", "millions", "gmacs"), [("sevir", 14.0, 527), ("enso", 14.0, 11.1)]
-)
-def test_sizes_and_costs_of_the_tables(preset, millions, gmacs):
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        model = build("convlstm", preset)
-        c = model.config
-        y_BTHWC = model.predict(torch.empty(1, c.in_len, c.height, c.width, c.channels))
-    assert y_BTHWC.shape == (1, c.out_len, c.height, c.width, c.channels)
-    found = sum(p.numel() for p in model.parameters()) / 1e6
-    assert found == pytest.approx(millions, rel=0.05)
-    assert counter.get_total_flops() / 2e9 == pytest.approx(gmacs, rel=0.15)
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conv_by_hand import sigmoid
-from torch.utils.flop_counter import FlopCounterMode
 
-from xearthformer import models
 from xearthformer.models.e3d_lstm import (
     E3DLSTM,
     PRESETS,
@@ -155,21 +153,6 @@ def test_training_is_taught_by_the_truth():
     torch.testing.assert_close(untaught, both)
     assert not torch.isclose(taught, both, rtol=1e-4)
     assert int(model.sampling.step) == 2
-
-
-@pytest.mark.parametrize(
-    ("preset", "size", "parameters", "macs"),
-    [("sevir", (384, 384), 35.6e6, 523e9), ("enso", (24, 48), 12.9e6, 99.8e9)],
-)
-def test_presets_are_of_the_tables_sizes(preset, size, parameters, macs):
-    config = PRESETS[preset]
-    with torch.device("meta"):
-        model, counter = models.build("e3d-lstm", preset), FlopCounterMode(display=False)
-        with counter, torch.no_grad():
-            y = model.predict(torch.zeros(1, config.in_len, *size, 1))
-    assert y.shape == (1, config.out_len, *size, 1)
-    assert sum(p.numel() for p in model.parameters()) == pytest.approx(parameters, rel=0.05)
-    assert counter.get_total_flops() / 2 == pytest.approx(macs, rel=0.15)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conv_by_hand import convolve, random_frames, sigmoid
-from torch.utils.flop_counter import FlopCounterMode
 
-from xearthformer.models import build
 from xearthformer.models.predrnn import (
     PRESETS,
     PredRNN,
@@ -144,20 +142,6 @@ def test_a_longer_forecast_begins_with_the_shorter(tiny):
     y_BTHWC = longer.predict(x_BTHWC)
     assert y_BTHWC.shape == (1, 7, 16, 16, 1)
     assert torch.equal(y_BTHWC[:, :3], tiny.predict(x_BTHWC))
-
-
-@pytest.mark.parametrize(
-    ("preset", "millions", "gmacs"), [("sevir", 46.6, 328), ("enso", 23.8, 85.8)]
-)
-def test_sizes_and_costs_of_the_tables(preset, millions, gmacs):
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        model = build("predrnn", preset)
-        c = model.config
-        y_BTHWC = model.predict(torch.empty(1, c.in_len, c.height, c.width, c.channels))
-    assert y_BTHWC.shape == (1, c.out_len, c.height, c.width, c.channels)
-    found = sum(p.numel() for p in model.parameters()) / 1e6
-    assert found == pytest.approx(millions, rel=0.05)
-    assert counter.get_total_flops() / 2e9 == pytest.approx(gmacs, rel=0.15)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from xearthformer.models import build
 from xearthformer.models.rainformer import (
@@ -26,21 +25,6 @@ TINY = PRESETS["tiny"]
 def tiny():
     torch.manual_seed(0)
     return build("rainformer", "tiny").eval().requires_grad_(False)
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters", "macs"), [("sevir", 184.0e6, 170e9), ("enso", 19.2e6, 1.3e9)]
-)
-def test_presets_have_the_reported_sizes(name, parameters, macs):
-    config = PRESETS[name]
-    with torch.device("meta"):
-        model = Rainformer(config)
-        x_BTHWC = torch.empty(1, config.in_len, config.height, config.width, 1)
-    with FlopCounterMode(display=False) as counter:
-        y_BTHWC = model.predict(x_BTHWC)
-    assert y_BTHWC.shape == (1, config.out_len, config.height, config.width, 1)
-    assert sum(p.numel() for p in model.parameters()) == pytest.approx(parameters, rel=0.05)
-    assert counter.get_total_flops() / 2 == pytest.approx(macs, rel=0.15)
 
 
 # --- units ---

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from torch.utils.flop_counter import FlopCounterMode
 
 import xearthformer as xef
 from xearthformer.cards import ICAR_GRID
 from xearthformer.data.nbody import nbody
 from xearthformer.models import MODELS, build
-from xearthformer.tables import enso_table
+from xearthformer.tables import ENSO_PAPER, SEVIR_PAPER, enso_table
 
 pytest.importorskip("lightning")
 from xearthformer.train import Recipe, train
@@ -26,6 +27,7 @@ RECURRENT = {
     "e3d-lstm": "encoder",
 }
 RIVALS = ["unet", *RECURRENT, "rainformer"]
+IN_PAPER = ["UNet", "ConvLSTM", "PredRNN", "PhyDNet", "E3D-LSTM", "Rainformer"]  # in that order
 every = pytest.mark.parametrize("name", RIVALS)
 SIDE = 16  # pixels of the tiny presets
 
@@ -53,6 +55,22 @@ def test_frames_in_frames_out(name):
     assert loss.shape == () and loss.isfinite()
     longer = build(name, replace(MODELS[name][2]["tiny"], out_len=9))
     assert longer.predict(frames(1, 4)).shape == (1, 9, SIDE, SIDE, 1)
+
+
+@pytest.mark.parametrize(
+    ("preset", "size", "paper"),
+    [("sevir", (384, 384), SEVIR_PAPER), ("enso", (24, 48), ENSO_PAPER)],
+)
+@every
+def test_presets_are_of_the_papers_sizes(name, preset, size, paper):
+    parameters, macs = paper[dict(zip(RIVALS, IN_PAPER, strict=True))[name]][:2]
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        model = build(name, preset)
+        y_BTHWC = model.predict(torch.empty(1, model.in_len, *size, 1))
+    assert y_BTHWC.shape == (1, model.out_len, *size, 1)
+    found = sum(p.numel() for p in model.parameters()) / 1e6
+    assert found == pytest.approx(parameters, rel=0.05)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(macs, rel=0.15)
 
 
 @every

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from xearthformer.models import build
 from xearthformer.models.unet import PRESETS, UNet, UNetConfig, UpLevel
@@ -12,21 +11,6 @@ from xearthformer.models.unet import PRESETS, UNet, UNetConfig, UpLevel
 def tiny():
     torch.manual_seed(0)
     return build("unet", "tiny").eval().requires_grad_(False)
-
-
-@pytest.mark.parametrize(
-    ("name", "height", "width", "parameters", "macs"),
-    [("sevir", 384, 384, 16.6e6, 33e9), ("enso", 24, 48, 12.1e6, 0.4e9)],
-)
-def test_presets_have_the_reported_sizes(name, height, width, parameters, macs):
-    with torch.device("meta"):
-        model = UNet(PRESETS[name])
-        x_BTHWC = torch.empty(1, model.in_len, height, width, 1)
-    with FlopCounterMode(display=False) as counter:
-        y_BTHWC = model.predict(x_BTHWC)
-    assert y_BTHWC.shape == (1, model.out_len, height, width, 1)
-    assert sum(p.numel() for p in model.parameters()) == pytest.approx(parameters, rel=0.05)
-    assert counter.get_total_flops() / 2 == pytest.approx(macs, rel=0.15)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (15, 18), (7, 5), (1, 3)])

@@ -92,7 +92,7 @@ def sevir_table(events: xr.DataArray, packs: Sequence[str], device: str = "auto"
             str(dict(events.sizes)),
             'open_sevir(root, split="test")["vil"]',
         )
-    opened = _open(packs, SEVIR_IN)
+    opened = open_packs(packs, SEVIR_IN)
     windows = range(SEVIR_IN - 1, SEVIR_FRAMES - SEVIR_OUT, SEVIR_STRIDE)
     time = np.datetime64("2019-06-01", "s") + np.arange(SEVIR_FRAMES) * SEVIR_STEP
     totals: dict[str, xr.Dataset] = {}
@@ -149,7 +149,7 @@ def enso_table(
             str(simulations.dims),
             'open_icar_enso(folder)["sst"]',
         )
-    opened = _open(packs, ENSO_IN)
+    opened = open_packs(packs, ENSO_IN)
     records = (
         on_icar_grid(simulations.isel(model=i)).load().dropna("time", how="all")
         for i in _counted(simulations.sizes["model"], "model")
@@ -276,13 +276,13 @@ def text(table: pd.DataFrame) -> str:
     return table.to_string(na_rep="-", formatters=formats)
 
 
-def _open(packs: Sequence[str], history: int) -> dict[str, Pack]:
-    """The packs by name; an error where one needs more history than a window has."""
+def open_packs(packs: Sequence[str], history: int) -> dict[str, Pack]:
+    """The packs by name; an error for none, or one that needs more history than it is given."""
     opened = {name: open_pack(name) for name in packs}
     for name, pack in opened.items():
         if pack.card.history > history:
             raise mismatch(
-                f"packs that need {history} frames at most, as the papers give",
+                f"packs that need {history} frames at most, as a forecast is given",
                 f"{name}, which needs {pack.card.history}",
                 "another pack",
             )

@@ -19,7 +19,7 @@ from . import loop
 from .cards import Card
 from .errors import mismatch
 from .loop import Recipe
-from .packs import Pack, open_pack
+from .packs import Pack
 from .records import Period, check_periods, ends, on_grid, within
 from .stopwatch import pace
 from .tables import (
@@ -32,6 +32,7 @@ from .tables import (
     enso_scores,
     frame_scores,
     on_icar_grid,
+    open_packs,
 )
 from .train import PAPER, build, check_shapes, draft_card, train
 from .training_files import Network, Source, opened
@@ -166,7 +167,7 @@ def train_table(
         check_shapes(network, drafts[name], gridded[0])
     held_back = _held_back(gridded, test, draft, period, validation)
     _check_length(held_back, test, draft)
-    beside = _beside(packs, draft)
+    beside = open_packs(packs, draft.history) if packs else {}
     if scores == "enso":
         held_back = [_for_enso(record, draft) for record in held_back]
     else:
@@ -187,7 +188,8 @@ def train_table(
                 recipe=replace(recipe, seed=recipe.seed if seed is None else seed),
                 device=device,
             )
-    runs = _runs(trained | beside, held_back, scores, draft, device)
+    alone: Packs = {(name, None): pack for name, pack in beside.items()}
+    runs = _runs(trained | alone, held_back, scores, draft, device)
     table = Table(runs, _budget(trained, recipe))
     table.runs.to_csv(Path(folder) / "table.csv", index=False)
     (Path(folder) / "table.md").write_text(table.markdown())
@@ -269,19 +271,6 @@ def _check_length(records: list[xr.DataArray], test: Any, draft: Card) -> None:
 def _overlap(record: xr.DataArray, one: Period | None, other: Period) -> bool:
     times = (within(record, span)["time"].values for span in (one, other))
     return bool(np.intersect1d(*times).size)
-
-
-def _beside(packs: Sequence[str], draft: Card) -> Packs:
-    """The packs that aren't trained here; an error where one needs more history."""
-    found: Packs = {(name, None): open_pack(name) for name in packs}
-    for (name, _), pack in found.items():
-        if pack.card.history > draft.history:
-            raise mismatch(
-                f"packs that need {draft.history} frames at most, as the models",
-                f"{name}, which needs {pack.card.history}",
-                "another pack",
-            )
-    return found
 
 
 def _for_enso(record: xr.DataArray, draft: Card) -> xr.DataArray:

@@ -94,11 +94,16 @@ def expect_patch(patch: HW, size_HW: HW) -> None:
         raise ValueError(f"expected a patch that divides frames of {size_HW}, found {patch}")
 
 
+def expect_sizes(config: Any) -> None:
+    """Raise a ValueError unless a config's in_len, out_len, height, width, channels are counts."""
+    for name in ("in_len", "out_len", "height", "width", "channels"):
+        expect_counts(name, (getattr(config, name),))
+
+
 def expect_layout(config: Any) -> None:
     """Raise a ValueError unless a config's in_len, out_len, height, width, channels and patch are
     counts that fit one another."""
-    for name in ("in_len", "out_len", "height", "width", "channels"):
-        expect_counts(name, (getattr(config, name),))
+    expect_sizes(config)
     expect_patch(config.patch, (config.height, config.width))
 
 

@@ -20,6 +20,7 @@ from xearthformer.models.recurrent import (
     HW,
     ScheduledSampling,
     Step,
+    expect_sizes,
     from_patches,
     to_patches,
     unroll,
@@ -57,8 +58,7 @@ def expect_stages(config: Any) -> None:
     Its in_len, out_len, height, width and channels are counts; there is a width for each scale, a
     multiple of a group's channels; the scales, one after the other, divide height and width.
     """
-    for name in ("in_len", "out_len", "height", "width", "channels"):
-        expect_counts(name, (getattr(config, name),))
+    expect_sizes(config)
     expect_counts("widths", config.widths, length=len(config.scales))
     if any(width % GROUP for width in config.widths):
         raise ValueError(f"expected widths that are multiples of {GROUP}, found {config.widths}")
