@@ -268,6 +268,33 @@ def test_less_than_the_least_is_none():
     torch.testing.assert_close(model.decode(z, context), torch.where(y < least, 0, y))
 
 
+def test_less_noise_is_found_where_the_noise_is_scaled():
+    model = untrained("tiny")
+    context = model.context(torch.rand(1, 3, 16, 16, 1))
+    z = torch.randn(1, *model.noise_shape(context))
+    noise = model.denoise(z, 500, context)
+    model.config = replace(PRESETS["tiny"], noise_scale=1.25)
+    torch.testing.assert_close(model.denoise(z, 500, context), noise / 1.25)
+    with pytest.raises(ValueError, match="expected noise_scale above 0, found 0"):
+        replace(PRESETS["tiny"], noise_scale=0.0)
+
+
+def test_limits_hold_where_frames_were_carried():
+    """Between pixels cubics overshoot; what is forecast keeps within its limits all the same."""
+    model = untrained("tiny-motion")
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    cells = torch.stack(
+        [2.0 * ((y - 16).abs().maximum((x - 8 - 2.5 * k).abs()) < 4) for k in range(4)]
+    )
+    context = model.context(cells[None, ..., None])
+    model._decode_frame = lambda z, context: 2.0 * (context.frames_BTHW[:, -1:, ..., None] > 1)
+    z = context.z_BThwC[:, :2]
+    assert float(model.decode(z, context).min()) < 0 and float(model.decode(z, context).max()) > 2
+    model.config = replace(PRESETS["tiny-motion"], growth=1.0, least=0.1)
+    limited = model.decode(z, context)
+    assert float(limited.max()) == 2 and float(limited[limited != 0].min()) >= 0.1
+
+
 def test_frames_stand_still_along_their_motion():
     """A blob that moves 3 pixels a frame is in one place in all frames, and goes on as it went."""
     model = untrained("tiny-motion")

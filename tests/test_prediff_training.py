@@ -161,7 +161,7 @@ def test_along_the_motion_the_middle_of_a_larger_crop_is_learnt():
 
 def test_a_perfect_denoiser_has_no_loss():
     """With logvar 0 the loss is the mean squared error."""
-    task = part("denoiser").task(untrained("tiny"))
+    task = part("denoiser").task(untrained("tiny")).eval()
     context, target = latent_window(
         untrained("tiny"), torch.rand(4, 3, 16, 16, 1), torch.rand(4, 2, 16, 16, 1)
     )
@@ -177,9 +177,31 @@ def test_a_perfect_denoiser_has_no_loss():
         del task.denoiser
         task.denoiser = lambda z, t, context: noises[-1]
         assert float(task.loss(context, target)) == 0
-        with torch.no_grad():
-            task.logvar.fill_(2.0)
+        task.logvar.fill_(2.0)
         assert float(task.loss(context, target)) == pytest.approx(2.0)
+
+
+def test_the_log_variance_becomes_that_of_the_errors():
+    """Of a denoiser whose error is known at each step."""
+    task = part("denoiser").task(untrained("tiny")).train()
+    context, target = latent_window(
+        untrained("tiny"), torch.rand(64, 3, 16, 16, 1), torch.rand(64, 2, 16, 16, 1)
+    )
+    del task.denoiser
+    wrong = torch.logspace(-1, 0.3, 1000)
+    noises, draw = [], torch.randn_like
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            prediff_training.torch, "randn_like", lambda z: noises.append(draw(z)) or noises[-1]
+        )
+        task.denoiser = lambda z, t, context: noises[-1] + wrong[t].view(-1, 1, 1, 1, 1)
+        torch.manual_seed(0)
+        for _ in range(300):
+            task.loss(context, target)
+        learnt = task.logvar.clone()
+        torch.testing.assert_close(learnt, 2 * wrong.log(), atol=0.25, rtol=0)
+        task.eval().loss(context, target)
+        assert torch.equal(task.logvar, learnt)
 
 
 def test_the_discriminator_learns_beside_the_autoencoder():

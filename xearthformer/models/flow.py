@@ -175,11 +175,12 @@ def back_in_place(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
 def carried(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
     """Frames to come that stand in the place of the last one, carried on by the motion.
 
-    What comes in from beyond the rim is what stands inside it, mirrored.
+    Between pixels by cubics, which keep small cells. What comes in from beyond the rim is what
+    stands inside it, mirrored.
     """
     at_B2HW = places(y_BLHW)
     frames = [
-        sample(y_BLHW[:, lead, None], at_B2HW + fine(way_B2hw, y_BLHW), rim="reflection")
+        sample(y_BLHW[:, lead, None], at_B2HW + fine(way_B2hw, y_BLHW), "bicubic", "reflection")
         for lead, way_B2hw in enumerate(paths(v_B2hw, y_BLHW.shape[1], -1).unbind(1))
     ]
     return torch.cat(frames, dim=1)

@@ -97,6 +97,10 @@ class PreDiffConfig:
         On the latent target alone; None: no knowledge alignment.
     latent_scale : float
         What latent frames are multiplied by, so that their spread is about one.
+    noise_scale : float
+        What the noise that the denoiser finds is divided by. Above 1 less of it is taken away,
+        which makes up for a denoiser whose samples are too alike and too smooth ("epsilon
+        scaling", Ning et al., ICLR 2024).
     growth : float or None
         How far a forecast may go, in times the most intense pixel of its context, or 1 where none
         is as intense; scaled. None: as far as it goes.
@@ -117,6 +121,7 @@ class PreDiffConfig:
     denoiser: EarthformerUNetConfig = EarthformerUNetConfig()
     alignment: AlignmentConfig | None = AlignmentConfig()
     latent_scale: float = 1.0
+    noise_scale: float = 1.0
     growth: float | None = None
     least: float = 0.0
     along_motion: bool = False
@@ -142,7 +147,7 @@ class PreDiffConfig:
                 f"expected alignment.input_shape={self.denoiser.target_shape}, the denoiser's "
                 f"target, found {self.alignment.input_shape}"
             )
-        for name in ("latent_scale", "growth"):
+        for name in ("latent_scale", "noise_scale", "growth"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ValueError(f"expected {name} above 0, found {value!r}")
 
@@ -164,6 +169,7 @@ PRESETS: dict[str, PreDiffConfig] = {
         alignment=AlignmentConfig(
             base_units=32, depth=(1, 1), dropout=0.0, input_shape=(6, 16, 16, 16)
         ),
+        noise_scale=1.12,
         growth=1.0,
         least=0.15,
         along_motion=True,
@@ -293,7 +299,7 @@ class PreDiff(nn.Module):
     def denoise(self, z_BThwC: Tensor, t: int, context: Context) -> Tensor:
         """The noise in latent frames to come at step t, in a mosaic where they are large."""
         mosaic = self._mosaic(z_BThwC)
-        return mosaic.join(
+        noise_BThwC = mosaic.join(
             in_batches(
                 lambda z, context: self.denoiser(z, z.new_full((len(z),), t), context),
                 mosaic.cut(z_BThwC),
@@ -301,6 +307,7 @@ class PreDiff(nn.Module):
                 size=context.at_once,
             )
         )
+        return noise_BThwC / self.config.noise_scale
 
     def align(self, z_BThwC: Tensor, t: int) -> Tensor:
         """The alignment network's answer for each frame (B, T, out_channels), a mean over tiles."""
@@ -321,14 +328,14 @@ class PreDiff(nn.Module):
         """
         frames = [self._decode_frame(z, context) for z in z_BThwC.split(1, dim=1)]
         y_BTHW = torch.cat(frames, dim=1)[..., 0]
+        if context.motion_B2hw is not None:
+            y_BTHW = flow.carried(y_BTHW, context.motion_B2hw)
         height, width = context.frames_BTHW.shape[-2:]
         if (growth := self.config.growth) is not None:
             most_B = context.frames_BTHW.flatten(1).amax(dim=1).clamp(min=1)
             y_BTHW = y_BTHW.minimum(growth * most_B[:, None, None, None])
         if (least := self.config.least) > 0:
             y_BTHW = torch.where(y_BTHW < least, 0, y_BTHW)
-        if context.motion_B2hw is not None:
-            y_BTHW = flow.carried(y_BTHW, context.motion_B2hw)
         return y_BTHW[..., :height, :width, None]
 
     def _decode_frame(self, z_B1hwC: Tensor, context: Context) -> Tensor:
@@ -342,11 +349,13 @@ class PreDiff(nn.Module):
         h, w = mosaic.size_HW
         return Mosaic((h * factor, w * factor), self.config.tile).join(tiles)
 
-    def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def predict(
+        self, x_BTHWC: Tensor, generator: torch.Generator | None = None, steps: int | None = None
+    ) -> Tensor:
         """One sample of each row (B, out_len, H, W, 1), by the quickest sampler."""
         context = self.context(x_BTHWC)
         shape = self.noise_shape(context)
         z_BThwC = torch.randn(len(x_BTHWC), *shape, generator=generator).to(x_BTHWC)
         denoise = partial(self.denoise, context=context)
-        z_BThwC = samplers.sample("dpm++", denoise, z_BThwC, generators=generator)
+        z_BThwC = samplers.sample("dpm++", denoise, z_BThwC, steps, generators=generator)
         return self.decode(z_BThwC, context)

@@ -21,6 +21,9 @@ from xearthformer.models import flow, samplers
 from xearthformer.models.blocks import expect_fields
 from xearthformer.models.prediff import FLOW_FRAMES, PreDiff
 
+NEAR = 10.0  # steps of the diffusion: how far one sample's error tells that of others
+SHARE = 0.1  # of a sample in the running mean of errors
+
 
 @dataclass(frozen=True)
 class AutoencoderPart:
@@ -221,14 +224,16 @@ def _unpack(
 class DenoiserTask(nn.Module):
     """The noise in noisy targets: squared error, each step of the diffusion weighed as it learns.
 
-    Ho et al. (2020), Eqn 14, per sample over exp(logvar_t), plus logvar_t, which is learned.
+    Ho et al. (2020), Eqn 14, per sample over exp(logvar_t), plus logvar_t, which is learned: not by
+    its gradient, as the optimizer comes by each of the thousand steps too rarely, but as what makes
+    this loss least, the logarithm of the mean squared error at step t.
     """
 
     def __init__(self, model: PreDiff, mode: bool = False) -> None:
         super().__init__()
         self.in_len, self.out_len = model.in_len, model.out_len
         self.denoiser, self.mode = model.denoiser, mode
-        self.logvar = nn.Parameter(torch.zeros(samplers.STEPS))
+        self.register_buffer("logvar", torch.zeros(samplers.STEPS))
 
     def loss(self, context_BThwC: Tensor, target_BThwS: Tensor) -> Tensor:
         """Of latent windows (see `latent_window`); what isn't seen counts for nothing."""
@@ -237,7 +242,17 @@ class DenoiserTask(nn.Module):
         some_B = seen.expand_as(error).sum(dim=(1, 2, 3, 4)).clamp(min=1)
         error_B = error.sum(dim=(1, 2, 3, 4)) / some_B
         logvar_B = self.logvar[t_B]
+        if self.training:
+            self._learn(t_B, error_B.detach())
         return (error_B / logvar_B.exp() + logvar_B).mean()
+
+    def _learn(self, t_B: Tensor, error_B: Tensor) -> None:
+        """A running mean over samples, those of steps near by counted too."""
+        away_BS = t_B[:, None] - torch.arange(samplers.STEPS, device=t_B.device)
+        near_BS = torch.exp(-((away_BS / NEAR) ** 2) / 2)
+        near_S = near_BS.sum(dim=0)
+        error_S = (near_BS * error_B[:, None]).sum(dim=0) / near_S.clamp(min=1e-30)
+        self.logvar = self.logvar.exp().lerp(error_S, 1 - (1 - SHARE) ** near_S).log()
 
     def into(self, model: PreDiff, windows: tuple[Tensor, Tensor]) -> PreDiff:
         """The whole with this part learnt."""
