@@ -295,6 +295,21 @@ def test_limits_hold_where_frames_were_carried():
     assert float(limited.max()) == 2 and float(limited[limited != 0].min()) >= 0.1
 
 
+def test_a_gradient_through_frames_is_the_same_piece_by_piece(monkeypatch):
+    model = untrained("tiny").requires_grad_(False)
+    context = model.context(torch.rand(1, 3, 20, 24, 1))
+    gradients, pieces = [], []
+    kept = prediff.checkpoint
+    for how in (
+        lambda net, *args, **options: pieces.append(net) or kept(net, *args, **options),
+        lambda net, *args, **options: net(*args),
+    ):
+        monkeypatch.setattr(prediff, "checkpoint", how)
+        z = context.z_BThwC[:, :2].clone().requires_grad_()
+        gradients += torch.autograd.grad(model.decode(z, context).square().sum(), z)
+    assert torch.equal(*gradients) and len(pieces) == 2 * model.tiles((20, 24))
+
+
 def test_frames_stand_still_along_their_motion():
     """A blob that moves 3 pixels a frame is in one place in all frames, and goes on as it went."""
     model = untrained("tiny-motion")

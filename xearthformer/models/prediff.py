@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from xearthformer.models import alignment, earthformer_unet, flow, samplers
 from xearthformer.models.alignment import Alignment, AlignmentConfig
@@ -344,6 +345,8 @@ class PreDiff(nn.Module):
             y_NCHW = self.autoencoder.decode(z_NChw).sample
             return rearrange(y_NCHW, "n c h w -> n 1 h w c")
 
+        if z_B1hwC.requires_grad:  # a gradient then holds the inside of one piece at a time
+            net = partial(checkpoint, net, use_reentrant=False)
         mosaic, factor = self._mosaic(z_B1hwC), self.config.autoencoder.factor
         tiles = in_batches(net, mosaic.cut(z_B1hwC), size=context.at_once)
         h, w = mosaic.size_HW
