@@ -29,7 +29,7 @@ ROWS = [
     ),
     ({"tensors"}, {"windows", "grid", "tiles"}),
     (
-        {"engine", "guidance", "loop", "crops", "latents", "packs", "cards", "stopwatch"},
+        {"engine", "guidance", "loop", "crops", "latents", "packs", "cards", "recipe", "stopwatch"},
         {
             "admission",
             "catalogs",
@@ -95,6 +95,7 @@ FORBIDDEN = {
     "engine": LABELS,
     "loop": LABELS,
     "packs": LABELS,
+    "recipe": TORCH | LABELS,
     "stopwatch": LABELS,
     "errors": TORCH | LABELS,
     "scale": TORCH | LABELS,

@@ -10,9 +10,9 @@ from small_prediff import rain, untrained
 import xearthformer as xef
 from xearthformer import latents
 from xearthformer.crops import Crop
-from xearthformer.loop import Recipe
 from xearthformer.models import flow, prediff_training
 from xearthformer.models.prediff_training import latent_window, part
+from xearthformer.recipe import Recipe
 
 CARD = {
     "input": {"standard_name": "rainfall_rate", "units": "mm h-1"},

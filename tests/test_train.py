@@ -19,7 +19,8 @@ from xearthformer import models, records
 
 pytest.importorskip("lightning")
 from xearthformer import loop
-from xearthformer.loop import Draws, Recipe, Run, Windows
+from xearthformer.loop import Draws, Run, Windows
+from xearthformer.recipe import Recipe
 from xearthformer.train import train
 
 LATITUDE, LONGITUDE = [0.0, 5.0, 10.0, 15.0], [160.0, 165.0, 170.0, 175.0, 180.0]

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
 from .crops import Batches, Crops, turned
+from .recipe import PRECISIONS, Recipe
 
 try:
     from lightning.pytorch import LightningModule, Trainer
@@ -37,95 +38,7 @@ except ImportError as error:
         "training needs Lightning, which isn't installed: pip install 'xearthformer[train]'"
     ) from error
 
-PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}  # and Lightning's names
 RUN, LAST, LOSSES = "run.json", "last.ckpt", "losses.csv"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; the defaults are the published recipe for ENSO (Gao et al. 2022, appendix).
-
-    Attributes
-    ----------
-    learning_rate, weight_decay : float
-        Of AdamW. The rate climbs linearly, then falls to zero on a cosine, step by step.
-    betas : (float, float)
-        Of AdamW.
-    batch_size : int
-        Windows a step; an epoch is cut into batches as even as can be.
-    epochs : int
-        Length of the schedule.
-    stop : int or None
-        Epochs after which to stop, however long the schedule.
-    warmup : float
-        Share of the schedule that climbs.
-    clip : float
-        Largest norm of the gradient.
-    ema_decay : float
-        Of the moving average of the weights that is validated and shipped; at step n it is at most
-        (1 + n) / (10 + n). 0: the weights themselves.
-    patience : int
-        Epochs without a better validation loss after which to stop.
-    noise : float
-        Standard deviation of Gaussian noise added to the scaled input, against overfitting.
-    turns : bool
-        Whether every window is turned by quarters and mirrored, at random.
-    precision : "float32" or "bf16"
-        Of products and convolutions; weights and sums stay in float32.
-    seed : int
-        Of weights, order, dropout, noise and turns.
-    """
-
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-5
-    betas: tuple[float, float] = (0.9, 0.999)
-    batch_size: int = 64
-    epochs: int = 100
-    stop: int | None = None
-    warmup: float = 0.2
-    clip: float = 1.0
-    ema_decay: float = 0.999
-    patience: int = 20
-    noise: float = 0.0
-    turns: bool = False
-    precision: Literal["float32", "bf16"] = "float32"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "betas", tuple(self.betas))
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"recipe.precision: expected one of {list(PRECISIONS)}, found {self.precision!r}"
-            )
-        for name, low, high in (
-            ("learning_rate", 0, math.inf),
-            ("weight_decay", 0, math.inf),
-            ("batch_size", 1, math.inf),
-            ("epochs", 1, math.inf),
-            ("stop", 1, math.inf),
-            ("warmup", 0, 1),
-            ("clip", 0, math.inf),
-            ("ema_decay", 0, 1),
-            ("patience", 1, math.inf),
-            ("noise", 0, math.inf),
-            ("seed", 0, math.inf),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"recipe.{name}: expected {low} .. {high}, found {value!r}")
-
-    def rate(self, step: int, steps: int) -> float:
-        """Share of `learning_rate` at a step, of `steps` in the schedule.
-
-        Examples
-        --------
-        >>> [round(Recipe().rate(step, 10), 2) for step in range(10)]
-        [0.5, 1.0, 1.0, 0.96, 0.85, 0.69, 0.5, 0.31, 0.15, 0.04]
-        """
-        climb = round(self.warmup * steps)
-        if step < climb:
-            return (step + 1) / climb
-        return (1 + math.cos(math.pi * (step - climb) / max(1, steps - climb))) / 2
 
 
 @dataclass(frozen=True)

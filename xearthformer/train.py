@@ -23,9 +23,9 @@ from . import loop, models, training_parts
 from .cards import LAND, PUBLISHED, SEA, Card, LatLonGrid, ModelSpec, PixelGrid
 from .crops import Crop, Crops
 from .errors import mismatch
-from .loop import Recipe
 from .models import prediff_training
 from .packs import Pack, open_pack, save_pack
+from .recipe import Recipe
 from .records import Cut, Period, Record, check_periods, cut, ends, listed, on_grid, within
 from .scale import Scale
 from .steps import check_time

@@ -18,8 +18,8 @@ from torch import nn
 from . import loop
 from .cards import Card
 from .errors import mismatch
-from .loop import Recipe
 from .packs import Pack
+from .recipe import Recipe
 from .records import Period, check_periods, ends, on_grid, within
 from .stopwatch import pace
 from .tables import (

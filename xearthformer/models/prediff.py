@@ -170,7 +170,7 @@ PRESETS: dict[str, PreDiffConfig] = {
         alignment=AlignmentConfig(
             base_units=32, depth=(1, 1), dropout=0.0, input_shape=(6, 16, 16, 16)
         ),
-        noise_scale=1.12,
+        noise_scale=1.105,
         growth=1.0,
         least=0.15,
         along_motion=True,
