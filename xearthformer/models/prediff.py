@@ -346,7 +346,7 @@ class PreDiff(nn.Module):
             return rearrange(y_NCHW, "n c h w -> n 1 h w c")
 
         if z_B1hwC.requires_grad:  # a gradient then holds the inside of one piece at a time
-            net = partial(checkpoint, net, use_reentrant=False)
+            net = partial(checkpoint, net, use_reentrant=False, preserve_rng_state=False)
         mosaic, factor = self._mosaic(z_B1hwC), self.config.autoencoder.factor
         tiles = in_batches(net, mosaic.cut(z_B1hwC), size=context.at_once)
         h, w = mosaic.size_HW
