@@ -48,3 +48,18 @@ def test_finer_keeps_a_slope():
     slope = torch.arange(5.0).expand(1, 1, 3, 5)
     fine = finer(slope, (12, 20))[0, 0, 0]
     torch.testing.assert_close(fine[2:-2].diff(), torch.full((15,), 0.25))
+
+
+def test_what_comes_in_joins_what_is_inside_and_mirrors_nothing():
+    """A frame carried 12 pixels to the right: shifted, and its left rim goes on without a step."""
+    y, x = torch.meshgrid(torch.arange(40.0), torch.arange(48.0), indexing="ij")
+    frame_HW = torch.sin(y / 4) * torch.cos(x / 5)
+    v_B2hw = torch.zeros(1, 2, 10, 12)
+    v_B2hw[:, 0] = 3.0  # cells of 4 pixels
+    went_HW = flow.carried(frame_HW[None, None], v_B2hw)[0, 0]
+    torch.testing.assert_close(went_HW[:, 12:], frame_HW[:, :-12], atol=1e-4, rtol=0)
+    steps = went_HW.diff(dim=1).abs()
+    assert steps[:, 8:14].max() < 2 * frame_HW.diff(dim=1).abs().max()
+    mirrored_HW = went_HW[:, 12:24].flip(1)
+    assert (went_HW[:, :12] - mirrored_HW)[8:-8, 2:8].abs().mean() > 0.1
+    assert went_HW.abs().max() < 1.1
