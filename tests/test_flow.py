@@ -2,7 +2,7 @@
 
 import torch
 
-from xearthformer.models.flow import COARSE, finer, motion, paths, places, sample, smooth
+from xearthformer.models.flow import COARSE, carried, finer, motion, paths, places, sample, smooth
 
 
 def moving(dx, dy, steps=4, size=160):
@@ -56,7 +56,7 @@ def test_what_comes_in_joins_what_is_inside_and_mirrors_nothing():
     frame_HW = torch.sin(y / 4) * torch.cos(x / 5)
     v_B2hw = torch.zeros(1, 2, 10, 12)
     v_B2hw[:, 0] = 3.0  # cells of 4 pixels
-    went_HW = flow.carried(frame_HW[None, None], v_B2hw)[0, 0]
+    went_HW = carried(frame_HW[None, None], v_B2hw)[0, 0]
     torch.testing.assert_close(went_HW[:, 12:], frame_HW[:, :-12], atol=1e-4, rtol=0)
     steps = went_HW.diff(dim=1).abs()
     assert steps[:, 8:14].max() < 2 * frame_HW.diff(dim=1).abs().max()
