@@ -61,10 +61,11 @@ def spectra(forecasts: dict[str, xr.DataArray], rain: xr.DataArray) -> pd.DataFr
     for name, fc in forecasts.items():
         power = fc.earthformer.verify(rain, scores=["spectrum"])
         power = power.mean([dim for dim in power.dims if dim not in ("lead", "wavelength")])
-        for title, of in ((name, power.mean("lead")), (f"  {LEAD}0 min", power.isel(lead=-1))):
+        for title, of in ((name, power.mean("lead")), (f"  {10 * LEAD} min", power.isel(lead=-1))):
             ratio = of["spectrum"] / of["spectrum_observed"]
+            per_km = 1000 if power["wavelength"].attrs.get("units") == "m" else 1
             rows[name, title] = {
-                f"{km} km": float(ratio.sel(wavelength=km * 1000, method="nearest")) for km in KM
+                f"{km} km": float(ratio.sel(wavelength=km * per_km, method="nearest")) for km in KM
             }
     return pd.DataFrame(rows).T.droplevel(0)
 

@@ -159,7 +159,17 @@ def test_along_the_motion_the_middle_of_a_larger_crop_is_learnt():
     torch.testing.assert_close(context, model.encode(still)[0])
 
 
-def test_a_perfect_denoiser_has_no_loss():
+@pytest.fixture
+def noises(monkeypatch) -> list[torch.Tensor]:
+    """The noise that is drawn in a loss, the last drawn at the end."""
+    drawn, draw = [], torch.randn_like
+    monkeypatch.setattr(
+        prediff_training.torch, "randn_like", lambda z: drawn.append(draw(z)) or drawn[-1]
+    )
+    return drawn
+
+
+def test_a_perfect_denoiser_has_no_loss(noises):
     """With logvar 0 the loss is the mean squared error."""
     task = part("denoiser").task(untrained("tiny")).eval()
     context, target = latent_window(
@@ -167,21 +177,15 @@ def test_a_perfect_denoiser_has_no_loss():
     )
     torch.manual_seed(0)
     assert float(task.loss(context, target)) > 0.5
-    noises = []
-    draw = torch.randn_like
     torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            prediff_training.torch, "randn_like", lambda z: noises.append(draw(z)) or noises[-1]
-        )
-        del task.denoiser
-        task.denoiser = lambda z, t, context: noises[-1]
-        assert float(task.loss(context, target)) == 0
-        task.logvar.fill_(2.0)
-        assert float(task.loss(context, target)) == pytest.approx(2.0)
+    del task.denoiser
+    task.denoiser = lambda z, t, context: noises[-1]
+    assert float(task.loss(context, target)) == 0
+    task.logvar.fill_(2.0)
+    assert float(task.loss(context, target)) == pytest.approx(2.0)
 
 
-def test_the_log_variance_becomes_that_of_the_errors():
+def test_the_log_variance_becomes_that_of_the_errors(noises):
     """Of a denoiser whose error is known at each step."""
     task = part("denoiser").task(untrained("tiny")).train()
     context, target = latent_window(
@@ -189,19 +193,14 @@ def test_the_log_variance_becomes_that_of_the_errors():
     )
     del task.denoiser
     wrong = torch.logspace(-1, 0.3, 1000)
-    noises, draw = [], torch.randn_like
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            prediff_training.torch, "randn_like", lambda z: noises.append(draw(z)) or noises[-1]
-        )
-        task.denoiser = lambda z, t, context: noises[-1] + wrong[t].view(-1, 1, 1, 1, 1)
-        torch.manual_seed(0)
-        for _ in range(300):
-            task.loss(context, target)
-        learnt = task.logvar.clone()
-        torch.testing.assert_close(learnt, 2 * wrong.log(), atol=0.25, rtol=0)
-        task.eval().loss(context, target)
-        assert torch.equal(task.logvar, learnt)
+    task.denoiser = lambda z, t, context: noises[-1] + wrong[t].view(-1, 1, 1, 1, 1)
+    torch.manual_seed(0)
+    for _ in range(300):
+        task.loss(context, target)
+    learnt = task.logvar.clone()
+    torch.testing.assert_close(learnt, 2 * wrong.log(), atol=0.25, rtol=0)
+    task.eval().loss(context, target)
+    assert torch.equal(task.logvar, learnt)
 
 
 def test_the_discriminator_learns_beside_the_autoencoder():

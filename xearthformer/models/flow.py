@@ -19,8 +19,8 @@ WINDOW = 30.0  # pixels: standard deviation of the Gaussian window that shares o
 LEAN = 0.05  # how much a window leans on the motion of the whole domain
 DAMPING = 0.02  # of the least squares, as a share of their trace
 OUTLIER = 0.15  # a change of brightness that counts half
-SLANT = 0.6  # of what is mirrored, sideways by the way beyond the rim
 LARGEST_STEP = 2.0  # of one iteration, in pixels of its level
+SLANT = 0.6  # of what is mirrored: pixels sideways for each pixel beyond the rim
 
 
 def smooth(x_HW: Tensor, sigma: float) -> Tensor:
@@ -177,15 +177,15 @@ def carried(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
     """Frames to come that stand in the place of the last one, carried on by the motion.
 
     Between pixels by cubics, which keep small cells. What comes in from beyond the rim is what
-    stands inside it, mirrored, and slanted by as much as it is away: no symmetry meets the eye.
+    stands inside it, mirrored and slanted, so that no symmetry meets the eye.
     """
     at_B2HW = places(y_BLHW)
     last_2 = at_B2HW[:, :, -1:, -1:]
     frames = []
     for lead, way_B2hw in enumerate(paths(v_B2hw, y_BLHW.shape[1], -1).unbind(1)):
         from_B2HW = at_B2HW + fine(way_B2hw, y_BLHW)
-        beyond_B2HW = (-from_B2HW).clamp(min=0) + (from_B2HW - last_2).clamp(min=0)
-        turned_B2HW = torch.stack([-beyond_B2HW[:, 1], beyond_B2HW[:, 0]], dim=1)
-        at = from_B2HW + SLANT * turned_B2HW
-        frames.append(sample(y_BLHW[:, lead, None], at, "bicubic", "reflection"))
+        beyond_B2HW = (from_B2HW - from_B2HW.clamp(min=0).minimum(last_2)).abs()
+        sideways_B2HW = torch.stack([-beyond_B2HW[:, 1], beyond_B2HW[:, 0]], dim=1)
+        from_B2HW = from_B2HW + SLANT * sideways_B2HW
+        frames.append(sample(y_BLHW[:, lead, None], from_B2HW, "bicubic", "reflection"))
     return torch.cat(frames, dim=1)

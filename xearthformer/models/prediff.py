@@ -110,7 +110,7 @@ class PreDiffConfig:
     along_motion : bool
         Whether frames are drawn along their motion into the place of the last one before they are
         made small, and carried on by it afterwards: what is left to forecast stands still. What
-        comes in from beyond the rim is then what stands inside it, mirrored.
+        comes in from beyond the rim is then what stands inside it, mirrored and slanted.
 
     Raises
     ------
