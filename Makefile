@@ -5,7 +5,8 @@
 #   PIP_ARGS=...         more arguments for pip install. PyPI's torch for Linux brings gigabytes of
 #                        CUDA libraries; without a GPU, spare them by
 #                        make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
-#   ARGS=...             more arguments for the demo, the benchmark, or for pytest: make test ARGS="-k grid"
+#   ARGS=...             more arguments for the demo, the benchmark, or for pytest: make test ARGS="-k grid".
+#                        Tests run in two processes, of one thread each; in one by ARGS="-n 0"
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -20,7 +21,7 @@ demo: $(READY)
 	$(VENV)/bin/xearthformer demo $(ARGS)
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check
