@@ -77,7 +77,8 @@ def main() -> None:
     )
 
     scores = free.earthformer.verify(rain, scores=["crps", "spread_skill", "rank_histogram"])
-    print(scores[["crps", "spread_skill"]].to_dataframe().round(3).to_string())
+    by_lead = scores[["crps", "spread_skill"]].reset_coords(drop=True).to_dataframe()
+    print(by_lead.round(3).to_string())
 
     swept = rain.earthformer.forecast(
         "prediff-radar",
