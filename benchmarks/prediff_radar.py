@@ -61,9 +61,9 @@ def spectra(forecasts: dict[str, xr.DataArray], rain: xr.DataArray) -> pd.DataFr
     for name, fc in forecasts.items():
         power = fc.earthformer.verify(rain, scores=["spectrum"])
         power = power.mean([dim for dim in power.dims if dim not in ("lead", "wavelength")])
+        per_km = 1000 if power["wavelength"].attrs.get("units") == "m" else 1
         for title, of in ((name, power.mean("lead")), (f"  {10 * LEAD} min", power.isel(lead=-1))):
             ratio = of["spectrum"] / of["spectrum_observed"]
-            per_km = 1000 if power["wavelength"].attrs.get("units") == "m" else 1
             rows[name, title] = {
                 f"{km} km": float(ratio.sel(wavelength=km * per_km, method="nearest")) for km in KM
             }
@@ -107,7 +107,7 @@ def samplers(rain: xr.DataArray, inits: np.ndarray) -> None:
     crps, seconds = {}, {}
     for name, steps in (("dpm++", 20), ("dpm++", 50), ("ddim", 50), ("ddpm", 1000)):
         how = {"members": 8, "sampler": name, "steps": steps, "precision": "bf16"}
-        drawn = [timed(rain, inits[at : at + 1], **how) for at in range(len(inits))]
+        drawn = [timed(rain, init, **how) for init in inits[:, None]]
         found = [fc.earthformer.verify(rain, scores=["crps"])["crps"].mean() for fc, _ in drawn]
         crps[f"{name}, {steps}"] = [float(each) for each in found]
         seconds[f"{name}, {steps}"] = np.median([taken for _, taken in drawn])

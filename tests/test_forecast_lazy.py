@@ -27,7 +27,7 @@ def same_threads(monkeypatch):
         yield
 
 
-def check(ssta, pack, **how):
+def assert_eager_bits(ssta, pack, **how):
     eager = ssta.earthformer.forecast(pack, **EVERY)
     lazy = [
         ssta.chunk(data).earthformer.forecast(pack, chunks=inits, **EVERY) for data, inits in CHUNKS
@@ -39,7 +39,7 @@ def check(ssta, pack, **how):
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
 def test_every_scheduler_gives_the_eager_bits(ssta, tiny_pack, scheduler):
-    check(ssta, tiny_pack, scheduler=scheduler, num_workers=2)
+    assert_eager_bits(ssta, tiny_pack, scheduler=scheduler, num_workers=2)
 
 
 def test_a_cluster_of_processes_gives_the_eager_bits(ssta, tiny_pack):
@@ -49,7 +49,7 @@ def test_a_cluster_of_processes_gives_the_eager_bits(ssta, tiny_pack):
         distributed.LocalCluster(**setup, dashboard_address=None) as cluster,
         distributed.Client(cluster),
     ):
-        check(ssta, tiny_pack)
+        assert_eager_bits(ssta, tiny_pack)
 
 
 def test_a_block_of_a_store_is_a_few_kb_of_graph(ssta, tiny_pack, tmp_path):
