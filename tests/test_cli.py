@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+import yaml
 
 import xearthformer as xef
 from xearthformer import models
@@ -266,3 +267,50 @@ def test_training_from_a_file(tmp_path, capsys):
     assert "epochs" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "nowhere.yaml")]) == 2
     assert "no configuration file" in capsys.readouterr().err
+
+
+MARKER = """
+from pathlib import Path
+
+Path("MARK").write_text("imported")
+
+
+class Marker:
+    def __init__(self, *args, **kwargs):
+        Path("MARK").write_text("instantiated")
+"""
+SECTIONS = {
+    "card": ("card",),
+    "an entry of the card": ("card", "training"),
+    "config": ("model", "config"),
+    "a field of config": ("model", "config", "in_len"),
+    "model": ("model",),
+    "data": ("data",),
+    "part": ("part",),
+    "recipe": ("recipe",),
+    "crop": ("crop",),
+    "validation": ("validation",),
+    "start": ("start",),
+}
+
+
+@pytest.mark.parametrize("table", [False, True], ids=["model", "table"])
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_training_file_names_no_class(tmp_path, monkeypatch, capsys, section, table):
+    """A class named in a file is neither imported nor made, wherever in the file it stands."""
+    mark = tmp_path / "mark"
+    (tmp_path / "harmless_marker.py").write_text(MARKER.replace("MARK", str(mark)))
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = yaml.safe_load(CONFIG.replace("PACK", str(tmp_path / "pack")))
+    *path, last = SECTIONS[section]
+    place = entries
+    for key in path:
+        place = place[key] = place[key] if isinstance(place.get(key), dict) else {}
+    place[last] = {"class_path": "harmless_marker.Marker", "init_args": {}}
+    if table:
+        entries["models"] = [entries.pop("model")]
+        entries |= {"folder": entries.pop("pack"), "scores": "enso", "test": [1963, 1963]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(entries))
+    assert main(["train", str(tmp_path / "config.yaml")]) == 2
+    assert capsys.readouterr().err.startswith("xearthformer: error: ")
+    assert not mark.exists()

@@ -274,14 +274,12 @@ def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
     """
     if not Path(config).is_file():
         raise FileNotFoundError(f"no configuration file {config}")
-    from .training_files import train_from_config
+    from .training_files import call_with_entries, train_from_config
     from .training_table import train_table
 
     entries = _entries(Path(config).read_text(), overrides)
     command: Callable[..., Any] = train_table if "models" in entries else train_from_config
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_function_arguments(command, as_positional=False)
-    made = command(**parser.instantiate(parser.parse_object(entries)))
+    made = call_with_entries(command, entries)
     print(made.text() if "models" in entries else f"{made.path}: {made!r}")
 
 

@@ -1,5 +1,13 @@
 """How a refusal reads: what was expected, what was found, and the line that mends it."""
 
+from __future__ import annotations
+
+import reprlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class PackError(ValueError):
     """A pack that can't be found, read or trusted."""
@@ -14,3 +22,13 @@ def mismatch(expected: str, found: str, mend: str) -> ValueError:
          try a longer record
     """
     return ValueError(f"expected {expected}\n   found {found}\n     try {mend}")
+
+
+def problems(error: ValidationError) -> str:
+    """What pydantic found wrong, in one line: each entry, why, and what stands there."""
+    found = []
+    for one in error.errors():
+        place = ".".join(map(str, one["loc"])) or "card"
+        given = "" if one["type"] == "missing" else f", found {reprlib.repr(one['input'])}"
+        found.append(f"{place}: {one['msg']}{given}")
+    return "; ".join(found)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from .cards import PUBLISHED, Card, ModelSpec
-from .errors import PackError
+from .errors import PackError, problems
 
 if TYPE_CHECKING:
     from torch import nn
@@ -256,10 +256,7 @@ def _read_card(path: Path) -> Card:
     except (OSError, SafetensorError) as error:
         raise PackError(f"{path} holds no readable {CARD}: {error}") from error
     except pydantic.ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors()
-        )
-        raise PackError(f"the card of {path} isn't valid: {problems}") from error
+        raise PackError(f"the card of {path} isn't valid: {problems(error)}") from error
 
 
 def _weights_file(path: Path) -> Path:

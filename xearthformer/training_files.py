@@ -1,9 +1,11 @@
 """Training from a configuration file: what its entries are, and where their records come from."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
+import pydantic
 import xarray as xr
 
 from . import climate
@@ -13,9 +15,12 @@ from .data.nbody import nbody
 from .data.radar import open_radar
 from .data.storms import synthetic_storms
 from .data.synthetic import load_patterns, synthetic_sst
+from .errors import problems
 from .packs import Pack
 from .records import Period, Record
 from .train import PAPER, Recipe, train
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -135,23 +140,7 @@ def train_from_config(
 ) -> Pack:
     """Train a model as a configuration file says: see `train` for the entries.
 
-    Parameters
-    ----------
-    model : Network
-    data : Source, or list of Source
-    card : dict
-    pack : str
-    period : (start, end)
-    validation : (start, end), Source, or list of Source
-    share : float
-    extra : Source, or list of Source
-    extra_share : float
-    crop : Crop
-    part : str or dict
-    start : str
-    recipe : Recipe
-    folder : str
-    device : str
+    Where `train` takes data, a file names one `Source` or several; `model` is a `Network`.
     """
     held_out = isinstance(validation, Source) or (
         isinstance(validation, list) and all(isinstance(one, Source) for one in validation)
@@ -180,3 +169,36 @@ def opened(sources: Source | list[Source]) -> list[Record]:
     """The records of one source or of several."""
     listed = [sources] if isinstance(sources, Source) else sources
     return [record for source in listed for record in source.open()]
+
+
+def call_with_entries(command: Callable[..., Result], entries: Mapping[str, Any]) -> Result:
+    """Call a function with the entries of a configuration file.
+
+    Entries are checked against the annotations of the function and of the dataclasses in them, and
+    converted (lists to tuples, "1e-4" to a number). They are data: a file cannot name a class to
+    import or a function to call, so reading one executes nothing.
+
+    Parameters
+    ----------
+    command : callable
+        `train_from_config` or `train_table`.
+    entries : mapping
+        As YAML has them.
+
+    Raises
+    ------
+    ValueError
+        Entries that are unknown, missing or of another type; nothing has been called then.
+
+    Examples
+    --------
+    >>> call_with_entries(opened, {"sources": {"path": "nbody", "events": "many"}})
+    Traceback (most recent call last):
+    ...
+    ValueError: sources...events: Input should be a valid integer, ... found 'many'...
+    """
+    checked = pydantic.validate_call(command, config=pydantic.ConfigDict(extra="forbid"))
+    try:
+        return checked(**entries)
+    except pydantic.ValidationError as error:
+        raise ValueError(problems(error)) from error
