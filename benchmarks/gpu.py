@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from speed import CASES, deviation, macs, medians, network, windows_of
 
-from xearthformer import engine
+from xearthformer.inference import engine
 
 SIDE = 8192  # of the matrices whose product says what the GPU can do
 WAYS = {"float32": ("float32", False), "bf16": ("bf16", False), "bf16, compiled": ("bf16", True)}

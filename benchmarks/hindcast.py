@@ -33,7 +33,8 @@ def ready(pack: str) -> float:
     import torch
 
     import xearthformer as xef
-    from xearthformer import engine, hindcast  # noqa: F401
+    from xearthformer.hindcasts import hindcast  # noqa: F401
+    from xearthformer.inference import engine
 
     torch.set_num_threads(1)
     engine.load(xef.open_pack(pack), engine.Settings("cpu", batch_size=1))
@@ -56,7 +57,7 @@ def measure(case: str, inits: int, pack: str, data: str) -> dict[str, float]:
     import xearthformer as xef
 
     ssta = xr.open_zarr(data)["ssta"]
-    first = xef.open_pack(pack).card.history - 1
+    first = xef.open_pack(pack).card.context - 1
     asked = slice(*ssta["time"].values[[first, first + inits - 1]])
     base = ready(pack)
     with tempfile.TemporaryDirectory() as folder:

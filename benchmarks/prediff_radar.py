@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.comparison import compare, made, summary
+from xearthformer.comparison.compare import compare, made, summary
 
 LEAD = 6
 KM = 128, 64, 32, 16, 8, 4

@@ -27,11 +27,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import xearthformer as xef
-from xearthformer import engine, windows
-from xearthformer.cards import PUBLISHED, Card, ModelSpec, PixelGrid
+from xearthformer.fields import windows
+from xearthformer.inference import engine
 from xearthformer.models import build
-from xearthformer.models.earthformer import PRESETS
-from xearthformer.models.fuse import fuse
+from xearthformer.models.earthformer.earthformer import PRESETS
+from xearthformer.models.earthformer.fused import fuse
+from xearthformer.packs.card import PUBLISHED, Card, ModelSpec, PixelGrid
 
 
 @dataclass(frozen=True)

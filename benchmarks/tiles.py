@@ -30,9 +30,9 @@ def save_pack(folder: Path, units: int) -> None:
 
     import xearthformer as xef
     from xearthformer import models
-    from xearthformer.cards import Card, ModelSpec, PixelGrid, Quantity, Training
-    from xearthformer.models.stem import Stem
-    from xearthformer.scale import Scale
+    from xearthformer.models.layers.stem import Stem
+    from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
+    from xearthformer.packs.scale import Scale
 
     config = {
         "input_shape": (HISTORY, SIDE, SIDE, 1),
@@ -72,7 +72,7 @@ def measure(case: str, inits: int, data: str, pack: str) -> dict[str, float]:
     import xarray as xr
 
     import xearthformer as xef
-    from xearthformer import engine
+    from xearthformer.inference import engine
 
     torch.set_num_threads(1)  # dask's threads share the cores; the others keep to one, to compare
     pack = xef.open_pack(pack)

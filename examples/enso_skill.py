@@ -12,8 +12,8 @@ from pathlib import Path
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer import cf
-from xearthformer.scores import enso_table
+from xearthformer.fields import cf
+from xearthformer.verification.enso import enso_table
 
 PACKS = ["persistence", "lim", "enso-ersst"]
 

@@ -19,8 +19,16 @@ import torch
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer import cf, grid
-from xearthformer.cards import (
+from xearthformer.datasets.simulated.sst import Patterns, fit_patterns, save_patterns, simulate
+from xearthformer.fields import cf, regrid
+from xearthformer.models.baselines.lim import LIM, LIMConfig
+from xearthformer.models.baselines.persistence import (
+    DampedPersistence,
+    DampedPersistenceConfig,
+    Persistence,
+    PersistenceConfig,
+)
+from xearthformer.packs.card import (
     ICAR_GRID,
     LAND,
     SEA,
@@ -29,14 +37,6 @@ from xearthformer.cards import (
     ModelSpec,
     Quantity,
     Training,
-)
-from xearthformer.data.synthetic import Patterns, fit_patterns, save_patterns, simulate
-from xearthformer.models.lim import LIM, LIMConfig
-from xearthformer.models.persistence import (
-    DampedPersistence,
-    DampedPersistenceConfig,
-    Persistence,
-    PersistenceConfig,
 )
 
 PATTERNS = "ersst_patterns.safetensors"
@@ -72,7 +72,7 @@ def on_model_grid(sst: xr.DataArray) -> xr.DataArray:
     years = sst["time"].dt.year.values
     ssta = xef.anomaly(sst, climatology=(str(years[0]), str(years[-1])))
     prepared, _ = cf.prepare(ssta, units="degC", difference=True, latlon=True)
-    return grid.to_model(prepared, ICAR_GRID.latitude, ICAR_GRID.longitude)
+    return regrid.to_model(prepared, ICAR_GRID.latitude, ICAR_GRID.longitude)
 
 
 def fit(sst: xr.DataArray, config: LIMConfig | None = None) -> tuple[LIM, Patterns]:

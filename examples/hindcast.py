@@ -16,7 +16,7 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 import xearthformer as xef
-from xearthformer.scores import enso_table
+from xearthformer.verification.enso import enso_table
 
 CLIMATOLOGY = ("1970", "1999")
 

@@ -17,7 +17,7 @@ import pandas as pd
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer import plot_nowcast
+from xearthformer.plots import frames as plot_nowcast
 
 matplotlib.use("agg")
 

@@ -8,9 +8,9 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer import models
-from xearthformer.cards import Card, Climatology, ModelSpec, PixelGrid, Quantity, Training
-from xearthformer.models.prediff import PRESETS
-from xearthformer.scale import Scale
+from xearthformer.models.prediff.prediff import PRESETS
+from xearthformer.packs.card import Card, Climatology, ModelSpec, PixelGrid, Quantity, Training
+from xearthformer.packs.scale import Scale
 
 RAIN = Quantity(standard_name="rainfall_rate", units="mm h-1", valid_min=0.0, valid_max=1000.0)
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import xearthformer as xef
-from xearthformer.demo import PACKS, demo
+from xearthformer.cli.demo import PACKS, demo
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +22,7 @@ def run(example, *words, cwd):
 
 
 def test_what_the_demo_forecasts_with_ships():
-    assert not set(PACKS) - set(xef.packs())
+    assert not set(PACKS) - set(xef.list_packs())
 
 
 def test_a_forecast_step_by_step(tmp_path):
@@ -69,7 +69,7 @@ def test_a_nowcast_of_a_radar_record(tmp_path):
 
 
 def test_the_demo(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("xearthformer.demo.INITS", ("2005", "2007"))
+    monkeypatch.setattr("xearthformer.cli.demo.INITS", ("2005", "2007"))
     path = demo(tmp_path / "new", packs=["persistence", "lim"])
     out = capsys.readouterr().out
     assert path == tmp_path / "new" / "enso.png" and path.stat().st_size > 50_000

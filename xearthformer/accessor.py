@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-    from .engine import Precision
-    from .guidance import Guidance
-    from .models.samplers import Sampler
-    from .packs import Pack
-    from .windows import InitLike
+    from .fields.windows import InitLike
+    from .inference.engine import Precision, Progress
+    from .inference.guidance import Guidance
+    from .models.prediff.samplers import Sampler
+    from .packs.pack import Pack
 
 T = TypeVar("T", xr.Dataset, xr.DataArray)
 
 
 class Plots:
-    """Pictures of a forecast: `fc.earthformer.plot`; see `xearthformer.plot`."""
+    """Pictures of a forecast: `fc.earthformer.plot`; see `xearthformer.plots.maps`."""
 
     def __init__(self, obj: xr.Dataset | xr.DataArray) -> None:
         self._obj = obj
@@ -34,11 +34,12 @@ class Plots:
         quantiles: "Sequence[float] | None" = None,
         ax: "Axes | None" = None,
     ) -> "Axes":
-        """An index of every init over that of the observations: see `xearthformer.plot.plume`."""
-        from . import climate, plot
+        """An index of every init over that of the observations: see `xearthformer.plots.maps.plume`."""
+        from .climate import regions
+        from .plots import maps as plot
 
-        observed = None if obs is None else climate.index(plot.array(obs), index)
-        found = climate.index(plot.array(self._obj), index)
+        observed = None if obs is None else regions.index(plot.array(obs), index)
+        found = regions.index(plot.array(self._obj), index)
         return plot.plume(found, observed, quantiles=quantiles, ax=ax)
 
     def field(
@@ -49,8 +50,8 @@ class Plots:
         lead: Any = None,
         figure: "Figure | SubFigure | None" = None,
     ) -> "Figure | SubFigure":
-        """Maps of one init beside what was observed: see `xearthformer.plot.field`."""
-        from . import plot
+        """Maps of one init beside what was observed: see `xearthformer.plots.maps.field`."""
+        from .plots import maps as plot
 
         observed = None if obs is None else plot.array(obs)
         return plot.field(plot.array(self._obj), observed, init=init, lead=lead, figure=figure)
@@ -63,8 +64,9 @@ class Plots:
         lead: Any = None,
         figure: "Figure | SubFigure | None" = None,
     ) -> "Figure | SubFigure":
-        """Frames of a nowcast below those observed: see `xearthformer.plot_nowcast.frames`."""
-        from . import plot, plot_nowcast
+        """Frames of a nowcast below those observed: see `xearthformer.plots.frames.frames`."""
+        from .plots import frames as plot_nowcast
+        from .plots import maps as plot
 
         observed = None if obs is None else plot.array(obs)
         forecast = plot.array(self._obj)
@@ -77,8 +79,10 @@ class Plots:
         thresholds: "Sequence[float] | None" = None,
         figure: "Figure | SubFigure | None" = None,
     ) -> "Figure | SubFigure":
-        """Critical success index by lead: see `xearthformer.plot_nowcast.by_lead`."""
-        from . import plot, plot_nowcast, verification
+        """Critical success index by lead: see `xearthformer.plots.frames.by_lead`."""
+        from .plots import frames as plot_nowcast
+        from .plots import maps as plot
+        from .verification import verify as verification
 
         forecast = plot.array(self._obj)
         found = verification.verify(forecast, obs, ["csi"], thresholds=thresholds)
@@ -94,11 +98,12 @@ class Plots:
         columns: int = 7,
         figure: "Figure | SubFigure | None" = None,
     ) -> "Figure | SubFigure":
-        """Members beside what was observed: see `xearthformer.plot_ensemble.stamps`."""
-        from . import plot, plot_ensemble
+        """Members beside what was observed: see `xearthformer.plots.ensemble.stamps`."""
+        from .plots import ensemble
+        from .plots import maps as plot
 
         observed = None if obs is None else plot.array(obs)
-        return plot_ensemble.stamps(
+        return ensemble.stamps(
             plot.array(self._obj), observed, init=init, lead=lead, columns=columns, figure=figure
         )
 
@@ -111,11 +116,12 @@ class Plots:
         lead: Any = None,
         figure: "Figure | SubFigure | None" = None,
     ) -> "Figure | SubFigure":
-        """Shares of members from a threshold on: see `xearthformer.plot_ensemble.exceedance`."""
-        from . import plot, plot_ensemble
+        """Shares of members from a threshold on: see `xearthformer.plots.ensemble.exceedance`."""
+        from .plots import ensemble
+        from .plots import maps as plot
 
         observed = None if obs is None else plot.array(obs)
-        return plot_ensemble.exceedance(
+        return ensemble.exceedance(
             plot.array(self._obj), threshold, observed, init=init, lead=lead, figure=figure
         )
 
@@ -126,13 +132,15 @@ class Plots:
         lead: Any = None,
         ax: "Axes | None" = None,
     ) -> "Axes":
-        """Where the truth lies among members: see `xearthformer.plot_ensemble.rank_histogram`."""
-        from . import plot, plot_ensemble, verification
+        """Where the truth lies among members: see `xearthformer.plots.ensemble.rank_histogram`."""
+        from .plots import ensemble
+        from .plots import maps as plot
+        from .verification import verify as verification
 
         forecast = plot.array(self._obj)
         found = verification.verify(forecast, obs, ["rank_histogram"]).compute()
         label = str(forecast.attrs.get("pack", ""))
-        return plot_ensemble.rank_histogram(found, lead=lead, ax=ax, label=label)
+        return ensemble.rank_histogram(found, lead=lead, ax=ax, label=label)
 
 
 @xr.register_dataset_accessor("earthformer")
@@ -159,9 +167,10 @@ class EarthformerAccessor(Generic[T]):
         precision: "Precision" = "float32",
         compile: bool = False,
         chunks: int | Literal["auto"] = "auto",
+        progress: "Progress" = "auto",
     ) -> T:
         """Forecast with a pack: see `xearthformer.forecast`."""
-        from .forecast import forecast
+        from .inference.forecast import forecast
 
         return forecast(
             self._obj,
@@ -178,29 +187,30 @@ class EarthformerAccessor(Generic[T]):
             precision=precision,
             compile=compile,
             chunks=chunks,
+            progress=progress,
         )
 
     def climatology(self, period: tuple[str, str] | None = None) -> T:
         """Monthly means over a period: see `xearthformer.climatology`."""
-        from .climate import climatology
+        from .climate.climatology import climatology
 
         return climatology(self._obj, period)
 
     def anomaly(self, climatology: tuple[str, str] | T = ("1981", "2010")) -> T:
         """Departure from a monthly climatology: see `xearthformer.anomaly`."""
-        from .climate import anomaly
+        from .climate.climatology import anomaly
 
         return anomaly(self._obj, climatology)
 
     def index(self, name: str) -> T:
         """A climate index such as "nino3.4": see `xearthformer.index`."""
-        from .climate import index
+        from .climate.regions import index
 
         return index(self._obj, name)
 
     def running_mean(self, n: int, dim: str | None = None) -> T:
         """Centred mean over n steps: see `xearthformer.running_mean`."""
-        from .climate import running_mean
+        from .climate.climatology import running_mean
 
         return running_mean(self._obj, n, dim)
 
@@ -213,7 +223,7 @@ class EarthformerAccessor(Generic[T]):
         scale: float | str | None = None,
     ) -> xr.Dataset:
         """Score this forecast against observations: see `xearthformer.verify`."""
-        from .verification import verify
+        from .verification.verify import verify
 
         return verify(self._obj, obs, scores, thresholds=thresholds, scale=scale)
 

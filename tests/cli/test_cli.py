@@ -12,8 +12,8 @@ import yaml
 
 import xearthformer as xef
 from xearthformer import models
-from xearthformer.cards import Card, ModelSpec, PixelGrid, Quantity, Training
 from xearthformer.cli import main
+from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_packs_are_listed_without_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "set()\n"
-    assert [line.split()[0] for line in done.stdout.splitlines()] == sorted(xef.packs())
+    assert [line.split()[0] for line in done.stdout.splitlines()] == sorted(xef.list_packs())
 
 
 def test_a_checkpoint_is_converted_or_refused(tmp_path, capsys):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer.climate import anomaly, climatology, index, running_mean
+from xearthformer.climate.climatology import anomaly, climatology, index, running_mean
 
 ATTRS = {"units": "degC", "long_name": "SST", "standard_name": "sea_surface_temperature"}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer.climate import REGIONS, Region, index, region_mean
+from xearthformer.climate.climatology import REGIONS, Region, index, region_mean
 
 ANOMALY = {"units": "degC", "long_name": "SST anomaly", "units_metadata": "temperature: difference"}
 
@@ -157,7 +157,10 @@ def test_names_however_spelt(spelling, name):
 
 BAD = {
     "unknown": (lambda: index(globe(), "nino5"), r"one of nino3.4, .*\n.*'nino5'\n.*try \"nino"),
-    "nothing like it": (lambda: index(globe(), "qqq"), r"a box: xearthformer.climate.Region\("),
+    "nothing like it": (
+        lambda: index(globe(), "qqq"),
+        r"a box: xearthformer.Region\(",
+    ),
     "too far north": (
         lambda: index(globe().sel(lat=slice(0, 80)), "nino3.4"),
         "covers 5S-5N, 170W-120W\n.*cells from 0 to 80 N",

@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer import comparison
 from xearthformer.cli import main
-from xearthformer.comparison import compare
+from xearthformer.comparison import compare as comparison
+from xearthformer.comparison.compare import compare
 
 RAIN = {"standard_name": "rainfall_rate", "units": "mm h-1"}
 
@@ -47,7 +47,7 @@ def flow(monkeypatch) -> list:
         return fc.copy(data=np.stack(moved, axis=1))
 
     module = SimpleNamespace(extrapolate=extrapolate)
-    monkeypatch.setitem(sys.modules, "xearthformer.extrapolation", module)
+    monkeypatch.setitem(sys.modules, "xearthformer.inference.optical_flow", module)
     return calls
 
 
@@ -193,7 +193,7 @@ def test_reflectivity_is_read_as_rain_where_rain_is_wanted(
         return rain
 
     module = SimpleNamespace(open_radar=open_radar)
-    monkeypatch.setitem(sys.modules, "xearthformer.data.radar", module)
+    monkeypatch.setitem(sys.modules, "xearthformer.datasets.radar", module)
     words = ["--lead", "2", "--scale", "3"]
     assert main(["verify", str(path), "--packs", "persistence", "pysteps", *words]) == 0
     assert opened == [["dbz"]] and "rain_rate, 2 leads" in capsys.readouterr().out
@@ -214,7 +214,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_gets_one_line(file, capsys, monkeypatch, mistake):
-    monkeypatch.setitem(sys.modules, "xearthformer.extrapolation", None)
+    monkeypatch.setitem(sys.modules, "xearthformer.inference.optical_flow", None)
     words, message = MISTAKES[mistake]
     words = words if "--packs" in words else ["--packs", "persistence", *words]
     words = words if "--lead" in words else ["--lead", "2", *words]

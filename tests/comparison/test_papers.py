@@ -8,11 +8,12 @@ import xarray as xr
 from small_sevir import EVENTS, frames, make
 
 import xearthformer as xef
-from xearthformer import models, tables
-from xearthformer.cards import BYTES, ICAR_GRID, Card, ModelSpec, PixelGrid, Training
+from xearthformer import models
 from xearthformer.cli import main
-from xearthformer.scale import Scale
-from xearthformer.tables import enso_table, sevir_table
+from xearthformer.comparison import papers
+from xearthformer.comparison.papers import enso_table, sevir_table
+from xearthformer.packs.card import BYTES, ICAR_GRID, Card, ModelSpec, PixelGrid, Training
+from xearthformer.packs.scale import Scale
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +58,13 @@ def test_sevir_pools_events_windows_leads_and_pixels(events):
 def test_the_papers_stand_beside(events):
     found = sevir_table(events[:1], ["persistence"])
     assert found.loc["paper", "Earthformer"].tolist() == [15.1, 257, 0.4419, 0.1791, 0.2848, 3.6957]
-    printed = tables.text(found)
+    printed = papers.text(found)
     lines = printed.splitlines()
     assert lines[0].endswith("CSI-181 MSE (1e-3)")
     numbers = ["15.1", "257.0", "0.4419", "0.1791", "0.2848", "3.6957"]
     assert lines[-1].split() == ["Earthformer", *numbers]
     assert lines[2].split()[:4] == ["here", "persistence", "-", "-"]
-    assert len(tables.SEVIR_PAPER) == len(tables.ENSO_PAPER) == 9
+    assert len(papers.SEVIR_PAPER) == len(papers.ENSO_PAPER) == 9
 
 
 def test_an_event_is_read_at_a_time(events):
@@ -78,10 +79,10 @@ def test_an_event_is_read_at_a_time(events):
         held.clear()
         return found(*args, **kwargs)
 
-    found = tables.statistics
+    found = papers.statistics
     lazy = events.copy(data=dask.array.map_blocks(load, events.data, dtype="f4", meta=np.empty(0)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "statistics", score)
+        patch.setattr(papers, "statistics", score)
         sevir_table(lazy, ["persistence"])
     assert most == [1, 1, 1]
 
@@ -119,7 +120,7 @@ def test_cost_counts_tiles_and_passes(events, network):
     row = found.loc["here", str(network.path)]
     model = network.model()
     assert row["parameters (M)"] == sum(p.numel() for p in model.parameters()) / 1e6
-    one = tables.cost(network, (8, 8), 6)[1]
+    one = papers.cost(network, (8, 8), 6)[1]
     # 8 x 12 pixels are two tiles of 8 x 8; twelve frames are two passes of six.
     assert one > 0 and row["GFLOPs"] == pytest.approx(4 * one)
     assert 0 <= row["CSI-M"] <= 1 and row["MSE (1e-3)"] > 0
@@ -138,7 +139,7 @@ def test_what_is_no_set_of_events(events, spoil, message):
 
 
 def test_packs_have_the_history_of_the_papers(events, tiny_pack, tmp_path):
-    card = tiny_pack.card.model_copy(update={"history": 20})
+    card = tiny_pack.card.model_copy(update={"context": 20})
     longer = xef.save_pack(tmp_path / "longer", tiny_pack.model(), card)
     with pytest.raises(ValueError, match=r"13 frames at most.*\n.*which needs 20"):
         sevir_table(events, [str(longer.path)])
@@ -231,9 +232,9 @@ def test_the_commands_open_and_print(events, simulations, monkeypatch, capsys):
     monkeypatch.setattr(xef, "open_sevir", opens(events), raising=False)
     monkeypatch.setattr(xef, "open_icar_enso", opens(simulations), raising=False)
     assert main(["table", "sevir", "--data", "here", "--packs", "persistence"]) == 0
-    assert tables.text(sevir_table(events, ["persistence"])) in capsys.readouterr().out
+    assert papers.text(sevir_table(events, ["persistence"])) in capsys.readouterr().out
     assert main(["table", "icar-enso", "--data", "there", "--packs", "persistence"]) == 0
-    assert tables.text(enso_table(simulations, ["persistence"])) in capsys.readouterr().out
+    assert papers.text(enso_table(simulations, ["persistence"])) in capsys.readouterr().out
     assert asked == [("here", "test"), ("there", "test")]
     assert main(["table", "sevir", "--data", "here", "--packs", "nix"]) == 2
     assert "no pack 'nix'" in capsys.readouterr().err

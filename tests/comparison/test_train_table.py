@@ -11,17 +11,17 @@ import xarray as xr
 import yaml
 
 import xearthformer as xef
-from xearthformer.cards import ICAR_GRID
 from xearthformer.cli import main
-from xearthformer.scale import Scale
-from xearthformer.tables import enso_scores, enso_table, frame_scores
+from xearthformer.comparison.papers import enso_scores, enso_table, frame_scores
+from xearthformer.packs.card import ICAR_GRID
+from xearthformer.packs.scale import Scale
 
 pytest.importorskip("lightning")
-from xearthformer import training_table
-from xearthformer.stopwatch import pace
-from xearthformer.training_table import Table
+from xearthformer.comparison import train_table
+from xearthformer.comparison.train_table import Table
+from xearthformer.training.stopwatch import pace
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 STEM = {"kind": "conv", "scales": [[4, 4]], "convs": [1]}
 EARTHFORMER = {"base_units": 16, "num_heads": 2, "enc_depth": [1], "dec_depth": [1], "stem": STEM}
 
@@ -147,7 +147,7 @@ def test_what_is_trained_is_not_trained_again(made, monkeypatch):
     before = pd.read_csv(made / "table" / "table.csv")
     epochs = []
     monkeypatch.setattr(
-        "xearthformer.stopwatch.Stopwatch.on_train_epoch_start",
+        "xearthformer.training.stopwatch.Stopwatch.on_train_epoch_start",
         lambda self, trainer, module: epochs.append(trainer.current_epoch),
     )
     assert command(made) == 0 and epochs == []
@@ -238,8 +238,8 @@ def test_frames_of_digits(tmp_path, capsys):
 def test_an_example_compares_models_of_like_size(example):
     """All rivals and Earthformer, 0.1 to 0.5 million parameters, the same frames, three seeds."""
     config = yaml.safe_load((EXAMPLES / example).read_text())
-    models = [training_table.Network(**model) for model in config["models"]]
-    networks = training_table.contenders(models, config["packs"], config["seeds"])
+    models = [train_table.Network(**model) for model in config["models"]]
+    networks = train_table.contenders(models, config["packs"], config["seeds"])
     rivals = {"unet", "convlstm", "predrnn", "phydnet", "e3d-lstm", "rainformer"}
     assert set(networks) == {"earthformer", *rivals} and config["packs"] == ["persistence"]
     sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
@@ -309,7 +309,7 @@ DAMPED = {"name": "damped-persistence", "config": {"in_len": 12, "out_len": 14}}
     ],
 )
 def test_what_makes_no_table(made, changes, words, capsys, monkeypatch):
-    monkeypatch.setattr(training_table, "train", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(train_table, "train", lambda *_, **__: pytest.fail("trained"))
     assert command(made, **changes) == 2
     said = capsys.readouterr().err
     assert words in said

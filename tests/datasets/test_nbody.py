@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.data import nbody
-from xearthformer.data.nbody import energy_of
+from xearthformer.datasets.simulated import nbody
+from xearthformer.datasets.simulated.nbody import energy_of
 
 DOT = np.full((1, 1, 1), 255, np.uint8)
 ROOM = (44.0, 44.0)

@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 from small_sevir import EVENTS, MINUTES, PROJ, flashes, frames, make
 
-from xearthformer.data.sevir_files import count_flashes
+from xearthformer.datasets.sevir.files import count_flashes
 
 EVENT = 384 * 384 * 49  # bytes of an event of vil
 NAME = "SEVIR_VIL_STORMEVENTS_2018_0101_0630.h5"

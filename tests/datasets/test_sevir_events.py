@@ -12,7 +12,7 @@ import xarray as xr
 from small_sevir import EVENTS, MINUTES, TWICE, frames, make, twice
 
 import xearthformer as xef
-from xearthformer.data.sevir_events import coordinates, read_catalog, select
+from xearthformer.datasets.sevir.events import coordinates, read_catalog, select
 
 IDS = [event.id for event in EVENTS]
 

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.data import storms
-from xearthformer.data.storms import DRY, MINUTES, Storm
+from xearthformer.datasets.simulated import storms
+from xearthformer.datasets.simulated.storms import DRY, MINUTES, Storm
 
 KM = 1000 / storms.METRES
 

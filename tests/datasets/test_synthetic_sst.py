@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.data import synthetic
-from xearthformer.data.synthetic import Patterns, load_patterns, synthetic_sst
+from xearthformer.datasets.simulated import sst as synthetic
+from xearthformer.datasets.simulated.sst import Patterns, load_patterns, synthetic_sst
 
 # ERSST v3b 1960-1999 without its monthly climatology: Nino3.4 (170W-120W, 5S-5N; degC), and its
 # autocorrelation at lags of 1 .. 12 months. `test_reference_numbers` computes them again.
@@ -222,7 +222,7 @@ def test_residual_has_unit_variance_between_the_nodes():
 
 def test_is_small_and_knows_no_torch():
     assert synthetic.SHIPPED.stat().st_size < 1e6
-    code = "import sys, xearthformer.data.synthetic as s; s.synthetic_sst(1); print(*sys.modules)"
+    code = "import sys, xearthformer.datasets.simulated.sst as s; s.synthetic_sst(1); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" not in run.stdout.split()
 
@@ -283,7 +283,7 @@ def test_form_is_that_of_ersst(ersst, fifty):
 
 @pytest.mark.shared
 def test_what_ships_can_be_fitted_again(ersst):
-    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "fit_lim.py"))
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "fit_lim.py"))
     lim, fitted = example["fit"](ersst["sst"].sel(time=slice("1960", "1999")))
     packed = xef.open_pack("lim").arrays()
     for name in ("projection", "patterns", "propagator", "noise_covariance"):

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.data.vil import rain_of_vil, vil_of_rain
+from xearthformer.datasets.sevir.vil import rain_of_vil, vil_of_rain
 
 # Codes and kg m-2, as SEVIR documents them.
 TABLE = {

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer.axes import Axes, coordinate, find_axes, find_grid, find_latlon, spacing_in_metres
+from xearthformer.fields.axes import (
+    Axes,
+    coordinate,
+    find_axes,
+    find_grid,
+    find_latlon,
+    spacing_in_metres,
+)
 
 
 def field(*dims, coords=None):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer import cf
+from xearthformer.fields import cf
 
 ANOMALY = {
     "standard_name": "sea_surface_temperature",

@@ -11,10 +11,11 @@ import xarray as xr
 from dask.optimization import cull
 
 import xearthformer as xef
-from xearthformer import engine, models
-from xearthformer.cards import Card, ModelSpec, PixelGrid, Quantity, Training
-from xearthformer.scale import Scale
-from xearthformer.tiles import OVERLAP, Axis, Tiles, blend, cut, starts, weights
+from xearthformer import models
+from xearthformer.fields.tiles import OVERLAP, Axis, Tiles, blend, cut, starts, weights
+from xearthformer.inference import engine
+from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
+from xearthformer.packs.scale import Scale
 
 NINE = Tiles(Axis(20, 8), Axis(17, 8))
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xearthformer.steps import check_time, shift_time, str_month, str_time
+from xearthformer.fields.time_axis import check_time, shift_time, str_month, str_time
 
 
 def record(stamps, name="time", **attrs):

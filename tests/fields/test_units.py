@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer.units import convert_units, equal_units, is_temperature, to_metres
+from xearthformer.fields.units import convert_units, equal_units, is_temperature, to_metres
 
 
 def field(value, units, dtype="f4", **attrs):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer import windows
+from xearthformer.fields import windows
 
 
 def months(n, start="2000-01", **kwargs):

@@ -16,9 +16,10 @@ from small_hindcast import anomalies, files, forecast, hindcast, status, through
 from zarr.storage import LocalStore, MemoryStore, ZipStore
 
 import xearthformer as xef
-from xearthformer import ledger, models
-from xearthformer.cards import Card, ModelSpec, PixelGrid, Quantity, Training
+from xearthformer import models
 from xearthformer.cli import main
+from xearthformer.hindcasts import store as ledger
+from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def straight(ssta, tiny_pack):
 @pytest.fixture
 def counted(monkeypatch):
     """How many inits are forecast."""
-    module = importlib.import_module("xearthformer.jobs")
+    module = importlib.import_module("xearthformer.hindcasts.blocks")
     forecast, count = module.forecast, []
 
     def counting(data, *args, init, **kwargs):
@@ -318,7 +319,7 @@ def test_what_one_of_the_two_lacks_is_a_difference(
     ssta, tiny_pack, tmp_path, monkeypatch, left_out
 ):
     """A store, or a call, of a version that has more options than the other."""
-    module = importlib.import_module("xearthformer.hindcast")
+    module = importlib.import_module("xearthformer.hindcasts.hindcast")
     decide, fewer = module.DECIDE, ("compile",)
     monkeypatch.setattr(module, "DECIDE", fewer if left_out == "record" else decide)
     hindcast(ssta, tiny_pack, tmp_path / "h.zarr", init="2000-05")

@@ -21,7 +21,8 @@ from small_hindcast import anomalies, files, forecast, hindcast, one_thread, sta
 from zarr.storage import LocalStore, MemoryStore
 
 import xearthformer as xef
-from xearthformer import jobs, ledger, lock, stores
+from xearthformer.hindcasts import blocks, lock, stores
+from xearthformer.hindcasts import store as ledger
 
 STATUS = "hindcast_log/status/c"
 
@@ -332,7 +333,7 @@ def test_a_client_that_is_closed_is_an_error_and_no_wait(ssta, tiny_pack, straig
 def test_a_cluster_without_workers_is_waited_for_and_named(
     ssta, tiny_pack, straight, client, monkeypatch
 ):
-    monkeypatch.setattr(jobs, "LOOK", 0.1)
+    monkeypatch.setattr(blocks, "LOOK", 0.1)
     client.cluster.scale(0)
     until(lambda: not client.nthreads())
     threading.Timer(0.5, client.cluster.scale, [1]).start()
@@ -380,7 +381,7 @@ def test_a_worker_that_is_killed_is_made_up_for(ssta, tiny_pack, tmp_path):
 def test_the_example(tmp_path):
     pytest.importorskip("distributed")
     xef.synthetic_sst(years=31, seed=1, start="1970-01").to_netcdf(tmp_path / "sst.nc")
-    example = Path(__file__).parents[1] / "examples" / "hindcast.py"
+    example = Path(__file__).parents[2] / "examples" / "hindcast.py"
     command = [sys.executable, str(example), "sst.nc", "--pack", "lim"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

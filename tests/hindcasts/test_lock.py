@@ -8,7 +8,7 @@ import time
 import pytest
 from zarr.storage import LocalStore, MemoryStore
 
-from xearthformer import lock, stores
+from xearthformer.hindcasts import lock, stores
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The engine's precision and compilation; what it does with batches is tested by forecasts."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -7,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from small_hindcast import anomalies
-from test_fuse import SEVIR_LIKE
+from test_fused import SEVIR_LIKE
 
-from xearthformer import engine
+from xearthformer.inference import engine
 from xearthformer.models import build
-from xearthformer.models.earthformer import PRESETS, Earthformer
-from xearthformer.models.fuse import FusedEarthformer
+from xearthformer.models.earthformer.earthformer import PRESETS, Earthformer
+from xearthformer.models.earthformer.fused import FusedEarthformer
 
 FLOAT32 = engine.Settings("cpu", 2)
 BF16 = replace(FLOAT32, precision="bf16")
@@ -97,3 +98,19 @@ def test_compiled_by_inductor(tiny_pack):
     ssta = anomalies(tiny_pack)
     fc = ssta.earthformer.forecast(tiny_pack, compile=True)
     np.testing.assert_allclose(fc, ssta.earthformer.forecast(tiny_pack), atol=5e-5)
+
+
+@pytest.mark.parametrize(("progress", "shown"), [("auto", True), (True, True), (False, False)])
+def test_a_bar_shows_when_it_takes_long(monkeypatch, capsys, progress, shown):
+    now = iter(range(0, 1000, 3))
+    monkeypatch.setattr("tqdm.std.time", lambda: next(now))
+    with engine.progress_bar(3, "init", progress) as bar:
+        bar.update(1)
+        bar.update(1)
+    assert ("init" in capsys.readouterr().err) is shown
+
+
+def test_a_thread_shows_no_bar_unasked(capsys):
+    with ThreadPoolExecutor(1) as pool:
+        bar = pool.submit(engine.progress_bar, 3, "init", "auto").result()
+    assert bar.disable

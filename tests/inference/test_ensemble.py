@@ -11,8 +11,8 @@ from small_hindcast import one_thread
 from small_prediff import rain, save
 
 import xearthformer as xef
-from xearthformer import engine
-from xearthformer.models.earthformer_unet import EarthformerUNet
+from xearthformer.inference import engine
+from xearthformer.models.prediff.denoiser import EarthformerUNet
 
 EVERY = {"init": slice(None), "steps": 3, "batch_size": 4}
 

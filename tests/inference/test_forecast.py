@@ -246,7 +246,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_data_is_refused_before_anything_is_computed(ssta, tiny_pack, case, monkeypatch):
-    monkeypatch.setattr("xearthformer.engine.predict", None)
+    monkeypatch.setattr("xearthformer.inference.engine.predict", None)
     make, message = BAD[case]
     with pytest.raises((ValueError, TypeError), match=f"(?s){message}"):
         make(ssta).earthformer.forecast(tiny_pack)

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from small_hindcast import anomalies, one_thread
 
-from xearthformer import engine
+from xearthformer.inference import engine
 
 CHUNKS = [({"time": 1}, "auto"), ({"time": 5, "lat": 3}, 3), ({}, 4)]  # of the data, of the inits
 EVERY = {"init": slice(None), "batch_size": 2}

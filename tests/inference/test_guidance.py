@@ -10,9 +10,9 @@ from small_prediff import rain, save, untrained
 from test_prediff_networks import given, loaded
 
 import xearthformer as xef
-from xearthformer import guidance
-from xearthformer.guidance import Frames, Terms, guide
-from xearthformer.scale import Scale
+from xearthformer.inference import guidance
+from xearthformer.inference.guidance import Frames, Terms, guide
+from xearthformer.packs.scale import Scale
 
 HOW = {"steps": 4, "batch_size": 4}
 SPACE = ("northing", "easting")
@@ -177,7 +177,7 @@ def test_frames_refuse_what_they_cannot_align():
     ],
 )
 def test_a_constraint_that_cannot_serve_is_refused(pack, da, monkeypatch, fn, words):
-    from xearthformer.models import samplers
+    from xearthformer.models.prediff import samplers
 
     monkeypatch.setattr(samplers, "sample", lambda *_: pytest.fail("sampled"))
     with pytest.raises(ValueError, match=words):

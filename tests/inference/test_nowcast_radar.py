@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.packs import SHIPPED
+from xearthformer.packs.pack import SHIPPED
 
 PACK = "nowcast-radar"
 
@@ -42,7 +42,7 @@ def test_it_is_small_and_says_what_it_is():
     size = sum(file.stat().st_size for file in (SHIPPED / PACK).iterdir())
     card = xef.open_pack(PACK).card
     assert size < 25e6
-    assert card.history == 13 and card.reach == 12 and card.time_step == "5min"
+    assert card.context == 13 and card.lead == 12 and card.time_step == "5min"
     assert card.input.units == "mm h-1" and card.input.standard_name == "rainfall_rate"
     assert "MeteoSwiss" in card.training.data and "CC BY 4.0" in card.training.licence
 

@@ -17,7 +17,7 @@ def threads():
 def test_the_card_says_what_it_is():
     pack = xef.open_pack("prediff-radar")
     card = pack.card
-    assert (card.history, card.reach, card.time_step) == (7, 6, "10min")
+    assert (card.context, card.lead, card.time_step) == (7, 6, "10min")
     assert card.input.standard_name == "rainfall_rate" and card.input.units == "mm h-1"
     assert card.climatology is not None and card.training.licence
     size = (pack.path / "weights.safetensors").stat().st_size

@@ -7,8 +7,8 @@ import pytest
 import torch
 from conv_by_hand import random_frames
 
-from xearthformer.models.convlstm import PRESETS, ConvLSTM, ConvLSTMConfig
-from xearthformer.models.recurrent import from_patches, to_patches
+from xearthformer.models.baselines.convlstm import PRESETS, ConvLSTM, ConvLSTMConfig
+from xearthformer.models.layers.recurrent import from_patches, to_patches
 
 TINY = PRESETS["tiny"]
 

@@ -3,8 +3,12 @@
 import pytest
 import torch
 
-from xearthformer.models.blocks import BlockOptions, CuboidCrossAttention, CuboidSelfAttention
-from xearthformer.models.cuboid import (
+from xearthformer.models.layers.attention import (
+    BlockOptions,
+    CuboidCrossAttention,
+    CuboidSelfAttention,
+)
+from xearthformer.models.layers.cuboid import (
     Cuboid,
     attention_mask,
     cross_pattern,

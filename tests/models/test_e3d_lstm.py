@@ -7,7 +7,7 @@ import pytest
 import torch
 from conv_by_hand import sigmoid
 
-from xearthformer.models.e3d_lstm import (
+from xearthformer.models.baselines.e3d_lstm import (
     E3DLSTM,
     PRESETS,
     CausalConv3d,

@@ -8,9 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from xearthformer.models import build
-from xearthformer.models.blocks import PatchMerging, PositionEmbedding, Upsampling
-from xearthformer.models.earthformer import PRESETS, Earthformer, EarthformerConfig
-from xearthformer.models.stem import Stem
+from xearthformer.models.earthformer.earthformer import PRESETS, Earthformer, EarthformerConfig
+from xearthformer.models.layers.attention import PatchMerging, PositionEmbedding, Upsampling
+from xearthformer.models.layers.stem import Stem
 
 TINY = PRESETS["tiny"]
 

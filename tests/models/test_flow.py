@@ -2,7 +2,16 @@
 
 import torch
 
-from xearthformer.models.flow import COARSE, carried, finer, motion, paths, places, sample, smooth
+from xearthformer.models.layers.flow import (
+    COARSE,
+    carried,
+    finer,
+    motion,
+    paths,
+    places,
+    sample,
+    smooth,
+)
 
 
 def moving(dx, dy, steps=4, size=160):

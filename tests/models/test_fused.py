@@ -9,10 +9,8 @@ import torch.nn.functional as F
 from golden_rule import GOLDEN, arrays, card, fill, uniform
 
 from xearthformer.models import build
-from xearthformer.models.blocks import Upsampling, conv_block
-from xearthformer.models.compat import from_published, load_published
-from xearthformer.models.earthformer import PRESETS, Earthformer
-from xearthformer.models.fuse import (
+from xearthformer.models.earthformer.earthformer import PRESETS, Earthformer
+from xearthformer.models.earthformer.fused import (
     CrossLayer,
     FusedEarthformer,
     LocalAttention,
@@ -20,7 +18,7 @@ from xearthformer.models.fuse import (
     SelfLayer,
     fuse,
 )
-from xearthformer.models.fuse_stem import (
+from xearthformer.models.earthformer.fused_stem import (
     CoarsePair,
     Convolution,
     NormActivation,
@@ -28,7 +26,9 @@ from xearthformer.models.fuse_stem import (
     upsampling,
     upsampling_pair,
 )
-from xearthformer.models.stem import Stem
+from xearthformer.models.layers.attention import Upsampling, conv_block
+from xearthformer.models.layers.stem import Stem
+from xearthformer.models.published.earthformer import from_published, load_published
 
 NAMES = sorted(path.stem for path in GOLDEN.glob("earthformer_*.json"))
 TINY = PRESETS["tiny"]

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import xearthformer as xef
-from xearthformer import engine, models
-from xearthformer.models import lim as module
-from xearthformer.models.lim import LIM, MAX_RADIUS, PRESETS, LIMConfig, companion
+from xearthformer import models
+from xearthformer.inference import engine
+from xearthformer.models.baselines import lim as module
+from xearthformer.models.baselines.lim import LIM, MAX_RADIUS, PRESETS, LIMConfig, companion
 
 PAIR = LIMConfig(in_len=1, out_len=3, height=1, width=2, n_eofs=2, delays=(0,), ridge=0)
 CELL = dataclasses.replace(PAIR, width=1, n_eofs=1)

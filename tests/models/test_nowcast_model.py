@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from xearthformer.models import build, nowcast
-from xearthformer.models.flow import finer
-from xearthformer.models.fuse import fuse
-from xearthformer.models.nowcast import PRESETS, Nowcast, NowcastConfig, soft_csi_loss
+from xearthformer.models import build
+from xearthformer.models.earthformer import nowcast
+from xearthformer.models.earthformer.fused import fuse
+from xearthformer.models.earthformer.nowcast import PRESETS, Nowcast, NowcastConfig, soft_csi_loss
+from xearthformer.models.layers.flow import finer
 
 TINY = PRESETS["tiny"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from xearthformer.models.persistence import (
+from xearthformer.models.baselines.persistence import (
     DAMPED_PRESETS,
     PERSISTENCE_PRESETS,
     DampedPersistence,

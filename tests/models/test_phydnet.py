@@ -7,7 +7,7 @@ import pytest
 import torch
 from conv_by_hand import convolve
 
-from xearthformer.models.phydnet import (
+from xearthformer.models.baselines.phydnet import (
     ORDERS,
     PRESETS,
     PhyCell,

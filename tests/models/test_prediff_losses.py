@@ -8,11 +8,12 @@ import xarray as xr
 from small_prediff import rain, untrained
 
 import xearthformer as xef
-from xearthformer import latents
-from xearthformer.crops import Crop
-from xearthformer.models import flow, prediff_training
-from xearthformer.models.prediff_training import latent_window, part
-from xearthformer.recipe import Recipe
+from xearthformer.models.layers import flow
+from xearthformer.models.prediff import losses
+from xearthformer.models.prediff.losses import latent_window, part
+from xearthformer.training import latents
+from xearthformer.training.recipe import Recipe
+from xearthformer.training.windows import Crop
 
 CARD = {
     "input": {"standard_name": "rainfall_rate", "units": "mm h-1"},
@@ -72,7 +73,7 @@ def test_the_card_says_how_it_was_made(trained):
         assert f"{name}_validation_loss" in third.card.scores
     assert first.card.climatology is None and 0 < third.card.climatology.mean < 1
     assert third.card.training.data == "noise" and third.card.time_step == "10min"
-    assert (third.card.history, third.card.reach) == (3, 2)
+    assert (third.card.context, third.card.lead) == (3, 2)
     assert third.card.model.config["latent_scale"] != 1
 
 
@@ -163,9 +164,7 @@ def test_along_the_motion_the_middle_of_a_larger_crop_is_learnt():
 def noises(monkeypatch) -> list[torch.Tensor]:
     """The noise that is drawn in a loss, the last drawn at the end."""
     drawn, draw = [], torch.randn_like
-    monkeypatch.setattr(
-        prediff_training.torch, "randn_like", lambda z: drawn.append(draw(z)) or drawn[-1]
-    )
+    monkeypatch.setattr(losses.torch, "randn_like", lambda z: drawn.append(draw(z)) or drawn[-1])
     return drawn
 
 
@@ -248,7 +247,7 @@ def test_a_model_that_is_trained_whole_has_no_parts(tmp_path):
 
 
 def test_storms_and_every_second_frame_as_sources(tmp_path):
-    from xearthformer.training_files import Source
+    from xearthformer.training.config import Source
 
     records = Source("storms", seed=3, events=2, size=64, every=2).open()
     assert [r.sizes["time"] for r in records] == [25, 24, 25, 24]

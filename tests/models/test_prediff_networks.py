@@ -11,10 +11,11 @@ from small_prediff import untrained
 
 import xearthformer as xef
 from xearthformer.errors import PackError
-from xearthformer.models import alignment, build, earthformer_unet, prediff
-from xearthformer.models.compat import from_published, load_published
-from xearthformer.models.mosaic import Mosaic, in_batches
-from xearthformer.models.prediff import PRESETS, AutoencoderConfig, PreDiffConfig
+from xearthformer.models import build
+from xearthformer.models.layers.mosaic import Mosaic, in_batches
+from xearthformer.models.prediff import alignment, denoiser, prediff
+from xearthformer.models.prediff.prediff import PRESETS, AutoencoderConfig, PreDiffConfig
+from xearthformer.models.published.earthformer import from_published, load_published
 
 NAMES = sorted(path.stem for path in GOLDEN.glob("prediff_*.json"))
 KINDS = {"vae": "prediff-vae", "unet": "prediff-unet", "alignment": "prediff-alignment"}
@@ -146,7 +147,7 @@ def test_what_is_not_built_is_an_error(kind, name, change, words):
 def test_the_published_networks_are_the_preset():
     with torch.device("meta"):
         for name, preset in (
-            ("prediff_unet_v1", earthformer_unet.PRESETS["sevir-lr"]),
+            ("prediff_unet_v1", denoiser.PRESETS["sevir-lr"]),
             ("prediff_alignment_v1", alignment.PRESETS["sevir-lr"]),
         ):
             assert published(name).config == preset
@@ -164,7 +165,7 @@ def test_three_published_files_become_one_pack(tmp_path, monkeypatch):
         files.append(tmp_path / f"{name}.pt")
         torch.save(getattr(model, name).state_dict(), files[-1])
     pack = xef.convert(files, "prediff-sevir-lr", tmp_path / "pack")
-    assert (pack.card.history, pack.card.reach, pack.card.time_step) == (3, 2, "10min")
+    assert (pack.card.context, pack.card.lead, pack.card.time_step) == (3, 2, "10min")
     for key, value in pack.model().state_dict().items():
         assert torch.equal(value, model.state_dict()[key]), key
     with pytest.raises(PackError, match=r"expects 3 checkpoint file\(s\)"):
@@ -192,15 +193,15 @@ def test_parts_that_do_not_fit_are_an_error():
     with pytest.raises(ValueError, match="norm_num_groups"):
         AutoencoderConfig((12, 16), norm_num_groups=8)
     with pytest.raises(ValueError, match="a pattern for each of the 2 levels"):
-        earthformer_unet.EarthformerUNetConfig(depth=(1, 1), attn_patterns=("axial",))
+        denoiser.EarthformerUNetConfig(depth=(1, 1), attn_patterns=("axial",))
     with pytest.raises(ValueError, match="found 'axiall'"):
-        earthformer_unet.EarthformerUNetConfig(attn_patterns="axiall")
+        denoiser.EarthformerUNetConfig(attn_patterns="axiall")
 
 
 def test_a_fresh_denoiser_says_how_noisy_it_is():
     """Its residual branches begin at zero, so that the output is a linear map of the input."""
     torch.manual_seed(0)
-    net = earthformer_unet.EarthformerUNet(earthformer_unet.PRESETS["tiny"]).eval()
+    net = denoiser.EarthformerUNet(denoiser.PRESETS["tiny"]).eval()
     z, context = torch.randn(2, 2, 4, 4, 4), torch.randn(2, 3, 4, 4, 4)
     assert torch.equal(net(z, torch.tensor([1, 1]), context), net(z, torch.tensor([9, 9]), context))
     filled = untrained("tiny").denoiser

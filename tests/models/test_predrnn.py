@@ -8,14 +8,14 @@ import pytest
 import torch
 from conv_by_hand import convolve, random_frames, sigmoid
 
-from xearthformer.models.predrnn import (
+from xearthformer.models.baselines.predrnn import (
     PRESETS,
     PredRNN,
     PredRNNConfig,
     STLSTMCell,
     likeness,
 )
-from xearthformer.models.recurrent import from_patches, to_patches
+from xearthformer.models.layers.recurrent import from_patches, to_patches
 
 TINY = PRESETS["tiny"]
 

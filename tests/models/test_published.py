@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from golden_rule import GOLDEN, arrays, card, fill, uniform
 
-from xearthformer.models.compat import from_published, load_published
-from xearthformer.models.earthformer import PRESETS, Earthformer
+from xearthformer.models.earthformer.earthformer import PRESETS, Earthformer
+from xearthformer.models.published.earthformer import from_published, load_published
 
 NAMES = sorted(path.stem for path in GOLDEN.glob("earthformer_*.json"))
 TINY = [name for name in NAMES if "_tiny_" in name]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xearthformer.models import build
-from xearthformer.models.rainformer import (
+from xearthformer.models.baselines.rainformer import (
     PRESETS,
     BalancedBlock,
     ChannelAttention,

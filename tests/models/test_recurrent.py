@@ -5,8 +5,8 @@ import pytest
 import torch
 from conv_by_hand import convolve, random_frames, sigmoid
 
-from xearthformer.models.convlstm import PRESETS
-from xearthformer.models.recurrent import (
+from xearthformer.models.baselines.convlstm import PRESETS
+from xearthformer.models.layers.recurrent import (
     ConvLSTMCell,
     ScheduledSampling,
     expect_frames,

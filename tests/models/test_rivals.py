@@ -10,13 +10,13 @@ import xarray as xr
 from torch.utils.flop_counter import FlopCounterMode
 
 import xearthformer as xef
-from xearthformer.cards import ICAR_GRID
-from xearthformer.data.nbody import nbody
+from xearthformer.comparison.papers import ENSO_PAPER, SEVIR_PAPER, enso_table
+from xearthformer.datasets.simulated.nbody import nbody
 from xearthformer.models import MODELS, build
-from xearthformer.tables import ENSO_PAPER, SEVIR_PAPER, enso_table
+from xearthformer.packs.card import ICAR_GRID
 
 pytest.importorskip("lightning")
-from xearthformer.train import Recipe, train
+from xearthformer.training.train import Recipe, train
 
 # Name -> what reads a frame, once each, in time order. UNet and Rainformer take all frames at once,
 # as channels of one picture: nothing in them comes before anything else.

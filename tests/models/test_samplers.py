@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from xearthformer.models import samplers
-from xearthformer.models.samplers import METHODS, STEPS, NotFinite, Sampler, alphas_cumprod, sample
+from xearthformer.models.prediff import samplers
+from xearthformer.models.prediff.samplers import (
+    METHODS,
+    STEPS,
+    NotFinite,
+    Sampler,
+    alphas_cumprod,
+    sample,
+)
 
 MEAN, STD = 1.5, 0.5
 KEPT = alphas_cumprod().double()

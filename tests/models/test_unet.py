@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from xearthformer.models import build
-from xearthformer.models.unet import PRESETS, UNet, UNetConfig, UpLevel
+from xearthformer.models.baselines.unet import PRESETS, UNet, UNetConfig, UpLevel
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 import xearthformer as xef
 from xearthformer import models
 from xearthformer.errors import PackError
-from xearthformer.packs import weights_hash
+from xearthformer.packs.pack import weights_hash
 
 
 @pytest.mark.parametrize("name", ["pack", "pack.safetensors"])
@@ -89,12 +89,12 @@ def test_unknown_name_lists_what_there_is():
 
 
 def test_every_pack_that_ships_opens_and_runs():
-    assert {"enso-ersst", "lim", "persistence", "damped-persistence"} <= set(xef.packs())
-    for name in xef.packs():
+    assert {"enso-ersst", "lim", "persistence", "damped-persistence"} <= set(xef.list_packs())
+    for name in xef.list_packs():
         pack = xef.open_pack(name)
         height, width = pack.card.grid.shape if pack.card.grid else (4, 5)
-        y = pack.model().predict(torch.zeros(1, pack.card.history, height, width, 1))
-        assert y.shape == (1, pack.card.reach, height, width, 1)
+        y = pack.model().predict(torch.zeros(1, pack.card.context, height, width, 1))
+        assert y.shape == (1, pack.card.lead, height, width, 1)
 
 
 def test_packs_of_installed_packages_are_found_but_not_imported(tiny_pack, tmp_path, monkeypatch):
@@ -108,7 +108,7 @@ def test_packs_of_installed_packages_are_found_but_not_imported(tiny_pack, tmp_p
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[xearthformer.packs]\ntheirs = their_pack\n")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    assert "theirs" in xef.packs()
+    assert "theirs" in xef.list_packs()
     assert xef.open_pack("theirs").card == tiny_pack.card
 
 
@@ -136,7 +136,7 @@ def test_convert_a_published_checkpoint(tmp_path, form):
     torch.save(state, tmp_path / "earthformer_icarenso2021.pt")
     pack = xef.convert(tmp_path / "earthformer_icarenso2021.pt", "enso", tmp_path / "pack")
     assert pack.card.grid.shape == (24, 48)
-    assert (pack.card.history, pack.card.reach) == (12, 14)
+    assert (pack.card.context, pack.card.lead) == (12, 14)
     assert pack.model()(torch.zeros(1, 12, 24, 48, 1)).shape == (1, 14, 24, 48, 1)
 
 
@@ -164,7 +164,7 @@ def test_convert_of_another_network_names_the_preset(tmp_path):
 
 def test_listing_and_reading_cards_leaves_torch_unloaded():
     code = (
-        "import sys, xearthformer as xef; xef.packs(); xef.open_pack('lim').arrays();"
+        "import sys, xearthformer as xef; xef.list_packs(); xef.open_pack('lim').arrays();"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

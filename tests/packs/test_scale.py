@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer.scale import Scale
+from xearthformer.packs.scale import Scale
 
 
 def test_by_hand():

@@ -12,9 +12,9 @@ import pytest
 import xarray as xr
 from matplotlib.collections import LineCollection
 
-from xearthformer import coastlines
-from xearthformer.plot import field
-from xearthformer.plot_nowcast import frames
+from xearthformer.plots import coastlines
+from xearthformer.plots.frames import frames
+from xearthformer.plots.maps import field
 
 LAEA = {
     "grid_mapping_name": "lambert_azimuthal_equal_area",

@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.collections import FillBetweenPolyCollection, QuadMesh
 
 import xearthformer as xef
-from xearthformer import plot_ensemble
+from xearthformer.plots import ensemble
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,7 @@ def test_stamps_of_an_init_and_lead_in_rows(ens, rain):
     assert maps(figure) == {f"member {m}": 2 + m for m in range(6)}
     assert [ax.get_visible() for ax in figure.axes[:8]] == [True] * 6 + [False] * 2
     one = ens.isel(init=0, lead=1).transpose("x", "member", "y").drop_vars("member")
-    assert maps(plot_ensemble.stamps(one)) == maps(figure)
+    assert maps(ensemble.stamps(one)) == maps(figure)
     half = plt.figure().subfigures(1, 2)[1]
     assert ens.earthformer.plot.stamps(figure=half) is half
 
@@ -125,7 +125,7 @@ def test_plumes_have_a_median_in_bands_where_members_are_many():
     coords = {"init": time[[3, 5]], "lead": [1, 2, 3], "valid_time": (("init", "lead"), valid)}
     values = np.broadcast_to(np.arange(11.0), (2, 3, 11))
     fc = xr.DataArray(values, coords, ("init", "lead", "member"), "index")
-    from xearthformer.plot import plume
+    from xearthformer.plots.maps import plume
 
     ax = plume(fc)
     bands = [c for c in ax.collections if isinstance(c, FillBetweenPolyCollection)]
@@ -154,4 +154,4 @@ def test_plumes_have_a_median_in_bands_where_members_are_many():
 )
 def test_what_cannot_be_drawn_is_said(ens, draw, message):
     with pytest.raises(ValueError, match=message):
-        draw(plot_ensemble, ens)
+        draw(ensemble, ens)

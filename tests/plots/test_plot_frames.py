@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer import plot_nowcast
-from xearthformer.comparison import compare
-from xearthformer.plot_nowcast import by_lead, frames
+from xearthformer.comparison.compare import compare
+from xearthformer.plots import frames as plot_nowcast
+from xearthformer.plots.frames import by_lead, frames
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from matplotlib.collections import QuadMesh
 
-from xearthformer import plot
+from xearthformer.plots import maps as plot
 
 LAT, LON = np.arange(-10.0, 11, 2), np.arange(160.0, 261, 2)
 

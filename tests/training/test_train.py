@@ -15,13 +15,14 @@ import torch
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer import models, records
+from xearthformer import models
+from xearthformer.training import records
 
 pytest.importorskip("lightning")
-from xearthformer import loop
-from xearthformer.loop import Draws, Run, Windows
-from xearthformer.recipe import Recipe
-from xearthformer.train import train
+from xearthformer.training import loop
+from xearthformer.training.loop import Draws, Run, Windows
+from xearthformer.training.recipe import Recipe
+from xearthformer.training.train import train
 
 LATITUDE, LONGITUDE = [0.0, 5.0, 10.0, 15.0], [160.0, 165.0, 170.0, 175.0, 180.0]
 CARD = {
@@ -188,7 +189,7 @@ def test_it_learns_and_the_pack_forecasts(tmp_path):
 
 def test_the_card_says_what_the_data_told(tmp_path):
     card = run(tmp_path).card
-    assert (card.history, card.reach, card.time_step, card.missing) == (3, 2, "month", "land")
+    assert (card.context, card.lead, card.time_step, card.missing) == (3, 2, "month", "land")
     assert card.grid.land == ["##...", ".....", ".....", "....."]
     spread = float(np.sqrt(np.nanmean(anomalies().sel(time=slice("1990", "1998")).values ** 2)))
     assert card.scale.offset == 0 and card.scale.factor == pytest.approx(spread, rel=1e-5)
@@ -245,7 +246,7 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, monkeypatch):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     expected = run(straight)
     code = KILLED.format(tests=str(Path(__file__).parent), folder=str(killed))
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(losses(killed).splitlines()) == 2  # the header, and one whole epoch
@@ -324,7 +325,7 @@ def test_a_lim_learns_where_latitudes_are(tmp_path):
 def test_the_example_trains_in_seconds(tmp_path, monkeypatch):
     from xearthformer.cli import train_from_file as command
 
-    example = Path(__file__).parents[1] / "examples" / "train_tiny.yaml"
+    example = Path(__file__).parents[2] / "examples" / "train_tiny.yaml"
     monkeypatch.chdir(tmp_path)
     shorter = ["data.years=6", "data.anomaly=[1960, 1963]", "extra=null", "recipe.epochs=1"]
     command(str(example), [*shorter, "period=[1960, 1963]", "validation=[1964, 1965]"])
@@ -399,8 +400,8 @@ def test_a_recipe_out_of_range_is_an_error(wrong):
 def test_without_lightning_the_error_says_what_to_install():
     code = (
         "import sys; sys.modules['lightning'] = None\n"
-        "try:\n    import xearthformer.train\nexcept ImportError as error:\n    print(error)"
+        "try:\n    import xearthformer.training.train\nexcept ImportError as error:\n    print(error)"
     )
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert "pip install 'xearthformer[train]'" in done.stdout

@@ -7,8 +7,8 @@ import torch
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.crops import Crop, Crops, find, turned
-from xearthformer.training_files import Source
+from xearthformer.training.config import Source
+from xearthformer.training.windows import Crop, Crops, find, turned
 
 
 def numbered(steps, height, width):

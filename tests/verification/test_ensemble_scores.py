@@ -6,10 +6,10 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer import scores
-from xearthformer.ensemble_scores import exceedance
-from xearthformer.frame_sums import GROUPS, Measure
-from xearthformer.verification import statistics, verify
+from xearthformer.verification import scores
+from xearthformer.verification.ensemble_scores import exceedance
+from xearthformer.verification.frame_sums import GROUPS, Measure
+from xearthformer.verification.verify import statistics, verify
 
 RAIN = {"standard_name": "rainfall_rate", "units": "mm h-1"}
 STEP = np.timedelta64(300, "s")

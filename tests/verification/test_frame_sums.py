@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xearthformer.frame_sums import Measure, max_pool
+from xearthformer.verification.frame_sums import Measure, max_pool
 
 NAN = np.nan
 

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xearthformer import enso_scores, scores
+from xearthformer.verification import enso
+from xearthformer.verification.enso import enso_skill, icar_nino34
+from xearthformer.verification.moments import correlation, mean, moments, rmse
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "metrics_enso.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "metrics_enso.json").read_text())
 SST_MIN, SST_MAX = -16.549121856689453, 10.198975563049316
 
 
@@ -47,13 +49,13 @@ def golden() -> tuple[xr.DataArray, xr.DataArray]:
 
 
 def test_icar_golden(golden):
-    index = [scores.icar_nino34(da.astype(float) * (SST_MAX - SST_MIN) + SST_MIN) for da in golden]
+    index = [icar_nino34(da.astype(float) * (SST_MAX - SST_MIN) + SST_MIN) for da in golden]
     # Samples stand 20 months apart, so that no month is observed twice.
     valid = np.array([months("1900-01", 800)[20 * i + 1 : 20 * i + 15] for i in range(40)])
     coords = {"lead": np.arange(1, 15), "valid_time": (("init", "lead"), valid)}
     forecast = index[0].assign_coords(coords)
     observed = xr.DataArray(index[1].to_numpy().ravel(), {"time": valid.ravel()}, "time")
-    skill = scores.enso_skill(forecast, observed)
+    skill = enso_skill(forecast, observed)
     expected = {
         "correlation_mean": GOLDEN["C_nino34_M"],
         "correlation_weighted_mean": GOLDEN["C_nino34_WM"],
@@ -69,8 +71,8 @@ def test_icar_golden(golden):
 
 
 def test_golden_mean_square_error(golden):
-    statistics = scores.moments(*golden)
-    means = scores.mean(statistics, list(statistics.dims))
+    statistics = moments(*golden)
+    means = mean(statistics, list(statistics.dims))
     assert means["ee"].item() == pytest.approx(GOLDEN["mse_scaled"], rel=1e-5)
 
 
@@ -78,7 +80,7 @@ def test_enso_skill_by_hand():
     # Three-month means of the observations: from February 1, from March 2, from April 4.
     observed = observed_of([9, 0, 1, 2, 3, 7])
     # Lead 1 stands for leads 1..3: forecast means 1, 3, 2 against 1, 2, 4.
-    skill = scores.enso_skill(forecast_of([[0, 1, 2], [3, 3, 3], [0, 3, 3]]), observed)
+    skill = enso_skill(forecast_of([[0, 1, 2], [3, 3, 3], [0, 3, 3]]), observed)
     assert skill["lead"].values.tolist() == [1]
     # Anomalies (-1, 1, 0) and (-4/3, -1/3, 5/3): covariance 1, squares 2 and 14/3.
     assert skill["correlation"].item() == pytest.approx(1 / np.sqrt(2 * 14 / 3))
@@ -91,7 +93,7 @@ def test_enso_skill_by_hand():
 
 
 def test_enso_weights():
-    a = enso_scores._enso_weights(np.arange(1, 13))
+    a = enso._enso_weights(np.arange(1, 13))
     np.testing.assert_allclose(
         a[[0, 3, 4, 10, 11]] / [1, *np.log([4, 5, 11, 12])], [0, 1.5, 2, 2, 3]
     )
@@ -100,36 +102,36 @@ def test_enso_weights():
 def test_pairs_are_months_whatever_day_and_calendar():
     rng = np.random.default_rng(0)
     forecast, observed = forecast_of(rng.random((9, 5))), observed_of(rng.random(20))
-    expected = scores.enso_skill(forecast, observed)
+    expected = enso_skill(forecast, observed)
     shifted = observed.assign_coords(time=observed.time + np.timedelta64(14, "D"))
-    xr.testing.assert_identical(scores.enso_skill(forecast, shifted), expected)
+    xr.testing.assert_identical(enso_skill(forecast, shifted), expected)
     shuffled = observed.isel(time=rng.permutation(20))
-    xr.testing.assert_identical(scores.enso_skill(forecast, shuffled), expected)
+    xr.testing.assert_identical(enso_skill(forecast, shuffled), expected)
     noleap = observed.convert_calendar("noleap")
-    xr.testing.assert_identical(scores.enso_skill(forecast, noleap), expected)
+    xr.testing.assert_identical(enso_skill(forecast, noleap), expected)
 
 
 def test_what_is_not_observed_does_not_count():
     rng = np.random.default_rng(0)
     forecast, observed = forecast_of(rng.random((9, 5))), observed_of(rng.random(10))
-    skill = scores.enso_skill(forecast, observed)
+    skill = enso_skill(forecast, observed)
     # Means that end by October: inits i = 0.. with i + k + 2 <= 9.
     assert skill["n"].values.tolist() == [7, 6, 5]
-    whole = scores.enso_skill(forecast.isel(init=slice(5)), observed)
+    whole = enso_skill(forecast.isel(init=slice(5)), observed)
     np.testing.assert_allclose(skill["correlation"][2], whole["correlation"][2])
     gap = observed.copy()
     gap[4] = np.nan
     # Means over months i + k .. i + k + 2 that hold month 4: i = 1, 2, 3; i = 0, 1, 2; i = 0, 1.
-    assert scores.enso_skill(forecast, gap)["n"].values.tolist() == [4, 3, 3]
+    assert enso_skill(forecast, gap)["n"].values.tolist() == [4, 3, 3]
     xr.testing.assert_identical(
-        scores.enso_skill(forecast, gap.dropna("time")),
-        scores.enso_skill(forecast, gap),
+        enso_skill(forecast, gap.dropna("time")),
+        enso_skill(forecast, gap),
     )
 
 
 def test_a_lead_without_pairs_leaves_the_mean_open():
     forecast, observed = forecast_of(np.eye(3, 5)), observed_of([1, 0, 0, 5, 3, 2])
-    skill = scores.enso_skill(forecast, observed)
+    skill = enso_skill(forecast, observed)
     assert skill["n"].values.tolist() == [3, 2, 1]
     assert np.isnan(skill["correlation"][2]) and np.isnan(skill["correlation_mean"])
     assert np.isfinite(skill["rmse_mean"])
@@ -138,7 +140,7 @@ def test_a_lead_without_pairs_leaves_the_mean_open():
 def test_other_dims_stay():
     forecast = forecast_of(np.random.default_rng(0).random((6, 4)))
     both = xr.concat([forecast, forecast + 1], "member")
-    skill = scores.enso_skill(both, observed_of(np.arange(12) ** 2))
+    skill = enso_skill(both, observed_of(np.arange(12) ** 2))
     assert skill["correlation"].dims == ("member", "lead")
     np.testing.assert_allclose(skill["correlation"][0], skill["correlation"][1])
 
@@ -146,26 +148,26 @@ def test_other_dims_stay():
 def test_lazy_in_lazy_out():
     rng = np.random.default_rng(0)
     forecast, observed = forecast_of(rng.random((9, 5))), observed_of(rng.random(20))
-    lazy = scores.enso_skill(forecast.chunk(init=2), observed.chunk(time=7))
+    lazy = enso_skill(forecast.chunk(init=2), observed.chunk(time=7))
     assert lazy["correlation"].chunks is not None
-    xr.testing.assert_allclose(lazy.compute(), scores.enso_skill(forecast, observed))
+    xr.testing.assert_allclose(lazy.compute(), enso_skill(forecast, observed))
 
 
 def test_statistics_add_up():
     rng = np.random.default_rng(0)
     f, o = xr.DataArray(rng.random(10), dims="s"), xr.DataArray(rng.random(10), dims="s")
-    whole = scores.mean(scores.moments(f, o), "s")
-    parts = [scores.mean(scores.moments(f[s], o[s]), "s") for s in (slice(4), slice(4, 10))]
+    whole = mean(moments(f, o), "s")
+    parts = [mean(moments(f[s], o[s]), "s") for s in (slice(4), slice(4, 10))]
     share = xr.DataArray([4, 6], dims="part")
-    joined = scores.mean(xr.concat(parts, "part"), "part", share)
-    assert scores.correlation(joined).item() == pytest.approx(np.corrcoef(f, o)[0, 1])
-    assert scores.rmse(joined).item() == pytest.approx(scores.rmse(whole).item())
+    joined = mean(xr.concat(parts, "part"), "part", share)
+    assert correlation(joined).item() == pytest.approx(np.corrcoef(f, o)[0, 1])
+    assert rmse(joined).item() == pytest.approx(rmse(whole).item())
 
 
 def test_no_variation_has_no_correlation():
     f = xr.DataArray([0.1, 0.1, 0.1], dims="s")
-    means = scores.mean(scores.moments(f, xr.DataArray([1.0, 2.0, 4.0], dims="s")), "s")
-    assert np.isnan(scores.correlation(means))
+    means = mean(moments(f, xr.DataArray([1.0, 2.0, 4.0], dims="s")), "s")
+    assert np.isnan(correlation(means))
 
 
 @pytest.mark.parametrize(
@@ -188,12 +190,12 @@ def test_no_variation_has_no_correlation():
 )
 def test_what_cannot_be_scored(forecast, observed, match):
     with pytest.raises(ValueError, match=match):
-        scores.enso_skill(forecast, observed)
+        enso_skill(forecast, observed)
 
 
 def test_icar_nino34_wants_the_icar_grid():
     da = xr.DataArray(np.zeros((2, 24, 48)), dims=("time", "lat", "lon"))
     da[:, 10:13, 19:30] = [[[1.0]], [[2.0]]]
-    assert scores.icar_nino34(da).values.tolist() == [1.0, 2.0]
+    assert icar_nino34(da).values.tolist() == [1.0, 2.0]
     with pytest.raises(ValueError, match=r"\(24, 48\) cells.*transpose"):
-        scores.icar_nino34(da.transpose("time", "lon", "lat"))
+        icar_nino34(da.transpose("time", "lon", "lat"))

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 from test_ensemble_scores import ensemble, frames
 
-from xearthformer.spectra import Rings
-from xearthformer.verification import verify
+from xearthformer.verification.spectra import Rings
+from xearthformer.verification.verify import verify
 
 EVERYWHERE = np.ones((64, 64), bool)
 

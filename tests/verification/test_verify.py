@@ -11,12 +11,12 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer import scores
-from xearthformer.frame_sums import GROUPS
-from xearthformer.regions import cell_areas
-from xearthformer.verification import default_thresholds, statistics, verify
+from xearthformer.climate.regions import cell_areas
+from xearthformer.verification import scores
+from xearthformer.verification.frame_sums import GROUPS
+from xearthformer.verification.verify import default_thresholds, statistics, verify
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "metrics_sevir.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "metrics_sevir.json").read_text())
 RAIN = {"standard_name": "rainfall_rate", "units": "mm h-1"}
 METRES = {"units": "m", "standard_name": "projection_y_coordinate"}
 STEP = np.timedelta64(300, "s")

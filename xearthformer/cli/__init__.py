@@ -13,9 +13,9 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
-from .catalogs.commands import check_entries, list_entries, show_entry
+from .catalog import check_entries, list_entries, show_entry
 from .files import check_target, find_data, open_file, parse_inits, write_file
-from .score_commands import icar_enso_scores, sevir_scores, verify_file
+from .score import icar_enso_scores, sevir_scores, verify_file
 
 # What the user can mend: a line on stderr and exit status 2, no traceback.
 USER_ERRORS = (ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError)
@@ -164,12 +164,12 @@ def forecast_file(
     """
     started = time.perf_counter()
     target = check_target(output, overwrite)
-    from .packs import open_pack
+    from ..packs.pack import open_pack
 
     opened = open_pack(pack)
     with open_file(input) as ds:
         da = find_data(ds, opened, variable, anomaly)
-        from .forecast import forecast
+        from ..inference.forecast import forecast
 
         how: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
         how |= _draws(members, seed, sampler, steps, sigmas)
@@ -241,12 +241,12 @@ def hindcast_file(
     started = time.perf_counter()
     if output.endswith((".nc", ".zip")):
         raise ValueError(f"output: expected a Zarr store (a folder or a URL), found {output}")
-    from .packs import open_pack
+    from ..packs.pack import open_pack
 
     opened = open_pack(pack)
     with open_file(input) as ds:
         da = find_data(ds, opened, variable, anomaly)
-        from .hindcast import hindcast
+        from ..hindcasts.hindcast import hindcast
 
         how: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
         how |= {"chunks": chunks, "on_error": on_error}
@@ -267,15 +267,15 @@ def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
     Parameters
     ----------
     config : str
-        A YAML file with the arguments of xearthformer.training_files.train_from_config, or, when
-        it has an entry `models`, of xearthformer.training_table.train_table.
+        A YAML file with the arguments of xearthformer.training.config.train_from_config, or, when
+        it has an entry `models`, of xearthformer.comparison.train_table.train_table.
     overrides : list of str
         Entries to use in place of the file's.
     """
     if not Path(config).is_file():
         raise FileNotFoundError(f"no configuration file {config}")
-    from .training_files import call_with_entries, train_from_config
-    from .training_table import train_table
+    from ..comparison.train_table import train_table
+    from ..training.config import call_with_entries, train_from_config
 
     entries = _entries(Path(config).read_text(), overrides)
     command: Callable[..., Any] = train_table if "models" in entries else train_from_config
@@ -285,9 +285,9 @@ def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
 
 def list_packs() -> None:
     """List the packs at hand: those that ship with the package, and those of installed packages."""
-    from .packs import packs
+    from ..packs import pack
 
-    titles = packs()
+    titles = pack.list_packs()
     width = max(map(len, titles), default=0)
     for name, title in titles.items():
         print(f"{name:{width}}  {title}")
@@ -301,7 +301,7 @@ def show_pack(name: str) -> None:
     name : str
         A name from `packs list`, a folder, a .safetensors file, or hf://owner/name.
     """
-    from .packs import open_pack
+    from ..packs.pack import open_pack
 
     pack = open_pack(name)
     lines = [*_lines(pack.card.model_dump(exclude_none=True)), ("path", str(pack.path))]
@@ -322,7 +322,7 @@ def convert_checkpoint(checkpoint: Sequence[str], *, preset: str, output: str) -
     output : str
         Folder, or .safetensors file, to write.
     """
-    from .packs import convert
+    from ..packs.pack import convert
 
     pack = convert(checkpoint, preset, output)
     print(f"{pack.path}: {pack!r}")
@@ -367,7 +367,7 @@ def _draws(
     members: int | None, seed: int, sampler: str, steps: int | None, sigmas: float | None
 ) -> dict[str, Any]:
     """The options of a pack that samples, as `forecast` takes them."""
-    from .guidance import anticipated_intensity
+    from ..inference.guidance import anticipated_intensity
 
     told = None if sigmas is None else anticipated_intensity(sigmas=sigmas)
     draws: dict[str, Any] = {"members": members, "seed": seed, "sampler": sampler, "steps": steps}
@@ -428,7 +428,7 @@ def _took(started: float) -> str:
 
 def parser() -> ArgumentParser:
     """The whole command line, made from the functions above."""
-    from . import __version__
+    from .. import __version__
 
     top = ArgumentParser(
         prog="xearthformer",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from . import open_catalog
+from ..datasets.catalog import open_catalog
 
 if TYPE_CHECKING:
     from intake.readers.entry import Catalog  # type: ignore[import-untyped]

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from . import accessor as accessor  # registers da.earthformer
-from . import plot
-from .data.synthetic import synthetic_sst
-from .packs import open_pack
-from .scores import enso_skill, enso_table
+from ..datasets.simulated.sst import synthetic_sst
+from ..packs.pack import open_pack
+from ..plots import maps
+from ..verification.enso import enso_skill, enso_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,16 +88,16 @@ def draw(
         What was observed.
     """
     heights = 1.8 * len(indices), 5.2
-    figure = plot.new_figure((11, sum(heights)), "constrained")
+    figure = maps.new_figure((11, sum(heights)), "constrained")
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     axes = top.subplots(len(indices), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for ax, index in zip(axes, indices.values(), strict=True):
-        plot.plume(index[::BETWEEN], observed, ax=ax)
+        maps.plume(index[::BETWEEN], observed, ax=ax)
     for ax in axes[1:]:
         ax.get_legend().remove()
     top.suptitle(TITLE)
     years = observed.sel(time=slice(*INITS))
     before = int(np.abs(years.values[AHEAD:-AHEAD]).argmax())  # AHEAD months before the largest
     init = years["time"].values[before]
-    plot.field(forecast, ssta, init=init, lead=[1, 6, 12], figure=bottom)
+    maps.field(forecast, ssta, init=init, lead=[1, 6, 12], figure=bottom)
     return figure

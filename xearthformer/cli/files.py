@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import xarray as xr
 
-    from .packs import Pack
+    from ..packs.pack import Pack
 
 
 def parse_inits(labels: Sequence[str] | None) -> Any:
@@ -54,7 +54,7 @@ def find_data(
     ds: "xr.Dataset", pack: "Pack", variable: str | None, anomaly: tuple[str, str] | None
 ) -> "xr.DataArray":
     """The variable named, or the one that the pack asks for; as an anomaly where asked for one."""
-    from . import cf
+    from ..fields import cf
 
     quantity = pack.card.input
     difference = quantity.difference and anomaly is None
@@ -66,7 +66,7 @@ def find_data(
 
 def take_variable(ds: "xr.Dataset", name: str, anomaly: tuple[str, str] | None) -> "xr.DataArray":
     """The variable of that name; with the years of a climatology, its anomaly from it."""
-    from . import climate
+    from ..climate import climatology
 
     if name not in ds.data_vars:
         found = ", ".join(map(str, ds.data_vars)) or "none"
@@ -74,8 +74,8 @@ def take_variable(ds: "xr.Dataset", name: str, anomaly: tuple[str, str] | None) 
     if anomaly is None:
         return ds[name]
     # the annual cycle is read once, and not for every block of forecasts
-    cycle = climate.climatology(ds[name], anomaly).compute()
-    return climate.anomaly(ds[name], cycle)
+    cycle = climatology.climatology(ds[name], anomaly).compute()
+    return climatology.anomaly(ds[name], cycle)
 
 
 def check_target(output: str, overwrite: bool) -> Path:

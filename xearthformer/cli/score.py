@@ -1,6 +1,5 @@
 """The commands that score: verify, on the user's own data; table, as the papers do."""
 
-import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -57,8 +56,8 @@ def verify_file(
         auto, cpu, cuda, ...
     """
     target = None if output is None else check_target(output, overwrite=False)
-    from .comparison import compare, lead_tables, summary
-    from .steps import str_time
+    from ..comparison.compare import compare, lead_tables, summary
+    from ..fields.time_axis import str_time
 
     span = slice(None) if init is None else parse_inits(init)
     how: dict[str, Any] = {"thresholds": thresholds, "scale": scale, "device": device}
@@ -92,11 +91,10 @@ def sevir_scores(*, data: str, packs: Sequence[str], device: str = "auto") -> No
     device : str
         auto, cpu, cuda, ...
     """
-    import xearthformer
+    from ..comparison.papers import sevir_table, text
+    from ..datasets.sevir.backend import open_sevir
 
-    from .tables import sevir_table, text
-
-    with xearthformer.open_sevir(data, split="test") as ds:
+    with open_sevir(data, split="test") as ds:
         print(text(sevir_table(ds["vil"], packs, device)))
 
 
@@ -112,11 +110,10 @@ def icar_enso_scores(*, data: str, packs: Sequence[str], device: str = "auto") -
     device : str
         auto, cpu, cuda, ...
     """
-    import xearthformer
+    from ..comparison.papers import enso_table, text
+    from ..datasets.icar_enso import open_icar_enso
 
-    from .tables import enso_table, text
-
-    with xearthformer.open_icar_enso(data, split="test") as ds:
+    with open_icar_enso(data, split="test") as ds:
         print(text(enso_table(ds["sst"], packs, device)))
     print("MSE here is over the cells that a pack forecasts.")
 
@@ -126,9 +123,10 @@ def _data(
     input: str, packs: Sequence[str], variable: str | None, anomaly: tuple[str, str] | None
 ) -> "Iterator[xr.DataArray]":
     """The variable named, or the one that the packs ask for; rain rate by way of `open_radar`."""
-    from . import cf
-    from .comparison import EXTRAPOLATION
-    from .packs import open_pack
+    from ..comparison.compare import EXTRAPOLATION
+    from ..datasets import radar
+    from ..fields import cf
+    from ..packs.pack import open_pack
 
     cards = [open_pack(name).card for name in packs if name != EXTRAPOLATION]
     asking = [card for card in cards if card.input.standard_name]
@@ -138,7 +136,7 @@ def _data(
     with open_file(input) as ds:
         in_fives = any(card.time_step == "5min" for card in asking)
         if variable is None and rain and (in_fives or _is_reflectivity(ds)):
-            yield importlib.import_module("xearthformer.data.radar").open_radar(ds)
+            yield radar.open_radar(ds)
             return
         name = RAIN if rain else wanted.standard_name if wanted else None
         name = variable or cf.find_variable(ds, standard_name=name, difference=difference)
@@ -147,7 +145,7 @@ def _data(
 
 def _is_reflectivity(ds: "xr.Dataset") -> bool:
     """Whether a file has radar reflectivity, and no rain rate."""
-    from . import cf
+    from ..fields import cf
 
     def has(name: str) -> bool:
         known = {name, *cf.ALIASES[name]}

@@ -11,15 +11,12 @@ import re
 import numpy as np
 import xarray as xr
 
-from . import cf
-from .cf import Labelled
-from .errors import mismatch
-from .regions import REGIONS as REGIONS
-from .regions import Region as Region
-from .regions import index as index
-from .regions import region_mean as region_mean
-from .steps import check_time, month_numbers, str_month
-from .units import DIFFERENCE, ON_SCALE, equal_units, is_temperature
+from ..errors import mismatch
+from ..fields import cf
+from ..fields.axes import Role, coordinate, find_grid, find_time
+from ..fields.cf import Labelled
+from ..fields.time_axis import check_time, month_numbers, str_month
+from ..fields.units import DIFFERENCE, ON_SCALE, convert_units, equal_units, is_temperature
 
 Year = str | int
 Period = tuple[Year, Year] | slice
@@ -62,7 +59,7 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
     >>> climatology(da).values.ravel()[:3]  # the mean of 0 and 12, of 1 and 13, of 2 and 14
     array([6., 7., 8.])
     """
-    return cf.on_each(da, lambda each: _climatology(each, period), [cf.find_time(da)])
+    return cf.on_each(da, lambda each: _climatology(each, period), [find_time(da)])
 
 
 def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> Labelled:
@@ -107,7 +104,7 @@ def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> 
             f'anomaly(ds["{each.name}"], climatology["..."])',
         )
 
-    return cf.on_each(da, one, [cf.find_time(da)])
+    return cf.on_each(da, one, [find_time(da)])
 
 
 def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
@@ -166,8 +163,8 @@ def _anomaly(da: xr.DataArray, given: Period | xr.DataArray) -> xr.DataArray:
 
 def _monthly(da: xr.DataArray) -> tuple[str, xr.DataArray]:
     """The time dim of monthly data and its stamps; an error for any other step."""
-    dim = cf.find_time(da)
-    time = cf.coordinate(da, "time")
+    dim = find_time(da)
+    time = coordinate(da, "time")
     time = da[dim] if time is None else time
     step = check_time(time)
     if not isinstance(step, str):
@@ -222,11 +219,11 @@ def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
         found = f"{units!r} for the data, {theirs!r} for its climatology"
         raise mismatch("units of both", found, mend)
     if not equal_units(units, theirs):
-        clim = cf.convert_units(clim, units, difference=False)
+        clim = convert_units(clim, units, difference=False)
         said += f", converted from {theirs} to {units}"
     names = {}
     if set(clim.dims) != {"month"}:
-        names = dict(zip(cf.find_grid(clim), cf.find_grid(da), strict=True))
+        names = dict(zip(find_grid(clim), find_grid(da), strict=True))
         for role, (dim, own) in zip(cf.ROLES[1:], names.items(), strict=True):
             clim = clim.isel({dim: _cells(clim, da, role, dim, own)})
     clim = clim.drop_vars([name for name in clim.coords if name != "month"])
@@ -242,7 +239,7 @@ def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
 def _by_month(clim: xr.DataArray) -> xr.DataArray:
     """A climatology by month, 1 to 12; 12 time stamps of whatever year serve as well."""
     if "month" not in clim.dims:
-        dim = cf.find_time(clim)
+        dim = find_time(clim)
         if clim.sizes[dim] == 12 and dim in clim.coords and hasattr(clim[dim].dt, "month"):
             clim = clim.assign_coords(month=(dim, clim[dim].dt.month.values))
             clim = clim.swap_dims({dim: "month"})
@@ -256,11 +253,11 @@ def _by_month(clim: xr.DataArray) -> xr.DataArray:
 
 
 def _cells(
-    clim: xr.DataArray, da: xr.DataArray, role: cf.Role, dim: str, own: str
+    clim: xr.DataArray, da: xr.DataArray, role: Role, dim: str, own: str
 ) -> np.ndarray | slice:
     """Where along `dim` the climatology holds the cells of the data, whatever order they are in."""
     mend = "climatology=clim.interp_like(da)"
-    mine, theirs = cf.coordinate(da, role), cf.coordinate(clim, role)
+    mine, theirs = coordinate(da, role), coordinate(clim, role)
     if mine is None or theirs is None:
         if da.sizes[own] == clim.sizes[dim]:
             return slice(None)
@@ -305,7 +302,7 @@ def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
     >>> running_mean(xr.DataArray([0.0, 3.0, 6.0, 0.0], dims="lead"), 3).values
     array([nan,  3.,  3., nan])
     """
-    along = dim or ("lead" if "lead" in da.dims else cf.find_time(da))
+    along = dim or ("lead" if "lead" in da.dims else find_time(da))
     if along not in da.dims:
         raise mismatch(f"a dimension {along!r}", ", ".join(map(str, da.dims)), "dim=...")
     if n < 1 or n % 2 == 0 or n > da.sizes[along]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from . import cf
-from .cf import Labelled
-from .errors import mismatch
+from ..errors import mismatch
+from ..fields import cf
+from ..fields.axes import find_grid, find_latlon
+from ..fields.cf import Labelled
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def region_mean(da: Labelled, region: str | Region) -> Labelled:
     1.3333333333333333
     """
     box = region if isinstance(region, Region) else REGIONS[_known(region, REGIONS)]
-    return cf.on_each(da, lambda each: _mean(each, box, da), cf.find_grid(da))
+    return cf.on_each(da, lambda each: _mean(each, box, da), find_grid(da))
 
 
 def index(da: Labelled, name: str) -> Labelled:
@@ -161,7 +162,7 @@ def index(da: Labelled, name: str) -> Labelled:
         total.attrs = {**parts[0].attrs, **attrs}
         return total
 
-    out = cf.on_each(da, one, cf.find_grid(da))
+    out = cf.on_each(da, one, find_grid(da))
     return out.rename(name) if isinstance(out, xr.DataArray) else out
 
 
@@ -181,8 +182,8 @@ def cell_areas(da: xr.DataArray) -> xr.DataArray:
     array([[1. , 1. ],
            [0.5, 0.5]])
     """
-    y, x = cf.find_grid(da)
-    latitude, longitude = cf.find_latlon(da)
+    y, x = find_grid(da)
+    latitude, longitude = find_latlon(da)
     north = np.sin(np.radians(np.clip(_edges(da, latitude), -90.0, 90.0)))
     rows = xr.DataArray(np.diff(north)[:, 0], dims=y)
     return rows * xr.DataArray(np.diff(_edges(da, longitude, around=True))[:, 0], dims=x)
@@ -195,7 +196,7 @@ def _known(name: str, table: Mapping[str, object]) -> str:
     if _key(name) in keys:
         return keys[_key(name)]
     near = difflib.get_close_matches(_key(name), keys, n=1, cutoff=0.5)
-    mend = f'"{keys[near[0]]}"' if near else "a box: xearthformer.climate.Region(...)"
+    mend = f'"{keys[near[0]]}"' if near else "a box: xearthformer.Region(...)"
     raise mismatch(f"one of {', '.join(table)}", repr(name), mend)
 
 
@@ -207,8 +208,8 @@ def _key(name: str) -> str:
 
 def _mean(da: xr.DataArray, box: Region, labels: xr.Dataset | xr.DataArray) -> xr.DataArray:
     """The mean over a box; `labels` may hold the bounds of the cells."""
-    y, x = cf.find_grid(da)
-    latitude, longitude = cf.find_latlon(da)
+    y, x = find_grid(da)
+    latitude, longitude = find_latlon(da)
     lat_edges = np.clip(_edges(labels, latitude), -90.0, 90.0)
     lon_edges = _edges(labels, longitude, around=True)
     rows = _overlap(np.sin(np.radians(lat_edges)), *np.sin(np.radians([box.south, box.north])))

@@ -4,7 +4,6 @@ Block of inits by block: the frames of a block are read once, every forecast is 
 scored against them where all have a value, and its sums are kept. Memory is set by the block.
 """
 
-import importlib
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,17 +13,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from tqdm.auto import tqdm
 
-from . import cf
-from .errors import mismatch
-from .forecast import BLOCK_BYTES, forecast
-from .options import OPTIONS, set_options
-from .packs import open_pack
-from .scores import CATEGORICAL, CONTINUOUS, score
-from .steps import str_time
-from .verification import default_thresholds, statistics
-from .windows import InitLike, blocks, find_inits
+from ..errors import mismatch
+from ..fields.axes import find_axes
+from ..fields.time_axis import check_time, str_time
+from ..fields.windows import InitLike, blocks, find_inits
+from ..inference import optical_flow
+from ..inference.engine import Progress, progress_bar
+from ..inference.forecast import BLOCK_BYTES, forecast
+from ..packs.pack import open_pack
+from ..verification.scores import CATEGORICAL, CONTINUOUS, score
+from ..verification.verify import default_thresholds, statistics
 
 EXTRAPOLATION = "pysteps"  # among the names of packs: optical flow moves the last frame on
 PAST_FRAMES = 4  # that the flow is found from
@@ -49,24 +48,17 @@ class Forecaster:
 def forecaster(name: str, device: str = "auto") -> Forecaster:
     """A pack by anything that `open_pack` opens, or "pysteps"."""
     if name == EXTRAPOLATION:
-        try:
-            module = importlib.import_module("xearthformer.extrapolation")
-        except ImportError as error:
-            raise ImportError(
-                f"{EXTRAPOLATION!r} needs optical flow, which isn't installed: "
-                f"pip install 'xearthformer[pysteps]' ({error})"
-            ) from error
 
         def extrapolate(da: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
-            return module.extrapolate(da, init=inits, lead=lead, frames=PAST_FRAMES)
+            return optical_flow.extrapolate(da, init=inits, lead=lead, frames=PAST_FRAMES)
 
         return Forecaster(name, PAST_FRAMES, None, extrapolate)
     pack = open_pack(name)
 
     def run(da: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
-        return forecast(da, pack, init=inits, lead=lead, device=device)
+        return forecast(da, pack, init=inits, lead=lead, device=device, progress=False)
 
-    return Forecaster(name, pack.card.history, pack.card.reach, run)
+    return Forecaster(name, pack.card.context, pack.card.lead, run)
 
 
 def made(name: str, fc: xr.DataArray) -> Forecaster:
@@ -95,6 +87,7 @@ def compare(
     thresholds: Sequence[float] | None = None,
     scale: float | str = "16 km",
     device: str = "auto",
+    progress: Progress = "auto",
 ) -> xr.Dataset:
     """Score several ways to forecast on data that holds both their past and their future.
 
@@ -115,6 +108,8 @@ def compare(
         As in `xearthformer.verify`; without thresholds there is no fss.
     device : str
         For the packs.
+    progress : bool or "auto"
+        As in `xearthformer.forecast`.
 
     Returns
     -------
@@ -135,8 +130,8 @@ def compare(
     if not known or len({*known}) < len(known):
         raise mismatch("packs to compare, each once", ", ".join(known) or "none", "['persistence']")
     rows = [forecaster(each, device) if isinstance(each, str) else each for each in packs]
-    time = data[cf.find_axes(data).time]
-    cf.check_time(time)
+    time = data[find_axes(data).time]
+    check_time(time)
     history = max(row.history for row in rows)
     lead = lead or min((row.reach for row in rows if row.reach is not None), default=LEAD)
     positions = _with_future(time, find_inits(time, history, init).positions, lead, init)
@@ -144,9 +139,8 @@ def compare(
     how: dict[str, Any] = {"thresholds": scored, "scale": scale if scored else None}
     sums: dict[str, list[xr.Dataset]] = {}
     held = sum(row.members for row in rows)
-    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead, held):
-        with set_options(progress=False):
-            forecasts = {row.name: row.run(part, inits, lead) for row in rows}
+    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead, held, progress):
+        forecasts = {row.name: row.run(part, inits, lead) for row in rows}
         in_all = reduce(operator.and_, map(_seen, forecasts.values()))
         for row, fc in forecasts.items():
             one = fc.isel(member=0, drop=True) if "member" in fc.dims else fc
@@ -214,7 +208,13 @@ def _with_future(
 
 
 def _blocks(
-    data: xr.DataArray, time: str, positions: np.ndarray, history: int, lead: int, held: int
+    data: xr.DataArray,
+    time: str,
+    positions: np.ndarray,
+    history: int,
+    lead: int,
+    held: int,
+    progress: Progress,
 ) -> Iterator[tuple[xr.DataArray, list[np.datetime64]]]:
     """Inits, and in memory the frames from the first one's past to the last one's future.
 
@@ -223,8 +223,7 @@ def _blocks(
     frame = data.isel({time: 0}).size * np.dtype(np.float32).itemsize
     size = max(1, BLOCK_BYTES // (frame * lead * held))
     runs = list(blocks(positions, history + lead, size))
-    bar = tqdm(total=positions.size, unit="init", delay=2, disable=not OPTIONS["progress"])
-    with bar:
+    with progress_bar(positions.size, "init", progress) as bar:
         for run in runs:
             first, last = positions[run].min() - history + 1, positions[run].max() + lead
             part = data.isel({time: slice(first, last + 1)}).load()

@@ -12,17 +12,16 @@ import xarray as xr
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from .cards import ICAR_GRID, ICAR_SST_RANGE, PixelGrid
-from .enso_scores import enso_pairs, icar_nino34, skill_of
-from .errors import mismatch
-from .forecast import forecast
-from .frame_sums import Measure
-from .options import OPTIONS, set_options
-from .packs import Pack, open_pack
-from .scale import Scale
-from .scores import SEVIR_THRESHOLDS, score, take
-from .tiles import Axis, Tiles
-from .verification import align, statistics
+from ..errors import mismatch
+from ..fields.tiles import Axis, Tiles
+from ..inference.forecast import forecast
+from ..packs.card import ICAR_GRID, ICAR_SST_RANGE, PixelGrid
+from ..packs.pack import Pack, open_pack
+from ..packs.scale import Scale
+from ..verification.enso import enso_pairs, icar_nino34, skill_of
+from ..verification.frame_sums import Measure
+from ..verification.scores import SEVIR_THRESHOLDS, score, take
+from ..verification.verify import align, statistics
 
 # Frames of an event, those in and out of a window, and between the windows of an event.
 SEVIR_FRAMES, SEVIR_IN, SEVIR_OUT, SEVIR_STRIDE = 49, 13, 12, 12
@@ -101,8 +100,9 @@ def sevir_table(events: xr.DataArray, packs: Sequence[str], device: str = "auto"
         event = events.isel(event=i).drop_vars("time", errors="ignore").assign_coords(time=time)
         event = event.load()
         for name, pack in opened.items():
-            with set_options(progress=False):
-                fc = forecast(event, pack, init=list(time[windows]), lead=SEVIR_OUT, device=device)
+            fc = forecast(
+                event, pack, init=list(time[windows]), lead=SEVIR_OUT, device=device, progress=False
+            )
             sums = statistics(fc, event, ["mse", "csi"], thresholds=SEVIR_THRESHOLDS).sum("init")
             sums = sums.drop_vars([*sums.coords.keys() - {"threshold"}])
             totals[name] = totals[name] + sums if name in totals else sums
@@ -179,8 +179,7 @@ def enso_scores(
     for sst in records:
         inits = list(sst["time"].values[ENSO_IN - 1 : -ENSO_OUT])
         for name, pack in packs.items():
-            with set_options(progress=False):
-                fc = forecast(sst, pack, init=inits, lead=ENSO_OUT, device=device)
+            fc = forecast(sst, pack, init=inits, lead=ENSO_OUT, device=device, progress=False)
             pairs[name].append(enso_pairs(icar_nino34(fc), icar_nino34(sst)))
             sums = take(*align(fc, sst), Measure(("moments",)))
             errors[name] += sums["ee"].sum().item(), sums["weight"].sum().item()
@@ -232,8 +231,7 @@ def frame_scores(
         after = np.arange(len(time))[:, None] + history + np.arange(lead)
         y_NYX = torch.from_numpy(x_TYX[after]).flatten(0, 1)
         for name, pack in packs.items():
-            with set_options(progress=False):
-                fc = forecast(record, pack, init=list(time), lead=lead, device=device)
+            fc = forecast(record, pack, init=list(time), lead=lead, device=device, progress=False)
             values = scale.apply(fc.transpose("init", "lead", *record.dims[1:]).to_numpy())
             v_NYX = torch.from_numpy(values.astype("f4")).flatten(0, 1)
             errors = (v_NYX - y_NYX).double()
@@ -280,10 +278,10 @@ def open_packs(packs: Sequence[str], history: int) -> dict[str, Pack]:
     """The packs by name; an error for none, or one that needs more history than it is given."""
     opened = {name: open_pack(name) for name in packs}
     for name, pack in opened.items():
-        if pack.card.history > history:
+        if pack.card.context > history:
             raise mismatch(
                 f"packs that need {history} frames at most, as a forecast is given",
-                f"{name}, which needs {pack.card.history}",
+                f"{name}, which needs {pack.card.context}",
                 "another pack",
             )
     if not opened:
@@ -292,7 +290,7 @@ def open_packs(packs: Sequence[str], history: int) -> dict[str, Pack]:
 
 
 def _counted(count: int, unit: str) -> tqdm:
-    return tqdm(range(count), unit=unit, delay=2, disable=not OPTIONS["progress"])
+    return tqdm(range(count), unit=unit, delay=2)
 
 
 def on_icar_grid(sst: xr.DataArray) -> xr.DataArray:
@@ -315,11 +313,11 @@ def cost(pack: Pack, shape: tuple[int, ...], lead: int) -> tuple[float, float]:
     if not parameters:
         return NONE, NONE
     height, width = card.grid.shape if card.grid else shape
-    runs = -(-lead // card.reach)
+    runs = -(-lead // card.lead)
     if isinstance(card.grid, PixelGrid):
         runs *= len(Tiles(Axis(shape[0], height), Axis(shape[1], width)))
     with FlopCounterMode(display=False) as counter:
-        model.predict(torch.zeros(1, card.history, height, width, 1))
+        model.predict(torch.zeros(1, card.context, height, width, 1))
     return parameters / 1e6, runs * counter.get_total_flops() / 2e9
 
 

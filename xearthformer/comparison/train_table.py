@@ -15,14 +15,16 @@ import pandas as pd
 import xarray as xr
 from torch import nn
 
-from . import loop
-from .cards import Card
-from .errors import mismatch
-from .packs import Pack
-from .recipe import Recipe
-from .records import Period, check_periods, ends, on_grid, within
-from .stopwatch import pace
-from .tables import (
+from ..errors import mismatch
+from ..packs.card import Card
+from ..packs.pack import Pack
+from ..training import loop
+from ..training.config import Network, Source, opened
+from ..training.recipe import Recipe
+from ..training.records import Period, check_periods, ends, on_grid, within
+from ..training.stopwatch import pace
+from ..training.train import PAPER, build, check_shapes, draft_card, train
+from .papers import (
     ENSO_COLUMNS,
     ENSO_IN,
     ENSO_OUT,
@@ -34,8 +36,6 @@ from .tables import (
     on_icar_grid,
     open_packs,
 )
-from .train import PAPER, build, check_shapes, draft_card, train
-from .training_files import Network, Source, opened
 
 COLUMNS = {"enso": ENSO_COLUMNS, "frames": FRAME_COLUMNS}
 PACE = "s/step"
@@ -167,7 +167,7 @@ def train_table(
         check_shapes(network, drafts[name], gridded[0])
     held_back = _held_back(gridded, test, draft, period, validation)
     _check_length(held_back, test, draft)
-    beside = open_packs(packs, draft.history) if packs else {}
+    beside = open_packs(packs, draft.context) if packs else {}
     if scores == "enso":
         held_back = [_for_enso(record, draft) for record in held_back]
     else:
@@ -252,17 +252,17 @@ def _held_back(
         among = within(record, test).indexes["time"]
         places = np.flatnonzero(record.indexes["time"].isin(among))
         if places.size:
-            first = max(0, places[0] - draft.history)
+            first = max(0, places[0] - draft.context)
             parts.append(record.isel(time=slice(first, places[-1] + 1)))
     return parts
 
 
 def _check_length(records: list[xr.DataArray], test: Any, draft: Card) -> None:
     """See that there is a forecast to score in every record."""
-    if min([record.sizes["time"] for record in records], default=0) < draft.history + draft.reach:
+    if min([record.sizes["time"] for record in records], default=0) < draft.context + draft.lead:
         said = f"{test[0]} .. {test[1]}" if _is_period(test) else "records that are shorter"
         raise mismatch(
-            f"{draft.history} time steps in and {draft.reach} out in test, of every record",
+            f"{draft.context} time steps in and {draft.lead} out in test, of every record",
             f"{said}; {', '.join(map(ends, records[:3])) or 'no data there'}",
             "test: [start, end] with more between them, or longer records",
         )
@@ -275,10 +275,10 @@ def _overlap(record: xr.DataArray, one: Period | None, other: Period) -> bool:
 
 def _for_enso(record: xr.DataArray, draft: Card) -> xr.DataArray:
     """A record by the names and on the grid of the benchmark."""
-    if (draft.history, draft.reach) != (ENSO_IN, ENSO_OUT):
+    if (draft.context, draft.lead) != (ENSO_IN, ENSO_OUT):
         raise mismatch(
             f"models of {ENSO_IN} months in and {ENSO_OUT} out, as the scores of ENSO ask",
-            f"{draft.history} in and {draft.reach} out",
+            f"{draft.context} in and {draft.lead} out",
             "scores: frames",
         )
     return on_icar_grid(record.rename(y="lat", x="lon"))
@@ -296,14 +296,14 @@ def _runs(
     if scores == "enso":
         found = enso_scores(records, names, device)
     else:
-        lengths = draft.history, draft.reach
+        lengths = draft.context, draft.lead
         trained = next(iter(packs.values()))
         found = frame_scores(records, names, *lengths, trained.card.scale, device)
     costs: dict[str, tuple[float, float]] = {}
     lines = []
     for (name, seed), pack in packs.items():
         if name not in costs:
-            costs[name] = cost(pack, shape, draft.reach)
+            costs[name] = cost(pack, shape, draft.lead)
         run = _run_folder(pack)
         seconds = pace(run).seconds if run.is_dir() else NONE
         lines.append((name, seed, *costs[name], *found[_label(name, seed)], seconds))

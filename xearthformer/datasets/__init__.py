@@ -1,1 +1,1 @@
-"""Data to work with: labelled, torch-free, and in the form their archives give it."""
+"""Data to work with: labelled, torch-free, and in the form that its archives have."""

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
-from ..units import DIFFERENCE
+from ..fields.units import DIFFERENCE
 
 # Of each source: its files of fields and of labels, then models and rows (years) a model, in order.
 SOURCES: dict[str, tuple[str, str, Mapping[str, tuple[int, int]]]] = {

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..cf import find_axes
 from ..errors import mismatch
-from ..steps import check_time
+from ..fields.axes import find_axes
+from ..fields.time_axis import check_time
 
 STEP = pd.Timedelta("5min")
 RAIN = {"standard_name": "rainfall_rate", "long_name": "radar rain rate", "units": "mm h-1"}

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from .errors import mismatch
+from ..errors import mismatch
 from .units import to_metres
 
 Role = Literal["time", "y", "x"]

@@ -12,20 +12,15 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from .axes import Axes as Axes
-from .axes import Role as Role
-from .axes import coordinate as coordinate
-from .axes import find_axes as find_axes
-from .axes import find_grid as find_grid
-from .axes import find_latlon as find_latlon
-from .axes import find_time as find_time
-from .axes import is_degrees as is_degrees
-from .axes import spacing_in_metres as spacing_in_metres
-from .errors import mismatch
-from .steps import check_time as check_time
-from .steps import shift_time as shift_time
-from .units import DIFFERENCE, ON_SCALE
-from .units import convert_units as convert_units
+from ..errors import mismatch
+from .axes import (
+    Axes,
+    Role,
+    coordinate,
+    find_axes,
+    find_latlon,
+)
+from .units import DIFFERENCE, ON_SCALE, convert_units
 
 Labelled = TypeVar("Labelled", xr.Dataset, xr.DataArray)
 ROLES: tuple[Role, ...] = ("time", "y", "x")

@@ -16,7 +16,7 @@ import xarray_regrid  # noqa: F401  (registers the accessor .regrid)
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-from .errors import mismatch
+from ..errors import mismatch
 
 Floats = NDArray[np.float64]
 
@@ -347,7 +347,7 @@ def check_contains(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) 
             f"data that holds the model's grid, {wanted} (cell centres)",
             f"{found}; without {'; '.join(missing)}",
             "the field before any .sel() in latitude or longitude (cut the answer instead), or a "
-            "pack with a smaller grid: xearthformer.packs()",
+            "pack with a smaller grid: xef.list_packs()",
         )
 
 
@@ -364,7 +364,7 @@ def to_model(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> xr.
     ----------
     da
         Dims (..., "y", "x") in any order, coordinates ``y`` ascending latitude and ``x`` ascending
-        longitude in [0, 360), as `xearthformer.cf.prepare` gives them. Dask arrays stay lazy.
+        longitude in [0, 360), as `xearthformer.fields.cf.prepare` gives them. Dask arrays stay lazy.
     latitude, longitude
         The model's cell centres in degrees, ascending; longitudes may run past 360 or below 0.
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
-from .errors import mismatch
+from ..errors import mismatch
 
 # The share of its height and of its width that a tile has in common with the next, at least.
 OVERLAP = 0.25

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .errors import mismatch
+from ..errors import mismatch
 
 Step = np.timedelta64 | Literal["month"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from .errors import mismatch
+from ..errors import mismatch
 
 if TYPE_CHECKING:
     import pint

@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 import xbatcher
 
-from . import cf
-from .errors import mismatch
-from .steps import str_time
+from ..errors import mismatch
+from .axes import find_axes
+from .time_axis import check_time, shift_time, str_time
 
 InitLike = Any  # None, a label, a slice of labels, or a list of labels
 
@@ -156,13 +156,13 @@ def template(
     """
     import dask.array
 
-    step = cf.check_time(time)
-    axes = cf.find_axes(user)
+    step = check_time(time)
+    axes = find_axes(user)
     user = user.squeeze([dim for dim in user.dims if dim not in (axes.time, axes.y, axes.x)])
     spatial = [str(dim) for dim in user.dims if dim in (axes.y, axes.x)]
     leads = np.arange(1, lead + 1)
     init = time.variable[positions].values
-    valid = cf.shift_time(time, step, positions, leads)
+    valid = shift_time(time, step, positions, leads)
     coords: dict[str, Any] = {
         str(name): coord for name, coord in user.coords.items() if axes.time not in coord.dims
     }

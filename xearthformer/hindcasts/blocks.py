@@ -17,10 +17,11 @@ import dask
 import numpy as np
 import xarray as xr
 
-from . import ledger, windows
-from .forecast import forecast
-from .packs import Pack
-from .steps import str_time
+from ..fields import windows
+from ..fields.time_axis import str_time
+from ..inference.forecast import forecast
+from ..packs.pack import Pack
+from . import store
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -66,12 +67,12 @@ class Job:
     @property
     def used(self) -> slice:
         """The time steps that go into it, two or more: a single one doesn't tell the step."""
-        first, end = self.positions.min() - self.pack.card.history + 1, self.positions.max() + 1
+        first, end = self.positions.min() - self.pack.card.context + 1, self.positions.max() + 1
         return _two_or_more(int(first), int(end), 0)
 
     def spans(self, which: np.ndarray) -> list[tuple[slice, list[Any]]]:
         """The time steps that some inits need, and these inits, for each run of them."""
-        history, found = self.pack.card.history, []
+        history, found = self.pack.card.context, []
         for run in windows.blocks(self.positions[which], history, len(which)):
             positions = self.positions[which[run]]
             first, end = int(positions[0]) - history + 1, int(positions[-1]) + 1
@@ -247,8 +248,8 @@ def _forecast(
     answers, digests = [], []
     for da, init in pieces:
         da = da.load(scheduler=scheduler)
-        answers.append(forecast(da, pack, init=init, **options).to_numpy())
-        digests.append(ledger.frame_digests(da, time))
+        answers.append(forecast(da, pack, init=init, progress=False, **options).to_numpy())
+        digests.append(store.frame_digests(da, time))
     return np.concatenate(answers), np.concatenate(digests)
 
 

@@ -5,24 +5,25 @@ workers of a dask cluster, and written by this process alone: data, then the blo
 second call does what has no marker.
 """
 
-import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
-from . import admission, cf, engine, jobs, ledger, lock, stores, windows
-from .errors import mismatch
-from .forecast import forecast
-from .guidance import Guidance
-from .models.samplers import Sampler
-from .options import OPTIONS, set_options
-from .packs import Pack, open_pack
-from .steps import str_time
+from ..errors import mismatch
+from ..fields import windows
+from ..fields.axes import coordinate
+from ..fields.time_axis import str_time
+from ..inference import engine, inputs
+from ..inference.forecast import forecast
+from ..inference.guidance import Guidance
+from ..models.prediff.samplers import Sampler
+from ..packs.pack import Pack, open_pack
+from . import blocks, lock, stores
+from . import store as ledger
 
 INITS_PER_BLOCK = 8  # forecast, sent and marked together, unless `chunks` says otherwise,
 BLOCK_BYTES = 2**28  # or their forecasts are larger than this
@@ -50,13 +51,14 @@ def hindcast(
     batch_size: int | Literal["auto"] = "auto",
     precision: engine.Precision = "float32",
     compile: bool = False,
+    progress: engine.Progress = "auto",
 ) -> xr.Dataset:
     """Forecast from many inits into a Zarr store; called again, go on where it stopped.
 
     Parameters
     ----------
     data, pack, lead, members, seed, sampler, steps, guidance, device, batch_size, precision,
-    compile
+    compile, progress
         As in `forecast`, which gives the same forecasts.
     store : path, URL, fsspec mapping or Zarr store
         Where to write, Zarr format 3: a folder, "s3://bucket/name.zarr", "memory://...", or an open
@@ -124,15 +126,15 @@ def hindcast(
     if chunks is not None and (type(chunks) is not int or chunks < 1):
         raise mismatch("chunks as a whole number of inits, from 1", repr(chunks), "chunks=None")
     pack, opened = open_pack(pack), stores.open_store(store)
-    da = admission.variable(data, pack.card)
+    da = inputs.variable(data, pack.card)
     runs: dict[str, Any] = {"device": device, "batch_size": batch_size}
     runs |= {"precision": precision, "compile": bool(compile)}
     draws = {"members": members, "seed": seed, "sampler": sampler, "steps": steps}
     options = {"lead": lead, **draws, "guidance": guidance, **runs}
     empty = _template(da, pack, slice(None) if init is None else init, options)
-    time = cf.coordinate(da, "time")
+    time = coordinate(da, "time")
     assert time is not None  # or there would be no template
-    job = jobs.Job(
+    job = blocks.Job(
         da=da,
         time=str(time.dims[0]),
         times=time.values,
@@ -160,7 +162,7 @@ def hindcast(
         )
         _check_chunks(chunks, book)
         _check_data(job, book)
-        _fill(job, book, held, on_error)
+        _fill(job, book, held, on_error, progress)
     return xr.open_zarr(opened)
 
 
@@ -168,16 +170,18 @@ def hindcast(
 
 
 def _fill(
-    job: jobs.Job, book: ledger.Ledger, held: lock.Lock, on_error: Literal["raise", "skip"]
+    job: blocks.Job,
+    book: ledger.Ledger,
+    held: lock.Lock,
+    on_error: Literal["raise", "skip"],
+    progress: engine.Progress,
 ) -> None:
     """Forecast and write what is missing. What fails is taken apart until it is a single chunk."""
     tasks = deque(book.missing())
-    todo, quiet = sum(map(len, tasks)), not OPTIONS["progress"]
-    bar = tqdm(total=book.count, initial=book.count - todo, unit="init", delay=2, disable=quiet)
-    outcomes = jobs.outcomes(job, tasks)
-    # one bar, not one a block; other threads show none, and settings are not theirs to change
-    main = threading.current_thread() is threading.main_thread()
-    with bar, closing(outcomes), set_options(progress=False) if main else nullcontext():
+    todo = sum(map(len, tasks))
+    bar = engine.progress_bar(book.count, "init", progress, initial=book.count - todo)
+    outcomes = blocks.outcomes(job, tasks)
+    with bar, closing(outcomes):
         for which, outcome in outcomes:
             held.check()
             parts = book.chunks_of(which)
@@ -215,11 +219,15 @@ def _template(da: xr.DataArray, pack: Pack, init: Any, options: Mapping[str, Any
     return forecast(da.copy(data=nothing), pack, init=init, **options)
 
 
-def _record(job: jobs.Job, empty: xr.DataArray, ensemble: engine.Ensemble | None) -> dict[str, str]:
+def _record(
+    job: blocks.Job, empty: xr.DataArray, ensemble: engine.Ensemble | None
+) -> dict[str, str]:
     """What goes into a hindcast, as text: what can be read, and a digest of what is too long."""
     card, da = job.pack.card, job.da
-    decides = {"model", "input", "grid", "time_step", "history", "reach", "missing", "fill"}
-    made = ledger.digest([card.model_dump_json(include={*decides, "scale", "climatology"})])
+    decides = {"model", "input", "grid", "time_step", "context", "lead", "missing", "fill"}
+    made = ledger.digest(
+        [card.model_dump_json(include={*decides, "scale", "climatology"}, by_alias=True)]
+    )
     spatial = [c for c in empty.coords.values() if {*c.dims} <= {*da.dims}]
     sizes = ", ".join(f"{dim} ({size})" for dim, size in empty.sizes.items() if dim in da.dims)
     decided = {name: str(job.options[name]) for name in DECIDE if job.options[name] is not None}
@@ -239,7 +247,7 @@ def _record(job: jobs.Job, empty: xr.DataArray, ensemble: engine.Ensemble | None
     }
 
 
-def _check_data(job: jobs.Job, book: ledger.Ledger) -> None:
+def _check_data(job: blocks.Job, book: ledger.Ledger) -> None:
     """Refuse data that isn't what the inits that are done were made from.
 
     All of it where it is in memory, else a few frames. What no init was made from may have changed.
@@ -302,7 +310,7 @@ def _check_chunks(chunks: int | None, book: ledger.Ledger) -> None:
         )
 
 
-def _check_once(job: jobs.Job) -> None:
+def _check_once(job: blocks.Job) -> None:
     unique, counts = np.unique(job.positions, return_counts=True)
     if (counts > 1).any():
         twice = str_time(job.times[unique[counts > 1][0]])

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from zarr.abc.store import Store
 
-from .errors import mismatch
+from ..errors import mismatch
 from .stores import create, delete, read, room, write
 
 BEAT = 5.0  # seconds between renewals

@@ -21,7 +21,7 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import MemoryStore
 
-from .errors import mismatch
+from ..errors import mismatch
 from .stores import keys, read, room, settle, write
 
 LOG = "hindcast_log"

@@ -14,7 +14,7 @@ from zarr.buffer import cpu, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
-from .errors import mismatch
+from ..errors import mismatch
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # of disks that can't create a key only once

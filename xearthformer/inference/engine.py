@@ -11,14 +11,16 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from torch import nn
+from tqdm.auto import tqdm
 
+from ..errors import PackError, mismatch
+from ..models import MODELS
+from ..models.earthformer.fused import fuse
+from ..models.prediff import samplers
+from ..models.prediff.prediff import Context, PreDiff
+from ..packs.card import Card
+from ..packs.pack import Pack, open_pack
 from . import guidance
-from .cards import Card
-from .errors import PackError, mismatch
-from .models import MODELS, samplers
-from .models.fuse import fuse
-from .models.prediff import Context, PreDiff
-from .packs import Pack, open_pack
 
 # Input elements a batch may hold, by device type: enough to keep it busy, little enough to fit.
 BATCH_ELEMENTS = {"cpu": 60_000, "cuda": 8_000_000, "mps": 2_000_000}
@@ -26,8 +28,18 @@ BATCH_ELEMENTS = {"cpu": 60_000, "cuda": 8_000_000, "mps": 2_000_000}
 BATCH_TILES = {"cpu": 4, "cuda": 64, "mps": 16}
 
 Precision = Literal["float32", "bf16"]
+Progress = bool | Literal["auto"]
 
 OPENING = threading.Lock()  # threads that begin together open a pack once
+
+
+def progress_bar(total: int, unit: str, progress: Progress, initial: int = 0) -> tqdm:
+    """A bar on stderr; "auto" shows one after two seconds, in the main thread alone."""
+    shown = progress is True or (
+        progress == "auto" and threading.current_thread() is threading.main_thread()
+    )
+    delay = 2 if progress == "auto" else 0
+    return tqdm(total=total, initial=initial, unit=unit, delay=delay, disable=not shown)
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,7 @@ def settings(
     if batch_size == "auto" and samples(pack.card):
         batch_size = BATCH_TILES.get(torch.device(device).type, BATCH_TILES["cpu"])
     elif batch_size == "auto":
-        elements = pack.card.history * shape[0] * shape[1]
+        elements = pack.card.context * shape[0] * shape[1]
         budget = BATCH_ELEMENTS.get(torch.device(device).type, BATCH_ELEMENTS["cpu"])
         batch_size = max(1, min(64, budget // elements))
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:

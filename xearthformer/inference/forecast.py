@@ -11,7 +11,6 @@ of inits. A domain larger than a model of pixels goes through it in overlapping 
 a task each, which tiles.blend puts together again; or whole, if the card says that it may.
 """
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -22,15 +21,17 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from . import __version__, admission, cf, engine, grid, tensors, windows
-from .cards import Card, LatLonGrid, PixelGrid
-from .errors import mismatch
+from .. import __version__
+from ..errors import mismatch
+from ..fields import cf, regrid, windows
+from ..fields.tiles import Axis, Tiles, blend, blend_lazily, cut
+from ..fields.time_axis import check_time, str_time
+from ..models.prediff.samplers import Sampler
+from ..packs.card import Card, LatLonGrid, PixelGrid
+from ..packs.pack import Pack, open_pack
+from . import engine, tensors
+from . import inputs as admission
 from .guidance import Guidance
-from .models.samplers import Sampler
-from .options import OPTIONS
-from .packs import Pack, open_pack
-from .steps import str_time
-from .tiles import Axis, Tiles, blend, blend_lazily, cut
 
 XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
 
@@ -70,6 +71,7 @@ def forecast(
     precision: engine.Precision = "float32",
     compile: bool = False,
     chunks: int | Literal["auto"] = "auto",
+    progress: engine.Progress = "auto",
 ) -> XarrayObject:
     """Forecast labelled data with a pack.
 
@@ -111,6 +113,10 @@ def forecast(
         Inits that are read, forecast and given back together: a task of the graph (or a task a
         tile), and a chunk of a lazy answer. "auto": whole batches, as many as 128 MB hold. It
         never changes a number.
+    progress : bool or "auto"
+        Whether to show a bar on stderr for data in memory. "auto": once two seconds have passed, in
+        the main thread. Lazy forecasts show dask's own: `dask.diagnostics.ProgressBar`, or the
+        dashboard. The environment variable TQDM_DISABLE=1 turns every bar off.
 
     Returns
     -------
@@ -146,8 +152,8 @@ def forecast(
     da = admission.variable(data, card)
     prepared, origin = admission.prepare(da, card)
     time = prepared["time"]
-    lead = _lead_steps(lead, cf.check_time(time), card)
-    inits = windows.find_inits(time, card.history, init)
+    lead = _lead_steps(lead, check_time(time), card)
+    inits = windows.find_inits(time, card.context, init)
     ensemble = engine.ensemble(card, members, seed, sampler, steps, guidance)
     count = ensemble.members if ensemble else None
     empty = windows.template(da, time, inits.positions, lead, count)
@@ -164,7 +170,7 @@ def forecast(
         ensemble,
     )
     size = _inits_per_block(chunks, prepared, plan)
-    answer = empty.copy(data=_values(prepared, inits.positions, plan, size, empty))
+    answer = empty.copy(data=_values(prepared, inits.positions, plan, size, empty, progress))
     answer.attrs = {**da.attrs, **_attributes(prepared, inits, plan)}
     if isinstance(data, xr.Dataset):
         return answer.to_dataset(name=da.name).assign_attrs(data.attrs)
@@ -172,10 +178,15 @@ def forecast(
 
 
 def _values(
-    da: xr.DataArray, positions: np.ndarray, plan: Plan, size: int, empty: xr.DataArray
+    da: xr.DataArray,
+    positions: np.ndarray,
+    plan: Plan,
+    size: int,
+    empty: xr.DataArray,
+    progress: engine.Progress,
 ) -> Any:
     """The numbers of the forecast, block by block: a dask array when `da` is one, else numpy's."""
-    history = plan.pack.card.history
+    history = plan.pack.card.context
     pieces, starts = [], []
     for block in windows.blocks(positions, history, size):
         first = positions[block][0] - history + 1
@@ -183,7 +194,9 @@ def _values(
         starts.append(positions[block] - first)
     if da.chunks is None:
         values, done = np.empty(empty.shape, empty.dtype), 0
-        for part in (_blocks if plan.tiles is None else _blocks_of_tiles)(pieces, starts, plan):
+        for part in (_blocks if plan.tiles is None else _blocks_of_tiles)(
+            pieces, starts, plan, progress
+        ):
             values[done : done + len(part)] = part
             done += len(part)
         return values
@@ -204,23 +217,23 @@ def _values(
 
 
 def _blocks(
-    pieces: list[xr.DataArray], starts: list[np.ndarray], plan: Plan
+    pieces: list[xr.DataArray], starts: list[np.ndarray], plan: Plan, progress: engine.Progress
 ) -> Iterator[np.ndarray]:
     """In-memory data: blocks of inits one after the other, once all the data is seen to be good."""
     inputs = [admission.enter(piece, plan.pack.card) for piece in pieces]
-    with _bar(sum(map(len, starts)), "init") as bar:
+    with engine.progress_bar(sum(map(len, starts)), "init", progress) as bar:
         for x, piece, start in zip(inputs, pieces, starts, strict=True):
             yield _give_back(_predict(x, start, plan), piece, start, plan).to_numpy()
             bar.update(len(start))
 
 
 def _blocks_of_tiles(
-    pieces: list[xr.DataArray], starts: list[np.ndarray], plan: Plan
+    pieces: list[xr.DataArray], starts: list[np.ndarray], plan: Plan, progress: engine.Progress
 ) -> Iterator[np.ndarray]:
     """The same, a tile at a time: beside the data and the answer it holds a block and a tile."""
     for piece in pieces:  # seen to be good, and let go again
         admission.enter(piece, plan.pack.card)
-    with _bar(len(pieces) * len(plan.tiles), "tile") as bar:
+    with engine.progress_bar(len(pieces) * len(plan.tiles), "tile", progress) as bar:
         for piece, start in zip(pieces, starts, strict=True):
             parts = (_run_tile(tile, start, plan, bar) for tile in cut(piece, plan.tiles))
             fc = xr.DataArray(blend(parts, plan.tiles), dims=tensors.FORECAST_DIMS)
@@ -262,7 +275,7 @@ def _run_tile(
 def _predict(x: xr.DataArray, positions: np.ndarray, plan: Plan) -> xr.DataArray:
     """Through the model: a forecast (init, lead, y, x) on the model's grid, in the card's units."""
     card = plan.pack.card
-    windowed = windows.cut(x, card.history, positions)
+    windowed = windows.cut(x, card.context, positions)
     model = engine.load(plan.pack, plan.settings)
     if plan.ensemble is not None:
         return card.scale.undo(_sample(model, windowed, x["time"].values[positions], plan))
@@ -299,7 +312,7 @@ def _give_back(
 ) -> xr.DataArray:
     """The way back: (init, lead, *the user's spatial dims), NaN where the last frame is."""
     if isinstance(plan.pack.card.grid, LatLonGrid):
-        fc = grid.to_user(fc, da["y"], da["x"])
+        fc = regrid.to_user(fc, da["y"], da["x"])
     last = da.isel(time=positions).rename(time="init").drop_vars("init")
     if fc.chunks is not None:
         last = last.chunk({dim: fc.chunksizes[dim] for dim in last.dims})
@@ -321,12 +334,6 @@ def _tiles(da: xr.DataArray, origin: cf.Origin, card: Card) -> Tiles | None:
     return tiles if len(tiles) > 1 else None
 
 
-def _bar(total: int, unit: str) -> tqdm:
-    """A bar on stderr, once two seconds have passed."""
-    shown = OPTIONS["progress"] and threading.current_thread() is threading.main_thread()
-    return tqdm(total=total, unit=unit, delay=2, disable=not shown)
-
-
 def _inits_per_block(chunks: int | Literal["auto"], da: xr.DataArray, plan: Plan) -> int:
     if chunks == "auto":
         batch = plan.settings.batch_size
@@ -340,7 +347,7 @@ def _inits_per_block(chunks: int | Literal["auto"], da: xr.DataArray, plan: Plan
 
 def _lead_steps(lead: Any, step: str | np.timedelta64, card: Card) -> int:
     if lead is None:
-        return card.reach
+        return card.lead
     if isinstance(lead, (int, np.integer)) and not isinstance(lead, bool):
         steps = float(lead)
     elif step == "month":
@@ -349,9 +356,7 @@ def _lead_steps(lead: Any, step: str | np.timedelta64, card: Card) -> int:
         steps = pd.Timedelta(lead) / pd.Timedelta(step)
     if steps < 1 or steps != int(steps):
         unit = "months" if step == "month" else f"time steps of {pd.Timedelta(step)}"
-        raise mismatch(
-            f"lead as a whole number of {unit}, from 1", repr(lead), f"lead={card.reach}"
-        )
+        raise mismatch(f"lead as a whole number of {unit}, from 1", repr(lead), f"lead={card.lead}")
     return int(steps)
 
 
@@ -368,15 +373,15 @@ def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str,
     if plan.tiles is not None:
         said.append(f"{plan.tiles}, blended")
     if isinstance(card.grid, LatLonGrid):
-        regridded = grid.describe(da, card.grid.latitude, card.grid.longitude)
+        regridded = regrid.describe(da, card.grid.latitude, card.grid.longitude)
         said += [regridded] if regridded else []
         if card.land is not None:
             said.append(f"land read as {card.fill:g} {card.input.units}, answered as NaN")
     if isinstance(card.grid, PixelGrid) and card.missing == "allowed":
         said.append("missing pixels read as not seen, answered as NaN where the last frame is")
     attrs = {}
-    if plan.lead > card.reach:
-        attrs["rollout"] = f"leads {card.reach + 1} to {plan.lead} from the model's own output"
+    if plan.lead > card.lead:
+        attrs["rollout"] = f"leads {card.lead + 1} to {plan.lead} from the model's own output"
         attrs["rollout"] += ", tile by tile" if plan.tiles else ""
         said.append(attrs["rollout"])
     line = f"xearthformer {__version__}: " + "; ".join(said)

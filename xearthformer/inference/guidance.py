@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cards import Card, Climatology
-from .errors import mismatch
-from .models.prediff import Context, PreDiff
-from .models.samplers import Guide
-from .scale import Scale
+from ..errors import mismatch
+from ..models.prediff.prediff import Context, PreDiff
+from ..models.prediff.samplers import Guide
+from ..packs.card import Card, Climatology
+from ..packs.scale import Scale
 
 PAPER_SCALE = 50.0
 

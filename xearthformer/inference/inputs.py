@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from . import cf, grid
-from .cards import Card, LatLonGrid, PixelGrid
-from .errors import mismatch
+from ..errors import mismatch
+from ..fields import cf, regrid
+from ..fields.axes import find_axes, spacing_in_metres
+from ..fields.time_axis import check_time
+from ..packs.card import Card, LatLonGrid, PixelGrid
 
 
 def variable(data: xr.Dataset | xr.DataArray, card: Card) -> xr.DataArray:
@@ -27,7 +29,7 @@ def variable(data: xr.Dataset | xr.DataArray, card: Card) -> xr.DataArray:
 
 def prepare(da: xr.DataArray, card: Card) -> tuple[xr.DataArray, cf.Origin]:
     """`cf.prepare` as the card wants it, once time step and grid are seen to be the card's."""
-    _check_step(cf.check_time(da[cf.find_axes(da).time]), card)
+    _check_step(check_time(da[find_axes(da).time]), card)
     prepared, origin = cf.prepare(
         da,
         units=card.input.units,
@@ -42,7 +44,7 @@ def prepare(da: xr.DataArray, card: Card) -> tuple[xr.DataArray, cf.Origin]:
 def enter(da: xr.DataArray, card: Card) -> xr.DataArray:
     """Prepared data in the model's terms: on its grid, checked, land filled, scaled."""
     if isinstance(card.grid, LatLonGrid):
-        da = grid.to_model(da, card.grid.latitude, card.grid.longitude)
+        da = regrid.to_model(da, card.grid.latitude, card.grid.longitude)
     if card.land is not None:
         da = da.where(~xr.DataArray(card.land, dims=("y", "x")), card.fill)
     _check_values(da, card)
@@ -62,7 +64,7 @@ def _check_step(step: str | np.timedelta64, card: Card) -> None:
 
 def _check_grid(da: xr.DataArray, card: Card) -> None:
     if isinstance(card.grid, LatLonGrid):
-        grid.check_contains(da, card.grid.latitude, card.grid.longitude)
+        regrid.check_contains(da, card.grid.latitude, card.grid.longitude)
     elif isinstance(card.grid, PixelGrid):
         found = da.sizes["y"], da.sizes["x"]
         height, width = card.grid.shape
@@ -70,10 +72,10 @@ def _check_grid(da: xr.DataArray, card: Card) -> None:
             raise mismatch(
                 f"a domain of at least {height} x {width} pixels, y by x (pack {card.name!r})",
                 f"{found[0]} x {found[1]}",
-                "a wider cut of your data; xef.packs() lists the other packs",
+                "a wider cut of your data; xef.list_packs() lists the other packs",
             )
         for dim in ("y", "x"):
-            spacing = cf.spacing_in_metres(da, dim)
+            spacing = spacing_in_metres(da, dim)
             if card.grid.spacing and spacing and abs(spacing / card.grid.spacing - 1) > 0.01:
                 raise mismatch(
                     f"pixels of {card.grid.spacing:g} m (pack {card.name!r})",

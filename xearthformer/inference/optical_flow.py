@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import __version__, cf, windows
-from .errors import mismatch
+from .. import __version__
+from ..errors import mismatch
+from ..fields import cf, windows
+from ..fields.axes import find_axes, spacing_in_metres
+from ..fields.time_axis import check_time
 
 RAIN = "rainfall_rate"
 UNITS = "mm h-1"
@@ -82,8 +85,8 @@ def extrapolate(
             raise mismatch(f"{name} as a whole number from {least}", repr(value), f"{name}={least}")
     if isinstance(data, xr.Dataset):
         data = data[cf.find_variable(data, standard_name=RAIN, difference=False)]
-    time = data[cf.find_axes(data).time]
-    step = cf.check_time(time)
+    time = data[find_axes(data).time]
+    step = check_time(time)
     noise = None if members is None else {"n_ens_members": members, **_scales(data, step)}
     tools = _pysteps()
     prepared, origin = cf.prepare(
@@ -136,8 +139,8 @@ def _ahead(
 
 def _scales(data: xr.DataArray, step: Any) -> dict[str, float]:
     """What STEPS asks for: kilometres of a pixel and minutes of a step."""
-    axes = cf.find_axes(data)
-    metres = [cf.spacing_in_metres(data, dim) for dim in (axes.y, axes.x)]
+    axes = find_axes(data)
+    metres = [spacing_in_metres(data, dim) for dim in (axes.y, axes.x)]
     known = [each for each in metres if each]
     if len(known) < 2 or isinstance(step, str):
         found = f"no lengths along {axes.y} and {axes.x}" if len(known) < 2 else "steps of a month"

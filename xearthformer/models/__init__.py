@@ -6,20 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from xearthformer.models import (
-    convlstm,
-    e3d_lstm,
-    earthformer,
-    lim,
-    nowcast,
-    persistence,
-    phydnet,
-    prediff,
-    predrnn,
-    rainformer,
-    unet,
-)
-from xearthformer.models.blocks import expect_fields
+from .baselines import convlstm, e3d_lstm, lim, persistence, phydnet, predrnn, rainformer, unet
+from .earthformer import earthformer, nowcast
+from .layers.attention import expect_fields
+from .prediff import prediff
 
 # Name -> its config's class, its own class, its presets. A new model is a new line.
 MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {

@@ -3,6 +3,7 @@
 A card is data and nothing else: opening one executes nothing and follows no path or address in it.
 """
 
+import warnings
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -112,8 +113,8 @@ class Card(_Part):
         None: the model takes any grid.
     time_step : str or None
         "month", a pandas duration such as "5min", or None for any regular step.
-    history, reach : int
-        Time steps in, time steps out in one pass.
+    context, lead : int
+        Time steps in, time steps out in one pass; `history` and `reach` in a card's file.
     missing : {"forbidden", "land", "allowed"}
         Where the input may be NaN: nowhere; on the grid's land; anywhere (kept as it is).
     fill : float
@@ -121,6 +122,9 @@ class Card(_Part):
     climatology : Climatology or None
         Of the mean intensity, for a model that can be told how intense its forecast is to be.
     """
+
+    # Files of format 1 say `history` and `reach`; code may say either.
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     format: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -131,8 +135,8 @@ class Card(_Part):
     output: Quantity
     grid: Annotated[LatLonGrid | PixelGrid, Field(discriminator="kind")] | None
     time_step: str | None
-    history: Annotated[int, Field(gt=0)]
-    reach: Annotated[int, Field(gt=0)]
+    context: Annotated[int, Field(gt=0, alias="history")]
+    lead: Annotated[int, Field(gt=0, alias="reach")]
     missing: Literal["forbidden", "land", "allowed"] = "forbidden"
     fill: float = 0.0
     scale: Scale = Scale()
@@ -157,6 +161,18 @@ class Card(_Part):
         ):
             raise ValueError('missing: "land" needs grid.land')
         return self
+
+    @property
+    def history(self) -> int:
+        """The name of `context` until 0.1."""
+        warnings.warn("card.history is now card.context", FutureWarning, stacklevel=2)
+        return self.context
+
+    @property
+    def reach(self) -> int:
+        """The name of `lead` until 0.1."""
+        warnings.warn("card.reach is now card.lead", FutureWarning, stacklevel=2)
+        return self.lead
 
     @property
     def land(self) -> np.ndarray | None:

@@ -19,14 +19,14 @@ import pydantic
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from .cards import PUBLISHED, Card, ModelSpec
-from .errors import PackError, problems
+from ..errors import PackError, problems
+from .card import PUBLISHED, Card, ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parent / "shipped"
 ENTRY_POINTS = "xearthformer.packs"
 REFERENCES = {
     "earthformer": ["Gao et al., Earthformer, NeurIPS 2022"],
@@ -42,7 +42,7 @@ class Pack:
     --------
     >>> import xearthformer as xef
     >>> pack = xef.open_pack("lim")
-    >>> pack.card.history, pack.card.time_step
+    >>> pack.card.context, pack.card.time_step
     (10, 'month')
     """
 
@@ -68,7 +68,7 @@ class Pack:
         """The network with its weights, in evaluation mode, float32, on the CPU."""
         import torch
 
-        from . import models
+        from .. import models
 
         try:
             model = models.build(self.card.model.name, self.card.model.config)
@@ -87,7 +87,7 @@ class Pack:
         card = self.card
         return (
             f"<Pack {card.name} {card.version}: {card.title}; "
-            f"{card.history} x {card.time_step or 'any step'} in, {card.reach} out>"
+            f"{card.context} x {card.time_step or 'any step'} in, {card.lead} out>"
         )
 
 
@@ -101,13 +101,13 @@ def weights_hash(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def packs() -> dict[str, str]:
+def list_packs() -> dict[str, str]:
     """Name and title of every pack at hand: those that ship here, and those of installed packages.
 
     Examples
     --------
     >>> import xearthformer as xef
-    >>> "persistence" in xef.packs()
+    >>> "persistence" in xef.list_packs()
     True
     """
     return {name: _read_card(path).title for name, path in sorted(_installed().items())}
@@ -119,7 +119,7 @@ def open_pack(name: "str | os.PathLike[str] | Pack") -> Pack:
     Parameters
     ----------
     name : str, path or Pack
-        A name that `packs()` lists, a folder, a `.safetensors` file, or "hf://owner/name[@revision]".
+        A name that `list_packs()` lists, a folder, a `.safetensors` file, or "hf://owner/name[@revision]".
 
     Raises
     ------
@@ -175,8 +175,8 @@ def convert(
         A file that holds more than tensors, or keys or shapes other than the preset's; too few
         files, or too many.
     """
-    from .models import build
-    from .models.prediff_training import PARTS
+    from ..models import build
+    from ..models.prediff.losses import PARTS
 
     if preset not in PUBLISHED:
         raise PackError(f"no published preset {preset!r}: one of {', '.join(PUBLISHED)}")
@@ -212,7 +212,7 @@ def _load_one(file: "str | os.PathLike[str]", parts: "dict[str, nn.Module]", pre
 
     import torch
 
-    from .models import compat
+    from ..models.published import earthformer
 
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
@@ -224,7 +224,7 @@ def _load_one(file: "str | os.PathLike[str]", parts: "dict[str, nn.Module]", pre
     why = []
     for name, network in parts.items():
         try:
-            compat.load_published(network, state)
+            earthformer.load_published(network, state)
         except (KeyError, ValueError, RuntimeError) as error:
             why.append(f"{name}: {error}" if name else str(error))
             continue
@@ -234,7 +234,7 @@ def _load_one(file: "str | os.PathLike[str]", parts: "dict[str, nn.Module]", pre
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], card: Card) -> Pack:
-    text = card.model_dump_json(indent=2)
+    text = card.model_dump_json(indent=2, by_alias=True)
     if path.suffix == ".safetensors":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(save(arrays, metadata={"card": text}))

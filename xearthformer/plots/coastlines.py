@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from . import cf
+from ..fields.axes import is_degrees
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +84,7 @@ def find_file() -> Path | None:
 def _projection(da: xr.DataArray, y: str, x: str) -> Any:
     """From points (n, 2) of longitude and latitude to those of the map; None if it isn't known."""
     axes = [da.coords[dim] for dim in (y, x) if dim in da.coords]
-    if len(axes) == 2 and all(cf.is_degrees(axis) for axis in axes):
+    if len(axes) == 2 and all(is_degrees(axis) for axis in axes):
         return lambda points: (points + [turn, 0.0] for turn in TURNS)
     mapping = [c for c in da.coords.values() if {"crs_wkt", "grid_mapping_name"} & {*c.attrs}]
     if len(mapping) != 1 or len(axes) < 2:

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from . import cf, coastlines, plot, plot_nowcast
-from .ensemble_scores import exceedance as share
-from .errors import mismatch
+from ..errors import mismatch
+from ..fields.axes import find_grid
+from ..verification.ensemble_scores import exceedance as share
+from . import coastlines, frames, maps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +85,7 @@ def stamps(
         image = draw(ax, da, list(stamps.values()))
         ax.set_title(name, fontsize="small", fontweight="bold" if name == "observed" else None)
     drawn = list(axes.flat[: len(stamps)])
-    return _finish(axes, drawn, image, forecast, plot.variable_label(forecast))
+    return _finish(axes, drawn, image, forecast, maps.variable_label(forecast))
 
 
 def exceedance(
@@ -136,7 +137,7 @@ def exceedance(
             _outline(ax, seen.isel(lead=k).transpose(y, x) >= threshold, y, x)
         ax.set_title(_when(forecast.isel(lead=k)), fontsize="small")
     units = str(forecast.attrs.get("units", ""))
-    label = f"probability of at least {threshold:g} {plot.UNITS.get(units, units)}".strip()
+    label = f"probability of at least {threshold:g} {maps.UNITS.get(units, units)}".strip()
     label += " (observed: outlined)" if seen is not None else ""
     return _finish(axes, list(axes[0]), image, forecast, label, timed=False)
 
@@ -190,12 +191,12 @@ def rank_histogram(
         counts = counts.sel(lead=pd.Timedelta(lead).to_timedelta64() if labels == "m" else lead)
     if counts.dims != ("rank",):
         raise mismatch("counts by rank alone", f"dims {counts.dims}", "one forecast, one lead")
-    ax = plot.new_figure((5.2, 3.0), "constrained").subplots() if ax is None else ax
+    ax = maps.new_figure((5.2, 3.0), "constrained").subplots() if ax is None else ax
     from matplotlib.ticker import MaxNLocator
 
     shares = (counts / counts.sum()).values
-    ax.bar(counts["rank"].values, shares, width=0.9, color=plot.COLOURS[0])
-    ax.axhline(1 / shares.size, color=plot.OBSERVED, linestyle=(0, (4, 3)), linewidth=1.2)
+    ax.bar(counts["rank"].values, shares, width=0.9, color=maps.COLOURS[0])
+    ax.axhline(1 / shares.size, color=maps.OBSERVED, linestyle=(0, (4, 3)), linewidth=1.2)
     ax.set_xlabel("members below the observation")
     ax.set_ylabel("share of observations")
     ax.set_title(label or "", loc="left", fontsize="medium")
@@ -222,11 +223,11 @@ def _prepared(
         lead = pd.to_timedelta(np.atleast_1d(lead)).values
     if "lead" not in forecast.dims and "lead" in forecast.coords:
         forecast, lead = forecast.expand_dims("lead"), None
-    forecast = plot.pick(forecast, init, lead, *others).compute()
-    y, x = cf.find_grid(forecast)
-    forecast = plot.eastward(forecast, x)
+    forecast = maps.pick(forecast, init, lead, *others).compute()
+    y, x = find_grid(forecast)
+    forecast = maps.eastward(forecast, x)
     if not _short(forecast):
-        forecast = plot.crop(forecast, y, x)
+        forecast = maps.crop(forecast, y, x)
     if "member" not in forecast.coords:
         forecast = forecast.assign_coords(member=np.arange(forecast.sizes["member"]))
     return forecast.sortby([dim for dim in (y, x) if dim in forecast.coords]), y, x
@@ -238,7 +239,7 @@ def _short(forecast: xr.DataArray) -> bool:
 
 
 def _observed(observed: xr.DataArray, forecast: xr.DataArray, y: str, x: str) -> xr.DataArray:
-    return plot.at_valid_times(observed, forecast.isel(member=0, drop=True), y, x)
+    return maps.at_valid_times(observed, forecast.isel(member=0, drop=True), y, x)
 
 
 def _axes(
@@ -250,20 +251,20 @@ def _axes(
     edges: tuple[float, ...] | None,
 ) -> tuple[np.ndarray, Callable[[Axes, xr.DataArray, list[xr.DataArray]], Any]]:
     """Room for maps, and what draws one: on classes with these edges, else on those of all maps."""
-    tall = plot_nowcast.aspect(forecast, y) * forecast.sizes[y] / forecast.sizes[x]
+    tall = frames.aspect(forecast, y) * forecast.sizes[y] / forecast.sizes[x]
     width = max(WIDTH, 5.0 / shape[1], HEIGHT / tall)
     if figure is None:
         size = shape[1] * width + 0.2, shape[0] * (width * tall + 0.25) + 1.2
-        figure = plot.new_figure(size, "compressed")
+        figure = maps.new_figure(size, "compressed")
     axes = figure.subplots(*shape, squeeze=False)
 
     def draw(ax: Axes, da: xr.DataArray, others: list[xr.DataArray]) -> Any:
         if _short(forecast):
-            colours = _of_probability(edges) if edges else plot_nowcast.classes(others[::-1])
-            image = plot_nowcast.picture(ax, da, y, x, {**colours, "interpolation": "nearest"})
+            colours = _of_probability(edges) if edges else frames.classes(others[::-1])
+            image = frames.picture(ax, da, y, x, {**colours, "interpolation": "nearest"})
         else:
-            colours = _of_probability(edges) if edges else plot.shared_colours(others, None)
-            image = plot.draw_map(ax, da, y, x, colours)
+            colours = _of_probability(edges) if edges else maps.shared_colours(others, None)
+            image = maps.draw_map(ax, da, y, x, colours)
             ax.set(xticks=[], yticks=[])
         return image
 
@@ -275,7 +276,7 @@ def _of_probability(edges: tuple[float, ...]) -> dict[str, Any]:
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     shades = mpl.colormaps[MAP](np.linspace(0.05, 0.9, len(edges) - 1))
-    colours = ListedColormap(shades, under=plot_nowcast.DRY, over=shades[-1])
+    colours = ListedColormap(shades, under=frames.DRY, over=shades[-1])
     return {"cmap": colours, "norm": BoundaryNorm(edges, colours.N)}
 
 
@@ -288,9 +289,9 @@ def _outline(ax: Axes, event: xr.DataArray, y: str, x: str) -> None:
 
 def _when(frame: xr.DataArray) -> str:
     if not _short(frame):
-        return plot.lead_title(frame)
+        return maps.lead_title(frame)
     fine = bool(frame["lead"].values % np.timedelta64(60, "s"))
-    return plot_nowcast.when(frame, fine)
+    return frames.when(frame, fine)
 
 
 def _finish(
@@ -302,7 +303,7 @@ def _finish(
     timed: bool = True,
 ) -> Figure | SubFigure:
     """Coastlines, a colour bar below and a title."""
-    y, x = cf.find_grid(forecast)
+    y, x = find_grid(forecast)
     coastlines.draw(drawn, forecast, y, x)
     figure = axes[0, 0].figure
     edges = getattr(image.norm, "boundaries", None)
@@ -311,9 +312,9 @@ def _finish(
     if edges is not None:
         bar.ax.set_xticklabels([f"{edge:g}" for edge in edges])
     bar.set_label(label)
-    title = " ".join(["forecast", *plot.made_by(forecast)])
+    title = " ".join(["forecast", *maps.made_by(forecast)])
     if "init" in forecast.coords:
-        title += f" from {plot.date_text(forecast['init'].values, forecast)}"
+        title += f" from {maps.date_text(forecast['init'].values, forecast)}"
     if timed:
         between = ": " if axes.shape[1] > 4 else "\n"
         title += f"{between}{_when(forecast.isel(lead=0))}"

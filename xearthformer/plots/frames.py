@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from . import cf, coastlines
-from .errors import mismatch
-from .plot import COLOURS, UNITS, at_valid_times, eastward, new_figure, pick, variable_label
-from .verification import quantity
+from ..errors import mismatch
+from ..fields.axes import find_grid, is_degrees
+from ..verification.verify import quantity
+from . import coastlines
+from .maps import COLOURS, UNITS, at_valid_times, eastward, new_figure, pick, variable_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -89,7 +90,7 @@ def frames(
         forecasts = {str(forecasts.attrs.get("pack", "forecast")): forecasts}
     picked = {name: _at(fc, init, lead) for name, fc in forecasts.items()}
     first = next(iter(picked.values()))
-    y, x = cf.find_grid(first)
+    y, x = find_grid(first)
     rows = {**_observed(observed, first, y, x), **picked}
     if figure is None:
         figure = new_figure(_size(first, y, x, len(rows)), "compressed")
@@ -201,7 +202,7 @@ def _at(forecast: xr.DataArray, init: Any, lead: Any) -> xr.DataArray:
     if leads.dtype.kind in "iuf":
         raise mismatch("leads as durations", repr(lead), 'lead=["30min", "60min"]')
     forecast = pick(forecast, init, pd.to_timedelta(leads).values).compute()
-    y, x = cf.find_grid(forecast)
+    y, x = find_grid(forecast)
     forecast = eastward(forecast, x)
     return forecast.sortby([dim for dim in (y, x) if dim in forecast.coords])
 
@@ -283,7 +284,7 @@ def _extent(da: xr.DataArray, y: str, x: str) -> tuple[float, ...]:
 
 def aspect(da: xr.DataArray, y: str) -> float:
     """How much longer a step along y is drawn than one along x: degrees shrink to the north."""
-    if y in da.coords and cf.is_degrees(da[y]):
+    if y in da.coords and is_degrees(da[y]):
         return float(1 / np.cos(np.radians(da[y].values.mean())))
     return 1.0
 

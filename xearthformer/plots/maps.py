@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from . import cf, coastlines
-from .errors import mismatch
-from .steps import month_numbers
+from ..errors import mismatch
+from ..fields import cf
+from ..fields.axes import find_grid, is_degrees
+from ..fields.time_axis import month_numbers
+from . import coastlines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,7 +161,7 @@ def field(
         Dims other than these; nothing but missing values.
     """
     forecast = pick(forecast, init, lead)
-    y, x = cf.find_grid(forecast)
+    y, x = find_grid(forecast)
     forecast = crop(eastward(forecast.compute(), x), y, x)
     rows = {"forecast": forecast}
     if observed is not None:
@@ -289,7 +291,7 @@ def pick(forecast: xr.DataArray, init: Any, lead: Any, *others: str) -> xr.DataA
         forecast = forecast.isel(init=-1) if init is None else forecast.sel(init=init)
         if forecast.sizes.get("init") == 1:  # by a label that stands for a span, as "1997-06" does
             forecast = forecast.squeeze("init")
-    strange = set(forecast.dims) - {"lead", *others, *cf.find_grid(forecast)}
+    strange = set(forecast.dims) - {"lead", *others, *find_grid(forecast)}
     if strange:
         raise mismatch(
             "maps of one forecast, dims ([lead,] y, x)",
@@ -307,7 +309,7 @@ def pick(forecast: xr.DataArray, init: Any, lead: Any, *others: str) -> xr.DataA
 
 def eastward(da: xr.DataArray, x: str) -> xr.DataArray:
     """Longitudes from 0 eastward, which leaves the Pacific whole; other coordinates unchanged."""
-    if x not in da.coords or not cf.is_degrees(da[x]):
+    if x not in da.coords or not is_degrees(da[x]):
         return da
     attrs = da[x].attrs
     return da.assign_coords({x: (x, da[x].values % 360, attrs)}).sortby(x)
@@ -327,7 +329,7 @@ def crop(da: xr.DataArray, y: str, x: str) -> xr.DataArray:
 
 def at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, y: str, x: str) -> xr.DataArray:
     """The observations of the forecast's valid times and cells; missing beyond the record."""
-    names = dict(zip(cf.find_grid(observed), (y, x), strict=True))
+    names = dict(zip(find_grid(observed), (y, x), strict=True))
     (time,) = set(observed.dims) - set(names)
     observed = observed.rename({own: name for own, name in names.items() if own != name})
     observed = eastward(observed, x)
@@ -373,7 +375,7 @@ def draw_map(ax: "Axes", da: xr.DataArray, y: str, x: str, colours: dict[str, An
     if not bool(da.notnull().any()):
         ax.text(0.5, 0.5, "no observation", transform=ax.transAxes, ha="center", va="center")
     for axis, dim, signs in ((ax.yaxis, y, "NS"), (ax.xaxis, x, "EW")):
-        if dim in da.coords and cf.is_degrees(da[dim]):
+        if dim in da.coords and is_degrees(da[dim]):
             axis.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 3, 6, 9, 10]))
             axis.set_major_formatter(lambda value, _, signs=signs: _degrees(value, signs))
     ax.tick_params(labelsize="small", length=2)

@@ -8,17 +8,18 @@ import pandas as pd
 import pydantic
 import xarray as xr
 
-from . import climate
-from .cf import find_axes
-from .crops import Crop
-from .data.nbody import nbody
-from .data.radar import open_radar
-from .data.storms import synthetic_storms
-from .data.synthetic import load_patterns, synthetic_sst
-from .errors import problems
-from .packs import Pack
+from ..climate import climatology
+from ..datasets.radar import open_radar
+from ..datasets.simulated.nbody import nbody
+from ..datasets.simulated.sst import load_patterns, synthetic_sst
+from ..datasets.simulated.storms import synthetic_storms
+from ..errors import problems
+from ..fields.axes import find_axes
+from ..packs.pack import Pack
+from .recipe import Recipe
 from .records import Period, Record
-from .train import PAPER, Recipe, train
+from .train import PAPER, train
+from .windows import Crop
 
 Result = TypeVar("Result")
 
@@ -97,7 +98,7 @@ class Source:
             data = data[self.variable]
         if self.anomaly is not None:
             start, end = map(str, self.anomaly)
-            data = climate.anomaly(data, climatology=(start, end))
+            data = climatology.anomaly(data, climatology=(start, end))
         return [data]
 
     def _pad(self, data: Record) -> Record:

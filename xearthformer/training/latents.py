@@ -15,9 +15,9 @@ import zarr
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .crops import Batches, turned
-from .models.prediff import PreDiff
-from .models.prediff_training import latent_window
+from ..models.prediff.losses import latent_window
+from ..models.prediff.prediff import PreDiff
+from .windows import Batches, turned
 
 BLOCK = 32  # windows that are encoded together; a resumed run goes on with the next block
 NAMES = "context", "target"

@@ -25,8 +25,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
-from .crops import Batches, Crops, turned
 from .recipe import PRECISIONS, Recipe
+from .windows import Batches, Crops, turned
 
 try:
     from lightning.pytorch import LightningModule, Trainer

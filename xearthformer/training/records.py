@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 import xarray as xr
 
-from . import admission, grid, tensors
-from .cards import Card, LatLonGrid
-from .crops import Crop, Crops, find
-from .errors import mismatch
+from ..errors import mismatch
+from ..fields import regrid
+from ..fields.time_axis import str_time
+from ..inference import inputs, tensors
+from ..packs.card import Card, LatLonGrid
 from .loop import Windows
-from .steps import str_time
+from .windows import Crop, Crops, find
 
 Record = xr.DataArray | xr.Dataset
 Period = tuple[str | int, str | int]
@@ -28,9 +29,9 @@ def listed(data: Record | Sequence[Record]) -> list[Record]:
 
 def on_grid(data: Record, card: Card) -> xr.DataArray:
     """A record (time, y, x) in the card's units on the card's grid, in memory; land is NaN."""
-    prepared, _ = admission.prepare(admission.variable(data, card), card)
+    prepared, _ = inputs.prepare(inputs.variable(data, card), card)
     if isinstance(card.grid, LatLonGrid):
-        prepared = grid.to_model(prepared, card.grid.latitude, card.grid.longitude)
+        prepared = regrid.to_model(prepared, card.grid.latitude, card.grid.longitude)
     return prepared.compute()
 
 
@@ -129,10 +130,10 @@ def cut(
         _check_some("validation", checks, said, records, card, crop)
     if crop is not None:
         checks = checks[:: max(1, -(-len(checks) // crop.checks))]
-        made = [Crops(frames, p, card.history, card.reach, crop.size) for p in (training, checks)]
+        made = [Crops(frames, p, card.context, card.lead, crop.size) for p in (training, checks)]
     else:
         joined = torch.cat(frames)
-        made = [Windows(joined, p, card.history, card.reach) for p in (training, checks)]
+        made = [Windows(joined, p, card.context, card.lead) for p in (training, checks)]
     counts = [len(places[0]), len(places[1])]
     return Cut(made[0], made[1] if validation is not None else None, counts, spans)
 
@@ -155,7 +156,7 @@ def _share_out(
         whole = 0, da.sizes["time"]
         if i < len(records):
             start, end = _span(da, between) if between is not None else none
-            mine = _span(da, period), none, (max(0, start - card.history), end)
+            mine = _span(da, period), none, (max(0, start - card.context), end)
         elif i < len(records) + len(extras):
             mine = none, whole, none
         else:
@@ -181,7 +182,7 @@ def _check_some(
     if not len(places):
         wet = f", {crop.least:.0%} of its middle above zero" if crop else ""
         raise mismatch(
-            f"a window of {card.history} time steps in and {card.reach} out in {name}{wet}",
+            f"a window of {card.context} time steps in and {card.lead} out in {name}{wet}",
             f"none in {said}; the data spans {', '.join(map(ends, records[:3]))}",
             f"{name}=(start, end) with more between them, or bring a longer record",
         )
@@ -197,7 +198,7 @@ def _crops(
     frames: list[torch.Tensor], starts: list[np.ndarray], card: Card, crop: Crop
 ) -> torch.Tensor:
     """The places of all crops: record, first frame, row and column."""
-    places = [find(f, s, card.history, crop) for f, s in zip(frames, starts, strict=True)]
+    places = [find(f, s, card.context, crop) for f, s in zip(frames, starts, strict=True)]
     return torch.cat([F.pad(place, (1, 0), value=i) for i, place in enumerate(places)])
 
 
@@ -213,12 +214,12 @@ def _check_holes(frames: list[torch.Tensor], card: Card) -> None:
 
 def _starts(first: int, end: int, card: Card) -> np.ndarray:
     """Where windows start that lie wholly in frames first .. end - 1."""
-    return np.arange(first, max(first, end - card.history - card.reach + 1))
+    return np.arange(first, max(first, end - card.context - card.lead + 1))
 
 
 def _to_frames(da: xr.DataArray, card: Card) -> torch.Tensor:
     """A record as the model sees it (N, H, W, 1): land filled, scaled."""
-    return tensors.to_tensor(admission.enter(da, card).expand_dims("init"))[0]
+    return tensors.to_tensor(inputs.enter(da, card).expand_dims("init"))[0]
 
 
 def ends(da: xr.DataArray) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..errors import mismatch
+from ..models.prediff import losses as prediff_training
+from ..packs.card import Card, Climatology
+from ..packs.pack import Pack
 from . import latents
-from .cards import Card, Climatology
-from .errors import mismatch
 from .loop import Epoch, Run, device_of
-from .models import prediff_training
-from .packs import Pack
 from .records import Cut
 
 # What a card takes over from the pack that training begins with.

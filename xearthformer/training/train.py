@@ -19,17 +19,18 @@ import torch
 import xarray as xr
 from torch import nn
 
-from . import loop, models, training_parts
-from .cards import LAND, PUBLISHED, SEA, Card, LatLonGrid, ModelSpec, PixelGrid
-from .crops import Crop, Crops
-from .errors import mismatch
-from .models import prediff_training
-from .packs import Pack, open_pack, save_pack
+from .. import models
+from ..errors import mismatch
+from ..fields.time_axis import check_time
+from ..models.prediff import losses as prediff_training
+from ..packs.card import LAND, PUBLISHED, SEA, Card, LatLonGrid, ModelSpec, PixelGrid
+from ..packs.pack import Pack, open_pack, save_pack
+from ..packs.scale import Scale
+from . import loop, stages
 from .recipe import Recipe
 from .records import Cut, Period, Record, check_periods, cut, ends, listed, on_grid, within
-from .scale import Scale
-from .steps import check_time
-from .training_parts import short
+from .stages import short
+from .windows import Crop, Crops
 
 PAPER = Recipe()
 LIKE = "input", "grid", "time_step"  # what `like` takes over from a published pack's card
@@ -134,8 +135,8 @@ def train(
     """
     begun = open_pack(start) if start is not None else None
     network = begun.model().requires_grad_(True) if begun else build(model, config, recipe.seed)
-    chosen = training_parts.choose(model, network, part)
-    entries = training_parts.entries(begun, card)
+    chosen = stages.choose(model, network, part)
+    entries = stages.entries(begun, card)
     draft = draft_card(entries, model, network, Path(pack))
     records, extras = ([on_grid(r, draft) for r in listed(x)] for x in (data, extra))
     if validation is not None and all(isinstance(r, Record) for r in listed(validation)):
@@ -146,7 +147,7 @@ def train(
     full = _settle(draft, entries, records, period, validation)
     check_shapes(network, full, records[0])
     learner = chosen.task(network) if chosen else network
-    lengths = {"history": learner.in_len, "reach": learner.out_len}
+    lengths = {"context": learner.in_len, "lead": learner.out_len}
     windows = cut(records, extras, full.model_copy(update=lengths), period, validation, crop)
     shares = [share, extra_share]
     if hasattr(type(network), "fit"):
@@ -156,14 +157,14 @@ def train(
         run = loop.Run(Path(folder or f"{pack}.run"), identity, device, progress)
         loop.claim(run)
         if hasattr(chosen, "views"):
-            windows = training_parts.latent(network, windows, chosen.views, recipe.seed, run)
+            windows = stages.latent(network, windows, chosen.views, recipe.seed, run)
             shares = [share]
         draws = loop.Draws(windows.counts, shares, recipe.batch_size, recipe.seed)
         fitted, losses = loop.fit(learner, windows.training, windows.validation, draws, recipe, run)
         notes = _notes(losses, windows, shares, recipe)
     if chosen:
         notes = f"{chosen.name}: {notes}"
-        fitted, full = training_parts.finish(chosen, fitted, network, full, windows, losses)
+        fitted, full = stages.finish(chosen, fitted, network, full, windows, losses)
     else:
         scores = _scores(fitted, windows, full, recipe.batch_size, device)
         full = full.model_copy(update={"scores": {**full.scores, **scores}})
@@ -200,8 +201,8 @@ def draft_card(entries: Mapping[str, Any], name: str, network: nn.Module, pack: 
     taken = {
         "model": ModelSpec(name=name, config={}),
         "output": known["input"],
-        "history": network.in_len,
-        "reach": network.out_len,
+        "context": network.in_len,
+        "lead": network.out_len,
         "missing": "allowed",
     }
     return Card.model_validate({**known, **taken})
@@ -271,11 +272,11 @@ def check_shapes(network: nn.Module, card: Card, da: xr.DataArray) -> None:
     shape = da.sizes["y"], da.sizes["x"]
     if isinstance(card.grid, PixelGrid) and network.samples:
         shape = card.grid.shape
-    wanted = (1, card.reach, *shape, 1)
+    wanted = (1, card.lead, *shape, 1)
     quickly = {"steps": 2} if network.samples else {}
     try:
         with torch.no_grad():
-            empty = torch.zeros(1, card.history, *shape, 1)
+            empty = torch.zeros(1, card.context, *shape, 1)
             found = tuple(network.predict(empty, **quickly).shape)
     except (RuntimeError, ValueError) as error:
         raise mismatch(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from .errors import mismatch
+from ..errors import mismatch
 
 P = "probability"
 

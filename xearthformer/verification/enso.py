@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from ..fields.time_axis import month_numbers, str_month
 from .moments import correlation, mean, moments, rmse
-from .steps import month_numbers, str_month
 
 # Weights b_k of C-Nino3.4-WM: up to which lead (months), and how much a correlation there counts.
 ENSO_WEIGHTS = ((4, 1.5), (11, 2.0), (np.inf, 3.0))

@@ -16,16 +16,10 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
+from ..errors import mismatch
 from . import ensemble_scores as ensemble
-from .enso_scores import enso_skill as enso_skill
-from .enso_scores import enso_table as enso_table
-from .enso_scores import icar_nino34 as icar_nino34
-from .errors import mismatch
 from .frame_sums import GROUPS, Measure
-from .moments import correlation as correlation
-from .moments import mean as mean
-from .moments import moments as moments
-from .moments import rmse as rmse
+from .moments import correlation
 
 SEVIR_THRESHOLDS = 16.0, 74.0, 133.0, 160.0, 181.0, 219.0  # of vertically integrated liquid, 0..255
 RAIN_THRESHOLDS = 0.5, 1.0, 5.0  # mm h-1

@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import cf
-from .errors import mismatch
+from ..climate.regions import cell_areas
+from ..errors import mismatch
+from ..fields import cf
+from ..fields.axes import coordinate, find_grid, find_time, is_degrees, spacing_in_metres
+from ..fields.time_axis import month_numbers, str_time
+from ..fields.units import convert_units, equal_units, to_metres
 from .frame_sums import GROUPS, Measure
-from .regions import cell_areas
 from .scores import (
     AT_THRESHOLDS,
     CATEGORICAL,
@@ -29,8 +32,6 @@ from .scores import (
     take,
 )
 from .spectra import Rings
-from .steps import month_numbers, str_time
-from .units import equal_units, to_metres
 
 Data = xr.Dataset | xr.DataArray
 
@@ -175,7 +176,7 @@ def align(
         As `verify`.
     """
     forecast = _as_forecast(forecast)
-    time = cf.find_time(observed)
+    time = find_time(observed)
     extra = [d for d in observed.dims if d not in (time, *forecast.dims) and observed.sizes[d] == 1]
     observed = observed.squeeze(extra, drop=True)
     space = _space(forecast, observed, time)
@@ -243,7 +244,7 @@ def _space(forecast: xr.DataArray, observed: xr.DataArray, time: str) -> list[st
             f"dims {observed.dims}",
             f"obs.rename({names})" if names else "an index of both, or the fields of both",
         )
-    return list(cf.find_grid(observed)) if own else []
+    return list(find_grid(observed)) if own else []
 
 
 def _in_units_of(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
@@ -263,7 +264,7 @@ def _in_units_of(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray
         return observed
     if not wanted:
         raise mismatch(f"a forecast in {found}", "no units", f'fc.assign_attrs(units="{found}")')
-    return cf.convert_units(observed, wanted, difference=difference)
+    return convert_units(observed, wanted, difference=difference)
 
 
 def _positions(forecast: xr.DataArray, time: xr.DataArray) -> np.ndarray:
@@ -318,7 +319,7 @@ def _on_cells_of(forecast: xr.DataArray, observed: xr.DataArray, dim: str) -> xr
             raise error
         return observed
     cells, held = forecast[dim].values, observed[dim].values
-    if cf.is_degrees(observed[dim]):  # longitudes to 180 or to 360; rounded, for -1e-15 % 360
+    if is_degrees(observed[dim]):  # longitudes to 180 or to 360; rounded, for -1e-15 % 360
         cells, held = (np.round(degrees.astype(float), 6) % 360 for degrees in (cells, held))
     order = np.argsort(held)
     places = np.searchsorted(held[order], cells)
@@ -421,8 +422,8 @@ def _check_scores(
 
 
 def _is_latlon(da: xr.DataArray) -> bool:
-    axes = cf.coordinate(da, "y"), cf.coordinate(da, "x")
-    return all(axis is not None and cf.is_degrees(axis) for axis in axes)
+    axes = coordinate(da, "y"), coordinate(da, "x")
+    return all(axis is not None and is_degrees(axis) for axis in axes)
 
 
 def _window(da: xr.DataArray, scale: float | str) -> tuple[int, int]:
@@ -430,7 +431,7 @@ def _window(da: xr.DataArray, scale: float | str) -> tuple[int, int]:
 
     At most twice the domain: from there on every window holds all of it, and FSS stays the same.
     """
-    y, x = cf.find_grid(da)
+    y, x = find_grid(da)
     pixels = _pixels(da, y, x, scale)
     return min(pixels[0], 2 * da.sizes[y]), min(pixels[1], 2 * da.sizes[x])
 
@@ -460,7 +461,7 @@ def _pixels(da: xr.DataArray, y: str, x: str, scale: float | str) -> tuple[int, 
 def _spacings(da: xr.DataArray, y: str, x: str) -> list[float | None]:
     """Metres from pixel to pixel, y and x; None where a coordinate is no length."""
     if not _is_latlon(da):
-        return [cf.spacing_in_metres(da, dim) for dim in (y, x)]
+        return [spacing_in_metres(da, dim) for dim in (y, x)]
     shrink = float(np.cos(np.radians(np.mean(da[y].values))))
     degrees = [float(np.median(np.abs(np.diff(da[dim].values)))) for dim in (y, x)]
     return [degrees[0] * METRES_PER_DEGREE, degrees[1] * METRES_PER_DEGREE * shrink]
@@ -468,7 +469,7 @@ def _spacings(da: xr.DataArray, y: str, x: str) -> list[float | None]:
 
 def _rings(da: xr.DataArray) -> Rings:
     """What a spectrum is averaged around, in a length or, without any, in pixels."""
-    y, x = cf.find_grid(da)
+    y, x = find_grid(da)
     shape = da.sizes[y], da.sizes[x]
     if min(shape) < 2:
         raise mismatch("fields of 2 x 2 pixels or more, for spectrum", f"{shape}", 'scores=["mse"]')

@@ -18,8 +18,8 @@ from xarray.backends import BackendEntrypoint
 from xarray.conventions import decode_cf_variable
 from xarray.core import indexing
 
-from ..errors import mismatch
-from .sevir_events import (
+from ...errors import mismatch
+from .events import (
     Catalog,
     check_ids,
     check_path,
@@ -32,7 +32,7 @@ from .sevir_events import (
     read_catalog,
     select,
 )
-from .sevir_files import NAME, SENSORS, File, Flashes, Rasters
+from .files import NAME, SENSORS, File, Flashes, Rasters
 
 ATTRS = {
     "Conventions": "CF-1.8",

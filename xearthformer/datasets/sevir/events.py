@@ -18,8 +18,8 @@ import pandas as pd
 import xarray as xr
 from xarray.core import indexing
 
-from ..errors import mismatch
-from .sevir_files import FRAMES, Contents, EventArray, is_remote, options_of
+from ...errors import mismatch
+from .files import FRAMES, Contents, EventArray, is_remote, options_of
 
 Catalog: TypeAlias = str | os.PathLike[str] | pd.DataFrame
 

@@ -22,7 +22,7 @@ from xarray.backends import BackendArray, CachingFileManager
 from xarray.backends.locks import HDF5_LOCK
 from xarray.core import indexing
 
-from ..errors import mismatch
+from ...errors import mismatch
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from ..cf import Labelled, add_history, on_each
-from ..errors import mismatch
+from ...errors import mismatch
+from ...fields.cf import Labelled, add_history, on_each
 
 # The byte scale X: nothing up to ZERO, linear up to LINEAR, logarithmic above it.
 ZERO, LINEAR, LAST = 5, 18, 254

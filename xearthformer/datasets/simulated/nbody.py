@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from ..errors import mismatch
+from ...errors import mismatch
 
 if TYPE_CHECKING:
     import dask.array

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .vil import vil_of_rain, vil_to_kg_m2
+from ..sevir.vil import vil_of_rain, vil_to_kg_m2
 
 MINUTES = 5  # between frames
 METRES = 1000.0  # between pixels

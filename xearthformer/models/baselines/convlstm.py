@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import expect_counts
-from xearthformer.models.recurrent import (
+from ..layers.attention import expect_counts
+from ..layers.recurrent import (
     HW,
     ConvLSTMCell,
     State,

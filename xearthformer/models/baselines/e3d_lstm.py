@@ -17,20 +17,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import expect_counts
-from xearthformer.models.recurrent import (
-    ScheduledSampling,
-    expect_frames,
-    expect_odd,
-)
-from xearthformer.models.strided import (
-    HW,
-    down,
-    expect_stages,
-    forecast,
-    pairs,
-    up,
-)
+from ..layers.attention import expect_counts
+from ..layers.recurrent import HW, ScheduledSampling, expect_frames, expect_odd
+from ..layers.strided import down, expect_stages, forecast, pairs, up
 
 
 @dataclass(frozen=True)

@@ -15,22 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import expect_counts
-from xearthformer.models.recurrent import (
-    ConvLSTMCell,
-    ScheduledSampling,
-    State,
-    expect_frames,
-    expect_odd,
-)
-from xearthformer.models.strided import (
-    HW,
-    down,
-    expect_stages,
-    forecast,
-    pairs,
-    up,
-)
+from ..layers.attention import expect_counts
+from ..layers.recurrent import HW, ConvLSTMCell, ScheduledSampling, State, expect_frames, expect_odd
+from ..layers.strided import down, expect_stages, forecast, pairs, up
 
 ORDERS = 7  # of derivatives along each axis, from 0 on: 49 filters of 7x7, as in the paper
 MOMENT_WEIGHT = 1.0  # lambda of section 3.3

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import (
+from ..layers.attention import (
     BlockOptions,
     PatchMerging,
     SelfAttentionBlock,
@@ -27,7 +27,7 @@ from xearthformer.models.blocks import (
     init_weights,
     per_frame,
 )
-from xearthformer.models.cuboid import Size, self_pattern
+from ..layers.cuboid import Size, self_pattern
 
 GROUPS = 4  # of the local unit's group norms
 ACTIVATION = "leaky"

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import conv_block, expect_counts, init_weights
+from ..layers.attention import conv_block, expect_counts, init_weights
 
 GROUPS = 8  # of every group norm
 ACTIVATION = "leaky"

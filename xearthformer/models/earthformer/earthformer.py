@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import (
+from ..layers.attention import (
     POS_EMBED_TYPES,
     BlockOptions,
     CrossAttentionBlock,
@@ -28,8 +28,8 @@ from xearthformer.models.blocks import (
     expect_one_of,
     init_weights,
 )
-from xearthformer.models.cuboid import Size, cross_pattern, self_pattern
-from xearthformer.models.stem import FinalDecoder, InitialEncoder, Stem, coarser
+from ..layers.cuboid import Size, cross_pattern, self_pattern
+from ..layers.stem import FinalDecoder, InitialEncoder, Stem, coarser
 
 PATTERN_FIELDS = ("enc_attn_patterns", "dec_self_attn_patterns", "dec_cross_attn_patterns")
 

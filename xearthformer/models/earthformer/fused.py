@@ -22,15 +22,15 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import (
+from ..layers.attention import (
     CuboidAttention,
     CuboidCrossAttention,
     CuboidSelfAttention,
     FeedForward,
 )
-from xearthformer.models.earthformer import Earthformer
-from xearthformer.models.fuse_stem import Decode, Encode, in_place, merge, upsampling
-from xearthformer.models.stem import coarser
+from ..layers.stem import coarser
+from .earthformer import Earthformer
+from .fused_stem import Decode, Encode, in_place, merge, upsampling
 
 # Numbers in the widest tensor of a feed-forward. Fewer, and two threads wait more than they work;
 # more, and memory is asked of the system again and again.
@@ -57,7 +57,7 @@ def fuse(model: nn.Module) -> nn.Module:
 
     Examples
     --------
-    >>> from xearthformer.models.earthformer import PRESETS
+    >>> from xearthformer.models.earthformer.earthformer import PRESETS
     >>> model = Earthformer(PRESETS["tiny"]).eval().requires_grad_(False)
     >>> x_BTHWC = torch.rand(2, 4, 8, 8, 1)
     >>> torch.testing.assert_close(fuse(model).predict(x_BTHWC), model.predict(x_BTHWC))

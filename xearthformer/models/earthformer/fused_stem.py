@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import PatchMerging, Upsampling
-from xearthformer.models.stem import FinalDecoder, InitialEncoder
+from ..layers.attention import PatchMerging, Upsampling
+from ..layers.stem import FinalDecoder, InitialEncoder
 
 
 class Convolution(nn.Module):

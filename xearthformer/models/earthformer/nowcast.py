@@ -17,20 +17,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from xearthformer.models.earthformer import Earthformer, EarthformerConfig
-from xearthformer.models.flow import (
-    COARSE,
-    back_in_place,
-    fine,
-    finer,
-    motion,
-    paths,
-    places,
-    sample,
-    smooth,
-)
-from xearthformer.models.mosaic import fade, starts
-from xearthformer.models.stem import Stem
+from ..layers.flow import COARSE, back_in_place, fine, finer, motion, paths, places, sample, smooth
+from ..layers.mosaic import fade, starts
+from ..layers.stem import Stem
+from .earthformer import Earthformer, EarthformerConfig
 
 FLOW_FRAMES = 4  # the last frames, which tell the motion
 SIGMAS = (1.0, 2.0, 4.0, 8.0)  # between them lie the scales of a frame, in pixels

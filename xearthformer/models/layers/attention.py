@@ -18,13 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from xearthformer.models.cuboid import (
-    Cuboid,
-    Size,
-    attention_mask,
-    masked_softmax,
-    relative_position_index,
-)
+from .cuboid import Cuboid, Size, attention_mask, masked_softmax, relative_position_index
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,

@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import expect_counts
+from .attention import expect_counts
 
 HW = tuple[int, int]
 State = tuple[Tensor, Tensor]  # h and c of a cell, each (B, C, H, W)

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import (
+from .attention import (
     ACTIVATIONS,
     PatchMerging,
     Upsampling,

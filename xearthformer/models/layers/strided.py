@@ -15,16 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import expect_counts
-from xearthformer.models.recurrent import (
-    HW,
-    ScheduledSampling,
-    Step,
-    expect_sizes,
-    from_patches,
-    to_patches,
-    unroll,
-)
+from .attention import expect_counts
+from .recurrent import HW, ScheduledSampling, Step, expect_sizes, from_patches, to_patches, unroll
 
 PIXEL = (1, 1)  # patches of a pixel: frames as they are
 SLOPE = 0.2  # of the leaky ReLU, as in DCGAN

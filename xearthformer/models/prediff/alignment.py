@@ -15,8 +15,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import expect_counts, init_weights
-from xearthformer.models.earthformer_unet import DownPath, LevelsConfig, start_as_identity
+from ..layers.attention import expect_counts, init_weights
+from .denoiser import DownPath, LevelsConfig, start_as_identity
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from xearthformer.models.blocks import (
+from ..layers.attention import (
     POS_EMBED_TYPES,
     BlockOptions,
     PatchMerging,
@@ -27,8 +27,8 @@ from xearthformer.models.blocks import (
     expect_one_of,
     init_weights,
 )
-from xearthformer.models.cuboid import Size, self_pattern
-from xearthformer.models.stem import coarser
+from ..layers.cuboid import Size, self_pattern
+from ..layers.stem import coarser
 
 EMBED_WIDTH = 4  # channels of the time embedding, in base_units
 SLOWEST = 10_000  # its longest period, in steps of the diffusion over 2 pi

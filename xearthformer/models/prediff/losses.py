@@ -17,9 +17,10 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from xearthformer.models import flow, samplers
-from xearthformer.models.blocks import expect_fields
-from xearthformer.models.prediff import FLOW_FRAMES, PreDiff
+from ..layers import flow
+from ..layers.attention import expect_fields
+from . import samplers
+from .prediff import FLOW_FRAMES, PreDiff
 
 NEAR = 10.0  # steps of the diffusion: how far one sample's error tells that of others
 SHARE = 0.1  # of a sample in the running mean of errors

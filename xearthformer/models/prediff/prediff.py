@@ -18,11 +18,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from xearthformer.models import alignment, earthformer_unet, flow, samplers
-from xearthformer.models.alignment import Alignment, AlignmentConfig
-from xearthformer.models.blocks import expect_counts, expect_fields
-from xearthformer.models.earthformer_unet import EarthformerUNet, EarthformerUNetConfig
-from xearthformer.models.mosaic import Mosaic, in_batches
+from ..layers import flow
+from ..layers.attention import expect_counts, expect_fields
+from ..layers.mosaic import Mosaic, in_batches
+from . import alignment, samplers
+from . import denoiser as earthformer_unet
+from .alignment import Alignment, AlignmentConfig
+from .denoiser import EarthformerUNet, EarthformerUNetConfig
 
 FLOW_FRAMES = 4  # the last frames, which tell the motion
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xearthformer.models import compat_prediff
-from xearthformer.models.blocks import expect_one_of
-from xearthformer.models.earthformer import Earthformer, EarthformerConfig
-from xearthformer.models.stem import Stem
+from ..earthformer.earthformer import Earthformer, EarthformerConfig
+from ..layers.attention import expect_one_of
+from ..layers.stem import Stem
+from . import prediff
 
 # Keys that mean here what they mean there.
 SAME = (
@@ -132,7 +132,7 @@ def load_published(model: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module
         When keys are missing, left over or of another shape: weights of another configuration.
     """
     own = model.state_dict()
-    weights = compat_prediff.renamed(published_weights(checkpoint, own), own)
+    weights = prediff.renamed(published_weights(checkpoint, own), own)
     found = {key: tuple(weight.shape) for key, weight in weights.items()}
     wanted = {key: tuple(weight.shape) for key, weight in own.items()}
     complaints = {
@@ -255,7 +255,7 @@ def _few(keys: list[str]) -> str:
 
 PUBLISHED = {
     "earthformer": _earthformer,
-    "prediff-unet": compat_prediff.unet,
-    "prediff-alignment": compat_prediff.alignment,
-    "prediff-vae": compat_prediff.vae,
+    "prediff-unet": prediff.unet,
+    "prediff-alignment": prediff.alignment,
+    "prediff-vae": prediff.vae,
 }

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xearthformer.models.alignment import Alignment, AlignmentConfig
-from xearthformer.models.earthformer_unet import EarthformerUNet, EarthformerUNetConfig
-from xearthformer.models.prediff import AutoencoderConfig
+from ..prediff.alignment import Alignment, AlignmentConfig
+from ..prediff.denoiser import EarthformerUNet, EarthformerUNetConfig
+from ..prediff.prediff import AutoencoderConfig
 
 # Keys that mean here what they mean there; `block_attn_patterns` is `attn_patterns` here.
 SAME = (

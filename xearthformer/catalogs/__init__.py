@@ -1,0 +1,1 @@
+"""In a wheel, the catalogues of data sources; the code is in `xearthformer.datasets.catalog`."""

@@ -1,0 +1,1 @@
+"""Climate statistics of monthly fields: climatologies, anomalies, regions and their indices."""

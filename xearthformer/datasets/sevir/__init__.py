@@ -1,0 +1,1 @@
+"""SEVIR, the storm events of the Earthformer and PreDiff papers: engine, events, files, VIL."""

@@ -1,0 +1,1 @@
+"""Simulated data in the form of the real: sea surface temperature, storms, N-body digits."""

@@ -1,0 +1,1 @@
+"""Forecasts from decades of inits, streamed to a Zarr store that survives being killed."""

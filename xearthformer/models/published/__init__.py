@@ -1,0 +1,1 @@
+"""Published checkpoints: their names of parameters, and the configurations they belong to."""

@@ -1,0 +1,18 @@
+"""Packs: a model with its weights and a card that says what goes in and what comes out."""
+
+import sys
+import warnings
+from types import ModuleType
+
+from .pack import list_packs
+
+
+class _Packs(ModuleType):
+    """Lets `xearthformer.packs()`, the name of `list_packs()` until 0.1, be called for one version."""
+
+    def __call__(self) -> dict[str, str]:
+        warnings.warn("packs() is now list_packs()", FutureWarning, stacklevel=2)
+        return list_packs()
+
+
+sys.modules[__name__].__class__ = _Packs

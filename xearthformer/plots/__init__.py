@@ -1,0 +1,1 @@
+"""Pictures of forecasts: maps, frames of radar, members."""

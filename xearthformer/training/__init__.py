@@ -1,0 +1,1 @@
+"""Training: labelled records, windows of tensors, one loop, a pack."""

@@ -1,0 +1,1 @@
+"""Scores of forecasts against observations: sums that add up, then the score; one file a family."""
