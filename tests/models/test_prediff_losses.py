@@ -10,7 +10,7 @@ from small_prediff import rain, untrained
 import xearthformer as xef
 from xearthformer.models.layers import flow
 from xearthformer.models.prediff import losses
-from xearthformer.models.prediff.losses import latent_window, part
+from xearthformer.models.prediff.losses import latent_window, stage
 from xearthformer.training import latents
 from xearthformer.training.recipe import Recipe
 from xearthformer.training.windows import Crop
@@ -170,7 +170,7 @@ def noises(monkeypatch) -> list[torch.Tensor]:
 
 def test_a_perfect_denoiser_has_no_loss(noises):
     """With logvar 0 the loss is the mean squared error."""
-    task = part("denoiser").task(untrained("tiny")).eval()
+    task = stage("denoiser").task(untrained("tiny")).eval()
     context, target = latent_window(
         untrained("tiny"), torch.rand(4, 3, 16, 16, 1), torch.rand(4, 2, 16, 16, 1)
     )
@@ -186,7 +186,7 @@ def test_a_perfect_denoiser_has_no_loss(noises):
 
 def test_the_log_variance_becomes_that_of_the_errors(noises):
     """Of a denoiser whose error is known at each step."""
-    task = part("denoiser").task(untrained("tiny")).train()
+    task = stage("denoiser").task(untrained("tiny")).train()
     context, target = latent_window(
         untrained("tiny"), torch.rand(64, 3, 16, 16, 1), torch.rand(64, 2, 16, 16, 1)
     )
@@ -206,7 +206,7 @@ def test_the_discriminator_learns_beside_the_autoencoder():
     """Its weights get the hinge's gradient alone, the autoencoder's the verdict's."""
     model = untrained("tiny")
     options = {"name": "autoencoder", "discriminator": 0.5, "discriminator_from": 2}
-    task = part(options).task(model).train()
+    task = stage(options).task(model).train()
     x = torch.rand(2, 1, 32, 32, 1)
     task.loss(x, x).backward()
     assert all(p.grad is None for p in task.discriminator.parameters())

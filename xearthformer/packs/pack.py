@@ -176,16 +176,16 @@ def convert(
         files, or too many.
     """
     from ..models import build
-    from ..models.prediff.losses import PARTS
+    from ..models.prediff.losses import STAGES
 
     if preset not in PUBLISHED:
         raise PackError(f"no published preset {preset!r}: one of {', '.join(PUBLISHED)}")
     files = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
     kind = "prediff" if preset.startswith("prediff-") else "earthformer"
     model = build(kind, preset.removeprefix("prediff-"))
-    parts = {name: getattr(model, name) for name in PARTS} if kind == "prediff" else {"": model}
+    parts = {name: getattr(model, name) for name in STAGES} if kind == "prediff" else {"": model}
     if len(files) != len(parts):
-        names = ", ".join(PARTS) if kind == "prediff" else "one"
+        names = ", ".join(STAGES) if kind == "prediff" else "one"
         raise PackError(
             f"preset {preset!r} expects {len(parts)} checkpoint file(s) ({names}), "
             f"found {len(files)}"

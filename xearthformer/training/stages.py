@@ -1,6 +1,6 @@
 """A model that is trained in parts: which part, what its card takes over, and the whole again.
 
-The parts of PreDiff, and their losses, are in `models.prediff_training`.
+The parts of PreDiff, and their losses, are in `models.prediff.losses`.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def choose(name: str, network: nn.Module, said: Any) -> prediff_training.Part | None:
+def choose(name: str, network: nn.Module, said: Any) -> prediff_training.Stage | None:
     """The part of a model that is asked for; None of a model that is trained whole."""
     if not getattr(network, "samples", False):
         if said is not None:
@@ -47,11 +47,11 @@ def choose(name: str, network: nn.Module, said: Any) -> prediff_training.Part | 
         return None
     if said is None:
         raise mismatch(
-            f"the part of a {name} to train, one of {', '.join(prediff_training.PARTS)}",
+            f"the part of a {name} to train, one of {', '.join(prediff_training.STAGES)}",
             "none",
             'part="autoencoder", then "alignment" and "denoiser", with start=... the last pack',
         )
-    chosen = prediff_training.part(said)
+    chosen = prediff_training.stage(said)
     if chosen.name == "alignment" and network.config.alignment is None:
         raise mismatch("a config with an alignment network", "none", "config with `alignment`")
     return chosen
@@ -83,7 +83,7 @@ def latent(network: nn.Module, windows: Cut, views: int, seed: int, run: Run) ->
 
 
 def finish(
-    part: prediff_training.Part,
+    part: prediff_training.Stage,
     fitted: nn.Module,
     network: nn.Module,
     card: Card,

@@ -93,7 +93,7 @@ def train(
         Windows are cut in space too; records may then differ in height and width.
     part : str or mapping
         Of a model that is trained in parts ("prediff": "autoencoder", then "denoiser" and
-        "alignment"), which; or its name and options, see `models.prediff_training`. The denoiser
+        "alignment"), which; or its name and options, see `models.prediff.losses`. The denoiser
         and the alignment network learn on latent windows, which are made once and kept in `folder`.
     start : pack
         Weights, config and card to begin with; `config` is then not looked at, and entries of
@@ -299,7 +299,7 @@ def _identity(
     recipe: Recipe,
     shares: list[float],
     begun: Pack | None,
-    part: prediff_training.Part | None,
+    part: prediff_training.Stage | None,
 ) -> dict[str, Any]:
     """What makes a run the same run: all that its losses depend on."""
     how = dataclasses.asdict(recipe)

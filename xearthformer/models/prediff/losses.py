@@ -27,7 +27,7 @@ SHARE = 0.1  # of a sample in the running mean of errors
 
 
 @dataclass(frozen=True)
-class AutoencoderPart:
+class AutoencoderStage:
     """How the autoencoder learns.
 
     Parameters
@@ -50,7 +50,7 @@ class AutoencoderPart:
 
 
 @dataclass(frozen=True)
-class DenoiserPart:
+class DenoiserStage:
     """How the denoiser learns, on latent windows.
 
     Parameters
@@ -71,7 +71,7 @@ class DenoiserPart:
 
 
 @dataclass(frozen=True)
-class AlignmentPart:
+class AlignmentStage:
     """How the alignment network learns: on latent windows, each in this many random turns."""
 
     name: str = "alignment"
@@ -81,27 +81,27 @@ class AlignmentPart:
         return AlignmentTask(model)
 
 
-Part = AutoencoderPart | DenoiserPart | AlignmentPart
-PARTS: dict[str, type] = {
-    "autoencoder": AutoencoderPart,
-    "denoiser": DenoiserPart,
-    "alignment": AlignmentPart,
+Stage = AutoencoderStage | DenoiserStage | AlignmentStage
+STAGES: dict[str, type] = {
+    "autoencoder": AutoencoderStage,
+    "denoiser": DenoiserStage,
+    "alignment": AlignmentStage,
 }
 
 
-def part(said: str | dict[str, Any]) -> Part:
-    """A part by its name, or by its name and options.
+def stage(said: str | dict[str, Any]) -> Stage:
+    """A stage by its name, or by its name and options.
 
     Examples
     --------
-    >>> part({"name": "denoiser", "views": 2})
-    DenoiserPart(name='denoiser', views=2, mode=False)
+    >>> stage({"name": "denoiser", "views": 2})
+    DenoiserStage(name='denoiser', views=2, mode=False)
     """
     options = {"name": said} if isinstance(said, str) else dict(said)
-    if (name := options.get("name")) not in PARTS:
-        raise ValueError(f"expected a part of PreDiff, one of {sorted(PARTS)}, found {said!r}")
-    expect_fields(PARTS[name], options)
-    return PARTS[name](**options)
+    if (name := options.get("name")) not in STAGES:
+        raise ValueError(f"expected a stage of PreDiff, one of {sorted(STAGES)}, found {said!r}")
+    expect_fields(STAGES[name], options)
+    return STAGES[name](**options)
 
 
 # --- the autoencoder
@@ -112,7 +112,7 @@ class AutoencoderTask(nn.Module):
 
     in_len = out_len = 1
 
-    def __init__(self, model: PreDiff, options: AutoencoderPart) -> None:
+    def __init__(self, model: PreDiff, options: AutoencoderStage) -> None:
         super().__init__()
         self.autoencoder, self.options = model.autoencoder, options
         if options.discriminator:
