@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import xarray as xr
 
@@ -14,8 +15,8 @@ def is_remote(address: str) -> bool:
 def open_file(
     path: str | os.PathLike[str],
     *,
-    engine: str | None = None,
-    decode_coords: str | bool = "all",
+    engine: Literal["zarr"] | None = None,
+    decode_coords: Literal["all"] | bool = "all",
     storage_options: Mapping[str, object] | None = None,
 ) -> xr.Dataset:
     """Open a NetCDF file or a Zarr store lazily.
@@ -24,9 +25,9 @@ def open_file(
     ----------
     path : path or address
         A name that ends in .zarr is a Zarr store.
-    engine : str, optional
-        The xarray backend. None: "zarr" for a Zarr store, else the one that xarray finds.
-    decode_coords : str or bool
+    engine : "zarr", optional
+        For a Zarr store of another name. None: the backend that xarray finds.
+    decode_coords : "all" or bool
         As in `xarray.open_dataset`: "all" makes bounds and the grid mapping coordinates.
     storage_options : mapping, optional
         Options for fsspec, which then opens a remote file. None: xarray opens the address itself,
@@ -38,20 +39,16 @@ def open_file(
         Dask arrays, chunked as the file is. Close it, or use it as a context manager.
     """
     address = os.fspath(path)
+    source: Any = address  # fsspec's file objects have no common type
     if engine is None and address.rstrip("/").endswith(".zarr"):
         engine = "zarr"
-    source: object = address
-    kwargs: dict[str, object] = {}
+    options = {}
     if engine == "zarr":
-        kwargs["storage_options"] = storage_options  # zarr opens addresses by itself
+        options["storage_options"] = storage_options  # zarr opens addresses by itself
     elif storage_options is not None and is_remote(address):
         import fsspec  # type: ignore[import-untyped]
 
         source = fsspec.open(address, **storage_options).open()
     return xr.open_dataset(
-        source,  # type: ignore[arg-type]
-        engine=engine,  # type: ignore[arg-type]
-        chunks={},
-        decode_coords=decode_coords,  # type: ignore[arg-type]
-        **kwargs,
+        source, engine=engine, chunks={}, decode_coords=decode_coords, backend_kwargs=options
     )
