@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 import pandas as pd
 import pydantic
-import xarray as xr
 
 from ..climate import climatology
+from ..datasets.local import open_file
 from ..datasets.radar import open_radar
 from ..datasets.simulated.nbody import nbody
 from ..datasets.simulated.sst import load_patterns, synthetic_sst
@@ -90,10 +90,8 @@ class Source:
             return [digits.isel(sequence=i) for i in range(self.events)]
         elif self.radar:
             data = open_radar(self.path)
-        elif self.path.rstrip("/").endswith(".zarr"):
-            data = xr.open_zarr(self.path, decode_coords="all")
         else:
-            data = xr.open_dataset(self.path, chunks={}, decode_coords="all")
+            data = open_file(self.path)
         if self.variable is not None:
             data = data[self.variable]
         if self.anomaly is not None:
