@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from golden_rule import GOLDEN, arrays, card, fill, uniform
 
-from xearthformer.models import build
+from xearthformer.models import build, from_published
 from xearthformer.models.earthformer.earthformer import PRESETS, Earthformer
 from xearthformer.models.earthformer.fused import (
     CrossLayer,
@@ -28,7 +28,7 @@ from xearthformer.models.earthformer.fused_stem import (
 )
 from xearthformer.models.layers.attention import Upsampling, conv_block
 from xearthformer.models.layers.stem import Stem
-from xearthformer.models.published.earthformer import from_published, load_published
+from xearthformer.models.published.weights import load_published
 
 NAMES = sorted(path.stem for path in GOLDEN.glob("earthformer_*.json"))
 TINY = PRESETS["tiny"]

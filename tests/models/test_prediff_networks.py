@@ -11,11 +11,11 @@ from small_prediff import untrained
 
 import xearthformer as xef
 from xearthformer.errors import PackError
-from xearthformer.models import build
+from xearthformer.models import build, from_published
 from xearthformer.models.layers.mosaic import Mosaic, in_batches
 from xearthformer.models.prediff import alignment, denoiser, prediff
 from xearthformer.models.prediff.prediff import PRESETS, AutoencoderConfig, PreDiffConfig
-from xearthformer.models.published.earthformer import from_published, load_published
+from xearthformer.models.published.weights import load_published
 
 NAMES = sorted(path.stem for path in GOLDEN.glob("prediff_*.json"))
 KINDS = {"vae": "prediff-vae", "unet": "prediff-unet", "alignment": "prediff-alignment"}
@@ -34,7 +34,8 @@ def golden_state(name: str) -> dict[str, torch.Tensor]:
 
 
 def loaded(name: str, dtype: torch.dtype) -> torch.nn.Module:
-    return load_published(published(name), golden_state(name)).to(dtype).eval()
+    kind, config = KINDS[name.split("_")[1]], card(name)["model"]
+    return from_published(kind, config, golden_state(name)).to(dtype).eval()
 
 
 def given(name: str, key: str, dtype: torch.dtype) -> torch.Tensor:
@@ -225,7 +226,7 @@ def test_tiles_come_together_without_a_seam():
     mosaic = Mosaic((20, 37), 8)
     y, x = torch.meshgrid(torch.arange(20.0), torch.arange(37.0), indexing="ij")
     for field in (torch.ones(20, 37), 2 * y - x):
-        whole = mosaic.join(mosaic.cut(field[None, None, ..., None]))[0, 0, ..., 0]
+        whole = mosaic.join(mosaic.split(field[None, None, ..., None]))[0, 0, ..., 0]
         torch.testing.assert_close(whole, field)
 
 

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from golden_rule import GOLDEN, arrays, card, fill, uniform
 
+from xearthformer.models import from_published
 from xearthformer.models.earthformer.earthformer import PRESETS, Earthformer
-from xearthformer.models.published.earthformer import from_published, load_published
+from xearthformer.models.published.weights import load_published
 
 NAMES = sorted(path.stem for path in GOLDEN.glob("earthformer_*.json"))
 TINY = [name for name in NAMES if "_tiny_" in name]
@@ -121,6 +122,15 @@ def test_absent_options_mean_the_published_ones():
 def test_unknown_publication():
     with pytest.raises(KeyError, match="one of .*earthformer.*found 'unet'"):
         from_published("unet", {})
+
+
+def test_a_configuration_and_its_checkpoint_make_a_network():
+    config = card(TINY[0])["model"]
+    weights = fill(from_published("earthformer", config).state_dict())
+    model = from_published("earthformer", config, {"state_dict": weights})
+    assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
+    with pytest.raises(ValueError, match="1 left over: more"):
+        from_published("earthformer", config, {**weights, "more": torch.zeros(1)})
 
 
 # --- weights ---

@@ -1,8 +1,12 @@
-"""The networks. They know torch and the letters B T H W C; no year, no sea."""
+"""The networks: PyTorch modules from frames (B, T, H, W, C) to frames, without labels or units.
+
+`build` makes a network from a configuration of this package, `from_published` from a configuration
+and a checkpoint that the authors of Earthformer and PreDiff published.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -10,9 +14,12 @@ from .baselines import convlstm, e3d_lstm, lim, persistence, phydnet, predrnn, r
 from .earthformer import earthformer, nowcast
 from .layers.attention import expect_fields
 from .prediff import prediff
+from .published import earthformer as published_earthformer
+from .published import prediff as published_prediff
+from .published.weights import load_published
 
-# Name -> its config's class, its own class, its presets. A new model is a new line.
-MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
+# Name -> the class of its config, its own class, its presets. A new model is a new line.
+MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
     "earthformer": (
         earthformer.EarthformerConfig,
         earthformer.Earthformer,
@@ -40,15 +47,24 @@ MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
 }
 
 
-def build(name: str, config: Any) -> nn.Module:
+# The published networks. PreDiff's three were published one by one, with a checkpoint each.
+PUBLISHED: dict[str, Callable[[Mapping[str, object]], nn.Module]] = {
+    "earthformer": published_earthformer.earthformer,
+    "prediff-unet": published_prediff.unet,
+    "prediff-alignment": published_prediff.alignment,
+    "prediff-vae": published_prediff.vae,
+}
+
+
+def build(name: str, config: object) -> nn.Module:
     """Build a model with fresh weights.
 
     Parameters
     ----------
     name : str
-        The model, one of `MODELS`.
-    config : str, dict or the model's config
-        A preset's name, the fields of a config (as JSON has them), or a config.
+        Name of the model, one of `MODELS`.
+    config : str, mapping or the model's config
+        Name of a preset, fields of a config (as JSON has them), or a config.
 
     Raises
     ------
@@ -74,10 +90,71 @@ def build(name: str, config: Any) -> nn.Module:
                 f"expected a preset of {name}, one of {sorted(presets)}, found {config!r}"
             )
         config = presets[config]
-    elif isinstance(config, dict):
+    elif isinstance(config, Mapping):
         expect_fields(Config, config)
         config = Config(**config)
     if not isinstance(config, Config):
-        found = type(config).__name__
-        raise TypeError(f"expected a preset's name, a dict or a {Config.__name__}, found {found}")
+        kind = type(config).__name__
+        raise TypeError(f"expected a preset's name, a dict or a {Config.__name__}, found {kind}")
     return Model(config)
+
+
+def from_published(
+    name: str, config: Mapping[str, object], checkpoint: Mapping[str, object] | None = None
+) -> nn.Module:
+    """Build a network from its published configuration, and load its published weights.
+
+    The network computes what the published code computes. Its `config` is this package's, so that
+    it can be saved and built again like any other.
+
+    Parameters
+    ----------
+    name : {"earthformer", "prediff-unet", "prediff-alignment", "prediff-vae"}
+        The published network; PreDiff's three are its denoiser, alignment network and autoencoder.
+    config : mapping
+        The `model` section of the published YAML file, with its own key names.
+    checkpoint : mapping, optional
+        The published weights, as `torch.load` returns them: a state dict or a Lightning
+        checkpoint. Every entry must fit. Default: fresh weights.
+
+    Returns
+    -------
+    nn.Module
+        An `Earthformer`, `EarthformerUNet`, `Alignment`, or diffusers' `AutoencoderKL`.
+
+    Raises
+    ------
+    KeyError
+        When the name is not that of a published network.
+    ValueError
+        When a key of the configuration is unknown or missing, or has a value that is not built
+        here; when weights are missing, left over or of another shape.
+
+    References
+    ----------
+    Gao et al. (2022), "Earthformer"; Gao et al. (2023), "PreDiff"; their code and checkpoints are
+    at github.com/amazon-science/earth-forecasting-transformer and github.com/gaozhihan/PreDiff.
+
+    Examples
+    --------
+    >>> config = {
+    ...     "block_out_channels": [8, 16],
+    ...     "layers_per_block": 1,
+    ...     "latent_channels": 4,
+    ...     "norm_num_groups": 4,
+    ... }
+    >>> autoencoder = from_published("prediff-vae", config)
+    >>> checkpoint = {"state_dict": autoencoder.state_dict()}
+    >>> from_published("prediff-vae", config, checkpoint).config.latent_channels
+    4
+
+    A published option that is not built here is an error:
+
+    >>> from_published("prediff-vae", {**config, "act_fn": "relu"})
+    Traceback (most recent call last):
+    ValueError: expected act_fn='silu', the only value built here, found 'relu'
+    """
+    if name not in PUBLISHED:
+        raise KeyError(f"expected a published model, one of {sorted(PUBLISHED)}, found {name!r}")
+    model = PUBLISHED[name](config)
+    return model if checkpoint is None else load_published(model, checkpoint)

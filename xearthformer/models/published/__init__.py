@@ -1,1 +1,1 @@
-"""Published checkpoints: their names of parameters, and the configurations they belong to."""
+"""Published configurations and weights of Earthformer and PreDiff, read into the networks here."""

@@ -1,0 +1,131 @@
+"""Weights of published checkpoints, under the names that the networks here have for them.
+
+Checkpoints wrap their state dict, prefix its keys, use diffusers' older names, or keep a moving
+average of the weights under names without dots; all of that ends here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+# diffusers' names of the autoencoder's attention layers, in old checkpoints and today.
+ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def load_published(model: nn.Module, checkpoint: Mapping[str, object]) -> nn.Module:
+    """Load all weights of a published checkpoint into a network, and return the network.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, built with the checkpoint's configuration.
+    checkpoint : mapping
+        A state dict, or a Lightning checkpoint, whose keys may all have one prefix (such as
+        "torch_nn_module."); for PreDiff's networks also a moving average, whose keys have no dots.
+
+    Raises
+    ------
+    ValueError
+        When keys are missing, left over or have another shape: weights of another configuration.
+        The network then keeps the weights that it had.
+    """
+    own = model.state_dict()
+    weights = renamed(published_weights(checkpoint, own), own)
+    shapes = {key: tuple(weight.shape) for key, weight in weights.items()}
+    own_shapes = {key: tuple(weight.shape) for key, weight in own.items()}
+    shared = sorted(own.keys() & weights.keys())
+    complaints = {
+        "missing": sorted(own.keys() - weights.keys()),
+        "left over": sorted(weights.keys() - own.keys()),
+        "of another shape": [
+            f"{key} {shapes[key]} for {own_shapes[key]}"
+            for key in shared
+            if shapes[key] != own_shapes[key]
+        ],
+        # Integer entries are index tables that follow from the configuration: never overwritten
+        # by others, which would give wrong outputs without any error.
+        "built for other cuboids": [
+            key
+            for key in shared
+            if not own[key].is_floating_point()
+            and shapes[key] == own_shapes[key]
+            and not torch.equal(own[key].cpu(), weights[key].cpu())
+        ],
+    }
+    if any(complaints.values()):
+        raise ValueError(
+            f"expected weights for the {len(own)} entries of {type(model).__name__}, found "
+            + "; ".join(
+                f"{len(keys)} {what}: {', '.join(keys[:3])}{', ...' * (len(keys) > 3)}"
+                for what, keys in complaints.items()
+                if keys
+            )
+            + ". Build the network from the configuration that these weights were trained with."
+        )
+    model.load_state_dict(weights, strict=True)
+    return model
+
+
+def published_weights(
+    checkpoint: Mapping[str, object], keys: Mapping[str, object]
+) -> dict[str, Tensor]:
+    """Return the state dict in a checkpoint, without Lightning's wrapping and prefix.
+
+    Parameters
+    ----------
+    checkpoint : mapping
+        A state dict, or a mapping that has one under "state_dict".
+    keys : mapping
+        The network's own state dict; the prefix is what stands before its first key.
+
+    Examples
+    --------
+    >>> published_weights({"state_dict": {"net.w": 1, "net.b": 2}}, {"w": 0, "b": 0})
+    {'w': 1, 'b': 2}
+    """
+    state = checkpoint.get("state_dict", checkpoint)
+    if all(key in state for key in keys):
+        return dict(state)
+    first = next(iter(keys))
+    prefixes = [key.removesuffix(first) for key in state if key.endswith(first)]
+    prefix = min(prefixes, key=len, default="")  # the shortest: keys may end in one another
+    return {key.removeprefix(prefix): weight for key, weight in state.items()}
+
+
+def renamed(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a published state dict under the names of the network's own.
+
+    The autoencoder's attention layers had other names. A moving average holds the trained entries
+    only, under names without dots; the other entries are then the network's own.
+
+    Examples
+    --------
+    >>> renamed({"mid.query.weight": 1}, {"mid.to_q.weight": 0})
+    {'mid.to_q.weight': 1}
+    >>> averaged = {"ema.downweight": 1, "ema.decay": 2}
+    >>> renamed(averaged, {"down.weight": torch.zeros(1), "down.index": torch.tensor(3)})
+    {'down.weight': 1, 'down.index': tensor(3)}
+    """
+    plain = {key.replace(".", ""): key for key in own}
+    trained = [
+        name
+        for name, key in plain.items()
+        if isinstance(own[key], Tensor) and own[key].is_floating_point()
+    ]
+    first = trained[0] if trained and not own.keys() <= state.keys() else None
+    prefixes = [key.removesuffix(first) for key in state if first and key.endswith(first)]
+    for prefix in sorted(prefixes, key=len):
+        if all(f"{prefix}{name}" in state for name in trained):
+            return {key: state.get(f"{prefix}{name}", own[key]) for name, key in plain.items()}
+    return {key if key in own else _todays_name(key): value for key, value in state.items()}
+
+
+def _todays_name(key: str) -> str:
+    """Return diffusers' present name of a key: its last word but one may have changed."""
+    *path, last = key.split(".")
+    if path:
+        path[-1] = ATTENTION.get(path[-1], path[-1])
+    return ".".join([*path, last])
