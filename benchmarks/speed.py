@@ -32,7 +32,8 @@ from xearthformer.inference import engine
 from xearthformer.models import build
 from xearthformer.models.earthformer.earthformer import PRESETS
 from xearthformer.models.earthformer.fused import fuse
-from xearthformer.packs.card import PUBLISHED, Card, ModelSpec, PixelGrid
+from xearthformer.packs.card import Card, ModelSpec, PixelGrid
+from xearthformer.packs.published import PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,7 @@ def report_cuts(runs: int) -> None:
     coords |= {"y": np.arange(shape[0]), "x": np.arange(shape[1])}
     da = xr.DataArray(values, dims=("time", "y", "x"), coords=coords)
     positions = np.arange(history - 1, 600)
-    (spent,) = medians(runs, lambda: windows.cut(da, history, positions).compute())
+    (spent,) = medians(runs, lambda: windows.cut_windows(da, history, positions).compute())
     rate = len(positions) / spent
     print(f"\nwindows cut     {rate:7.0f} a second ({verdict(rate, [CUTS_PER_SECOND])})")
 

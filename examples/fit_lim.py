@@ -28,16 +28,8 @@ from xearthformer.models.baselines.persistence import (
     Persistence,
     PersistenceConfig,
 )
-from xearthformer.packs.card import (
-    ICAR_GRID,
-    LAND,
-    SEA,
-    SST_ANOMALY,
-    Card,
-    ModelSpec,
-    Quantity,
-    Training,
-)
+from xearthformer.packs.card import LAND, SEA, Card, ModelSpec, Quantity, Training
+from xearthformer.packs.published import ICAR_GRID, SST_ANOMALY
 
 PATTERNS = "ersst_patterns.safetensors"
 TRAINING_PATTERNS = "training_patterns.safetensors"

@@ -12,7 +12,8 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer import models
-from xearthformer.packs.card import SST_ANOMALY, Card, LatLonGrid, ModelSpec, Training
+from xearthformer.packs.card import Card, LatLonGrid, ModelSpec, Training
+from xearthformer.packs.published import SST_ANOMALY
 from xearthformer.packs.scale import Scale
 
 SHARED = Path(__file__).parents[1] / ".." / "shared"

@@ -32,10 +32,10 @@ from .inference.guidance import constraint as constraint
 from .inference.optical_flow import extrapolate as extrapolate
 from .models.prediff.samplers import Sampler as Sampler
 from .packs.pack import Pack as Pack
-from .packs.pack import convert as convert
 from .packs.pack import list_packs as list_packs
 from .packs.pack import open_pack as open_pack
 from .packs.pack import save_pack as save_pack
+from .packs.published import convert as convert
 from .training.recipe import Recipe as Recipe
 from .training.train import train as train
 from .verification.ensemble_scores import exceedance as exceedance

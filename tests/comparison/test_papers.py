@@ -12,7 +12,8 @@ from xearthformer import models
 from xearthformer.cli import main
 from xearthformer.comparison import papers
 from xearthformer.comparison.papers import enso_table, sevir_table
-from xearthformer.packs.card import BYTES, ICAR_GRID, Card, ModelSpec, PixelGrid, Training
+from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Training
+from xearthformer.packs.published import BYTES, ICAR_GRID
 from xearthformer.packs.scale import Scale
 
 

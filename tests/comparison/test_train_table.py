@@ -13,7 +13,7 @@ import yaml
 import xearthformer as xef
 from xearthformer.cli import main
 from xearthformer.comparison.papers import enso_scores, enso_table, frame_scores
-from xearthformer.packs.card import ICAR_GRID
+from xearthformer.packs.published import ICAR_GRID
 from xearthformer.packs.scale import Scale
 
 pytest.importorskip("lightning")

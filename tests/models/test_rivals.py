@@ -13,7 +13,7 @@ import xearthformer as xef
 from xearthformer.comparison.papers import ENSO_PAPER, SEVIR_PAPER, enso_table
 from xearthformer.datasets.simulated.nbody import nbody
 from xearthformer.models import MODELS, build
-from xearthformer.packs.card import ICAR_GRID
+from xearthformer.packs.published import ICAR_GRID
 
 pytest.importorskip("lightning")
 from xearthformer.training.train import Recipe, train

@@ -1,14 +1,17 @@
 """Packs: saved and opened again, and refused when they can't be trusted."""
 
+import importlib
 import json
 import pickle
 import subprocess
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from golden_rule import fill
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import xearthformer as xef
@@ -95,6 +98,34 @@ def test_every_pack_that_ships_opens_and_runs():
         height, width = pack.card.grid.shape if pack.card.grid else (4, 5)
         y = pack.model().predict(torch.zeros(1, pack.card.context, height, width, 1))
         assert y.shape == (1, pack.card.lead, height, width, 1)
+
+
+def test_packs_is_a_module_that_can_still_be_called():
+    module = importlib.import_module("xearthformer.packs")
+    assert isinstance(module, ModuleType) and xef.packs is module
+    with pytest.warns(FutureWarning, match=r"packs\(\) is now list_packs\(\)"):
+        assert xef.packs() == xef.list_packs()
+
+
+def test_a_card_still_answers_to_its_old_names(tiny_pack):
+    with pytest.warns(FutureWarning, match="card.history is now card.context"):
+        assert tiny_pack.card.history == tiny_pack.card.context
+    with pytest.warns(FutureWarning, match="card.reach is now card.lead"):
+        assert tiny_pack.card.reach == tiny_pack.card.lead
+
+
+@pytest.mark.parametrize("name", ["pack", "pack.safetensors"])
+def test_a_card_file_says_history_and_reach(tiny_pack, tmp_path, name):
+    """Format 1: earlier versions must open what this one writes."""
+    xef.save_pack(tmp_path / name, tiny_pack.model(), tiny_pack.card)
+    if name == "pack":
+        text = (tmp_path / name / "card.json").read_text()
+    else:
+        with safe_open(tmp_path / name, "numpy") as file:
+            text = file.metadata()["card"]
+    card = json.loads(text)
+    assert (card["format"], card["history"], card["reach"]) == (1, 3, 2)
+    assert not {"context", "lead"} & card.keys()
 
 
 def test_packs_of_installed_packages_are_found_but_not_imported(tiny_pack, tmp_path, monkeypatch):

@@ -79,6 +79,14 @@ def test_decibels_there_and_back_keep_dtype_and_labels(dtype):
         np.testing.assert_allclose(back, da, rtol=1e-5)
 
 
+def test_decibels_of_tensors_are_undone():
+    torch = pytest.importorskip("torch")
+    there = np.array([-0.5, 0.0, 0.5, 1.0, np.nan], "f4")
+    back = RAIN.undo(torch.from_numpy(there))
+    assert back.dtype == torch.float32
+    np.testing.assert_allclose(back, [0, 0, 1, 10, np.nan], rtol=1e-6)
+
+
 def test_decibels_undone_are_applied_again():
     levels = np.linspace(0, 2, 9)
     np.testing.assert_allclose(RAIN.apply(RAIN.undo(levels)), levels, atol=1e-12)

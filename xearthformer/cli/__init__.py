@@ -13,8 +13,9 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
+from ..datasets.local import open_file
 from .catalog import check_entries, list_entries, show_entry
-from .files import check_target, find_data, open_file, parse_inits, write_file
+from .files import check_target, find_data, parse_inits, write_file
 from .score import icar_enso_scores, sevir_scores, verify_file
 
 # What the user can mend: a line on stderr and exit status 2, no traceback.
@@ -322,7 +323,7 @@ def convert_checkpoint(checkpoint: Sequence[str], *, preset: str, output: str) -
     output : str
         Folder, or .safetensors file, to write.
     """
-    from ..packs.pack import convert
+    from ..packs.published import convert
 
     pack = convert(checkpoint, preset, output)
     print(f"{pack.path}: {pack!r}")

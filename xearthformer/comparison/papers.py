@@ -15,8 +15,9 @@ from tqdm.auto import tqdm
 from ..errors import mismatch
 from ..fields.tiles import Axis, Tiles
 from ..inference.forecast import forecast
-from ..packs.card import ICAR_GRID, ICAR_SST_RANGE, PixelGrid
+from ..packs.card import PixelGrid
 from ..packs.pack import Pack, open_pack
+from ..packs.published import ICAR_GRID, ICAR_SST_RANGE
 from ..packs.scale import Scale
 from ..verification.enso import enso_pairs, icar_nino34, skill_of
 from ..verification.frame_sums import Measure

@@ -4,7 +4,7 @@ A card is data and nothing else: opening one executes nothing and follows no pat
 """
 
 import warnings
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,15 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .scale import Scale
 
-LAND, SEA = "#", "."
+LAND, SEA = "#", "."  # a grid's land, cell by cell: text can be read and compared in a card file
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
+    # An unknown field is an error: a misspelled one would otherwise be ignored.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Quantity(_Part):
-    """A physical quantity; a field that is None accepts anything the user brings."""
+class Quantity(_Section):
+    """A physical quantity; a field that is None accepts any value in the user's data."""
 
     standard_name: str | None = None
     units: str | None = None
@@ -29,13 +30,15 @@ class Quantity(_Part):
     valid_max: float | None = None
 
 
-class LatLonGrid(_Part):
-    """Cell centres in degrees, both ascending, longitude in [0, 360); '#' marks land in `land`."""
+class LatLonGrid(_Section):
+    """Cell centres in degrees, both ascending, longitude in [0, 360)."""
 
     kind: Literal["latlon"] = "latlon"
     latitude: Annotated[list[float], Field(min_length=2)]
     longitude: Annotated[list[float], Field(min_length=2)]
-    land: list[str] | None = Field(None, description="a line a latitude, from the south; # land")
+    land: list[str] | None = Field(
+        None, description='one row of "#" (land) and "." (sea) per latitude, from the south'
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "LatLonGrid":
@@ -45,27 +48,28 @@ class LatLonGrid(_Part):
         if self.longitude[0] < 0 or self.longitude[-1] >= 360:
             raise ValueError("grid.longitude must lie in [0, 360)")
         if self.land is not None:
-            shape = len(self.latitude), len(self.longitude)
-            if len(self.land) != shape[0] or any(len(row) != shape[1] for row in self.land):
-                raise ValueError(f"grid.land must be {shape[0]} lines of {shape[1]} characters")
+            height, width = self.shape
+            if len(self.land) != height or any(len(row) != width for row in self.land):
+                raise ValueError(f"grid.land must be {height} lines of {width} characters")
             if set("".join(self.land)) - {LAND, SEA}:
                 raise ValueError(f"grid.land is written with {LAND!r} and {SEA!r} alone")
         return self
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Number of latitudes and of longitudes."""
         return len(self.latitude), len(self.longitude)
 
     @property
     def is_land(self) -> np.ndarray | None:
-        """Boolean (y, x), true on land; None when the model allows no missing value."""
+        """Boolean array (y, x), true on land; None for a grid without land."""
         if self.land is None:
             return None
         return np.array([[cell == LAND for cell in row] for row in self.land])
 
 
-class PixelGrid(_Part):
-    """A window of pixels on any map projection; a larger domain goes through in tiles, or whole."""
+class PixelGrid(_Section):
+    """A window of pixels on any map projection; a larger domain is run in tiles, or whole."""
 
     kind: Literal["pixels"] = "pixels"
     height: Annotated[int, Field(gt=0)]
@@ -75,17 +79,18 @@ class PixelGrid(_Part):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
         return self.height, self.width
 
 
-class ModelSpec(_Part):
+class ModelSpec(_Section):
     """A name in `xearthformer.models.MODELS` and that model's configuration."""
 
     name: str
-    config: dict[str, Any]
+    config: dict[str, object]
 
 
-class Training(_Part):
+class Training(_Section):
     """What the weights were made from."""
 
     data: str
@@ -95,14 +100,17 @@ class Training(_Part):
     notes: str | None = None
 
 
-class Climatology(_Part):
-    """Of the mean intensity of training windows: of a window's frames to come, scaled."""
+class Climatology(_Section):
+    """Mean and standard deviation of the mean intensity of training windows.
+
+    The intensity is that of the frames to forecast, as the network sees them (scaled).
+    """
 
     mean: float
     std: Annotated[float, Field(gt=0)]
 
 
-class Card(_Part):
+class Card(_Section):
     """Everything `forecast` needs to know of a pack before it touches the weights.
 
     Attributes
@@ -114,13 +122,14 @@ class Card(_Part):
     time_step : str or None
         "month", a pandas duration such as "5min", or None for any regular step.
     context, lead : int
-        Time steps in, time steps out in one pass; `history` and `reach` in a card's file.
+        Number of frames that the model reads, and of frames that it forecasts in one pass;
+        `history` and `reach` in a card's file.
     missing : {"forbidden", "land", "allowed"}
         Where the input may be NaN: nowhere; on the grid's land; anywhere (kept as it is).
     fill : float
-        What stands on land in the model's input, in `input.units`.
+        Value on land in the model's input, in `input.units`.
     climatology : Climatology or None
-        Of the mean intensity, for a model that can be told how intense its forecast is to be.
+        For models that can be steered towards an anticipated intensity.
     """
 
     # Files of format 1 say `history` and `reach`; code may say either.
@@ -156,9 +165,7 @@ class Card(_Part):
                 raise ValueError(f"time_step {self.time_step!r} is no duration: {error}") from error
         if self.output != self.input:
             raise ValueError("output must equal input: a pack forecasts the quantity it reads")
-        if self.missing == "land" and not (
-            isinstance(self.grid, LatLonGrid) and self.grid.land is not None
-        ):
+        if self.missing == "land" and self.land is None:
             raise ValueError('missing: "land" needs grid.land')
         return self
 
@@ -176,70 +183,14 @@ class Card(_Part):
 
     @property
     def land(self) -> np.ndarray | None:
-        """Boolean (y, x), true where the input may be NaN and the answer is; None for nowhere."""
+        """Boolean array (y, x), true where input may be NaN and the answer is; None for nowhere."""
         if self.missing != "land" or not isinstance(self.grid, LatLonGrid):
             return None
         return self.grid.is_land
 
     @property
     def step(self) -> "Literal['month'] | np.timedelta64 | None":
-        """`time_step` as `cf.check_time` gives it."""
-        if self.time_step in (None, "month"):
-            return self.time_step  # type: ignore[return-value]
+        """`time_step` in the form that `time_axis.check_time` returns."""
+        if self.time_step is None or self.time_step == "month":
+            return self.time_step  # type: ignore[return-value]  # a str, here always "month"
         return pd.Timedelta(self.time_step).to_timedelta64()
-
-
-ICAR_GRID = LatLonGrid(
-    latitude=[-55.0 + 5 * i for i in range(24)], longitude=[95.0 + 5 * j for j in range(48)]
-)
-ICAR_SST_RANGE = -16.549121856689453, 10.198975563049316
-SST_ANOMALY = Quantity(
-    standard_name="sea_surface_temperature",
-    units="degC",
-    difference=True,
-    valid_min=-20.0,
-    valid_max=20.0,
-)
-BYTES = Quantity(units="1", valid_min=0.0, valid_max=255.0)
-
-# What the published checkpoints read and write, for `packs convert --preset NAME`.
-PUBLISHED: dict[str, dict[str, Any]] = {
-    "enso": {
-        "title": "Earthformer, sea surface temperature anomaly, as published (ICAR-ENSO)",
-        "input": SST_ANOMALY,
-        "grid": ICAR_GRID,
-        "time_step": "month",
-        "scale": Scale(offset=ICAR_SST_RANGE[0], factor=ICAR_SST_RANGE[1] - ICAR_SST_RANGE[0]),
-        "training": Training(data="ICAR-ENSO 2021: CMIP5 and CMIP6 simulations"),
-    },
-    "sevir": {
-        "title": "Earthformer, vertically integrated liquid, as published (SEVIR)",
-        "input": BYTES,
-        "grid": PixelGrid(height=384, width=384, spacing=1000.0),
-        "time_step": "5min",
-        "scale": Scale(factor=255.0),
-        "training": Training(data="SEVIR", period="2017/2019-01-01"),
-    },
-    "sevir-lr": {
-        "title": "Earthformer, vertically integrated liquid at 3 km and 10 minutes (SEVIR-LR)",
-        "input": BYTES,
-        "grid": PixelGrid(height=128, width=128, spacing=3000.0),
-        "time_step": "10min",
-        "scale": Scale(factor=255.0),
-        "training": Training(data="SEVIR-LR", period="2017/2019-06-01"),
-    },
-    "nbody": {
-        "title": "Earthformer, N-body MNIST, as published",
-        "input": BYTES,
-        "grid": PixelGrid(height=64, width=64),
-        "time_step": None,
-        "scale": Scale(factor=255.0),
-        "training": Training(data="N-body MNIST"),
-    },
-}
-PUBLISHED["prediff-sevir-lr"] = {
-    **PUBLISHED["sevir-lr"],
-    "title": "PreDiff, vertically integrated liquid at 3 km, 10 minutes, as published (SEVIR-LR)",
-}
-PUBLISHED["enso-paper"] = PUBLISHED["enso"]
-PUBLISHED["sevir-paper"] = PUBLISHED["sevir"]

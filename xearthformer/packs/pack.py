@@ -1,18 +1,18 @@
-"""Packs: a trained model as a thing one can open, check, save and send.
+"""Packs: trained models that can be opened, checked, saved and shared.
 
 A pack is a folder (`card.json`, `weights.safetensors`) or a single `.safetensors` file with the
-card in its metadata. Nothing in it is executable, and its weights are hashed: `weights_hash`.
+card in its metadata. Nothing in it is executable, and the card holds a hash of the weights.
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pydantic
@@ -20,23 +20,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from ..errors import PackError, problems
-from .card import PUBLISHED, Card, ModelSpec
+from .card import Card, ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 SHIPPED = Path(__file__).parent / "shipped"
-ENTRY_POINTS = "xearthformer.packs"
-REFERENCES = {
-    "earthformer": ["Gao et al., Earthformer, NeurIPS 2022"],
-    "prediff": ["Gao et al., PreDiff, NeurIPS 2023", "Gao et al., Earthformer, NeurIPS 2022"],
-}
+ENTRY_POINTS = "xearthformer.packs"  # the group under which other packages register packs
 
 
 @dataclass(frozen=True)
 class Pack:
-    """An opened pack: its card, and where its weights lie.
+    """An opened pack: its card, and the path of its weights.
 
     Examples
     --------
@@ -50,23 +46,24 @@ class Pack:
     path: Path
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The weights by name; raises `PackError` when they aren't those of the card."""
+        """Return the weights by name; raises `PackError` unless their hash is the card's."""
+        file = self.path if self.path.suffix == ".safetensors" else self.path / WEIGHTS
         try:
-            arrays = load_file(_weights_file(self.path))
+            arrays = load_file(file)
         except (OSError, SafetensorError) as error:
-            raise PackError(f"{_weights_file(self.path)} can't be read: {error}") from error
-        found = weights_hash(arrays)
-        if found != self.card.weights_sha256:
+            raise PackError(f"{file} can't be read: {error}") from error
+        sha256 = weights_hash(arrays)
+        if sha256 != self.card.weights_sha256:
             raise PackError(
                 f"pack {self.card.name!r} at {self.path}: the card expects weights with hash "
-                f"{self.card.weights_sha256}, found {found}. The file was damaged or exchanged; "
+                f"{self.card.weights_sha256}, found {sha256}. The file was damaged or exchanged; "
                 "fetch the pack again."
             )
         return arrays
 
     def model(self) -> "nn.Module":
-        """The network with its weights, in evaluation mode, float32, on the CPU."""
-        import torch
+        """Return the network with its weights, in evaluation mode, float32, on the CPU."""
+        import torch  # slow to import; cards and weights are read without it
 
         from .. import models
 
@@ -92,7 +89,7 @@ class Pack:
 
 
 def weights_hash(arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over every array's name, dtype, shape and bytes, in order of the names."""
+    """Return the SHA-256 of every array's name, dtype, shape and bytes, in order of the names."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -102,7 +99,7 @@ def weights_hash(arrays: dict[str, np.ndarray]) -> str:
 
 
 def list_packs() -> dict[str, str]:
-    """Name and title of every pack at hand: those that ship here, and those of installed packages.
+    """Return name and title of every shipped pack and of those in other installed packages.
 
     Examples
     --------
@@ -119,7 +116,8 @@ def open_pack(name: "str | os.PathLike[str] | Pack") -> Pack:
     Parameters
     ----------
     name : str, path or Pack
-        A name that `list_packs()` lists, a folder, a `.safetensors` file, or "hf://owner/name[@revision]".
+        A name from `list_packs()`, a folder, a `.safetensors` file, or
+        "hf://owner/name[@revision]" on the Hugging Face Hub.
 
     Raises
     ------
@@ -137,104 +135,18 @@ def open_pack(name: "str | os.PathLike[str] | Pack") -> Pack:
 def save_pack(path: "str | os.PathLike[str]", model: "nn.Module", card: Card) -> Pack:
     """Write a model and its card to a folder, or to one file when `path` ends in `.safetensors`.
 
-    The card's model entry and weights hash are set from `model`; the pack is returned opened.
+    The card's model configuration and weights hash are set from `model`. Returns the opened pack.
     """
-    import dataclasses
-
     arrays = {
         key: np.ascontiguousarray(tensor.detach().cpu().numpy())
         for key, tensor in model.state_dict().items()
     }
-    config = json.loads(json.dumps(dataclasses.asdict(model.config)))
+    config = json.loads(json.dumps(dataclasses.asdict(model.config)))  # tuples become lists
     spec = ModelSpec(name=card.model.name, config=config)
     card = card.model_copy(update={"model": spec, "weights_sha256": weights_hash(arrays)})
-    return _write(Path(path), arrays, Card.model_validate(card.model_dump()))
-
-
-def convert(
-    checkpoint: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]",
-    preset: str,
-    path: "str | os.PathLike[str]",
-) -> Pack:
-    """Turn published checkpoints (bare state dicts, or Lightning's) into a pack.
-
-    Parameters
-    ----------
-    checkpoint : path, or list of paths
-        A `.pt` or `.ckpt` file of Earthformer; of PreDiff its three, in any order: autoencoder,
-        denoiser, alignment network. They are read by `torch.load(weights_only=True)`: tensors
-        alone.
-    preset : str
-        Whose published configuration it is: one of `cards.PUBLISHED`.
-    path : path
-        The folder, or `.safetensors` file, to write.
-
-    Raises
-    ------
-    PackError
-        A file that holds more than tensors, or keys or shapes other than the preset's; too few
-        files, or too many.
-    """
-    from ..models import build
-    from ..models.prediff.losses import STAGES
-
-    if preset not in PUBLISHED:
-        raise PackError(f"no published preset {preset!r}: one of {', '.join(PUBLISHED)}")
-    files = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
-    kind = "prediff" if preset.startswith("prediff-") else "earthformer"
-    model = build(kind, preset.removeprefix("prediff-"))
-    parts = {name: getattr(model, name) for name in STAGES} if kind == "prediff" else {"": model}
-    if len(files) != len(parts):
-        names = ", ".join(STAGES) if kind == "prediff" else "one"
-        raise PackError(
-            f"preset {preset!r} expects {len(parts)} checkpoint file(s) ({names}), "
-            f"found {len(files)}"
-        )
-    for file in files:
-        _load_one(file, parts, preset)
-    about = PUBLISHED[preset]
-    card = Card(
-        name=preset if kind == "prediff" else f"earthformer-{preset}",
-        version="1",
-        model=ModelSpec(name=kind, config={}),
-        output=about["input"],
-        history=model.in_len,
-        reach=model.out_len,
-        references=REFERENCES[kind],
-        **about,
-    )
-    return save_pack(path, model, card)
-
-
-def _load_one(file: "str | os.PathLike[str]", parts: "dict[str, nn.Module]", preset: str) -> None:
-    """Load a checkpoint into the one of these networks that it fits, which is taken out of them."""
-    import pickle
-
-    import torch
-
-    from ..models.published import earthformer
-
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise PackError(
-            f"{file} is refused: expected a file of tensors, found something that would "
-            f"have to be executed, or a damaged file ({str(error).splitlines()[0]})"
-        ) from error
-    why = []
-    for name, network in parts.items():
-        try:
-            earthformer.load_published(network, state)
-        except (KeyError, ValueError, RuntimeError) as error:
-            why.append(f"{name}: {error}" if name else str(error))
-            continue
-        del parts[name]
-        return
-    raise PackError(f"{file} isn't a checkpoint of preset {preset!r}: {'; '.join(why)}")
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray], card: Card) -> Pack:
+    card = Card.model_validate(card.model_dump())  # `model_copy` checks nothing
     text = card.model_dump_json(indent=2, by_alias=True)
+    path = Path(path)
     if path.suffix == ".safetensors":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(save(arrays, metadata={"card": text}))
@@ -259,10 +171,6 @@ def _read_card(path: Path) -> Card:
         raise PackError(f"the card of {path} isn't valid: {problems(error)}") from error
 
 
-def _weights_file(path: Path) -> Path:
-    return path if path.suffix == ".safetensors" else path / WEIGHTS
-
-
 def _locate(name: "str | os.PathLike[str]") -> Path:
     text = os.fspath(name)
     if text.startswith("hf://"):
@@ -280,23 +188,23 @@ def _locate(name: "str | os.PathLike[str]") -> Path:
 
 
 def _from_hub(address: str) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # needed for this alone
 
     name, _, revision = address.removeprefix("hf://").partition("@")
     try:
         return Path(
             snapshot_download(name, revision=revision or None, allow_patterns=[CARD, WEIGHTS])
         )
-    except Exception as error:  # whatever the network, the hub or the name raise
+    except Exception as error:  # the network, the hub and a bad name raise many kinds
         raise PackError(f"{address} can't be fetched: {type(error).__name__}: {error}") from error
 
 
 def _installed() -> dict[str, Path]:
-    """Packs that ship here, and those of installed packages, which aren't imported for it."""
-    found = {folder.name: folder for folder in SHIPPED.glob("*") if (folder / CARD).is_file()}
+    """Return the folders of shipped packs and of packs in other installed packages, by name."""
+    folders = {folder.name: folder for folder in SHIPPED.glob("*") if (folder / CARD).is_file()}
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        spec: Any = importlib.util.find_spec(entry.module)
+        spec = importlib.util.find_spec(entry.module)  # looks a package up, doesn't run it
         for folder in (spec.submodule_search_locations or []) if spec else []:
             if (Path(folder) / CARD).is_file():
-                found.setdefault(entry.name, Path(folder))
-    return found
+                folders.setdefault(entry.name, Path(folder))  # shipped packs keep their names
+    return folders

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,19 +18,20 @@ T = TypeVar("T")
 class Scale:
     """An affine scale, `(x - offset) / factor`, of the data or of its decibels.
 
-    Works on anything with arithmetic: numbers, NumPy and dask arrays, xarray objects; without
-    `floor` on tensors too. The numbers are Python floats, so the dtype of the data stays.
+    Works on anything with arithmetic: numbers, NumPy and dask arrays, xarray objects, tensors
+    (`apply` on tensors only without `floor`). The numbers are Python floats, so the dtype of the
+    data stays.
 
     Parameters
     ----------
     offset : float
-        What becomes 0, in the units of the data (a mean, or a minimum).
+        The value that becomes 0, in the units of the data (a mean, or a minimum).
     factor : float
-        What becomes 1, counted from `offset` (a standard deviation, or a range).
+        The distance from `offset` that becomes 1 (a standard deviation, or a range).
     floor : float, optional
-        Of a quantity like rain: the scale is one of decibels above this value,
-        `10 * log10(x / floor)`. What isn't above it counts as none: it is read as the floor and
-        given back as 0.
+        For quantities like rain: scale decibels above this value, `10 * log10(x / floor)`.
+        Values at or below the floor count as none: they are read as the floor, and `undo` returns
+        0 for them.
 
     Raises
     ------
@@ -55,6 +56,7 @@ class Scale:
     floor: float | None = None
 
     def __post_init__(self) -> None:
+        # Python floats: a NumPy scalar would change the dtype of float32 data, and isn't JSON.
         object.__setattr__(self, "offset", float(self.offset))
         object.__setattr__(self, "factor", float(self.factor))
         if not (math.isfinite(self.offset) and math.isfinite(self.factor)) or self.factor == 0:
@@ -68,16 +70,17 @@ class Scale:
             if not (math.isfinite(self.floor) and self.floor > 0):
                 raise ValueError(f"expected a finite floor above 0, found floor={self.floor}")
 
+    # mypy can't know the arithmetic of a bare type variable: the ignores below.
     def apply(self, x: T) -> T:
-        """Into the network's numbers; shape and dtype of `x` stay, and so does NaN."""
-        levels: Any = x
+        """Scale data to the network's numbers; shape, dtype and NaN stay."""
         if self.floor is not None:
-            levels = 10 * np.log10(np.maximum(levels, self.floor) / self.floor)
-        return (levels - self.offset) / self.factor
+            x = 10 * np.log10(np.maximum(x, self.floor) / self.floor)  # type: ignore
+        return (x - self.offset) / self.factor  # type: ignore[operator, return-value]
 
     def undo(self, x: T) -> T:
-        """Back into the data's units; shape and dtype of `x` stay, and so does NaN."""
-        levels: Any = x * self.factor + self.offset  # type: ignore[operator]
-        if self.floor is None:
-            return levels
-        return self.floor * 10 ** (levels / 10) * np.logical_not(levels <= 0)
+        """Scale the network's numbers back to the data's units; shape, dtype and NaN stay."""
+        levels = x * self.factor + self.offset  # type: ignore[operator]
+        if self.floor is not None:
+            # A product, not a `where` function: every kind of array has one. NaN times 0 is NaN.
+            levels = self.floor * 10 ** (levels / 10) * (levels > 0)
+        return levels  # type: ignore[return-value]

@@ -23,8 +23,9 @@ from .. import models
 from ..errors import mismatch
 from ..fields.time_axis import check_time
 from ..models.prediff import losses as prediff_training
-from ..packs.card import LAND, PUBLISHED, SEA, Card, LatLonGrid, ModelSpec, PixelGrid
+from ..packs.card import LAND, SEA, Card, LatLonGrid, ModelSpec, PixelGrid
 from ..packs.pack import Pack, open_pack, save_pack
+from ..packs.published import PUBLISHED
 from ..packs.scale import Scale
 from . import loop, stages
 from .recipe import Recipe

@@ -1,0 +1,159 @@
+"""Published checkpoints as packs: what each of them reads and writes, and their conversion."""
+
+import os
+import pickle
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import PackError
+from .card import Card, LatLonGrid, ModelSpec, PixelGrid, Quantity, Training
+from .pack import Pack, save_pack
+from .scale import Scale
+
+if TYPE_CHECKING:
+    from torch import nn
+
+REFERENCES = {
+    "earthformer": ["Gao et al., Earthformer, NeurIPS 2022"],
+    "prediff": ["Gao et al., PreDiff, NeurIPS 2023", "Gao et al., Earthformer, NeurIPS 2022"],
+}
+
+# ICAR-ENSO's grid: 5 degrees, 55S to 60N, 95E to 330E (across the date line).
+ICAR_GRID = LatLonGrid(
+    latitude=[-55.0 + 5 * i for i in range(24)], longitude=[95.0 + 5 * j for j in range(48)]
+)
+# Lowest and highest anomaly in ICAR-ENSO, degC: the published network sees them as 0 and 1.
+ICAR_SST_RANGE = -16.549121856689453, 10.198975563049316
+SST_ANOMALY = Quantity(
+    standard_name="sea_surface_temperature",
+    units="degC",
+    difference=True,
+    valid_min=-20.0,
+    valid_max=20.0,
+)
+BYTES = Quantity(units="1", valid_min=0.0, valid_max=255.0)  # SEVIR's VIL, and images
+
+# Card fields of the published checkpoints, by the presets of `packs convert --preset NAME`.
+PUBLISHED: dict[str, dict[str, object]] = {
+    "enso": {
+        "title": "Earthformer, sea surface temperature anomaly, as published (ICAR-ENSO)",
+        "input": SST_ANOMALY,
+        "grid": ICAR_GRID,
+        "time_step": "month",
+        "scale": Scale(offset=ICAR_SST_RANGE[0], factor=ICAR_SST_RANGE[1] - ICAR_SST_RANGE[0]),
+        "training": Training(data="ICAR-ENSO 2021: CMIP5 and CMIP6 simulations"),
+    },
+    "sevir": {
+        "title": "Earthformer, vertically integrated liquid, as published (SEVIR)",
+        "input": BYTES,
+        "grid": PixelGrid(height=384, width=384, spacing=1000.0),
+        "time_step": "5min",
+        "scale": Scale(factor=255.0),
+        "training": Training(data="SEVIR", period="2017/2019-01-01"),
+    },
+    "sevir-lr": {
+        "title": "Earthformer, vertically integrated liquid at 3 km and 10 minutes (SEVIR-LR)",
+        "input": BYTES,
+        "grid": PixelGrid(height=128, width=128, spacing=3000.0),
+        "time_step": "10min",
+        "scale": Scale(factor=255.0),
+        "training": Training(data="SEVIR-LR", period="2017/2019-06-01"),
+    },
+    "nbody": {
+        "title": "Earthformer, N-body MNIST, as published",
+        "input": BYTES,
+        "grid": PixelGrid(height=64, width=64),
+        "time_step": None,
+        "scale": Scale(factor=255.0),
+        "training": Training(data="N-body MNIST"),
+    },
+}
+PUBLISHED["prediff-sevir-lr"] = {
+    **PUBLISHED["sevir-lr"],
+    "title": "PreDiff, vertically integrated liquid at 3 km, 10 minutes, as published (SEVIR-LR)",
+}
+PUBLISHED["enso-paper"] = PUBLISHED["enso"]
+PUBLISHED["sevir-paper"] = PUBLISHED["sevir"]
+
+
+def convert(
+    checkpoint: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]",
+    preset: str,
+    path: "str | os.PathLike[str]",
+) -> Pack:
+    """Convert published checkpoints (bare state dicts, or Lightning's) to a pack.
+
+    Parameters
+    ----------
+    checkpoint : path, or list of paths
+        Earthformer: one `.pt` or `.ckpt` file. PreDiff: three, in any order (autoencoder, denoiser,
+        alignment network). They are read by `torch.load(weights_only=True)`, which executes
+        nothing.
+    preset : str
+        Its published configuration, a name in `PUBLISHED` such as "enso" or "prediff-sevir-lr".
+    path : path
+        The folder, or `.safetensors` file, to write.
+
+    Raises
+    ------
+    PackError
+        A file that holds more than tensors, or keys or shapes other than the preset's; too few
+        files, or too many.
+    """
+    from ..models import build
+    from ..models.prediff.losses import STAGES
+
+    if preset not in PUBLISHED:
+        raise PackError(f"no published preset {preset!r}: one of {', '.join(PUBLISHED)}")
+    files = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
+    kind = "prediff" if preset.startswith("prediff-") else "earthformer"
+    model = build(kind, preset.removeprefix("prediff-"))
+    # PreDiff's networks were trained, and are published, one by one.
+    networks = {name: getattr(model, name) for name in STAGES} if kind == "prediff" else {"": model}
+    if len(files) != len(networks):
+        names = ", ".join(STAGES) if kind == "prediff" else "one"
+        raise PackError(
+            f"preset {preset!r} expects {len(networks)} checkpoint file(s) ({names}), "
+            f"found {len(files)}"
+        )
+    for file in files:
+        _load_into_one(networks, file, preset)
+    fields = PUBLISHED[preset]
+    card = Card(
+        name=preset if kind == "prediff" else f"earthformer-{preset}",
+        version="1",
+        model=ModelSpec(name=kind, config={}),
+        output=fields["input"],
+        context=model.in_len,
+        lead=model.out_len,
+        references=REFERENCES[kind],
+        **fields,
+    )
+    return save_pack(path, model, card)
+
+
+def _load_into_one(
+    networks: "dict[str, nn.Module]", file: "str | os.PathLike[str]", preset: str
+) -> None:
+    """Load a checkpoint into the network that it fits, and remove that network from the dict."""
+    import torch
+
+    from ..models.published.weights import load_published
+
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise PackError(
+            f"{file} is refused: expected a file of tensors, found something that would "
+            f"have to be executed, or a damaged file ({str(error).splitlines()[0]})"
+        ) from error
+    reasons = []
+    for name, network in networks.items():
+        try:
+            load_published(network, state)
+        except (KeyError, ValueError, RuntimeError) as error:
+            reasons.append(f"{name}: {error}" if name else str(error))
+            continue
+        del networks[name]  # the next file must fit another one
+        return
+    raise PackError(f"{file} isn't a checkpoint of preset {preset!r}: {'; '.join(reasons)}")
