@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer.climate.climatology import anomaly, climatology, index, running_mean
+from xearthformer.climate.climatology import anomaly, climatology, running_mean
+from xearthformer.climate.regions import index
 
 ATTRS = {"units": "degC", "long_name": "SST", "standard_name": "sea_surface_temperature"}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer.climate.climatology import REGIONS, Region, index, region_mean
+from xearthformer.climate.regions import REGIONS, Region, index, region_mean
 
 ANOMALY = {"units": "degC", "long_name": "SST anomaly", "units_metadata": "temperature: difference"}
 

@@ -1,11 +1,11 @@
-"""What a variable is, and the way into a model's terms and back, in every form data comes in."""
+"""The way into a model's terms and back, in every form data comes in."""
 
 import dask
 import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer.fields import cf
+from xearthformer.fields import cf, quantities
 
 ANOMALY = {
     "standard_name": "sea_surface_temperature",
@@ -182,65 +182,6 @@ def test_lazy_stays_lazy_and_computes_nothing():
     xr.testing.assert_identical(back.compute(), da.compute())
 
 
-# --- what a variable is
-
-
-DIFFERENCES = {
-    "units_metadata": ({"units_metadata": "temperature: difference"}, True),
-    "no blank": ({"units_metadata": "temperature:difference"}, True),
-    "units": ({"units": "delta_degC"}, True),
-    "long_name": ({"long_name": "Monthly SST Anomalies"}, True),
-    "standard_name": ({"standard_name": "surface_temperature_anomaly"}, True),
-    "period": ({"climatology_period": "1981-01/2010-12"}, True),
-    "on_scale decides": (
-        {"long_name": "anomaly", "units_metadata": "temperature: on_scale"},
-        False,
-    ),
-    "nothing": ({"units": "degC", "long_name": "SST"}, False),
-}
-
-
-@pytest.mark.parametrize("case", DIFFERENCES)
-def test_is_difference(case):
-    attrs, expected = DIFFERENCES[case]
-    assert cf.is_difference(field(attrs)) is expected
-
-
-def test_a_climatology_is_no_difference():
-    clim = field({"climatology_period": "1981-01/2010-12"}).rename(time="month")
-    assert not cf.is_difference(clim)
-
-
-def find(ds, standard_name="sea_surface_temperature", difference=True):
-    return cf.find_variable(ds, standard_name=standard_name, difference=difference)
-
-
-def test_find_variable():
-    a, t = field(), field(TEMPERATURE)
-    other = field({"standard_name": "air_temperature", "units": "K"})
-    assert find(xr.Dataset({"foo": a, "bar": other})) == "foo"
-    assert find(xr.Dataset({"foo": a, "bar": t})) == "foo"
-    assert find(xr.Dataset({"foo": a, "bar": t}), difference=False) == "bar"
-    assert find(xr.Dataset({"sst": field({"standard_name": "unknown"}), "bar": other})) == "sst"
-    assert find(xr.Dataset({"SSTA": field({}), "bar": other})) == "SSTA"
-    assert find(xr.Dataset({"foo": t})) == "foo"  # prepare says that it isn't an anomaly
-    assert find(xr.Dataset({"foo": a, "crs": 0}), standard_name=None) == "foo"
-    assert find(xr.Dataset({"rr": field({})}), standard_name="rainfall_rate") == "rr"
-
-
-def test_find_variable_among_none_or_two():
-    other = field({"standard_name": "air_temperature", "units": "K"})
-    message = (
-        r"(?s)sea_surface_temperature \(anomaly\)\n.*bar\(time, lat, lon\) .*'air_temperature'"
-    )
-    with pytest.raises(ValueError, match=message):
-        find(xr.Dataset({"bar": other}))
-    with pytest.raises(ValueError, match=r'(?s)2:.*foo.*bar.*select one: ds\["foo"\].earthformer'):
-        find(xr.Dataset({"foo": field(), "bar": field()}))
-    with pytest.raises(ValueError, match="no data variables"):
-        find(xr.Dataset())
-
-
 # --- what data that can't be served gets
 
 PACKED = {"scale_factor": 0.01, **ANOMALY}
@@ -302,21 +243,6 @@ def test_standard_name_of_the_same_thing_or_none_passes():
     assert "standard_name" not in prepare(nameless, standard_name=wanted)[0].attrs
 
 
-# --- Datasets, variable by variable
-
-
-def test_on_each_serves_what_has_the_dims_and_leaves_the_rest():
-    ds = xr.Dataset(
-        {"a": field(), "n": ("time", [1, 2]), "z": ("time", [1.0, 2.0])}, attrs={"t": 1}
-    )
-    out = cf.on_each(ds, lambda da: da.mean("lat"), ["lat", "lon"])
-    assert out["a"].dims == ("time", "lon") and out.attrs == {"t": 1}
-    for name in ("n", "z"):
-        assert out[name].variable.identical(ds[name].variable)
-    with pytest.raises(ValueError, match="floating-point variable with lat and lon\n.*int64 n"):
-        cf.on_each(ds[["n"]], lambda da: da, ["lat", "lon"])
-
-
 def test_history_grows_by_a_line():
     assert cf.add_history({"units": "K"}, "one") == {"units": "K", "history": "one"}
     assert cf.add_history({"history": "one"}, "two")["history"] == "one\ntwo"
@@ -331,6 +257,7 @@ def test_ersst_there_and_back(ersst):
     back = cf.restore(out, origin)
     np.testing.assert_allclose(back, da, atol=3e-5)
     xr.testing.assert_identical(back.copy(data=da.values), da)
-    assert (
-        cf.find_variable(ersst, standard_name="sea_surface_temperature", difference=False) == "sst"
+    name = quantities.find_variable(
+        ersst, standard_name="sea_surface_temperature", difference=False
     )
+    assert name == "sst"

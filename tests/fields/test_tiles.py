@@ -12,7 +12,15 @@ from dask.optimization import cull
 
 import xearthformer as xef
 from xearthformer import models
-from xearthformer.fields.tiles import OVERLAP, Axis, Tiles, blend, cut, starts, weights
+from xearthformer.fields.tiles import (
+    OVERLAP,
+    Axis,
+    Tiles,
+    blend,
+    cut_tiles,
+    tile_starts,
+    tile_weights,
+)
 from xearthformer.inference import engine
 from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
 from xearthformer.packs.scale import Scale
@@ -26,7 +34,7 @@ NINE = Tiles(Axis(20, 8), Axis(17, 8))
 @pytest.mark.parametrize("tile", [1, 2, 3, 8])
 def test_tiles_cover_the_axis_evenly_and_overlap(tile):
     for size in range(tile, 5 * tile + 2):
-        at = starts(size, tile)
+        at = tile_starts(size, tile)
         steps = np.diff(at)
         assert at[0] == 0 and at[-1] + tile == size
         assert (
@@ -36,15 +44,15 @@ def test_tiles_cover_the_axis_evenly_and_overlap(tile):
 
 def test_a_domain_smaller_than_a_tile():
     with pytest.raises(ValueError, match="(?s)at least 8 pixels.*found 7"):
-        starts(7, 8)
+        tile_starts(7, 8)
 
 
 @pytest.mark.parametrize("tile", [1, 2, 3, 8, 384])
 def test_weights_sum_to_one_exactly_also_over_both_axes(tile):
     for size in {tile, tile + 1, 2 * tile - 1, 2 * tile, 3 * tile + 1, 5 * tile + 3}:
-        at = starts(size, tile)
+        at = tile_starts(size, tile)
         along = np.zeros(size, np.float32)
-        for start, counts in zip(at, weights(at, tile), strict=True):
+        for start, counts in zip(at, tile_weights(at, tile), strict=True):
             assert counts.min() >= 0
             along[start : start + tile] += counts
         assert (along == 1).all()
@@ -54,17 +62,17 @@ def test_weights_sum_to_one_exactly_also_over_both_axes(tile):
 
 def test_three_tiles_may_meet_in_a_pixel():
     # tiles of 8 on 15 pixels start at 0, 3 and 7: pixel 7 lies in all of them
-    assert starts(15, 8) == (0, 3, 7)
-    first, middle, last = weights((0, 3, 7), 8)
+    assert tile_starts(15, 8) == (0, 3, 7)
+    first, middle, last = tile_weights((0, 3, 7), 8)
     assert first[7] + middle[4] + last[0] == 1
 
 
 def round_trip(field):
     da = xr.DataArray(np.asarray(field, np.float32), dims=("y", "x"))
-    return blend((tile.values for tile in cut(da, NINE)), NINE)
+    return blend((tile.values for tile in cut_tiles(da, NINE)), NINE)
 
 
-def test_blend_undoes_cut():
+def test_blend_undoes_cut_tiles():
     y, x = np.mgrid[:20, :17]
     constant = np.full((20, 17), 273.15)
     np.testing.assert_allclose(round_trip(constant), constant, rtol=2e-7)
@@ -79,7 +87,7 @@ def test_blend_undoes_cut():
 def test_tiles_that_disagree_fade_into_each_other():
     # two tiles of 384, one all 0 and one all 1, share 96 pixels: no step above 1.5 / 96
     two = Tiles(Axis(672, 384), Axis(384, 384))
-    assert two.y.at == (0, 288)
+    assert two.y.starts == (0, 288)
     field = blend([np.full((384, 384), value, np.float32) for value in (0, 1)], two)[:, 0]
     assert (field[:288] == 0).all() and (field[384:] == 1).all()
     steps = np.diff(field)
@@ -87,15 +95,15 @@ def test_tiles_that_disagree_fade_into_each_other():
     assert np.abs(np.diff(steps)).max() < 10 / 96**2  # nor a kink: 6 / 96**2, and rounded weights
 
 
-def test_a_region_has_the_same_bits_as_the_whole():
+def test_a_chunk_has_the_same_bits_as_the_whole():
     rng = np.random.default_rng(1)
     parts = [rng.standard_normal((2, 8, 8)).astype("f4") for _ in range(len(NINE))]
     whole = blend(parts, NINE)
-    regions = [region for row in NINE.regions for region in row]
-    for region in [*regions, (slice(3, 19), slice(5, 6))]:
-        mine = (parts[i] for i in NINE.having(region))
-        np.testing.assert_array_equal(blend(mine, NINE, region), whole[:, *region])
-    assert sum((y.stop - y.start) * (x.stop - x.start) for y, x in regions) == 20 * 17
+    chunks = [chunk for row in NINE.chunks for chunk in row]
+    for chunk in [*chunks, (slice(3, 19), slice(5, 6))]:
+        mine = (parts[i] for i in NINE.tiles_in(chunk))
+        np.testing.assert_array_equal(blend(mine, NINE, chunk), whole[:, *chunk])
+    assert sum((y.stop - y.start) * (x.stop - x.start) for y, x in chunks) == 20 * 17
 
 
 def test_missing_is_missing_only_where_its_tile_counts():
@@ -175,7 +183,7 @@ def test_the_answer_is_each_tiles_own_forecast_blended(rain, network):
     south_up = rain.isel(y=slice(None, None, -1))
     parts = [
         tile.earthformer.forecast(network, init=inits, batch_size=2, lead=5).values
-        for tile in cut(south_up, NINE)
+        for tile in cut_tiles(south_up, NINE)
     ]
     assert fc.sizes["init"] == 3
     np.testing.assert_array_equal(fc.values, blend(parts, NINE)[:, :, ::-1])

@@ -16,18 +16,18 @@ def test_latest_init_is_the_default():
     assert windows.find_inits(months(6), 3).positions.tolist() == [5]
 
 
-def test_slice_leaves_out_what_has_no_history_and_says_so():
+def test_slice_leaves_out_what_lacks_context_and_says_so():
     inits = windows.find_inits(months(6), 3, slice(None, "2000-05"))
     assert inits.positions.tolist() == [2, 3, 4]
-    assert inits.dropped == "2 of 5 inits lack 3 frames of history"
+    assert inits.dropped == "2 of 5 inits lack 3 frames of context"
 
 
 def test_a_step_of_a_slice_counts_inits():
     time = months(36)
-    # of the Januaries of 2000, 2001 and 2002, the first has no history
+    # of the Januaries of 2000, 2001 and 2002, the first lacks context
     inits = windows.find_inits(time, 3, slice("2000-01", "2002-06", 12))
     assert inits.positions.tolist() == [12, 24]
-    assert inits.dropped == "1 of 3 inits lack 3 frames of history"
+    assert inits.dropped == "1 of 3 inits lack 3 frames of context"
     # a step counts from the first time of the slice, and stays in it
     assert windows.find_inits(time, 1, slice("2000-02", "2000-08", 3)).positions.tolist() == [
         1,
@@ -42,7 +42,9 @@ def test_a_step_of_a_slice_counts_inits():
 
 @pytest.mark.parametrize("step", [0, -1, 1.5, True, "12MS"])
 def test_a_step_that_counts_nothing(step):
-    with pytest.raises(ValueError, match="(?s)whole number of inits, from 1.*found .*12\\)"):
+    with pytest.raises(
+        ValueError, match="(?s)the step of the slice init as a whole number from 1.*found .*12\\)"
+    ):
         windows.find_inits(months(36), 3, slice("2000-01", None, step))
 
 
@@ -51,6 +53,8 @@ def test_a_month_a_list_and_a_datetime_are_labels():
     assert windows.find_inits(time, 2, "2000-03").positions.tolist() == [2]
     assert windows.find_inits(time, 2, ["2000-05", "2000-03"]).positions.tolist() == [4, 2]
     assert windows.find_inits(time, 2, np.datetime64("2000-04-01")).positions.tolist() == [3]
+    assert windows.find_inits(time, 2, time[3]).positions.tolist() == [3]
+    assert windows.find_inits(time, 2, time[3:5]).positions.tolist() == [3, 4]
 
 
 def test_cftime_labels():
@@ -70,14 +74,16 @@ def test_slice_without_an_init():
         windows.find_inits(months(6), 3, slice("2001", "2002"))
 
 
-def test_label_without_history_names_the_first_possible():
-    with pytest.raises(ValueError, match="(?s)expected a history of 3.*found 2.*2000-03-01"):
+def test_label_without_context_names_the_first_possible():
+    with pytest.raises(
+        ValueError, match="(?s)expected 3 frames up to each init.*found 2.*2000-03-01"
+    ):
         windows.find_inits(months(6), 3, "2000-02")
 
 
-def test_record_shorter_than_history():
+def test_record_shorter_than_a_window():
     with pytest.raises(
-        ValueError, match="(?s)expected a history of at least 12 time steps.*found 6"
+        ValueError, match="(?s)expected a record of at least 12 time steps.*found 6"
     ):
         windows.find_inits(months(6), 12)
 
@@ -88,7 +94,7 @@ def test_empty_list():
 
 
 def test_blocks_break_at_the_size_at_gaps_and_where_order_turns():
-    # history 2: windows at 1, 2, 4 overlap or touch; 9 is far; 8 turns back
+    # context 2: windows at 1, 2, 4 overlap or touch; 9 is far; 8 turns back
     positions = np.array([1, 2, 4, 9, 8])
     assert [positions[b].tolist() for b in windows.blocks(positions, 2, 10)] == [
         [1, 2, 4],
@@ -98,14 +104,14 @@ def test_blocks_break_at_the_size_at_gaps_and_where_order_turns():
     assert [b.stop for b in windows.blocks(np.arange(5), 2, 2)] == [2, 4, 5]
 
 
-@pytest.mark.parametrize("history", [1, 3])
-def test_cut_gives_the_frames_up_to_each_position(history):
+@pytest.mark.parametrize("context", [1, 3])
+def test_cut_gives_the_frames_up_to_each_position(context):
     # frame k holds the number k everywhere
     da = xr.DataArray(np.arange(5.0), dims="time", coords={"time": months(5).values})
     da = da.expand_dims(y=[0.0, 1.0], x=[0.0, 1.0, 2.0]).transpose("time", "y", "x")
-    cut = windows.cut(da, history, np.array([2, 4]))
+    cut = windows.cut_windows(da, context, np.array([2, 4]))
     assert cut.dims == ("init", "time", "y", "x")
-    assert cut[:, :, 0, 0].values.tolist() == [list(range(p - history + 1, p + 1)) for p in (2, 4)]
+    assert cut[:, :, 0, 0].values.tolist() == [list(range(p - context + 1, p + 1)) for p in (2, 4)]
 
 
 def template_of(time, dims=("time", "lat", "lon"), positions=(1, 2), lead=3):

@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
-from ..fields import cf
 from ..fields.axes import Role, coordinate, find_grid, find_time
-from ..fields.cf import Labelled
+from ..fields.cf import add_history
+from ..fields.quantities import Labelled, check_float, is_difference, on_each
 from ..fields.time_axis import check_time, month_numbers, str_month
 from ..fields.units import DIFFERENCE, ON_SCALE, convert_units, equal_units, is_temperature
 
@@ -59,7 +59,7 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
     >>> climatology(da).values.ravel()[:3]  # the mean of 0 and 12, of 1 and 13, of 2 and 14
     array([6., 7., 8.])
     """
-    return cf.on_each(da, lambda each: _climatology(each, period), [find_time(da)])
+    return on_each(da, lambda each: _climatology(each, period), [find_time(da)])
 
 
 def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> Labelled:
@@ -104,11 +104,11 @@ def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> 
             f'anomaly(ds["{each.name}"], climatology["..."])',
         )
 
-    return cf.on_each(da, one, [find_time(da)])
+    return on_each(da, one, [find_time(da)])
 
 
 def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
-    cf.check_float(da)
+    check_float(da)
     dim, time = _monthly(da)
     months = month_numbers(time)
     first, last = _bounds(period, months)
@@ -121,17 +121,17 @@ def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
         mean = mean.chunk(month=-1)
     over = f"{str_month(first)}/{str_month(last)}"
     attrs = {**da.attrs, "climatology_period": over}
-    if is_temperature(str(da.attrs.get("units", ""))) and not cf.is_difference(da):
+    if is_temperature(str(da.attrs.get("units", ""))) and not is_difference(da):
         attrs["units_metadata"] = ON_SCALE
-    mean.attrs = cf.add_history(attrs, f"xearthformer climatology: monthly means over {over}")
+    mean.attrs = add_history(attrs, f"xearthformer climatology: monthly means over {over}")
     mean["month"].attrs.update(long_name="calendar month", units="1")
     return mean
 
 
 def _anomaly(da: xr.DataArray, given: Period | xr.DataArray) -> xr.DataArray:
-    cf.check_float(da)
+    check_float(da)
     dim, time = _monthly(da)
-    if cf.is_difference(da):
+    if is_difference(da):
         why = [k for k in ("units_metadata", "climatology_period") if k in da.attrs]
         name = ", ".join(f"{k}={da.attrs[k]!r}" for k in why or ["long_name"] if k in da.attrs)
         raise mismatch(
@@ -157,7 +157,7 @@ def _anomaly(da: xr.DataArray, given: Period | xr.DataArray) -> xr.DataArray:
     if is_temperature(str(da.attrs.get("units", ""))):
         attrs["units_metadata"] = DIFFERENCE
     line = f"xearthformer anomaly: minus the monthly means over {over}{said}"
-    out.attrs = cf.add_history(attrs, line)
+    out.attrs = add_history(attrs, line)
     return out.rename(da.name)
 
 
@@ -209,7 +209,7 @@ def _month_number(when: Year, month: int) -> int:
 
 def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
     """A climatology in the units and on the cells of `da`, and what was done to it, in words."""
-    if cf.is_difference(clim):
+    if is_difference(clim):
         found = f"an anomaly ({clim.attrs.get('long_name', clim.name)})"
         raise mismatch("a climatology of absolute values", found, "climatology=(start, end)")
     clim, said = _by_month(clim), ", made elsewhere"
@@ -224,7 +224,7 @@ def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
     names = {}
     if set(clim.dims) != {"month"}:
         names = dict(zip(find_grid(clim), find_grid(da), strict=True))
-        for role, (dim, own) in zip(cf.ROLES[1:], names.items(), strict=True):
+        for role, (dim, own) in zip(("y", "x"), names.items(), strict=True):
             clim = clim.isel({dim: _cells(clim, da, role, dim, own)})
     clim = clim.drop_vars([name for name in clim.coords if name != "month"])
     clim = clim.rename({dim: own for dim, own in names.items() if dim != own})
@@ -320,7 +320,7 @@ def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
         if each.chunks is not None:
             out = out.chunk(each.chunksizes)
         line = f"xearthformer running_mean: centred over {n} steps of {along}"
-        out.attrs = cf.add_history(each.attrs, line)
+        out.attrs = add_history(each.attrs, line)
         return out
 
-    return cf.on_each(da, one, [along])
+    return on_each(da, one, [along])

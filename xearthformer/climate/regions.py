@@ -11,9 +11,8 @@ import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
-from ..fields import cf
 from ..fields.axes import find_grid, find_latlon
-from ..fields.cf import Labelled
+from ..fields.quantities import Labelled, on_each
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def region_mean(da: Labelled, region: str | Region) -> Labelled:
     1.3333333333333333
     """
     box = region if isinstance(region, Region) else REGIONS[_known(region, REGIONS)]
-    return cf.on_each(da, lambda each: _mean(each, box, da), find_grid(da))
+    return on_each(da, lambda each: _mean(each, box, da), find_grid(da))
 
 
 def index(da: Labelled, name: str) -> Labelled:
@@ -162,7 +161,7 @@ def index(da: Labelled, name: str) -> Labelled:
         total.attrs = {**parts[0].attrs, **attrs}
         return total
 
-    out = cf.on_each(da, one, find_grid(da))
+    out = on_each(da, one, find_grid(da))
     return out.rename(name) if isinstance(out, xr.DataArray) else out
 
 

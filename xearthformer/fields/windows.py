@@ -1,127 +1,138 @@
-"""Where to cut: which forecasts can start, their windows, and the empty answer they fill.
+"""Windows of frames: which forecasts can start, the frames they see, and the empty answer.
 
 xbatcher cuts the windows; the way back, from a batch to labels, is the template.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import xarray as xr
 import xbatcher
 
-from ..errors import mismatch
+from ..errors import mismatch, whole_number
 from .axes import find_axes
 from .time_axis import check_time, shift_time, str_time
 
-InitLike = Any  # None, a label, a slice of labels, or a list of labels
+if TYPE_CHECKING:
+    import cftime
+
+Label: TypeAlias = "str | datetime | np.datetime64 | cftime.datetime"
+InitLike: TypeAlias = "Label | slice | Sequence[Label] | np.ndarray | xr.DataArray | None"
 
 
 @dataclass(frozen=True)
 class Inits:
-    """Positions on the time axis of the last frame of each window, in ascending order of asking.
+    """Where forecasts start: positions on the time axis of the last frame of each window.
 
-    `dropped` says how many of those asked for by a slice could not start, and why; "" when none.
+    Positions are in the order of the labels given. `dropped` says how many inits of a slice could
+    not start, and why; "" if none.
     """
 
     positions: np.ndarray
     dropped: str = ""
 
 
-def find_inits(time: xr.DataArray, history: int, init: InitLike = None) -> Inits:
-    """Which of the inits asked for have `history` frames up to and including themselves.
+def find_inits(time: xr.DataArray, context: int, init: InitLike = None) -> Inits:
+    """Return the inits that have `context` frames up to and including themselves.
 
     Parameters
     ----------
     time : DataArray (time,)
         A regular, ascending time coordinate.
-    history : int
-        Frames a window needs.
+    context : int
+        Number of frames in a window.
     init : None, label, slice or list of labels
-        None: the last time. A slice takes, as in xarray, every time between both ends, or every
-        `step`-th from the first on, and leaves out those without history; a label or a list must
-        be served whole.
+        None: the last time. A slice selects, as in xarray, every time between both ends, or every
+        `step`-th from the first on, without those that lack frames; a single label or a list is
+        served whole or not at all.
 
     Raises
     ------
     ValueError
-        Too short a history; an init outside the data; a step that is no whole number from 1.
+        If the record is shorter than a window, an init lies outside the data, or the step of a
+        slice is not a whole number from 1.
 
     Examples
     --------
-    >>> import xarray as xr
     >>> time = xr.date_range("2000-01", periods=6, freq="MS")
     >>> time = xr.DataArray(time, dims="time", coords={"time": time})
     >>> find_inits(time, 3, slice("2000-01", "2000-05"))
-    Inits(positions=array([2, 3, 4]), dropped='2 of 5 inits lack 3 frames of history')
+    Inits(positions=array([2, 3, 4]), dropped='2 of 5 inits lack 3 frames of context')
     >>> find_inits(time, 1, slice("2000-02", None, 2)).positions
     array([1, 3, 5])
     """
-    if time.size < history:
+    if time.size < context:
         raise mismatch(
-            f"a history of at least {history} time steps",
-            f"{time.size} ({_span(time)})",
+            f"a record of at least {context} time steps",
+            f"{time.size} ({_period(time)})",
             "a longer record",
         )
+    first = context - 1  # position of the first init that has its frames
     if init is None:
         return Inits(np.array([time.size - 1]))
     if isinstance(init, slice):
-        asked = _positions(time, slice(init.start, init.stop))[:: _stride(init)]
-        kept = asked[asked >= history - 1]
-        if not kept.size:
+        inside = _positions(time, slice(init.start, init.stop))[:: _stride(init)]
+        positions = inside[inside >= first]
+        if not positions.size:
             raise mismatch(
-                f"inits that have {history} frames up to themselves: {_span(time[history - 1 :])}",
+                f"inits that have {context} frames up to themselves: {_period(time[first:])}",
                 f"none in {init.start!r} to {init.stop!r}",
-                f"init=slice({str_time(time.values[history - 1])!r}, None)",
+                f"init=slice({str_time(time.values[first])!r}, None)",
             )
-        lost = asked.size - kept.size
-        reason = f"{lost} of {asked.size} inits lack {history} frames of history"
-        return Inits(kept, reason if lost else "")
-    labels = list(init) if _is_listlike(init) else [init]
+        lost = inside.size - positions.size
+        reason = f"{lost} of {inside.size} inits lack {context} frames of context"
+        return Inits(positions, reason if lost else "")
+    labels = [init] if isinstance(init, str) or np.ndim(init) == 0 else list(init)
     if not labels:
         raise mismatch("at least one init", "an empty list", "init=None, for the latest")
     positions = np.concatenate([_positions(time, label) for label in labels])
-    if positions.min() < history - 1:
+    if positions.min() < first:
         raise mismatch(
-            f"a history of {history} frames up to each init",
+            f"{context} frames up to each init",
             f"{positions.min() + 1} up to {str_time(time.values[positions.min()])}",
-            f"an init from {str_time(time.values[history - 1])} on",
+            f"an init from {str_time(time.values[first])} on",
         )
     return Inits(positions)
 
 
-def blocks(positions: np.ndarray, history: int, size: int) -> Iterator[slice]:
-    """Cut a list of inits into runs of at most `size` whose windows overlap or touch.
+def blocks(positions: np.ndarray, context: int, size: int) -> Iterator[slice]:
+    """Split a list of inits into runs of at most `size` whose windows overlap or touch.
 
-    A run is what is read, regridded and forecast together: one task of a dask graph.
+    The inits of a run are read, regridded and forecast together: one task of a dask graph.
     """
     start = 0
     for i in range(1, len(positions) + 1):
         full = i - start == size
-        if i == len(positions) or full or not 0 < positions[i] - positions[i - 1] <= history:
+        # a gap, or a step back in time, would read frames that no window of the run needs
+        if i == len(positions) or full or not 0 < positions[i] - positions[i - 1] <= context:
             yield slice(start, i)
             start = i
 
 
-def cut(da: xr.DataArray, history: int, positions: np.ndarray) -> xr.DataArray:
-    """The windows that end at `positions`, dims (init, time, y, x); `time` counts frames.
+def cut_windows(da: xr.DataArray, context: int, positions: np.ndarray) -> xr.DataArray:
+    """Return the windows that end at `positions`, dims (init, time, y, x); `time` counts frames.
 
     Parameters
     ----------
     da : DataArray (time, y, x)
-    history : int
+    context : int
+        Number of frames in a window.
     positions : int array
-        Of the last frame of each window.
+        Position in `da` of the last frame of each window.
     """
     generator = xbatcher.BatchGenerator(
-        da.drop_vars(da.coords),  # a label costs more than the cut itself
-        input_dims={"time": history, "y": da.sizes["y"], "x": da.sizes["x"]},
-        input_overlap={"time": history - 1} if history > 1 else {},
+        da.drop_vars(da.coords),  # slicing labels costs more than slicing the data
+        input_dims={"time": context, "y": da.sizes["y"], "x": da.sizes["x"]},
+        input_overlap={"time": context - 1} if context > 1 else {},
         concat_input_dims=False,
         preload_batch=False,
     )
-    windows = [generator[int(p) - history + 1].variable for p in positions]
+    windows = [generator[int(p) - context + 1].variable for p in positions]
     labels = {name: coord for name, coord in da.coords.items() if "time" not in coord.dims}
     return xr.DataArray(xr.Variable.concat(windows, "init"), labels, name=da.name)
 
@@ -133,7 +144,7 @@ def template(
     lead: int,
     members: int | None = None,
 ) -> xr.DataArray:
-    """The empty answer: every label of the forecast, no value (a dask array of nothing).
+    """Return the empty answer: every label of the forecast and no values (an empty dask array).
 
     Parameters
     ----------
@@ -142,11 +153,11 @@ def template(
     time : DataArray (time,)
         Its time coordinate.
     positions : int array
-        Where the forecasts start.
+        Positions in `time` where the forecasts start.
     lead : int
-        Number of steps.
+        Number of time steps to forecast.
     members : int or None
-        Of an ensemble; None: there is no such dim.
+        Number of ensemble members; None for no dim `member`.
 
     Returns
     -------
@@ -162,14 +173,14 @@ def template(
     spatial = [str(dim) for dim in user.dims if dim in (axes.y, axes.x)]
     leads = np.arange(1, lead + 1)
     init = time.variable[positions].values
-    valid = shift_time(time, step, positions, leads)
-    coords: dict[str, Any] = {
+    valid = shift_time(time, step, positions, leads)  # (init, lead)
+    coords: dict[str, object] = {
         str(name): coord for name, coord in user.coords.items() if axes.time not in coord.dims
     }
     coords["init"] = ("init", init, {"standard_name": "forecast_reference_time", "axis": "T"})
     coords["valid_time"] = (("init", "lead"), valid, {"standard_name": "time"})
     attrs = {"standard_name": "forecast_period", "long_name": "time since init"}
-    if step == "month":
+    if step == "month":  # months have no fixed length, and so no timedelta
         coords["lead"] = ("lead", leads, {**attrs, "units": "months"})
     else:
         coords["lead"] = ("lead", leads * step, attrs)
@@ -182,45 +193,33 @@ def template(
     return xr.DataArray(empty, dims=tuple(sizes), coords=coords, name=user.name)
 
 
-def _positions(time: xr.DataArray, label: Any) -> np.ndarray:
-    """Where a label or slice of labels stands on the time axis."""
+def _positions(time: xr.DataArray, label: Label | slice | xr.DataArray) -> np.ndarray:
+    """Return the positions on the time axis of a label or a slice of labels."""
     axis = xr.DataArray(
         np.arange(time.size), dims="time", coords={"time": time.variable.to_index_variable()}
     )
-    if not isinstance(label, slice) and not isinstance(label, str):
-        label = np.asarray(label).item() if isinstance(label, xr.DataArray) else label
+    if isinstance(label, xr.DataArray):
+        label = label.values[()]  # .item() of nanoseconds is an integer
+    cause = None
     try:
-        found = np.atleast_1d(axis.sel(time=label).values)
-    except (KeyError, ValueError, TypeError) as error:
-        raise _outside(time, label) from error
-    if not found.size and not isinstance(label, slice):
-        raise _outside(time, label)
-    return found
+        positions = np.atleast_1d(axis.sel(time=label).values)
+    except (KeyError, ValueError, TypeError) as error:  # the last: a label of another type
+        cause, positions = error, np.array([], dtype=int)
+    if positions.size or (isinstance(label, slice) and not cause):
+        return positions
+    raise mismatch(
+        f"an init among the data's own times, {_period(time)}",
+        repr(label),
+        "init=None, for the latest",
+    ) from cause
 
 
 def _stride(init: slice) -> int:
-    """The step of a slice of inits: it counts times, whatever the labels are."""
+    """Return the step of a slice of inits; it counts times, whatever the labels are."""
+    hint = f"init=slice({init.start!r}, {init.stop!r}, 12), for every twelfth"
     step = 1 if init.step is None else init.step
-    if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 1:
-        raise mismatch(
-            "the step of a slice as a whole number of inits, from 1",
-            repr(init.step),
-            f"init=slice({init.start!r}, {init.stop!r}, 12), for every twelfth",
-        )
-    return int(step)
+    return whole_number("the step of the slice init", step, hint=hint)
 
 
-def _outside(time: xr.DataArray, label: Any) -> ValueError:
-    return mismatch(
-        f"an init among the data's own times, {_span(time)}",
-        repr(label),
-        "init=None, for the latest",
-    )
-
-
-def _is_listlike(init: Any) -> bool:
-    return not isinstance(init, str) and np.ndim(init) > 0
-
-
-def _span(time: xr.DataArray) -> str:
+def _period(time: xr.DataArray) -> str:
     return f"{str_time(time.values[0])} to {str_time(time.values[-1])}"

@@ -1,0 +1,98 @@
+"""Which variable is which quantity, by names and attributes; and each variable of a Dataset."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from xearthformer.fields import quantities
+
+ANOMALY = {
+    "standard_name": "sea_surface_temperature",
+    "units": "degC",
+    "units_metadata": "temperature: difference",
+}
+TEMPERATURE = {"standard_name": "sea_surface_temperature", "units": "degC", "long_name": "SST"}
+
+
+def field(attrs=ANOMALY, dtype="f4", lat=(-10, 0, 10), lon=(0, 90, 180, 270)):
+    """Two months; each cell holds 100 * month + its latitude + its longitude / 1000."""
+    time = xr.date_range("2000-01", periods=2, freq="MS")
+    lat, lon = np.asarray(lat, float), np.asarray(lon, float)
+    values = 100 * np.arange(2)[:, None, None] + lat[:, None] + lon % 360 / 1000
+    coords = {
+        "time": ("time", time, {"axis": "T"}),
+        "lat": ("lat", lat, {"units": "degrees_north"}),
+        "lon": ("lon", lon, {"units": "degrees_east"}),
+    }
+    return xr.DataArray(values.astype(dtype), coords, ("time", "lat", "lon"), "sst", attrs)
+
+
+DIFFERENCES = {
+    "units_metadata": ({"units_metadata": "temperature: difference"}, True),
+    "no blank": ({"units_metadata": "temperature:difference"}, True),
+    "units": ({"units": "delta_degC"}, True),
+    "long_name": ({"long_name": "Monthly SST Anomalies"}, True),
+    "standard_name": ({"standard_name": "surface_temperature_anomaly"}, True),
+    "period": ({"climatology_period": "1981-01/2010-12"}, True),
+    "on_scale decides": (
+        {"long_name": "anomaly", "units_metadata": "temperature: on_scale"},
+        False,
+    ),
+    "nothing": ({"units": "degC", "long_name": "SST"}, False),
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENCES)
+def test_is_difference(case):
+    attrs, expected = DIFFERENCES[case]
+    assert quantities.is_difference(field(attrs)) is expected
+
+
+def test_a_climatology_is_no_difference():
+    clim = field({"climatology_period": "1981-01/2010-12"}).rename(time="month")
+    assert not quantities.is_difference(clim)
+
+
+def find(ds, standard_name="sea_surface_temperature", difference=True):
+    return quantities.find_variable(ds, standard_name=standard_name, difference=difference)
+
+
+def test_find_variable():
+    a, t = field(), field(TEMPERATURE)
+    other = field({"standard_name": "air_temperature", "units": "K"})
+    assert find(xr.Dataset({"foo": a, "bar": other})) == "foo"
+    assert find(xr.Dataset({"foo": a, "bar": t})) == "foo"
+    assert find(xr.Dataset({"foo": a, "bar": t}), difference=False) == "bar"
+    assert find(xr.Dataset({"sst": field({"standard_name": "unknown"}), "bar": other})) == "sst"
+    assert find(xr.Dataset({"SSTA": field({}), "bar": other})) == "SSTA"
+    assert find(xr.Dataset({"foo": t})) == "foo"  # prepare says that it isn't an anomaly
+    assert find(xr.Dataset({"foo": a, "crs": 0}), standard_name=None) == "foo"
+    assert find(xr.Dataset({"rr": field({})}), standard_name="rainfall_rate") == "rr"
+
+
+def test_find_variable_among_none_or_two():
+    other = field({"standard_name": "air_temperature", "units": "K"})
+    message = (
+        r"(?s)sea_surface_temperature \(anomaly\)\n.*bar\(time, lat, lon\) .*'air_temperature'"
+    )
+    with pytest.raises(ValueError, match=message):
+        find(xr.Dataset({"bar": other}))
+    with pytest.raises(ValueError, match=r'(?s)2:.*foo.*bar.*select one: ds\["foo"\].earthformer'):
+        find(xr.Dataset({"foo": field(), "bar": field()}))
+    with pytest.raises(ValueError, match="no data variables"):
+        find(xr.Dataset())
+
+
+# --- Datasets, variable by variable
+
+
+def test_on_each_serves_what_has_the_dims_and_leaves_the_rest():
+    ds = xr.Dataset(
+        {"a": field(), "n": ("time", [1, 2]), "z": ("time", [1.0, 2.0])}, attrs={"t": 1}
+    )
+    out = quantities.on_each(ds, lambda da: da.mean("lat"), ["lat", "lon"])
+    assert out["a"].dims == ("time", "lon") and out.attrs == {"t": 1}
+    for name in ("n", "z"):
+        assert out[name].variable.identical(ds[name].variable)
+    with pytest.raises(ValueError, match="floating-point variable with lat and lon\n.*int64 n"):
+        quantities.on_each(ds[["n"]], lambda da: da, ["lat", "lon"])

@@ -1,0 +1,156 @@
+"""Which variable is which physical quantity: by standard_name, by common names, by attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import xarray as xr
+
+from ..errors import mismatch
+from .units import DIFFERENCE, ON_SCALE
+
+Labelled = TypeVar("Labelled", xr.Dataset, xr.DataArray)
+
+# Standard name of a quantity: other standard names of it, and common short names.
+ALIASES = {
+    standard_name: names.split()
+    for standard_name, names in {
+        "sea_surface_temperature": """
+            sea_surface_temperature_anomaly sea_surface_foundation_temperature
+            sea_surface_skin_temperature sea_surface_subskin_temperature
+            sst ssta tos tosa sst_anom sst_anomaly ssta_anom sea_surface_temp analysed_sst
+            sosstsst""",
+        "rainfall_rate": """
+            lwe_precipitation_rate precipitation_rate
+            rain_rate rainrate rr precip_rate preciprate""",
+        "equivalent_reflectivity_factor": "dbz dbzh reflectivity refl",
+    }.items()
+}
+
+
+def names_of(standard_name: str) -> set[str]:
+    """Return every name of a quantity: its standard name and, in lower case, the aliases."""
+    return {standard_name, *ALIASES.get(standard_name, ())}
+
+
+def is_difference(da: xr.DataArray) -> bool:
+    """Return whether the values are anomalies, by their attributes.
+
+    `units_metadata` decides (CF 1.11, section 3.1.2). Without it, units such as delta_degC,
+    "anomaly" in a name, or the `climatology_period` that `climate.anomaly` leaves.
+    """
+    stated = str(da.attrs.get("units_metadata", "")).replace(": ", ":")
+    if stated in ("temperature:difference", "temperature:on_scale"):
+        return stated == "temperature:difference"
+    names = f"{da.attrs.get('standard_name', '')} {da.attrs.get('long_name', '')}".lower()
+    units = str(da.attrs.get("units", ""))
+    # a climatology has the attribute too, but is itself of absolute values
+    of_period = "climatology_period" in da.attrs and "month" not in da.dims
+    return "anomal" in names or units.startswith("delta_") or of_period
+
+
+def find_variable(ds: xr.Dataset, *, standard_name: str | None, difference: bool) -> str:
+    """Return the name of the one variable of a Dataset that is the quantity asked for.
+
+    The attribute standard_name comes first, then common short names (sst, ssta, tos, ...). Of
+    several matches, the one that is an anomaly if `difference`, else the one that is not. With
+    `standard_name` None, the only variable on a grid.
+
+    Raises
+    ------
+    ValueError
+        If no variable matches, or two do; the message lists the variables.
+    """
+    on_grid = [str(n) for n, da in ds.data_vars.items() if da.ndim > 2 and da.dtype.kind in "fiu"]
+    matches = on_grid
+    if standard_name is not None:
+        names = names_of(standard_name)
+        by_attribute = [n for n in on_grid if ds[n].attrs.get("standard_name") in names]
+        matches = by_attribute or [n for n in on_grid if n.lower() in names]
+    if len(matches) > 1:
+        matches = [n for n in matches if is_difference(ds[n]) == difference] or matches
+    if len(matches) == 1:
+        return matches[0]
+    quantity = f"{standard_name or 'one variable on a grid'}{' (anomaly)' if difference else ''}"
+    listed = "".join(f"\n         {_describe(ds[n])}" for n in matches or ds.data_vars)
+    if matches:
+        hint = f'select one: ds["{matches[0]}"].earthformer...'
+        raise mismatch(f"one variable that is {quantity}", f"{len(matches)}:{listed}", hint)
+    hint = f'ds["..."].attrs["standard_name"] = "{standard_name}"' if standard_name else 'ds["..."]'
+    raise mismatch(f"a variable that is {quantity}", listed.strip() or "no data variables", hint)
+
+
+def on_each(
+    obj: Labelled, function: Callable[[xr.DataArray], xr.DataArray], dims: Iterable[str]
+) -> Labelled:
+    """Apply `function` to a DataArray, or to each floating-point variable of a Dataset on `dims`.
+
+    The other variables of the Dataset stay as they are; those along a dim that `function` removes
+    are dropped.
+
+    Raises
+    ------
+    ValueError
+        If no floating-point variable of the Dataset has all of `dims`.
+    """
+    if isinstance(obj, xr.DataArray):
+        return function(obj)
+    required = set(dims)
+    results, others = {}, {}
+    for name, da in obj.data_vars.items():
+        if required <= {*da.dims} and da.dtype.kind == "f":
+            results[name] = function(da)
+        else:
+            others[name] = da
+    if not results:
+        found = ", ".join(f"{da.dtype} {name}{da.dims}" for name, da in others.items())
+        raise mismatch(
+            f"a floating-point variable with {' and '.join(sorted(required))}",
+            found or "no data variables",
+            'ds["..."].astype("float32")',
+        )
+    removed = required.difference(*(da.dims for da in results.values()))
+    others = {name: da for name, da in others.items() if not removed & {*da.dims}}
+    return xr.Dataset({**results, **others}, attrs=obj.attrs)
+
+
+def check_float(da: xr.DataArray) -> None:
+    """Raise TypeError for dtypes that hold no NaN: integers (packed data?), booleans, objects."""
+    if da.dtype.kind == "f":
+        return
+    packed = {"scale_factor", "add_offset", "_FillValue"} & set(da.attrs)
+    hint = "ds = xr.decode_cf(ds): the data is packed" if packed else 'da.astype("float32")'
+    raise TypeError(str(mismatch("floating-point data", f"{da.dtype} ({_describe(da)})", hint)))
+
+
+def check_quantity(da: xr.DataArray, standard_name: str | None, difference: bool) -> None:
+    """Raise ValueError for another quantity, or for one of anomalies and absolute values.
+
+    Data without a standard_name passes: many files have none.
+    """
+    found = da.attrs.get("standard_name", "unknown")
+    if standard_name and found not in {"unknown", *names_of(standard_name)}:
+        hint = f'da.assign_attrs(standard_name="{standard_name}"), if that is what it is'
+        raise mismatch(standard_name, _describe(da), hint)
+    if difference and not is_difference(da):
+        raise mismatch(
+            "an anomaly",
+            f"absolute values: {_describe(da)}",
+            'da.earthformer.anomaly(climatology=("1981", "2010")), or if these are anomalies '
+            f'already da.assign_attrs(units_metadata="{DIFFERENCE}")',
+        )
+    if not difference and is_difference(da):
+        raise mismatch(
+            "absolute values",
+            f"an anomaly: {_describe(da)}",
+            'da + climatology.sel(month=da["time"].dt.month), or if these are absolute values '
+            f'already da.assign_attrs(units_metadata="{ON_SCALE}")',
+        )
+
+
+def _describe(da: xr.DataArray) -> str:
+    """Return a variable in one line: its name, dims and the attributes that identify it."""
+    keys = [key for key in ("standard_name", "long_name", "units") if key in da.attrs]
+    attributes = ", ".join(f"{key}={da.attrs[key]!r}" for key in keys) or "no attributes"
+    return f"{da.name or 'data'}({', '.join(map(str, da.dims))}) {attributes}"
