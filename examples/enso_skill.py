@@ -12,7 +12,7 @@ from pathlib import Path
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.fields import cf
+from xearthformer.fields import quantities
 from xearthformer.verification.enso import enso_table
 
 PACKS = ["persistence", "lim", "enso-ersst"]
@@ -29,7 +29,7 @@ def main() -> None:
     args = parser.parse_args()
 
     with xr.open_dataset(args.path) as ds:
-        name = args.variable or cf.find_variable(
+        name = args.variable or quantities.find_variable(
             ds, standard_name="sea_surface_temperature", difference=False
         )
         sst = ds[name].load()

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from ..errors import mismatch
-from ..fields import cf, regrid
+from ..fields import cf, quantities, regrid
 from ..fields.axes import find_axes, spacing_in_metres
 from ..fields.time_axis import check_time
 from ..packs.card import Card, LatLonGrid, PixelGrid
@@ -21,7 +21,7 @@ def variable(data: xr.Dataset | xr.DataArray, card: Card) -> xr.DataArray:
     if not isinstance(data, xr.Dataset):
         found = type(data).__name__
         raise TypeError(f"expected an xarray DataArray or Dataset\n   found {found}")
-    name = cf.find_variable(
+    name = quantities.find_variable(
         data, standard_name=card.input.standard_name, difference=card.input.difference
     )
     return data[name]

@@ -15,7 +15,7 @@ import xarray as xr
 
 from .. import __version__
 from ..errors import mismatch
-from ..fields import cf, windows
+from ..fields import cf, quantities, windows
 from ..fields.axes import find_axes, spacing_in_metres
 from ..fields.time_axis import check_time
 
@@ -84,7 +84,7 @@ def extrapolate(
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise mismatch(f"{name} as a whole number from {least}", repr(value), f"{name}={least}")
     if isinstance(data, xr.Dataset):
-        data = data[cf.find_variable(data, standard_name=RAIN, difference=False)]
+        data = data[quantities.find_variable(data, standard_name=RAIN, difference=False)]
     time = data[find_axes(data).time]
     step = check_time(time)
     noise = None if members is None else {"n_ens_members": members, **_scales(data, step)}

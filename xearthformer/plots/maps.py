@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from ..errors import mismatch
-from ..fields import cf
+from ..fields import quantities
 from ..fields.axes import find_grid, is_degrees
 from ..fields.time_axis import month_numbers
 from . import coastlines
@@ -463,7 +463,7 @@ def made_by(forecast: xr.DataArray) -> list[str]:
 def variable_label(da: xr.DataArray) -> str:
     """What a colour bar shows, and its units."""
     name = str(da.attrs.get("standard_name") or da.attrs.get("long_name") or da.name or "")
-    anomaly = " anomaly" if cf.is_difference(da) and "anomaly" not in name else ""
+    anomaly = " anomaly" if quantities.is_difference(da) and "anomaly" not in name else ""
     return _with_units(name.replace("_", " ") + anomaly, da)
 
 

@@ -15,7 +15,7 @@ import xarray as xr
 
 from ..climate.regions import cell_areas
 from ..errors import mismatch
-from ..fields import cf
+from ..fields import quantities
 from ..fields.axes import coordinate, find_grid, find_time, is_degrees, spacing_in_metres
 from ..fields.time_axis import month_numbers, str_time
 from ..fields.units import convert_units, equal_units, to_metres
@@ -250,8 +250,8 @@ def _space(forecast: xr.DataArray, observed: xr.DataArray, time: str) -> list[st
 def _in_units_of(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
     """Observations in the forecast's units; anomalies meet anomalies alone."""
     wanted, found = (str(da.attrs.get("units", "")) for da in (forecast, observed))
-    difference = cf.is_difference(forecast)
-    if difference != cf.is_difference(observed):
+    difference = quantities.is_difference(forecast)
+    if difference != quantities.is_difference(observed):
         kinds = "anomalies", "absolute values"
         raise mismatch(
             f"{kinds[not difference]}, as the forecast has them",
@@ -338,7 +338,7 @@ def _on_cells_of(forecast: xr.DataArray, observed: xr.DataArray, dim: str) -> xr
 def quantity(da: xr.DataArray) -> str | None:
     """ "rain" for rain rate in mm h-1, "vil" for SEVIR's liquid in 0..255, None for all else."""
     units = str(da.attrs.get("units", ""))
-    rain = {"rainfall_rate", *cf.ALIASES["rainfall_rate"]}
+    rain = quantities.names_of("rainfall_rate")
     if da.attrs.get("standard_name") in rain and units and equal_units(units, RAIN_UNITS):
         return "rain"
     return "vil" if da.name == "vil" and units == "1" else None

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from ...errors import mismatch
-from ...fields.cf import Labelled, add_history, on_each
+from ...fields.cf import add_history
+from ...fields.quantities import Labelled, on_each
 
 # The byte scale X: nothing up to ZERO, linear up to LINEAR, logarithmic above it.
 ZERO, LINEAR, LAST = 5, 18, 254
