@@ -24,7 +24,7 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer.cli import main
-from xearthformer.datasets.catalog import FILES
+from xearthformer.datasets.catalog import FILES, CatalogReader
 
 intake = pytest.importorskip("intake")
 
@@ -234,7 +234,7 @@ def test_only_what_ships_is_opened(name):
 def test_a_saved_catalogue_still_finds_its_reader():
     from xearthformer.catalogs.source import Source
 
-    assert Source is catalog.CatalogReader
+    assert Source is CatalogReader
 
 
 def test_torch_stays_unloaded():
@@ -455,3 +455,22 @@ def test_check_ends_though_a_server_does_not_answer(mute):
     words = ["catalog", "check", "--only", "enso", "--data_root", mute, "--timeout", "1"]
     code = f"from xearthformer.cli import main; raise SystemExit(main({words}))"
     assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 1
+
+
+def test_check_loads_what_the_openers_share_before_its_threads_start(sst_files, tmp_path):
+    words = ["catalog", "check", "--only", "enso", "--data_root", str(tmp_path)]
+    code = f"""
+import sys, threading
+start = threading.Thread.start
+def start_late(thread):
+    missing = {{"dask.array", "netCDF4", "zarr", "h5py"}} - set(sys.modules)
+    print("started before", missing or "nothing")
+    start(thread)
+threading.Thread.start = start_late
+from xearthformer.cli import main
+main({words})
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    starts = {line for line in out.splitlines() if line.startswith("started before")}
+    assert starts == {"started before nothing"}
+    assert re.search("^ersst_v5 +opens$", out, re.MULTILINE)

@@ -222,7 +222,10 @@ def test_residual_has_unit_variance_between_the_nodes():
 
 def test_is_small_and_knows_no_torch():
     assert synthetic.SHIPPED.stat().st_size < 1e6
-    code = "import sys, xearthformer.datasets.simulated.sst as s; s.synthetic_sst(1); print(*sys.modules)"
+    code = (
+        "import sys, xearthformer.datasets.simulated.sst as s; "
+        "s.synthetic_sst(1); print(*sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" not in run.stdout.split()
 

@@ -1,14 +1,16 @@
 """The command `xearthformer catalog`: list | show | check."""
 
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from multiprocessing.pool import ThreadPool
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
-
-from ..datasets.catalog import open_catalog
 
 if TYPE_CHECKING:
     from intake.readers.entry import Catalog  # type: ignore[import-untyped]
+
+
+# Importing Intake takes long: each command imports the catalogues when it runs, so that the other
+# commands of the package stay quick.
 
 
 def list_entries(only: str | None = None) -> None:
@@ -19,6 +21,8 @@ def list_entries(only: str | None = None) -> None:
     only : str
         A catalogue: enso, nbody or sevir; all of them when not given.
     """
+    from ..datasets.catalog import open_catalog
+
     catalog = open_catalog(only)
     width = max(map(len, catalog))
     for entry in catalog:
@@ -26,13 +30,15 @@ def list_entries(only: str | None = None) -> None:
 
 
 def show_entry(entry: str) -> None:
-    """Show an entry: what it is, where it is published, how it is read.
+    """Show an entry: title, licence, where it is published, how to read it.
 
     Parameters
     ----------
     entry : str
         A name from `catalog list`.
     """
+    from ..datasets.catalog import open_catalog
+
     catalog = open_catalog()
     if entry not in catalog.entries:
         raise ValueError(f"no entry {entry!r}: one of {', '.join(catalog)}")
@@ -48,21 +54,23 @@ def show_entry(entry: str) -> None:
 def check_entries(
     only: str | None = None, data_root: str | None = None, timeout: float = 30.0
 ) -> int:
-    """Open every entry that can be reached, and say which can't be; status 1 if one can't.
+    """Open every entry, and report those that can't be opened; status 1 if there are any.
 
     Parameters
     ----------
     only : str
         A catalogue: enso, nbody or sevir; all of them when not given.
     data_root : str
-        Folder or address of a copy of your own, in place of where the entries are published.
+        Folder or address of your own copy, to read in place of the published one.
     timeout : float
         Seconds to wait for an entry.
     """
+    from ..datasets.catalog import open_catalog
+
     catalog = open_catalog(only)
     width = max(map(len, catalog))
     failed = 0
-    for entry, why in _checked(catalog, data_root, timeout):
+    for entry, why in _check(catalog, data_root, timeout):
         failed += bool(why)
         print(f"{entry:{width}}  {why or 'opens'}")
     print(f"{len(catalog) - failed} of {len(catalog)} open")
@@ -71,28 +79,42 @@ def check_entries(
     return int(failed > 0)
 
 
-def _checked(
-    catalog: "Catalog", data_root: str | None, timeout: float
-) -> Iterator[tuple[str, str]]:
-    """Each entry, and what is wrong with it: the places side by side, each one's entries in turn.
+def _check(catalog: "Catalog", data_root: str | None, timeout: float) -> Iterator[tuple[str, str]]:
+    """Yield each entry and why it can't be opened, "" if it can.
 
-    A place that doesn't answer in time isn't waited for again.
+    There is one thread per place, which opens the entries of the place in turn. A place that
+    doesn't answer in time isn't waited for again.
     """
+    # Threads that import one package at once, by different modules of it, can see it half loaded:
+    # load what the openers load late before the first thread starts.
+    import dask.array  # noqa: F401
+    import h5py  # type: ignore[import-untyped]  # noqa: F401
+    import netCDF4  # noqa: F401
+    import xarray as xr
+    import zarr  # noqa: F401
+
+    xr.backends.list_engines()  # loads every installed backend
     places: dict[str, list[str]] = {}
-    for entry in catalog:
-        places.setdefault(_place(catalog, entry, data_root), []).append(entry)
-    answers: dict[str, Future[str]] = {entry: Future() for entry in catalog}
-    for place, entries in places.items():
-        work = catalog, place, entries, data_root, answers
-        threading.Thread(target=_open_in_turn, args=work, daemon=True).start()
-    late = set()
-    for place, entries in places.items():
-        for entry in entries:
-            try:
-                yield entry, answers[entry].result(0 if place in late else timeout)
-            except TimeoutError:
-                late.add(place)
-                yield entry, f"{place} doesn't answer within {timeout:g} s"
+    for entry, description in catalog.entries.items():
+        published = description.user_parameters.get("data_root")
+        place = "" if published is None else data_root or published.default  # "": simulated
+        places.setdefault(place, []).append(entry)
+    answers: dict[str, SimpleQueue[str]] = {place: SimpleQueue() for place in places}
+    # Its threads are daemons. Python waits at its exit for those of concurrent.futures, for ever
+    # if an address never answers.
+    with ThreadPool(len(places)) as pool:
+        for place, entries in places.items():
+            pool.apply_async(_open_in_turn, (catalog, place, entries, data_root, answers[place]))
+        for place, entries in places.items():
+            why = late = ""
+            for entry in entries:
+                # after a timeout the next answer is not that of the next entry
+                if not late:
+                    try:
+                        why = answers[place].get(timeout=timeout)
+                    except Empty:
+                        late = f"{place} doesn't answer within {timeout:g} s"
+                yield entry, late or why
 
 
 def _open_in_turn(
@@ -100,23 +122,17 @@ def _open_in_turn(
     place: str,
     entries: list[str],
     data_root: str | None,
-    answers: "dict[str, Future[str]]",
+    answers: "SimpleQueue[str]",
 ) -> None:
-    """Open the entries of a place; when the first fails at an address, so do the others."""
+    """Open the entries of a place; when one fails at an address, the others fail with it."""
     why, where = "", {"data_root": data_root} if data_root and place else {}
     for entry in entries:
         if not (why and "://" in place):
             try:
                 catalog[entry].read(**where).close()
                 why = ""
-            except Exception as error:  # whatever it is, it is this entry's answer
+            except Exception as error:  # of any kind: it is this entry's answer
                 lines = [line.strip() for line in str(error).splitlines()]
-                told = "; ".join(line for line in lines if not line.startswith("try "))
-                why = told or type(error).__name__
-        answers[entry].set_result(why)
-
-
-def _place(catalog: "Catalog", entry: str, data_root: str | None) -> str:
-    """Where an entry's files are looked for; "" for one that is made."""
-    published = catalog.entries[entry].user_parameters.get("data_root")
-    return "" if published is None else data_root or published.default
+                words = "; ".join(line for line in lines if not line.startswith("try "))
+                why = words or type(error).__name__
+        answers.put(why)

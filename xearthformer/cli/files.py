@@ -1,13 +1,16 @@
-"""What the commands share: files read lazily and written whole, and words read as times."""
+"""What the commands share: variables picked from a file, files written whole, times from words."""
 
 import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..climate import climatology
+from ..fields import quantities
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -15,8 +18,8 @@ if TYPE_CHECKING:
     from ..packs.pack import Pack
 
 
-def parse_inits(labels: Sequence[str] | None) -> Any:
-    """`init` of `forecast` from the words of the command line.
+def parse_inits(labels: Sequence[str] | None) -> str | list[str] | slice | None:
+    """Return the argument `init` of `forecast` from the words of the command line.
 
     >>> parse_inits(["1997-06"]), parse_inits(["2000/2009"]), parse_inits(["1997-06", "1998-06"])
     ('1997-06', slice('2000', '2009', None), ['1997-06', '1998-06'])
@@ -37,37 +40,21 @@ def parse_inits(labels: Sequence[str] | None) -> Any:
     return slice(first or None, last or None, *map(int, step))
 
 
-@contextmanager
-def open_file(path: str) -> "Iterator[xr.Dataset]":
-    """A file or store, lazily."""
-    import xarray as xr
-
-    if path.rstrip("/").endswith(".zarr"):
-        ds = xr.open_zarr(path, decode_coords="all")
-    else:
-        ds = xr.open_dataset(path, chunks={}, decode_coords="all")
-    with ds:
-        yield ds
-
-
 def find_data(
     ds: "xr.Dataset", pack: "Pack", variable: str | None, anomaly: tuple[str, str] | None
 ) -> "xr.DataArray":
-    """The variable named, or the one that the pack asks for; as an anomaly where asked for one."""
-    from ..fields import cf
-
+    """Return the variable of this name, or the one that the pack forecasts; see select_variable."""
     quantity = pack.card.input
+    # an anomaly from `anomaly` is still to be computed: look for the absolute values
     difference = quantity.difference and anomaly is None
-    name = variable or cf.find_variable(
+    name = variable or quantities.find_variable(
         ds, standard_name=quantity.standard_name, difference=difference
     )
-    return take_variable(ds, name, anomaly)
+    return select_variable(ds, name, anomaly)
 
 
-def take_variable(ds: "xr.Dataset", name: str, anomaly: tuple[str, str] | None) -> "xr.DataArray":
-    """The variable of that name; with the years of a climatology, its anomaly from it."""
-    from ..climate import climatology
-
+def select_variable(ds: "xr.Dataset", name: str, anomaly: tuple[str, str] | None) -> "xr.DataArray":
+    """Return a variable; with `anomaly`, its anomaly from the climatology of these years."""
     if name not in ds.data_vars:
         found = ", ".join(map(str, ds.data_vars)) or "none"
         raise ValueError(f"expected a variable {name!r} in the input, found {found}")
@@ -79,7 +66,7 @@ def take_variable(ds: "xr.Dataset", name: str, anomaly: tuple[str, str] | None) 
 
 
 def check_target(output: str, overwrite: bool) -> Path:
-    """Where to write, checked before anything is computed."""
+    """Return the path to write; called before anything is computed, so that errors come at once."""
     path = Path(output)
     if path.suffix not in (".nc", ".zarr"):
         raise ValueError(f"output: expected file.nc or store.zarr, found {output}")
@@ -87,20 +74,22 @@ def check_target(output: str, overwrite: bool) -> Path:
         raise FileNotFoundError(f"no folder {path.parent}: mkdir -p {path.parent}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} is there already: name another, or add --overwrite")
-    kind = path.is_file() if path.suffix == ".nc" else _is_store(path)
-    if path.exists() and not kind:
+    # --overwrite replaces files of ours only: never a folder that merely ends in .zarr
+    marks = ("zarr.json", ".zgroup")
+    is_store = any((path / name).is_file() for name in marks)
+    if path.exists() and not (path.is_file() if path.suffix == ".nc" else is_store):
         raise FileExistsError(f"{path} is no {path.suffix} of xarray's and stays: name another")
     return path
 
 
 def write_file(ds: "xr.Dataset", path: Path) -> None:
-    """Write beside the target first, so that what stands there is always whole."""
+    """Write a Dataset to a .part file or store, which replaces the target when it is whole."""
     from dask.diagnostics import ProgressBar
 
     ds = ds.drop_encoding()
     part = path.with_name(path.name + ".part")
-    _remove(part)
-    encoding: dict[str, dict[str, Any]] = {str(name): {"_FillValue": None} for name in ds.coords}
+    _remove(part)  # what a killed run left
+    encoding: dict[str, dict[str, object]] = {str(name): {"_FillValue": None} for name in ds.coords}
     try:
         bar = ProgressBar(minimum=2.0, out=sys.stderr) if sys.stderr.isatty() else nullcontext()
         with bar, warnings.catch_warnings():
@@ -110,9 +99,10 @@ def write_file(ds: "xr.Dataset", path: Path) -> None:
                 encoding |= {str(name): {"zlib": True, "complevel": 1} for name in ds.data_vars}
                 ds.to_netcdf(part, encoding=encoding)
             else:
+                # one chunk per init: a reader mostly wants one forecast whole
                 one_init = {dim: 1 if dim == "init" else -1 for dim in ds.dims}
                 ds.chunk(one_init).to_zarr(part, encoding=encoding)
-        _remove(path)
+        _remove(path)  # os.replace can't replace a folder
         os.replace(part, path)
     finally:
         _remove(part)
@@ -123,7 +113,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _is_store(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))

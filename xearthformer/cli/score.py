@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .files import check_target, open_file, parse_inits, take_variable, write_file
+from ..datasets.local import open_file
+from .files import check_target, parse_inits, select_variable, write_file
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -125,7 +126,7 @@ def _data(
     """The variable named, or the one that the packs ask for; rain rate by way of `open_radar`."""
     from ..comparison.compare import EXTRAPOLATION
     from ..datasets import radar
-    from ..fields import cf
+    from ..fields import quantities
     from ..packs.pack import open_pack
 
     cards = [open_pack(name).card for name in packs if name != EXTRAPOLATION]
@@ -139,16 +140,16 @@ def _data(
             yield radar.open_radar(ds)
             return
         name = RAIN if rain else wanted.standard_name if wanted else None
-        name = variable or cf.find_variable(ds, standard_name=name, difference=difference)
-        yield take_variable(ds, name, anomaly)
+        name = variable or quantities.find_variable(ds, standard_name=name, difference=difference)
+        yield select_variable(ds, name, anomaly)
 
 
 def _is_reflectivity(ds: "xr.Dataset") -> bool:
     """Whether a file has radar reflectivity, and no rain rate."""
-    from ..fields import cf
+    from ..fields import quantities
 
     def has(name: str) -> bool:
-        known = {name, *cf.ALIASES[name]}
+        known = quantities.names_of(name)
         names = ((str(key).lower(), da.attrs.get("standard_name")) for key, da in ds.items())
         return any(known & {*pair} for pair in names)
 

@@ -1,26 +1,35 @@
 """The catalogues that ship: SEVIR, El Nino's data and N-body digits, for Intake.
 
 The YAML files are Intake 2 catalogues; `intake.open_catalog(path)` opens them too. Nothing is
-fetched before an entry's `.read()`, which calls one of the package's own openers, by name.
+fetched before an entry's `.read()`, which calls one of the openers at the end of this file.
 """
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import xarray as xr
 from intake.readers.entry import Catalog  # type: ignore[import-untyped]
 from intake.readers.readers import BaseReader  # type: ignore[import-untyped]
 
 from ..errors import mismatch
-from .sevir.files import is_remote
+from .icar_enso import open_icar_enso
+from .local import is_remote, open_file
+from .sevir.backend import open_sevir
+from .sevir.events import CATALOG, read_catalog
+from .simulated.nbody import nbody
+from .simulated.sst import synthetic_sst
+from .simulated.storms import synthetic_storms
 
-# A wheel carries the catalogues inside the package; in a checkout they stand at its top.
-PACKAGED, CHECKOUT = (place / "catalogs" for place in Path(__file__).parents[1:3])
+# A wheel carries the catalogues inside the package; in a checkout they stand at its top. Both are
+# found from this file, never by sys.path: an editable install leaves an old copy on it.
+PACKAGED, CHECKOUT = (parent / "catalogs" for parent in Path(__file__).parents[1:3])
 FOLDER = PACKAGED if any(PACKAGED.glob("*.yaml")) else CHECKOUT
 FILES = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
-CONNECT, ANSWER = 10, 60  # seconds to wait for a server, and for it to go on
-# Packages whose errors tell of the network, though not all of them are OSErrors.
+CONNECT, ANSWER = 10, 60  # seconds to wait for a connection, and for each answer over it
+# Packages that raise network errors, some of which aren't OSErrors.
 NETWORK = {"aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs"}
 
 
@@ -30,20 +39,20 @@ def open_catalog(name: str | None = None) -> Catalog:
     Parameters
     ----------
     name : {None, "enso", "nbody", "sevir"}
-        None: the entries of them all.
+        None: the entries of all catalogues together.
 
     Returns
     -------
     intake Catalog
-        `list(cat)` are the names of its entries. `cat[entry].read()` gives a lazy Dataset;
-        `.read(data_root="...")` that of a copy of your own, in a folder or at an address; further
-        arguments go to the function that opens it, such as `.read(split="test")`.
+        `list(cat)` gives the names of its entries. `cat[entry].read()` gives a lazy Dataset;
+        `.read(data_root="...")` reads your own copy, in a folder or at an address; further
+        arguments go to the function that opens the entry, such as `.read(split="test")`.
 
     Raises
     ------
     ValueError
-        No catalogue of this name. Another's file is opened by `intake.open_catalog(path)`: it can
-        call any function, and so asks for your trust.
+        No catalogue of this name ships. `intake.open_catalog(path)` opens any other file: such a
+        file can call any function, so open it only if you trust it.
 
     Examples
     --------
@@ -67,7 +76,7 @@ def open_catalog(name: str | None = None) -> Catalog:
 
 
 class CatalogReader(BaseReader):
-    """Reads an entry of the catalogues that ship; `xearthformer.open_catalog` tells how."""
+    """Reads an entry of the catalogues that ship; see `xearthformer.open_catalog`."""
 
     output_instance = "xarray:Dataset"
 
@@ -77,25 +86,25 @@ class CatalogReader(BaseReader):
         opener: str,
         folder: str | None = None,
         data_root: str | os.PathLike[str] | None = None,
-        **options: Any,
+        **options: object,
     ) -> xr.Dataset:
-        """What an opener gives, lazy.
+        """Open the entry lazily.
 
         Parameters
         ----------
         opener : str
-            One of OPENERS.
+            A key of OPENERS.
         folder : str, optional
-            Where the entry's files are published.
+            Where the entry's files are published; None for simulated data.
         data_root : path or address, optional
-            Where to look for them instead.
+            A copy to read in place of `folder`.
         **options
-            For the opener; `storage_options` for fsspec.
+            Arguments of the opener; `storage_options` go to fsspec.
 
         Raises
         ------
         OSError
-            They aren't there, can't be reached, or are in an archive.
+            The files don't exist, can't be reached, or are in an archive.
         """
         if folder is None:
             if data_root is not None:
@@ -114,12 +123,13 @@ class CatalogReader(BaseReader):
         except Exception as error:
             if not (isinstance(error, OSError) or _of_network(error)):
                 raise
-            told = error.__cause__ if _of_network(error.__cause__) else error
-            cause = "; ".join(map(str.strip, str(told).splitlines()))
-            raise self._unread(place, f"{type(told).__name__}: {cause}") from None
+            # fsspec often turns a network error into a bare FileNotFoundError: show the first one
+            cause = error.__cause__ if _of_network(error.__cause__) else error
+            words = "; ".join(map(str.strip, str(cause).splitlines()))
+            raise self._unread(place, f"{type(cause).__name__}: {words}") from None
 
     def _unread(self, place: str, why: str) -> OSError:
-        """Two lines: where and why; and how to read a copy."""
+        """An error of two lines: the place and the reason, then how to read a copy."""
         holds = self.metadata.get("holds", "the files")
         return OSError(
             f"{place} isn't read: {why}\n"
@@ -131,11 +141,14 @@ def _of_network(error: BaseException | None) -> bool:
     return type(error).__module__.partition(".")[0] in NETWORK
 
 
-def patience(place: str) -> dict[str, Any]:
-    """fsspec's options for a public address: anonymous, and no waiting without end."""
+def patience(place: str) -> dict[str, object]:
+    """Return fsspec's options for a public address: anonymous, with limits on waiting."""
     if "s3://" in place:
-        retries = {"max_attempts": 0}
-        limits = {"connect_timeout": CONNECT, "read_timeout": ANSWER, "retries": retries}
+        limits = {
+            "connect_timeout": CONNECT,
+            "read_timeout": ANSWER,
+            "retries": {"max_attempts": 0},
+        }
         return {"anon": True, "config_kwargs": limits}
     if place.startswith("http"):
         from aiohttp import ClientTimeout
@@ -147,72 +160,45 @@ def patience(place: str) -> dict[str, Any]:
 # --- the openers
 
 
-def open_netcdf(folder: str, file: str, storage_options: Any = None) -> xr.Dataset:
-    """A NetCDF file of a folder or address."""
-    place = f"{folder}/{file}"
-    if not is_remote(place):
-        return xr.open_dataset(place, chunks={})
-    import fsspec  # type: ignore[import-untyped]
-
-    return xr.open_dataset(fsspec.open(place, **storage_options).open(), chunks={})
-
-
-def open_zarr(folder: str, file: str, storage_options: Any = None) -> xr.Dataset:
-    """A Zarr store of a folder or address."""
-    options = {"storage_options": storage_options}
-    return xr.open_dataset(f"{folder}/{file}", engine="zarr", chunks={}, **options)
+def open_in_folder(
+    folder: str,
+    file: str,
+    engine: Literal["zarr"] | None = None,
+    storage_options: dict[str, object] | None = None,
+) -> xr.Dataset:
+    """Open a NetCDF file, or with engine="zarr" a store, in a folder or below an address."""
+    # decode_coords=True: bounds stay data variables, as with plain xarray.open_dataset
+    return open_file(
+        f"{folder}/{file}", engine=engine, decode_coords=True, storage_options=storage_options
+    )
 
 
 def open_years(root: str, year: int | None = None, **options: Any) -> xr.Dataset:
-    """SEVIR, of one year or of all."""
-    from .sevir import backend, events
-
-    if year is not None:
-        table = f"{root}/{events.CATALOG}"
-        rows = events.read_catalog(table, options.get("storage_options"))
-        rows = rows[rows["file_name"].str.contains(f"/{year}/", regex=False)]
-        if rows.empty:
-            raise mismatch(f"events of {year}: {table}", "none", "the entry of another year")
-        return backend.open_sevir(root, catalog=rows, **options).assign_attrs(catalog=table)
-    return backend.open_sevir(root, **options)
+    """Open SEVIR, all years or one."""
+    if year is None:
+        return open_sevir(root, **options)
+    address = f"{root}/{CATALOG}"
+    rows = read_catalog(address, options.get("storage_options"))
+    rows = rows[rows["file_name"].str.contains(f"/{year}/", regex=False)]
+    if rows.empty:
+        raise mismatch(f"events of {year}: {address}", "none", "the entry of another year")
+    return open_sevir(root, catalog=rows, **options).assign_attrs(catalog=address)
 
 
 def open_icar(folder: str, **options: Any) -> xr.Dataset:
-    """ICAR-ENSO."""
+    """Open ICAR-ENSO, whose NetCDF files are read from a local folder only."""
     if is_remote(folder):
         raise OSError("ICAR-ENSO is read from a local folder")
-    from .icar_enso import open_icar_enso
-
     return open_icar_enso(folder, **options)
 
 
-def make_sst(**options: Any) -> xr.Dataset:
-    """Synthetic SST."""
-    from .simulated.sst import synthetic_sst
-
-    return synthetic_sst(**options)
-
-
-def make_storms(**options: Any) -> xr.Dataset:
-    """Synthetic storms."""
-    from .simulated.storms import synthetic_storms
-
-    return synthetic_storms(**options)
-
-
-def make_nbody(**options: Any) -> xr.Dataset:
-    """N-body digits."""
-    from .simulated.nbody import nbody
-
-    return nbody(**options)
-
-
-OPENERS: dict[str, Any] = {
-    "netcdf": open_netcdf,
-    "zarr": open_zarr,
+# What the catalogues may call: an entry names its opener here, never a function by its path.
+OPENERS: dict[str, Callable[..., xr.Dataset]] = {
+    "netcdf": open_in_folder,
+    "zarr": partial(open_in_folder, engine="zarr"),
     "sevir": open_years,
     "icar_enso": open_icar,
-    "synthetic_sst": make_sst,
-    "synthetic_storms": make_storms,
-    "nbody": make_nbody,
+    "synthetic_sst": synthetic_sst,
+    "synthetic_storms": synthetic_storms,
+    "nbody": nbody,
 }

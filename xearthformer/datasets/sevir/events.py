@@ -19,7 +19,8 @@ import xarray as xr
 from xarray.core import indexing
 
 from ...errors import mismatch
-from .files import FRAMES, Contents, EventArray, is_remote, options_of
+from ..local import is_remote
+from .files import FRAMES, Contents, EventArray, options_of
 
 Catalog: TypeAlias = str | os.PathLike[str] | pd.DataFrame
 

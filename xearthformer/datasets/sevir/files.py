@@ -23,6 +23,7 @@ from xarray.backends.locks import HDF5_LOCK
 from xarray.core import indexing
 
 from ...errors import mismatch
+from ..local import is_remote
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]
@@ -95,11 +96,6 @@ SENSORS = {
         },
     ),
 }
-
-
-def is_remote(address: str) -> bool:
-    """Whether fsspec is to open an address: "s3://...", "simplecache::https://..."."""
-    return "://" in address or "::" in address
 
 
 def options_of(address: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
