@@ -4,8 +4,8 @@ import torch
 
 from xearthformer.models.layers.flow import (
     COARSE,
-    carried,
     finer,
+    from_lagrangian,
     motion,
     paths,
     places,
@@ -60,12 +60,12 @@ def test_finer_keeps_a_slope():
 
 
 def test_what_comes_in_joins_what_is_inside_and_mirrors_nothing():
-    """A frame carried 12 pixels to the right: shifted, and its left rim goes on without a step."""
+    """A frame carried 12 pixels to the right: shifted, and its left edge goes on without a step."""
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(48.0), indexing="ij")
     frame_HW = torch.sin(y / 4) * torch.cos(x / 5)
     v_B2hw = torch.zeros(1, 2, 10, 12)
     v_B2hw[:, 0] = 3.0  # cells of 4 pixels
-    went_HW = carried(frame_HW[None, None], v_B2hw)[0, 0]
+    went_HW = from_lagrangian(frame_HW[None, None], v_B2hw)[0, 0]
     torch.testing.assert_close(went_HW[:, 12:], frame_HW[:, :-12], atol=1e-4, rtol=0)
     steps = went_HW.diff(dim=1).abs()
     assert steps[:, 8:14].max() < 2 * frame_HW.diff(dim=1).abs().max()

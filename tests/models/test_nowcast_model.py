@@ -69,9 +69,9 @@ def test_any_domain_from_a_tile_up(tiny, size):
 def test_tiles_blend_a_constant_and_a_slope_unchanged(tiny, monkeypatch):
     """What the network says of a tile is, for once, where the tile lies."""
 
-    def where(self, still_BTHW):
-        coarse = torch.nn.functional.avg_pool2d(still_BTHW[:, -1:], nowcast.COARSE)
-        return torch.stack([torch.ones_like(coarse), coarse], dim=2).repeat(1, 3, 3, 1, 1)
+    def where(self, still_BThwP):
+        coarse = still_BThwP[:, -1:].mean(dim=-1)
+        return torch.stack([torch.ones_like(coarse), coarse], dim=-1).repeat(1, 3, 1, 1, 3)
 
     monkeypatch.setattr(Nowcast, "_mix", where)
     slope = torch.arange(88.0).view(-1, 1) + 3 * torch.arange(120.0)
@@ -84,9 +84,9 @@ def test_tiles_blend_a_constant_and_a_slope_unchanged(tiny, monkeypatch):
 def test_tiles_that_disagree_fade_into_each_other(monkeypatch):
     """Of two tiles of 32 coarse pixels, all 0 and all 1, that share 8: no step, and no kink."""
 
-    def number(self, still_BTHW):
-        tiles, side = len(still_BTHW), self.config.tile // nowcast.COARSE
-        return torch.arange(float(tiles)).view(-1, 1, 1, 1, 1).expand(-1, 3, 6, side, side)
+    def number(self, still_BThwP):
+        tiles, side = len(still_BThwP), self.config.tile // nowcast.COARSE
+        return torch.arange(float(tiles)).view(-1, 1, 1, 1, 1).expand(-1, 3, side, side, 6)
 
     monkeypatch.setattr(Nowcast, "_mix", number)
     wide = Nowcast(replace(TINY, tile=128))

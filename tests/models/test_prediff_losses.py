@@ -156,7 +156,7 @@ def test_along_the_motion_the_middle_of_a_larger_crop_is_learnt():
     context, target = latent_window(model, x, y)
     assert context.shape == (2, 4, 8, 8, 4) and target.shape == (2, 2, 8, 8, 10)
     v = flow.motion(x[..., 0])
-    still = flow.in_place(x[..., 0], v)[..., 16:48, 16:48]
+    still = flow.to_lagrangian(x[..., 0], v)[..., 16:48, 16:48]
     torch.testing.assert_close(context, model.encode(still)[0])
 
 

@@ -321,10 +321,10 @@ def test_frames_stand_still_along_their_motion():
     )
     context = model.context(frames[None, :4, ..., None])
     padded = model._padded(frames[None, :4])
-    still = prediff.flow.in_place(padded, context.motion_B2hw)[0]
+    still = prediff.flow.to_lagrangian(padded, context.motion_B2hw)[0]
     assert (still[0] - still[-1]).abs().max() < 0.3 < (padded[0, 0] - padded[0, -1]).abs().max()
     last = padded[:, -1:].expand(1, 2, -1, -1)
-    went = prediff.flow.carried(last, context.motion_B2hw)[0]
+    went = prediff.flow.from_lagrangian(last, context.motion_B2hw)[0]
     assert (went - frames[4:]).abs().max() < 0.3
 
 

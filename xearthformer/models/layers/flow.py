@@ -1,12 +1,15 @@
-"""Flow: how a field of rain moves, where its parts come from and go to, and fields carried along.
+"""Flow: how a field of rain moves, where its pieces come from and go to, and fields moved along.
 
-Dense Lucas-Kanade, coarse to fine, and semi-Lagrangian paths: nothing in here is trained. Legend of
-the shape suffixes: B batch, T time, H W space, L leads, 2 the components (x, y), in pixels.
+Dense Lucas-Kanade, coarse to fine, and semi-Lagrangian paths; nothing in here is trained.
+In Lagrangian coordinates, which move with the rain, every frame lies where the last one is.
+Legend of the shape suffixes: B batch, T time, H W space, h w the same in coarse cells, L leads,
+2 the components (x, y), in pixels.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,29 +17,29 @@ from torch import Tensor
 
 COARSE = 4  # a side of the motion field's cells, in pixels
 LEVELS = (8, 4, 2)  # pixels that each pass averages the frames over, coarsest first
-ITERATIONS = 3
+ITERATIONS = 3  # of each pass
 WINDOW = 30.0  # pixels: standard deviation of the Gaussian window that shares one motion
 LEAN = 0.05  # how much a window leans on the motion of the whole domain
 DAMPING = 0.02  # of the least squares, as a share of their trace
 OUTLIER = 0.15  # a change of brightness that counts half
 LARGEST_STEP = 2.0  # of one iteration, in pixels of its level
-SLANT = 0.6  # of what is mirrored: pixels sideways for each pixel beyond the rim
+SLANT = 0.6  # of what is mirrored: pixels sideways for each pixel beyond the edge
 
 
 def smooth(x_HW: Tensor, sigma: float) -> Tensor:
-    """A Gaussian filter over the last two axes; zeros beyond the rim."""
-    reach = max(1, math.ceil(2.5 * sigma))
-    t = torch.arange(-reach, reach + 1, dtype=x_HW.dtype, device=x_HW.device)
+    """Gaussian filter over the last two axes; zeros beyond the edges."""
+    radius = max(1, math.ceil(2.5 * sigma))  # beyond it lies 1 % of the weight
+    t = torch.arange(-radius, radius + 1, dtype=x_HW.dtype, device=x_HW.device)
     kernel = torch.exp(-t * t / (2 * sigma * sigma))
     kernel = kernel / kernel.sum()
-    flat = x_HW.reshape(-1, 1, *x_HW.shape[-2:])
-    flat = F.conv2d(F.pad(flat, (reach, reach, 0, 0)), kernel.view(1, 1, 1, -1))
-    flat = F.conv2d(F.pad(flat, (0, 0, reach, reach)), kernel.view(1, 1, -1, 1))
+    flat = x_HW.reshape(-1, 1, *x_HW.shape[-2:])  # (..., H, W) to (images, 1, H, W)
+    flat = F.conv2d(F.pad(flat, (radius, radius, 0, 0)), kernel.view(1, 1, 1, -1))
+    flat = F.conv2d(F.pad(flat, (0, 0, radius, radius)), kernel.view(1, 1, -1, 1))
     return flat.reshape(x_HW.shape)
 
 
 def places(x_HW: Tensor) -> Tensor:
-    """The pixel coordinates (1, 2, H, W) of a field, x then y."""
+    """Pixel coordinates (1, 2, H, W) of a field, x then y."""
     h, w = x_HW.shape[-2:]
     y, x = torch.meshgrid(
         torch.arange(h, dtype=x_HW.dtype, device=x_HW.device),
@@ -46,10 +49,10 @@ def places(x_HW: Tensor) -> Tensor:
     return torch.stack([x, y])[None]
 
 
-def sample(x_BCHW: Tensor, at_B2HW: Tensor, mode: str = "bilinear", rim: str = "zeros") -> Tensor:
-    """Fields read at pixel coordinates.
+def sample(x_BCHW: Tensor, at_B2HW: Tensor, mode: str = "bilinear", edge: str = "zeros") -> Tensor:
+    """Read fields at pixel coordinates.
 
-    Beyond the rim zeros, or the rim's own values ("border"), or the field mirrored ("reflection").
+    Beyond the edges: zeros, the edge's own values ("border"), or the field mirrored ("reflection").
 
     Examples
     --------
@@ -59,12 +62,21 @@ def sample(x_BCHW: Tensor, at_B2HW: Tensor, mode: str = "bilinear", rim: str = "
     """
     h, w = x_BCHW.shape[-2:]
     x, y = at_B2HW.unbind(1)
+    # torch counts from -1 at the outer edge of the first pixel to 1 at that of the last
     at_BHW2 = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=-1)
-    return F.grid_sample(x_BCHW, at_BHW2, mode=mode, padding_mode=rim, align_corners=False)
+    return F.grid_sample(x_BCHW, at_BHW2, mode=mode, padding_mode=edge, align_corners=False)
+
+
+def finer(x_BCHW: Tensor, size_HW: Sequence[int]) -> Tensor:
+    """A coarse field on more pixels, linear between the middles of its own."""
+    return F.interpolate(x_BCHW, size=tuple(size_HW), mode="bilinear", align_corners=False)
+
+
+# The motion.
 
 
 def motion(x_BTHW: Tensor) -> Tensor:
-    """The motion between the frames, averaged over them (B, 2, h, w), in coarse cells a frame.
+    """Mean motion from frame to frame (B, 2, h, w), in coarse cells per frame.
 
     Pyramidal Lucas-Kanade (Bouguet 2000) with a broad Gaussian window around every coarse cell.
 
@@ -73,10 +85,10 @@ def motion(x_BTHW: Tensor) -> Tensor:
     x_BTHW : Tensor
         Two frames or more without missing values, of order one; H and W multiples of `COARSE`.
     """
-    v_B2hw = None  # in pixels a frame
+    v_B2hw = None  # in pixels per frame
     for level in LEVELS:
         p_BTHW = F.avg_pool2d(x_BTHW, level, ceil_mode=True, count_include_pad=False)
-        cell = max(level, COARSE)
+        cell = max(level, COARSE)  # a coarse level has no finer cells than its own pixels
         size = tuple(-(-n * level // cell) for n in p_BTHW.shape[-2:])
         if v_B2hw is None:
             v_B2hw = p_BTHW.new_zeros(len(p_BTHW), 2, *size)
@@ -87,41 +99,48 @@ def motion(x_BTHW: Tensor) -> Tensor:
 
 
 def _lucas_kanade(p_BTHW: Tensor, v_B2hw: Tensor, pixels: int, cell: int) -> Tensor:
-    """What the motion of cells lacks, by least squares on frames moved half a step to meet.
+    """The correction of each cell's motion, by least squares on frames moved half a step to meet.
 
-    `pixels` of the frames are a side of a cell, which is `cell` pixels of the data.
+    A side of a cell is `pixels` pixels of these averaged frames, and `cell` pixels of the data.
     """
     at_B2HW = places(p_BTHW)
     half_B2HW = finer(v_B2hw, p_BTHW.shape[-2:]) / 2
-    before = sample(p_BTHW[:, :-1], at_B2HW - half_B2HW, rim="border")
-    after = sample(p_BTHW[:, 1:], at_B2HW + half_B2HW, rim="border")
+    before = sample(p_BTHW[:, :-1], at_B2HW - half_B2HW, edge="border")
+    after = sample(p_BTHW[:, 1:], at_B2HW + half_B2HW, edge="border")
     middle, change = (before + after) / 2, after - before
     dx, dy = torch.zeros_like(middle), torch.zeros_like(middle)
     dx[..., 1:-1] = (middle[..., 2:] - middle[..., :-2]) / 2
     dy[..., 1:-1, :] = (middle[..., 2:, :] - middle[..., :-2, :]) / 2
-    counts = 1 / (1 + (change / OUTLIER) ** 2)
+    # Robust: where rain grows or dies, brightness changes without any motion.
+    weight = 1 / (1 + (change / OUTLIER) ** 2)
     products = (dx * dx, dx * dy, dy * dy, dx * change, dy * change)
-    sums = torch.stack([(counts * product).mean(dim=1) for product in products], dim=1)
-    sums = F.avg_pool2d(sums, pixels, ceil_mode=True, count_include_pad=False)
+    sums = torch.stack([(weight * product).mean(dim=1) for product in products], dim=1)
+    sums = F.avg_pool2d(sums, pixels, ceil_mode=True, count_include_pad=False)  # (B, 5, h, w)
     sums = smooth(sums, WINDOW / cell) + LEAN * sums.mean(dim=(-2, -1), keepdim=True)
     xx, xy, yy, xt, yt = sums.unbind(1)
-    damping = DAMPING * (xx + yy) + 1e-9
+    damping = DAMPING * (xx + yy) + 1e-9  # of no rain there is no motion, not 0/0
     xx, yy = xx + damping, yy + damping
+    # The 2 x 2 normal equations, (xx xy; xy yy) step = -(xt yt), by Cramer's rule.
     step = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], dim=1) / (xx * yy - xy * xy)[:, None]
     return step.clamp(-LARGEST_STEP, LARGEST_STEP)
 
 
+# Along the motion.
+
+
 def paths(v_B2HW: Tensor, steps: int, sign: int) -> Tensor:
-    """How far the way along a steady motion leads from every pixel (B, L, 2, H, W).
+    """Displacement along a steady motion after 1, 2, .. `steps` steps (B, L, 2, H, W).
+
+    Semi-Lagrangian, each step by the midpoint rule.
 
     Parameters
     ----------
     v_B2HW : Tensor
-        Pixels a step.
+        Pixels per step.
     steps : int
-        L: after 1, 2, .. steps.
+        Number of steps, L.
     sign : int
-        1: where it goes to. -1: where it came from.
+        1: to where each pixel goes. -1: to where it came from.
 
     Examples
     --------
@@ -131,59 +150,58 @@ def paths(v_B2HW: Tensor, steps: int, sign: int) -> Tensor:
     at_B2HW, way = places(v_B2HW), torch.zeros_like(v_B2HW)
     ways = []
     for _ in range(steps):
-        half = sign / 2 * sample(v_B2HW, at_B2HW + way, rim="border")
-        way = way + sign * sample(v_B2HW, at_B2HW + way + half, rim="border")
+        half = sign / 2 * sample(v_B2HW, at_B2HW + way, edge="border")
+        way = way + sign * sample(v_B2HW, at_B2HW + way + half, edge="border")
         ways.append(way)
     return torch.stack(ways, dim=1)
 
 
-def finer(x_BCHW: Tensor, size_HW: tuple[int, int]) -> Tensor:
-    """A coarse field on more pixels, linearly between the middles of its own."""
-    return F.interpolate(x_BCHW, size=tuple(size_HW), mode="bilinear", align_corners=False)
+def ends(way_B2hw: Tensor, x_BTHW: Tensor) -> Tensor:
+    """Where a way in coarse cells ends (B, 2, H, W), in pixels, from every pixel of a field."""
+    return places(x_BTHW) + COARSE * finer(way_B2hw, x_BTHW.shape[-2:])
 
 
-def fine(way_B2hw: Tensor, x_BTHW: Tensor) -> Tensor:
-    """A way in coarse cells as one in pixels, at every pixel of a field."""
-    return COARSE * finer(way_B2hw, x_BTHW.shape[-2:])
+def to_lagrangian(
+    x_BTHW: Tensor, v_B2hw: Tensor, lags: Sequence[int] | None = None, mode: str = "bilinear"
+) -> Tensor:
+    """Past frames, each moved along the motion to where the last one is; zeros from outside.
+
+    `lags` picks the frames, in steps before the last, the longest first; by default all of them.
+    """
+    lags = range(x_BTHW.shape[1])[::-1] if lags is None else lags
+    ways = paths(v_B2hw, lags[0], -1) if lags[0] else None
+    frames = []
+    for lag in lags:
+        x_B1HW = x_BTHW[:, -1 - lag, None]
+        frames.append(sample(x_B1HW, ends(ways[:, lag - 1], x_BTHW), mode) if lag else x_B1HW)
+    return torch.cat(frames, dim=1)
 
 
-def in_place(x_BTHW: Tensor, v_B2hw: Tensor) -> Tensor:
-    """Frames, each drawn along the motion to where the last one is; zeros from beyond the rim."""
-    before = x_BTHW.shape[1] - 1
-    if not before:
-        return x_BTHW
-    at_B2HW, ways = places(x_BTHW), paths(v_B2hw, before, -1)
-    frames = [
-        sample(x_BTHW[:, i, None], at_B2HW + fine(ways[:, before - 1 - i], x_BTHW))
-        for i in range(before)
-    ]
-    return torch.cat([*frames, x_BTHW[:, -1:]], dim=1)
+def future_to_lagrangian(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
+    """Future frames moved back to where the last past one is; NaN where none is seen.
 
-
-def back_in_place(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
-    """What came, drawn back along its path, pixels as they are; NaN where none is seen."""
+    Each pixel keeps its value, so that a loss meets rain as sharp as it was observed.
+    """
     seen_BLHW = ~y_BLHW.isnan()
-    y_BLHW, at_B2HW = torch.nan_to_num(y_BLHW), places(y_BLHW)
+    y_BLHW = torch.nan_to_num(y_BLHW)
     frames = []
     for lead, way_B2hw in enumerate(paths(v_B2hw, y_BLHW.shape[1], 1).unbind(1)):
-        at = at_B2HW + fine(way_B2hw, y_BLHW)
-        both = torch.stack([y_BLHW[:, lead], seen_BLHW[:, lead].to(y_BLHW)], dim=1)
-        y_BHW, seen_BHW = sample(both, at, "nearest").unbind(1)
+        both_B2HW = torch.stack([y_BLHW[:, lead], seen_BLHW[:, lead].to(y_BLHW)], dim=1)
+        y_BHW, seen_BHW = sample(both_B2HW, ends(way_B2hw, y_BLHW), "nearest").unbind(1)
         frames.append(torch.where(seen_BHW > 0.5, y_BHW, torch.nan))
     return torch.stack(frames, dim=1)
 
 
-def carried(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
-    """Frames to come that stand in the place of the last one, carried on by the motion.
+def from_lagrangian(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
+    """Future frames that lie where the last past one is, moved on along the motion.
 
-    Between pixels by cubics, which keep small cells. What comes in from beyond the rim is what
-    stands inside it, mirrored and slanted, so that no symmetry meets the eye.
+    Between pixels by cubics, which keep small cells. What comes in from beyond the edges is what
+    lies inside them, mirrored and slanted, so that no symmetry shows.
     """
-    at_B2HW = places(y_BLHW)
-    last_2 = at_B2HW[:, :, -1:, -1:]
+    last_2 = places(y_BLHW)[:, :, -1:, -1:]  # coordinates of the last pixel
     frames = []
     for lead, way_B2hw in enumerate(paths(v_B2hw, y_BLHW.shape[1], -1).unbind(1)):
-        from_B2HW = at_B2HW + fine(way_B2hw, y_BLHW)
+        from_B2HW = ends(way_B2hw, y_BLHW)
         beyond_B2HW = (from_B2HW - from_B2HW.clamp(min=0).minimum(last_2)).abs()
         sideways_B2HW = torch.stack([-beyond_B2HW[:, 1], beyond_B2HW[:, 0]], dim=1)
         from_B2HW = from_B2HW + SLANT * sideways_B2HW

@@ -1,7 +1,7 @@
-"""A mosaic: a field larger than a network's tile goes through it in overlapping tiles.
+"""Mosaic: a field larger than a network's tile goes through the network in overlapping tiles.
 
-What comes out of neighbouring tiles fades from one into the other. A denoiser in a mosaic sees one
-field at every step, so that all tiles of a sample agree (Bar-Tal et al. 2023, "MultiDiffusion").
+Where tiles overlap, each fades into the next. A denoiser in a mosaic sees one field at every step,
+so that all tiles of a sample agree (Bar-Tal et al. 2023, "MultiDiffusion").
 Legend of the shape suffixes: B batch, N tiles of a field, T time, H W space, C channels.
 """
 
@@ -14,36 +14,36 @@ from itertools import product
 import torch
 from torch import Tensor
 
-OVERLAP = 0.25  # the share of a tile that it has in common with the next, at least
+OVERLAP = 0.25  # smallest share of a tile that it has in common with the next
 
 
 def starts(size: int, tile: int) -> list[int]:
-    """Where tiles start on an axis: as few as the overlap allows, evenly, flush with both rims.
+    """Where tiles start on an axis: as few as the overlap allows, evenly, flush with both edges.
 
     >>> starts(20, 8), starts(8, 8)
     ([0, 6, 12], [0])
     """
     free = size - tile
-    steps = -(-free // int(tile * (1 - OVERLAP)))
+    steps = -(-free // int(tile * (1 - OVERLAP)))  # rounded up
     return [i * free // steps for i in range(steps + 1)] if steps else [0]
 
 
 def fade(tile: int, like: Tensor) -> Tensor:
-    """What the places of a tile weigh (H, W): one in the middle, less and less towards the rims."""
-    t = torch.arange(tile, dtype=like.dtype, device=like.device) + 0.5
+    """The weights of a tile's pixels (H, W): 1 in the middle, falling towards the edges."""
+    t = torch.arange(tile, dtype=like.dtype, device=like.device) + 0.5  # never 0 at an edge
     t = (torch.minimum(t, tile - t) / max(1, int(tile * OVERLAP))).clamp(max=1)
-    ramp = t * t * (3 - 2 * t)
+    ramp = t * t * (3 - 2 * t)  # smoothstep: flat at both ends, so that no kink shows
     return ramp[:, None] * ramp
 
 
 @dataclass(frozen=True)
 class Mosaic:
-    """How a field (B, T, H, W, C) is cut into square tiles, and put together from them.
+    """How a field (B, T, H, W, C) is split into square tiles and joined from them again.
 
     Parameters
     ----------
     size_HW : (H, W)
-        Of the field; at least a tile.
+        Size of the field; at least one tile.
     tile : int
         Side of a tile.
 
@@ -53,7 +53,7 @@ class Mosaic:
 
     >>> mosaic = Mosaic((8, 20), 8)
     >>> x_BTHWC = torch.arange(20.0).expand(1, 1, 8, 20)[..., None] + 1
-    >>> bool(torch.allclose(mosaic.join(mosaic.cut(x_BTHWC)), x_BTHWC))
+    >>> bool(torch.allclose(mosaic.join(mosaic.split(x_BTHWC)), x_BTHWC))
     True
     """
 
@@ -66,37 +66,37 @@ class Mosaic:
         h, w = self.size_HW
         return list(product(starts(h, self.tile), starts(w, self.tile)))
 
-    def cut(self, x_BTHWC: Tensor) -> Tensor:
-        """All tiles of all fields, (B N, T, tile, tile, C); a field's tiles stand together."""
+    def split(self, x_BTHWC: Tensor) -> Tensor:
+        """All tiles of all fields, (B N, T, tile, tile, C); those of one field are neighbours."""
         n = self.tile
         tiles = [x_BTHWC[:, :, y : y + n, x : x + n] for y, x in self.corners]
-        return torch.stack(tiles, dim=1).flatten(0, 1)
+        return torch.stack(tiles, dim=1).flatten(0, 1)  # (B, N, ...) to (B N, ...)
 
     def join(self, tiles: Tensor) -> Tensor:
-        """The inverse of `cut`: a mean that fades out towards the rims of each tile."""
+        """The inverse of `split`: a mean weighted by `fade`; T and C may have changed."""
         corners, n = self.corners, self.tile
         tiles_BNTHWC = tiles.unflatten(0, (-1, len(corners)))
         if len(corners) == 1:
-            return tiles_BNTHWC[:, 0]
+            return tiles_BNTHWC[:, 0]  # exact, where the mean below would round
         fade_HW1 = fade(n, tiles)[..., None]
-        b, _, steps, _, _, channels = tiles_BNTHWC.shape
-        total = tiles.new_zeros(b, steps, *self.size_HW, channels)
-        counts_HW1 = tiles.new_zeros(*self.size_HW, 1)
+        b, _, t, _, _, c = tiles_BNTHWC.shape
+        total = tiles.new_zeros(b, t, *self.size_HW, c)
+        weight_HW1 = tiles.new_zeros(*self.size_HW, 1)
         for (y, x), tile in zip(corners, tiles_BNTHWC.unbind(1), strict=True):
             total[:, :, y : y + n, x : x + n] += fade_HW1 * tile
-            counts_HW1[y : y + n, x : x + n] += fade_HW1
-        return total / counts_HW1
+            weight_HW1[y : y + n, x : x + n] += fade_HW1
+        return total / weight_HW1
 
 
-def in_batches(net: Callable[..., Tensor], *parts: Tensor, size: int) -> Tensor:
-    """A network over rows in batches of exactly `size`: a row's arithmetic knows no neighbours.
+def in_batches(net: Callable[..., Tensor], *inputs: Tensor, size: int) -> Tensor:
+    """Apply a network in batches of exactly `size` rows, so that a row's bits ignore the others.
 
     The last batch is filled up with copies of its first row.
     """
     answers = []
-    for batch in zip(*(part.split(size) for part in parts), strict=True):
-        rows = len(batch[0])
-        fill = [part[:1].expand(size - rows, *part.shape[1:]) for part in batch]
-        whole = [torch.cat(both) for both in zip(batch, fill, strict=True)]
-        answers.append(net(*whole)[:rows])
+    for batch in zip(*(rows.split(size) for rows in inputs), strict=True):
+        count = len(batch[0])
+        padding = [rows[:1].expand(size - count, *rows.shape[1:]) for rows in batch]
+        full = [torch.cat(pair) for pair in zip(batch, padding, strict=True)]
+        answers.append(net(*full)[:count])
     return torch.cat(answers)

@@ -261,7 +261,7 @@ class PreDiff(nn.Module):
         x_BTHW, motion_B2hw = self._padded(frames_BTHW), None
         if self.config.along_motion:
             motion_B2hw = flow.motion(x_BTHW[:, -FLOW_FRAMES:])
-            x_BTHW = flow.in_place(x_BTHW, motion_B2hw)
+            x_BTHW = flow.to_lagrangian(x_BTHW, motion_B2hw)
         z_BThwC = self.encode(x_BTHW, at_once)[0]
         return Context(z_BThwC, frames_BTHW, motion_B2hw, at_once)
 
@@ -275,7 +275,7 @@ class PreDiff(nn.Module):
             return rearrange(both, "(n t) c h w -> n t h w c", t=x_NTHWC.shape[1])
 
         mosaic = Mosaic(tuple(x_BTHW.shape[-2:]), self.config.tile)
-        tiles = in_batches(net, mosaic.cut(x_BTHW[..., None]), size=at_once)
+        tiles = in_batches(net, mosaic.split(x_BTHW[..., None]), size=at_once)
         factor = self.config.autoencoder.factor
         h, w = (n // factor for n in mosaic.size_HW)
         z_BThwC = Mosaic((h, w), mosaic.tile // factor).join(tiles)
@@ -305,8 +305,8 @@ class PreDiff(nn.Module):
         noise_BThwC = mosaic.join(
             in_batches(
                 lambda z, context: self.denoiser(z, z.new_full((len(z),), t), context),
-                mosaic.cut(z_BThwC),
-                mosaic.cut(context.z_BThwC),
+                mosaic.split(z_BThwC),
+                mosaic.split(context.z_BThwC),
                 size=context.at_once,
             )
         )
@@ -315,7 +315,7 @@ class PreDiff(nn.Module):
     def align(self, z_BThwC: Tensor, t: int) -> Tensor:
         """The alignment network's answer for each frame (B, T, out_channels), a mean over tiles."""
         mosaic = self._mosaic(z_BThwC)
-        tiles = mosaic.cut(z_BThwC)
+        tiles = mosaic.split(z_BThwC)
         answers = self.alignment(tiles, tiles.new_full((len(tiles),), t))
         return answers.unflatten(0, (-1, len(mosaic.corners))).mean(dim=1)
 
@@ -332,7 +332,7 @@ class PreDiff(nn.Module):
         frames = [self._decode_frame(z, context) for z in z_BThwC.split(1, dim=1)]
         y_BTHW = torch.cat(frames, dim=1)[..., 0]
         if context.motion_B2hw is not None:
-            y_BTHW = flow.carried(y_BTHW, context.motion_B2hw)
+            y_BTHW = flow.from_lagrangian(y_BTHW, context.motion_B2hw)
         height, width = context.frames_BTHW.shape[-2:]
         if (growth := self.config.growth) is not None:
             most_B = context.frames_BTHW.flatten(1).amax(dim=1).clamp(min=1)
@@ -350,7 +350,7 @@ class PreDiff(nn.Module):
         if z_B1hwC.requires_grad:  # a gradient then holds the inside of one piece at a time
             net = partial(checkpoint, net, use_reentrant=False, preserve_rng_state=False)
         mosaic, factor = self._mosaic(z_B1hwC), self.config.autoencoder.factor
-        tiles = in_batches(net, mosaic.cut(z_B1hwC), size=context.at_once)
+        tiles = in_batches(net, mosaic.split(z_B1hwC), size=context.at_once)
         h, w = mosaic.size_HW
         return Mosaic((h * factor, w * factor), self.config.tile).join(tiles)
 
