@@ -224,7 +224,8 @@ def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
     names = {}
     if set(clim.dims) != {"month"}:
         names = dict(zip(find_grid(clim), find_grid(da), strict=True))
-        for role, (dim, own) in zip(("y", "x"), names.items(), strict=True):
+        roles: tuple[Role, Role] = ("y", "x")
+        for role, (dim, own) in zip(roles, names.items(), strict=True):
             clim = clim.isel({dim: _cells(clim, da, role, dim, own)})
     clim = clim.drop_vars([name for name in clim.coords if name != "month"])
     clim = clim.rename({dim: own for dim, own in names.items() if dim != own})

@@ -1,4 +1,4 @@
-"""Labelled arrays as users hold them: axes, units, time steps, grids, windows and tiles.
+"""Labelled arrays as users hold them: axes, units, time axes, grids, windows and tiles.
 
-The room knows xarray and never torch. `cf` is the door: `cf.prepare` and `cf.restore`.
+This room knows xarray and never torch. `cf.prepare` is the way in, and `cf.restore` the way out.
 """

@@ -31,6 +31,7 @@ AXIS_NAMES = {
                 grid_longitude projection_x_coordinate""",
     }.items()
 }
+DEGREES = {"lat", "latitude", "lon", "longitude"}  # names that are degrees without any attribute
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class Axes:
 
 
 def find_axes(obj: Data) -> Axes:
-    """Which dims are time, y and x.
+    """Return which dims are time, y and x.
 
     cf-xarray decides (attributes axis, standard_name, units of the coordinates), then names.
 
     Raises
     ------
     ValueError
-        An axis isn't there, or two dims claim it.
+        If an axis is missing, or two dims claim it.
 
     Examples
     --------
@@ -62,12 +63,12 @@ def find_axes(obj: Data) -> Axes:
 
 
 def find_time(obj: Data) -> str:
-    """Which dim is time, of data that may have no grid (an index)."""
+    """Return which dim is time; the data may have no grid (an index)."""
     return _locate(obj, "time")[0]
 
 
 def find_grid(obj: Data) -> tuple[str, str]:
-    """Which dims are y and x, of data that may have no time axis (a forecast, a climatology)."""
+    """Return which dims are y and x; the data may have no time axis (a forecast, a climatology)."""
     y, x = _locate(obj, "y")[0], _locate(obj, "x")[0]
     if y == x:
         raise mismatch(
@@ -79,95 +80,102 @@ def find_grid(obj: Data) -> tuple[str, str]:
 
 
 def coordinate(obj: Data, role: Role) -> xr.DataArray | None:
-    """The 1-D coordinate along the time, y or x axis, by whatever name; None if it has none."""
+    """Return the 1-D coordinate along the time, y or x axis, by whatever name; None if absent."""
     name = _locate(obj, role)[1]
     return None if name is None else obj[name]
 
 
 def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
-    """The dim of an axis, and the name of the coordinate along it."""
+    """Return the dim of an axis, and the name of the coordinate along it."""
     import cf_xarray  # noqa: F401  (registers .cf)
 
     axis, coord = CF_KEYS[role]
     marked = [*obj.cf.axes.get(axis, []), *obj.cf.coordinates.get(coord, [])]
-    along: dict[str, list[str]] = {}
+    candidates: dict[str, list[str]] = {}  # dim: names of the coordinates along it
     for name in (str(n) for n in marked if obj[n].ndim == 1):
-        along.setdefault(str(obj[name].dims[0]), []).append(name)
-    if not along:
+        candidates.setdefault(str(obj[name].dims[0]), []).append(name)
+    if not candidates:  # nothing is marked: the likeliest name among the dims
         by_case = {str(dim).lower(): str(dim) for dim in obj.dims}
-        known = [by_case[name] for name in AXIS_NAMES[role] if name in by_case][:1]
-        along = {dim: [dim] if dim in obj.coords else [] for dim in known}
-    if len(along) == 1:
-        dim, names = next(iter(along.items()))
+        likeliest = [by_case[name] for name in AXIS_NAMES[role] if name in by_case][:1]
+        candidates = {dim: [dim] if dim in obj.coords else [] for dim in likeliest}
+    if len(candidates) == 1:
+        dim, names = next(iter(candidates.items()))
         return dim, dim if dim in obj.coords else next(iter(names), None)
-    dims = ", ".join(f"{dim} ({size})" for dim, size in obj.sizes.items()) or "none"
-    if along:
-        raise mismatch(
-            f"one {role} axis", f"{len(along)}: {', '.join(along)}", f"da.isel({[*along][-1]}=0)"
-        )
-    stamp = [str(n) for n in marked if obj[n].ndim == 0]
+    if candidates:
+        listed = f"{len(candidates)}: {', '.join(candidates)}"
+        raise mismatch(f"one {role} axis", listed, f"da.isel({[*candidates][-1]}=0)")
+    found = "dimensions " + (", ".join(f"{d} ({n})" for d, n in obj.sizes.items()) or "none")
+    usual = AXIS_NAMES[role]
+    hint = f"da.rename({{...: {usual[0]!r}}}), with the dimension's name for the dots"
+    scalars = [str(n) for n in marked if obj[n].ndim == 0]
+    if scalars:  # one time was selected, and its dim went with it
+        found += f"; {scalars[0]} is a single value"
+        hint = f"da.expand_dims({scalars[0]!r})"
     raise mismatch(
         f"a {role} axis: axis={axis!r} among a coordinate's attributes, or a dimension named "
-        f"{', '.join(AXIS_NAMES[role][:4])}, ...",
-        f"dimensions {dims}" + (f"; {stamp[0]} is a single value" if stamp else ""),
-        f"da.expand_dims({stamp[0]!r})"
-        if stamp
-        else f"da.rename({{...: {AXIS_NAMES[role][0]!r}}}), with the dimension's name for the dots",
+        f"{', '.join(usual[:4])}, ...",
+        found,
+        hint,
     )
 
 
 def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Latitude, and longitude in [0, 360), both 1-D and float64, in the order of the data.
+    """Return latitude, and longitude in [0, 360), both 1-D and float64, in the order of the data.
 
     Raises
     ------
     ValueError
-        A curvilinear grid, a map projection, no coordinates, a longitude that comes twice.
+        If the grid is curvilinear or a map projection, a coordinate is missing, or a longitude
+        comes twice.
     """
     y, x = coordinate(da, "y"), coordinate(da, "x")
-    regrid = "a regrid onto 1-D latitude and longitude first (xesmf, cdo remapbil)"
+    hint = "a regrid onto 1-D latitude and longitude first (xesmf, cdo remapbil)"
     expected = "latitude and longitude, 1-D"
     marked = {str(n) for key in ("latitude", "longitude") for n in da.cf.coordinates.get(key, [])}
-    known = marked | {"lat", "latitude", "lon", "longitude"}
-    every = {*AXIS_NAMES["y"], *AXIS_NAMES["x"], *known}
-    folded = [
-        str(n) for n in da.coords if da[n].ndim == 2 and (n in marked or str(n).lower() in every)
+    degrees = marked | DEGREES
+    grid_names = {*AXIS_NAMES["y"], *AXIS_NAMES["x"], *degrees}
+    curved = [
+        str(n)
+        for n in da.coords
+        if da[n].ndim == 2 and (n in marked or str(n).lower() in grid_names)
     ]
-    if folded and not (y is not None and x is not None and {y.name, x.name} <= known):
-        raise mismatch(expected, f"a curvilinear grid: 2-D {' and '.join(folded)}", regrid)
+    # 2-D coordinates do no harm where 1-D ones in degrees stand next to them
+    if curved and not (y is not None and x is not None and {y.name, x.name} <= degrees):
+        raise mismatch(expected, f"a curvilinear grid: 2-D {' and '.join(curved)}", hint)
     if y is None or x is None:
-        mend = "da.assign_coords(lat=..., lon=...) along the dims of these names"
-        raise mismatch(expected, "no coordinates along y or x", mend)
-    plane = [str(axis.name) for axis in (y, x) if _in_plane(axis)]
-    if plane:
-        raise mismatch(expected, f"a map projection along {' and '.join(plane)}", regrid)
+        names = "da.assign_coords(lat=..., lon=...) along the dims of these names"
+        raise mismatch(expected, "no coordinates along y or x", names)
+    projected = [str(axis.name) for axis in (y, x) if _is_projected(axis)]
+    if projected:
+        raise mismatch(expected, f"a map projection along {' and '.join(projected)}", hint)
     latitude, longitude = y.values.astype(float), x.values.astype(float) % 360.0
     longitude[longitude >= 360.0] = 0.0  # -1e-15 % 360.0 is 360.0
     if not (np.abs(latitude) <= 90.01).all():
-        raise mismatch(expected, f"{y.name} from {y.values.min()} to {y.values.max()}", regrid)
+        raise mismatch(expected, f"{y.name} from {y.values.min()} to {y.values.max()}", hint)
     for axis, values in ((y, latitude), (x, longitude)):
         if np.unique(values.round(6)).size < values.size or not np.isfinite(values).all():
-            mend = f"da.isel({axis.dims[0]}=slice(None, -1)) if the last repeats the first"
-            raise mismatch(f"every {axis.name} once", "some twice (0 and 360?), or NaN", mend)
+            shorter = f"da.isel({axis.dims[0]}=slice(None, -1)) if the last repeats the first"
+            raise mismatch(f"every {axis.name} once", "some twice (0 and 360?), or NaN", shorter)
     return y.copy(data=latitude), x.copy(data=longitude)
 
 
 def is_degrees(coord: xr.DataArray) -> bool:
-    """Whether a coordinate is a latitude or a longitude, by its units or its name."""
+    """Return whether a coordinate is a latitude or a longitude, by its units or its name."""
     units = str(coord.attrs.get("units", ""))
-    names = "lat", "latitude", "lon", "longitude"
-    return units.startswith("degree") or str(coord.name).lower() in names
+    return units.startswith("degree") or str(coord.name).lower() in DEGREES
 
 
-def _in_plane(axis: xr.DataArray) -> bool:
+def _is_projected(axis: xr.DataArray) -> bool:
+    """Return whether a coordinate lies in the plane of a map, or on a rotated grid."""
     name = str(axis.attrs.get("standard_name", ""))
     in_length = to_metres(str(axis.attrs.get("units", ""))) is not None
     return name.startswith(("projection_", "grid_")) or in_length
 
 
 def spacing_in_metres(obj: Data, dim: str) -> float | None:
-    """The grid spacing along `dim`; None where its coordinate is no length, or isn't there."""
+    """Return the grid spacing along `dim`; None if it has no coordinate, or one in other units."""
     if dim not in obj.coords or obj.sizes[dim] < 2:
         return None
     metres = to_metres(str(obj[dim].attrs.get("units", "")))
+    # the median: coordinates in float32 jitter
     return metres and float(np.median(np.abs(np.diff(obj[dim].values)))) * metres

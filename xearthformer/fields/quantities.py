@@ -97,12 +97,12 @@ def on_each(
     if isinstance(obj, xr.DataArray):
         return function(obj)
     required = set(dims)
-    results, others = {}, {}
-    for name, da in obj.data_vars.items():
-        if required <= {*da.dims} and da.dtype.kind == "f":
-            results[name] = function(da)
-        else:
-            others[name] = da
+    results = {
+        name: function(da)
+        for name, da in obj.data_vars.items()
+        if required.issubset(da.dims) and da.dtype.kind == "f"
+    }
+    others = {name: da for name, da in obj.data_vars.items() if name not in results}
     if not results:
         found = ", ".join(f"{da.dtype} {name}{da.dims}" for name, da in others.items())
         raise mismatch(
@@ -111,7 +111,7 @@ def on_each(
             'ds["..."].astype("float32")',
         )
     removed = required.difference(*(da.dims for da in results.values()))
-    others = {name: da for name, da in others.items() if not removed & {*da.dims}}
+    others = {name: da for name, da in others.items() if removed.isdisjoint(da.dims)}
     return xr.Dataset({**results, **others}, attrs=obj.attrs)
 
 

@@ -7,7 +7,7 @@ in float32 and add up to one at every pixel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, TypeAlias
@@ -20,6 +20,7 @@ from ..errors import mismatch
 
 if TYPE_CHECKING:
     import dask.array
+    from dask.typing import Key
 
 OVERLAP = 0.25  # least share of its height and width that a tile has in common with the next
 WEIGHT_STEP = 2.0**-12
@@ -291,7 +292,7 @@ def blend_lazily(
     name, tile = f"blend-{token}", f"tile-{token}"
     names = [f"argument{i}-{token}" for i in range(len(arguments))]
     labels = f"labels-{token}"
-    graph: dict[Hashable, object] = dict(zip(names, arguments, strict=True))
+    graph: dict[Key, object] = dict(zip(names, arguments, strict=True))
     graph[labels] = xr.Dataset(coords={dim: da[dim] for dim in da.dims})
     keys = np.empty(source.numblocks, object)
     for index in np.ndindex(keys.shape):
@@ -330,7 +331,7 @@ def _assemble(
 
     def crop(chunk: np.ndarray | Sequence, *chosen: slice) -> np.ndarray | list:
         if len(chosen) == len(pixels):
-            return chunk[chosen]  # type: ignore[call-overload, index]
+            return chunk[chosen]  # type: ignore[call-overload]
         pairs = zip(chunk, pixels[len(chosen)], strict=True)
         return [crop(part, *chosen, along) for part, along in pairs]
 

@@ -1,12 +1,12 @@
-"""The steps of a record: its one time step, months included, and the stamps that come after it.
+"""Time axes: the one time step of a record, months included, and the stamps that come after it.
 
-NumPy and cftime datetimes alike; what is irregular is an error that names the place.
+NumPy and cftime datetimes alike; an irregular time axis is an error that names the place.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,11 @@ import xarray as xr
 
 from ..errors import mismatch
 
-Step = np.timedelta64 | Literal["month"]
+if TYPE_CHECKING:
+    import cftime
+
+Step: TypeAlias = np.timedelta64 | Literal["month"]
+Stamp: TypeAlias = "pd.Timestamp | cftime.datetime"
 
 DAY = 86_400_000_000  # microseconds
 MONTH_APART = 20 * DAY, 45 * DAY  # stamps in consecutive months, whatever the day in each
@@ -22,12 +26,12 @@ SHOWN = 4  # stamps or months an error names before it counts the rest
 
 
 def month_numbers(time: xr.DataArray) -> np.ndarray:
-    """Months since January of year 0, one a stamp: consecutive months are consecutive integers."""
+    """Return months since January of year 0, one per stamp; consecutive months differ by 1."""
     return (time.dt.year.values * 12 + time.dt.month.values - 1).astype(np.int64)
 
 
 def str_month(number: int) -> str:
-    """A month number as text.
+    """Return a month number as text.
 
     >>> str_month(1981 * 12)
     '1981-01'
@@ -35,8 +39,8 @@ def str_month(number: int) -> str:
     return f"{number // 12:04d}-{number % 12 + 1:02d}"
 
 
-def str_time(stamp: Any) -> str:
-    """A stamp as text, without its time of day at midnight.
+def str_time(stamp: np.datetime64 | Stamp) -> str:
+    """Return a stamp as text, without the time of day if it is midnight.
 
     >>> str_time(np.datetime64("1999-12-31T00:00:00"))
     '1999-12-31'
@@ -46,7 +50,7 @@ def str_time(stamp: Any) -> str:
 
 
 def check_time(time: xr.DataArray) -> Step:
-    """The one step of a time coordinate.
+    """Return the one step of a time coordinate.
 
     Parameters
     ----------
@@ -56,13 +60,14 @@ def check_time(time: xr.DataArray) -> Step:
     Returns
     -------
     "month" or numpy.timedelta64
-        "month" when the stamps lie in consecutive months, whatever their day. A constant step may
+        "month" if the stamps lie in consecutive months, whatever their day. A constant step may
         jitter by a thousandth, as times decoded from floats do.
 
     Raises
     ------
     ValueError
-        Time isn't decoded; fewer than 2 stamps; duplicates; descending; a gap; no constant step.
+        If time is not decoded, descends, has fewer than 2 stamps, duplicates, a gap or no
+        constant step.
 
     Examples
     --------
@@ -74,10 +79,11 @@ def check_time(time: xr.DataArray) -> Step:
     _check_decoded(time, name)
     if time.size < 2:
         raise mismatch("2 times or more, to know the step", f"{time.size}", "a longer record")
-    deltas = _microseconds(np.diff(time.values))
+    deltas = np.diff(time.values).astype("timedelta64[us]").astype(np.int64)
     _check_ascending(time, deltas, name)
     months = month_numbers(time)
     shortest, longest = deltas.min(), deltas.max()
+    # the length as well: 31 January and 1 February are in consecutive months
     if (np.diff(months) == 1).all() and shortest >= MONTH_APART[0] and longest <= MONTH_APART[1]:
         return "month"
     middle = int(np.median(deltas))
@@ -89,7 +95,7 @@ def check_time(time: xr.DataArray) -> Step:
         twice = [str_month(int(m)) for m in months[1:][np.diff(months) == 0]]
         raise mismatch(
             "one stamp a month",
-            f"duplicate months, with different days: {_some(twice)}",
+            f"duplicate months, with different days: {_shortened(twice)}",
             f'da.resample({name}="MS").mean()',
         )
     raise _irregular(time, deltas, name)
@@ -98,21 +104,21 @@ def check_time(time: xr.DataArray) -> Step:
 def shift_time(
     time: xr.DataArray, step: Step, positions: np.ndarray, k: int | np.ndarray
 ) -> np.ndarray:
-    """The stamps `k` steps after those at `positions` of a record, in the record's own manner.
+    """Return the stamps `k` steps after those at `positions` of a record.
 
-    A month that the record holds is stamped as it is there. Beyond it the manner goes on: month
-    ends stay month ends, middles of months stay middles, a day of the month stays that day.
+    A month that the record holds is stamped as it is there. Beyond it the record's habit goes on:
+    month ends stay month ends, middles of months stay middles, a day of the month stays that day.
 
     Parameters
     ----------
     time : DataArray (time,)
         The record's time coordinate.
     step : "month" or timedelta64
-        As `check_time` gives it.
+        As returned by `check_time`.
     positions : int array
-        Stamps to start from.
+        Positions in `time` of the stamps to start from.
     k : int, or int array
-        Steps to go, forward or (negative) back.
+        Number of steps, forward or (negative) back.
 
     Returns
     -------
@@ -125,106 +131,110 @@ def shift_time(
     array(['2000-02-29'], dtype='datetime64[D]')
     """
     values, positions, k = time.values, np.asarray(positions), np.asarray(k)
-    start = positions.reshape(positions.shape + (1,) * k.ndim)
+    is_numpy = values.dtype.kind == "M"  # else objects of cftime
+    start = positions.reshape(positions.shape + (1,) * k.ndim)  # broadcasts with k
     if step != "month":
-        if values.dtype.kind == "M":
+        if is_numpy:
             return (values[start] + k * step).astype(values.dtype)
         return values[start] + k.astype(object) * step.astype("timedelta64[us]").item()
-    stamps = list(map(pd.Timestamp, values)) if values.dtype.kind == "M" else list(values)
+    stamps = list(map(pd.Timestamp, values)) if is_numpy else list(values)
     months = month_numbers(time)
-    held = dict(zip(months.tolist(), stamps, strict=True))
+    by_month = dict(zip(months.tolist(), stamps, strict=True))
     day = _day_of_month(stamps)
     goal = months[start] + k
     out = np.empty(goal.shape, object)
     for i, month in np.ndenumerate(goal):
-        after = held.get(int(month))
+        after = by_month.get(int(month))
         if after is None:
             after = _stamp_in(int(month), stamps[positions[i[: positions.ndim]]], day)
-        out[i] = after.to_datetime64() if values.dtype.kind == "M" else after
+        out[i] = after.to_datetime64() if is_numpy else after
     return out.astype(values.dtype)
 
 
-def _day_of_month(stamps: list[Any]) -> int | Literal["middle"]:
-    """Where in its month a record's stamp stands: a day of the month (31: the last), or the middle.
+def _day_of_month(stamps: list[Stamp]) -> int | Literal["middle"]:
+    """Return the day of the month of a record's stamps (31: the last), or "middle".
 
     One stamp at 00:00 on the 15th is the 15th, though February's middle may be the same.
     """
     if all(stamp.day == _days_in_month(stamp) for stamp in stamps):
         return 31
-    hour = timedelta(hours=1)
+    hour = timedelta(hours=1)  # HadISST's middles are seconds off
     middles = all(abs(stamp - _middle_of(stamp)) <= hour for stamp in stamps)
     if middles and not all(stamp.day == 15 and stamp.hour == 0 for stamp in stamps):
         return "middle"
     return max(stamp.day for stamp in stamps)
 
 
-def _stamp_in(month: int, like: Any, day: int | Literal["middle"]) -> Any:
-    """A stamp in the month of that number, at the time of day of `like`."""
+def _stamp_in(month: int, like: Stamp, day: int | Literal["middle"]) -> Stamp:
+    """Return a stamp in the month of that number, at the time of day of `like`."""
+    # the day first: 31 January has no like in February
     first = like.replace(day=1).replace(year=month // 12, month=month % 12 + 1)
     if day == "middle":
         return _middle_of(first)
     return first.replace(day=min(day, _days_in_month(first)))
 
 
-def _middle_of(stamp: Any) -> Any:
-    """The middle of a stamp's month: 16 January 12:00, 15 February 00:00 in a common year."""
+def _middle_of(stamp: Stamp) -> Stamp:
+    """Return the middle of a month: 16 January 12:00, 15 February 00:00 in a common year."""
     first = stamp.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return first + timedelta(days=_days_in_month(first)) / 2
 
 
-def _days_in_month(stamp: Any) -> int:
+def _days_in_month(stamp: Stamp) -> int:
     return stamp.days_in_month if isinstance(stamp, pd.Timestamp) else stamp.daysinmonth
 
 
 def _check_decoded(time: xr.DataArray, name: str) -> None:
-    """Refuse what isn't datetimes: no coordinate at all, numbers, text, missing stamps."""
+    """Raise ValueError unless a coordinate is datetimes, without missing stamps."""
     units = str(time.attrs.get("units", ""))
     if time.dtype.kind == "M" or (time.size and hasattr(time.values.flat[0], "calendar")):
         missing = int(time.isnull().sum())
         if not missing:
             return
-        found, mend = f"{missing} missing stamps", f'da.dropna("{name}")'
+        found, hint = f"{missing} missing stamps", f'da.dropna("{name}")'
     elif name not in time.coords:
         found = "no coordinate along it"
-        mend = f'da.assign_coords({name}=xr.date_range("1960-01", periods=..., freq="MS"))'
+        hint = f'da.assign_coords({name}=xr.date_range("1960-01", periods=..., freq="MS"))'
     elif units.startswith("month"):
         found = f"numbers in {units!r}, which only a 360-day calendar decodes"
-        mend = f'ds["{name}"].attrs["calendar"] = "360_day"; ds = xr.decode_cf(ds)'
+        hint = f'ds["{name}"].attrs["calendar"] = "360_day"; ds = xr.decode_cf(ds)'
     elif " since " in units:
         found = f"numbers in {units!r}: time was not decoded"
-        mend = "ds = xr.decode_cf(ds), or open it with decode_times=True"
+        hint = "ds = xr.decode_cf(ds), or open it with decode_times=True"
     else:
         found = f"{time.dtype} values ({time.values.flat[0]}, ...)" if time.size else "nothing"
-        mend = f"da.assign_coords({name}=...) with datetimes, such as pd.to_datetime(...)"
-    raise mismatch(f"datetimes along {name!r}", found, mend)
+        hint = f"da.assign_coords({name}=...) with datetimes, such as pd.to_datetime(...)"
+    raise mismatch(f"datetimes along {name!r}", found, hint)
 
 
 def _check_ascending(time: xr.DataArray, deltas: np.ndarray, name: str) -> None:
+    """Raise ValueError for stamps that come twice or go back."""
     if (deltas > 0).all():
         return
     unique, count = np.unique(time.values, return_counts=True)
     twice = [str_time(stamp) for stamp in unique[count > 1]]
     if twice:
         raise mismatch(
-            "every time once", f"duplicate {_some(twice)}", f'da.drop_duplicates("{name}")'
+            "every time once", f"duplicate {_shortened(twice)}", f'da.drop_duplicates("{name}")'
         )
     order = "descending" if (deltas < 0).all() else "unordered"
     raise mismatch("ascending time", f"{order} time", f'da.sortby("{name}")')
 
 
 def _missing_months(months: np.ndarray, name: str) -> ValueError:
+    """Return the error for a monthly record with gaps."""
     missing = sorted(set(range(months[0], months[-1])) - set(months.tolist()))
     after = str_month(missing[-1] + 1)
     return mismatch(
         "every month",
-        f"no {_some([str_month(m) for m in missing])}",
+        f"no {_shortened([str_month(m) for m in missing])}",
         f'da.sel({name}=slice("{after}", None)) to start after the gap, or fill it by '
         f'da.resample({name}="MS").mean().interpolate_na("{name}")',
     )
 
 
 def _irregular(time: xr.DataArray, deltas: np.ndarray, name: str) -> ValueError:
-    """Gaps in a step that most stamps keep, or no such step at all."""
+    """Return the error for gaps in a step that most stamps keep, or for no such step at all."""
     steps, counts = np.unique(deltas, return_counts=True)
     step = int(steps[counts.argmax()]) if counts.max() > 1 else int(np.median(deltas))
     freq = _frequency(step)
@@ -233,26 +243,23 @@ def _irregular(time: xr.DataArray, deltas: np.ndarray, name: str) -> ValueError:
         ends = [f"{str_time(time.values[i])} to {str_time(time.values[i + 1])}" for i in gaps]
         return mismatch(
             f"a time every {freq}",
-            f"gaps from {_some(ends)}",
+            f"gaps from {_shortened(ends)}",
             f'da.resample({name}="{freq}").asfreq().interpolate_na("{name}") to fill them, or '
             f'da.sel({name}=slice("{str_time(time.values[gaps[-1] + 1])}", None))',
         )
-    near = np.abs(deltas - step).max() * 4 <= step
+    # rounding mends jitter up to a quarter of the step; beyond it, only means of steps do
+    jitters = np.abs(deltas - step).max() * 4 <= step
     return mismatch(
         "one constant step, or one stamp a month",
         f"steps from {pd.Timedelta(deltas.min(), 'us')} to {pd.Timedelta(deltas.max(), 'us')}",
         f'da.assign_coords({name}=da["{name}"].dt.round("{freq}"))'
-        if near
+        if jitters
         else f'da.resample({name}="{freq}").mean()',
     )
 
 
-def _microseconds(deltas: np.ndarray) -> np.ndarray:
-    return deltas.astype("timedelta64[us]").astype(np.int64)
-
-
 def _timedelta(microseconds: int) -> np.timedelta64:
-    """In whole seconds where a thousandth of the step allows it."""
+    """Return a step, in whole seconds where a thousandth of it allows that."""
     seconds = round(microseconds / 1e6)
     if abs(seconds * 10**6 - microseconds) * 1000 <= microseconds:
         return np.timedelta64(seconds, "s")
@@ -260,13 +267,14 @@ def _timedelta(microseconds: int) -> np.timedelta64:
 
 
 def _frequency(microseconds: int) -> str:
-    """A step as pandas and xarray write it, "5min" or "1D"; months from 28 days on."""
+    """Return a step as pandas and xarray write it, "5min" or "1D"; months from 28 days on."""
     if 28 * DAY <= microseconds <= 31 * DAY:
         return "MS"
     text = pd.tseries.frequencies.to_offset(pd.Timedelta(_timedelta(microseconds))).freqstr
     return text if text[0].isdigit() else f"1{text}"
 
 
-def _some(texts: list[str]) -> str:
+def _shortened(texts: list[str]) -> str:
+    """Return the first few texts, and the number of the others."""
     more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
     return ", ".join(texts[:SHOWN]) + more

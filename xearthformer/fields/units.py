@@ -1,7 +1,4 @@
-"""Units, by pint: CF, UDUNITS and common spellings, and anomalies as the differences they are.
-
-The registry is our own; pint's application registry belongs to the user.
-"""
+"""Units, by pint: CF, UDUNITS and common spellings, and anomalies as the differences they are."""
 
 from __future__ import annotations
 
@@ -16,33 +13,36 @@ from ..errors import mismatch
 if TYPE_CHECKING:
     import pint
 
-# Spellings of temperature found in files, which pint doesn't know or (C, F, k) takes for others.
+# Spellings of temperature in files that pint does not know or (C, F, k) reads as other units.
 TEMPERATURE = re.compile(
     r"(delta[ _])?(?:deg(?:ree)?s?[ _]?|°|º)?(c|celsius|k|kelvin|f|fahrenheit)(?:[ _]scale)?"
 )
 PINT_NAMES = {"c": "degC", "k": "kelvin", "f": "degF", "dbz": "dBZ"}
+# A unit of its own: pint's decibel is a ratio, and would convert to the plain number 1.
 OWN_UNITS = ("reflectivity_decibel = [reflectivity_decibel] = dBZ",)
 
+# CF 1.11, section 3.1.2: the two kinds of temperature, as the attribute units_metadata.
 DIFFERENCE = "temperature: difference"
 ON_SCALE = "temperature: on_scale"
 
 
 def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataArray:
-    """`da` in other units, by pint; lazy data stays lazy, the dtype stays.
+    """Convert `da` to other units, by pint; lazy data stays lazy, and the dtype stays.
 
     Parameters
     ----------
     da : DataArray
         With the attribute `units`, in CF, UDUNITS or common spelling.
     units : str
-        Units wanted.
+        Units of the result.
     difference : bool
-        The values are differences (anomalies): an anomaly of 1 K is one of 1 degC, not of -272.15.
+        Whether the values are differences (anomalies): an anomaly of 1 K is one of 1 degC, not of
+        -272.15.
 
     Raises
     ------
     ValueError
-        `units` is missing, not understood, or of another quantity.
+        If the attribute `units` is missing, not understood, or of another quantity.
 
     Examples
     --------
@@ -56,9 +56,10 @@ def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataA
     if hasattr(da.data, "units"):
         raise mismatch("plain numbers, units in the attributes", "pint", "da.pint.dequantify()")
     if not found:
-        mend = f'da.assign_attrs(units="{units}")'
-        raise mismatch(f"units that convert to {units}", "no attribute units", mend)
+        hint = f'da.assign_attrs(units="{units}")'
+        raise mismatch(f"units that convert to {units}", "no attribute units", hint)
     factor, offset = _conversion(found, units, difference)
+    # the same units leave the values alone: no copy, and no task in a graph
     out = da if factor == 1 else da * factor
     out = (out if offset == 0 else out + offset).copy(deep=False)
     attrs = {**da.attrs, "units": units}
@@ -69,7 +70,7 @@ def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataA
 
 
 def is_temperature(units: str) -> bool:
-    """Whether units are of temperature, and so of two kinds: on a scale, or a difference."""
+    """Return whether units are of temperature, which may be on a scale or a difference."""
     try:
         return dict(_pint_unit(units).dimensionality) == {"[temperature]": 1}
     except Exception:  # pint has no common ancestor for what it raises on nonsense
@@ -77,19 +78,19 @@ def is_temperature(units: str) -> bool:
 
 
 def to_metres(units: str) -> float | None:
-    """Metres in one of a unit of length; None for anything else.
+    """Return how many metres one of a unit of length is; None for other units.
 
     >>> to_metres("km")
     1000.0
     """
     try:
         return float(_registry().Quantity(1.0, _pint_unit(units)).to("m").magnitude)
-    except Exception:  # pint has no common ancestor for what it raises on nonsense
+    except Exception:  # as above
         return None
 
 
 def equal_units(one: str, other: str) -> bool:
-    """Whether two spellings are of the same units.
+    """Return whether two spellings are of the same units.
 
     >>> equal_units("degC", "degree_Celsius"), equal_units("degC", "K")
     (True, False)
@@ -99,45 +100,47 @@ def equal_units(one: str, other: str) -> bool:
 
 @functools.cache
 def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]:
-    """Factor and offset from one unit to another."""
+    """Return the factor and offset from one unit to another."""
     registry = _registry()
-    mend = f'da.assign_attrs(units="{units}"), if that is what the numbers are in'
+    expected = f"units that convert to {units}"
+    hint = f'da.assign_attrs(units="{units}"), if that is what the numbers are in'
     try:
         source = _pint_unit(found)
-    except Exception as error:  # pint has no common ancestor for what it raises on nonsense
-        raise mismatch(
-            f"units that convert to {units}", f"unknown units {found!r}", mend
-        ) from error
+    except Exception as error:  # as above
+        raise mismatch(expected, f"unknown units {found!r}", hint) from error
     target = _pint_unit(units)
     if source.dimensionality != target.dimensionality:
-        raise mismatch(f"units that convert to {units}", repr(found), mend)
+        raise mismatch(expected, repr(found), hint)
     if not difference and str(source).startswith("delta_"):
-        raise mismatch(f"values in {units}", f"differences, in {found!r}", mend)
+        raise mismatch(f"values in {units}", f"differences, in {found!r}", hint)
     one = registry.Quantity(1.0, _as_difference(source)).to(_as_difference(target)).magnitude
     zero = 0.0 if difference else registry.Quantity(0.0, source).to(target).magnitude
-    return round(float(one), 15), float(zero)
+    return round(float(one), 15), float(zero)  # rounded: pint has 1.7999999999999998 degF in 1 K
 
 
 def _as_difference(unit: pint.Unit) -> pint.Unit:
-    """degree_Celsius becomes delta_degree_Celsius; what has no offset stays."""
+    """Return delta_degree_Celsius for degree_Celsius; units without an offset stay."""
     return _registry().parse_units(re.sub(r"^(?=degree_(C|F))", "delta_", str(unit)))
 
 
 def _pint_unit(units: str) -> pint.Unit:
-    """CF, UDUNITS and common spelling into pint's: "kg m-2", "mm/h", "degrees_C", "dBZ"."""
+    """Parse CF, UDUNITS and common spellings: "kg m-2", "mm/h", "degrees_C", "dBZ"."""
     text = units.strip()
-    known = TEMPERATURE.fullmatch(text.lower())
-    if known:
-        name = PINT_NAMES[known[2][0]]
-        return _registry().parse_units(f"delta_{name}" if known[1] and name != "kelvin" else name)
+    temperature = TEMPERATURE.fullmatch(text.lower())
+    if temperature:
+        name = PINT_NAMES[temperature[2][0]]
+        # a kelvin has no offset, and so no delta_ form in pint
+        is_delta = temperature[1] and name != "kelvin"
+        return _registry().parse_units(f"delta_{name}" if is_delta else name)
     text = PINT_NAMES.get(text.lower(), text)
-    text = re.sub(r"(?<=[A-Za-z0-9])\.(?=[A-Za-z])", " ", text)
+    text = re.sub(r"(?<=[A-Za-z0-9])\.(?=[A-Za-z])", " ", text)  # UDUNITS: "mm.h-1"
+    # powers, "m-2" to "m**-2", but not the exponent of "1e-3"
     return _registry().parse_units(re.sub(r"(?<=[A-Za-z])(?<![0-9][eE])(-?\d+)", r"**\1", text))
 
 
 @functools.cache
 def _registry() -> pint.UnitRegistry:
-    """A registry of our own: pint's application registry belongs to the user."""
+    """Return a registry of our own: pint's application registry belongs to the user."""
     import pint
 
     registry: pint.UnitRegistry = pint.UnitRegistry()

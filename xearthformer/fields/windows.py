@@ -87,7 +87,8 @@ def find_inits(time: xr.DataArray, context: int, init: InitLike = None) -> Inits
         lost = inside.size - positions.size
         reason = f"{lost} of {inside.size} inits lack {context} frames of context"
         return Inits(positions, reason if lost else "")
-    labels = [init] if isinstance(init, str) or np.ndim(init) == 0 else list(init)
+    is_list = not isinstance(init, str) and np.ndim(init) > 0  # type: ignore[arg-type]
+    labels: list[Label] = list(init) if is_list else [init]  # type: ignore
     if not labels:
         raise mismatch("at least one init", "an empty list", "init=None, for the latest")
     positions = np.concatenate([_positions(time, label) for label in labels])
