@@ -1,9 +1,10 @@
-"""Earthformer-UNet: what noise is in these frames, given the frames before them?
+"""Earthformer-UNet: finds the noise in frames, given the frames before them.
 
 The denoiser of PreDiff (Gao et al., NeurIPS 2023, section 3.1): down through levels of cuboid
-attention and up again, told at every level how noisy its frames are. Its way down alone is also
-the better half of the knowledge-alignment network (alignment.py). Legend of the shape suffixes:
-B batch, T time, H W space, C channels, E channels of the time embedding.
+attention and up again, with the step t of the diffusion (how noisy the frames are) as an input of
+every level. The alignment network (alignment.py) has the same way down.
+Legend of the shape suffixes: B batch, T time, H W space, C channels, E channels of the embedding
+of the step t.
 """
 
 from __future__ import annotations
@@ -19,19 +20,16 @@ from torch import Tensor, nn
 from ..layers.attention import (
     POS_EMBED_TYPES,
     BlockOptions,
-    PatchMerging,
     PositionEmbedding,
     SelfAttentionBlock,
-    Upsampling,
-    expect_counts,
-    expect_one_of,
     init_weights,
 )
+from ..layers.checks import expect_counts, expect_one_of
 from ..layers.cuboid import Size, self_pattern
-from ..layers.stem import coarser
+from ..layers.stem import PatchMerging, Upsampling, coarser
 
-EMBED_WIDTH = 4  # channels of the time embedding, in base_units
-SLOWEST = 10_000  # its longest period, in steps of the diffusion over 2 pi
+EMBED_WIDTH = 4  # channels of the embedding of t, in base_units
+SLOWEST = 10_000  # its longest period, in steps of the diffusion over 2 pi (Vaswani et al. 2017)
 
 
 # Configuration.
@@ -39,28 +37,20 @@ SLOWEST = 10_000  # its longest period, in steps of the diffusion over 2 pi
 
 @dataclass(frozen=True)
 class LevelsConfig:
-    """What the denoiser and the alignment network have in common. Lists are welcome.
+    """The fields that the denoiser and the alignment network share. Lists are welcome.
 
     Parameters
     ----------
     base_units : int
-        Channels at the finest level; the next has `downsample` times as many.
+        Channels at the finest level; an even number.
     num_heads : int
-        Attention heads.
+        Number of attention heads.
     depth : tuple of int
-        Blocks at each level, finest first.
+        Number of blocks at each level, finest first.
     attn_patterns : tuple of str
-        The cuboid pattern of each level (see `cuboid.PATTERN_NAMES`); a single name serves all.
-    downsample : int
-        How much coarser in H and W each level is than the one before.
-    dropout : float
-        On attention weights, projections and feed-forwards.
-    ffn_activation : str
-        "gelu" or "leaky" (slope 0.1).
-    padding_type : "zeros" or "ignore"
-        Whether padding counts in the softmax as zeros or is masked.
-    pos_embed_type : "t+h+w" or "t+hw"
-        Position embedding: a vector per frame, row and column, or per frame and place.
+        Cuboid pattern of each level (see `cuboid.PATTERN_NAMES`); one name serves all levels.
+    downsample, dropout, ffn_activation, padding_type, pos_embed_type
+        As in `EarthformerConfig`.
     """
 
     base_units: int = 256
@@ -74,7 +64,7 @@ class LevelsConfig:
     pos_embed_type: str = "t+h+w"
 
     def __post_init__(self) -> None:
-        for field in fields(self):
+        for field in fields(self):  # JSON has lists only, and a frozen config is hashed
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
@@ -82,6 +72,7 @@ class LevelsConfig:
         expect_counts("base_units", (self.base_units,))
         expect_counts("downsample", (self.downsample,))
         expect_one_of("pos_embed_type", self.pos_embed_type, POS_EMBED_TYPES)
+        # Even: half of the embedding of t are sines, half cosines.
         if self.base_units % self.block_options.num_heads or self.base_units % 2:
             raise ValueError(
                 f"expected base_units even and divisible by num_heads={self.num_heads}, "
@@ -101,33 +92,33 @@ class LevelsConfig:
         return tuple(self.base_units * self.downsample**i for i in range(len(self.depth)))
 
     def level_shapes(self, shape_THW: Size) -> list[Size]:
-        """(T, H, W) of each level, and that every level's pattern is one."""
-        steps = ((self.downsample, self.downsample),) * (len(self.depth) - 1)
-        shapes = [(shape_THW[0], h, w) for h, w in coarser(shape_THW[1:], steps)]
+        """Return (T, H, W) of each level; an error where a level's pattern does not fit."""
+        factors = ((self.downsample, self.downsample),) * (len(self.depth) - 1)
+        shapes = [(shape_THW[0], h, w) for h, w in coarser(shape_THW[1:], factors)]
         for name, shape in zip(self.attn_patterns, shapes, strict=True):
             self_pattern(name, shape)
         return shapes
 
     @property
     def block_options(self) -> BlockOptions:
-        """The fields that every cuboid block shares."""
+        """The fields that every cuboid block shares; without global vectors."""
         names = "num_heads", "dropout", "ffn_activation", "padding_type"
         return BlockOptions(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)
 class EarthformerUNetConfig(LevelsConfig):
-    """Everything that shapes an Earthformer-UNet: the fields of `LevelsConfig`, and two shapes.
+    """The shape of an Earthformer-UNet: the fields of `LevelsConfig`, and two more.
 
     Parameters
     ----------
     input_shape, target_shape : (T, H, W, C)
-        Of the context and of the noisy frames; the same H, W and C.
+        Shapes of the context and of the noisy frames; the same H, W and C.
 
     Raises
     ------
     ValueError
-        When the parts do not fit one another; the message names the field.
+        When fields do not fit one another; the message names them.
     """
 
     input_shape: tuple[int, int, int, int] = (7, 16, 16, 64)
@@ -146,7 +137,7 @@ class EarthformerUNetConfig(LevelsConfig):
 
     @property
     def shape_THW(self) -> Size:
-        """Of context and noisy frames together."""
+        """(T, H, W) of context and noisy frames, one after another."""
         return (self.input_shape[0] + self.target_shape[0], *self.input_shape[1:3])
 
 
@@ -169,7 +160,7 @@ PRESETS: dict[str, EarthformerUNetConfig] = {
 
 
 class TimeEmbedding(nn.Module):
-    """How noisy, as a vector: sines and cosines of the step t, then Linear, SiLU, Linear."""
+    """The step t as a vector (B, E): cosines and sines of t, then Linear, SiLU, Linear."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -186,13 +177,13 @@ class TimeEmbedding(nn.Module):
         exact = torch.promote_types(dtype, torch.float32)  # bfloat16 can't count to 1000
         k = torch.arange(half, dtype=exact, device=t_B.device)
         angle = t_B[:, None].to(exact) * torch.exp(-math.log(SLOWEST) * k / half)
-        return self.layer(torch.cat([angle.cos(), angle.sin()], dim=-1).to(dtype))
+        return self.layer(torch.cat([angle.cos(), angle.sin()], dim=-1).to(dtype))  # (B, E)
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions over space and time, and between them how noisy it is, channel by channel.
+    """Two convolutions over space and time, with the embedding of t added between them.
 
-    (B, C, T, H, W) in and out; without `embed_dim` it is not told.
+    (B, T, H, W, C) in and out. Without `embed_dim` nothing is added.
     """
 
     def __init__(self, c_in: int, c_out: int, embed_dim: int | None, dropout: float = 0.0) -> None:
@@ -203,8 +194,7 @@ class ResidualBlock(nn.Module):
         self.out_layers = nn.Sequential(
             _norm(c_out), nn.SiLU(), nn.Dropout(dropout), nn.Conv3d(c_out, c_out, 3, padding=1)
         )
-        same = c_in == c_out
-        self.skip_connection = nn.Identity() if same else nn.Conv3d(c_in, c_out, 1)
+        self.skip_connection = nn.Identity() if c_in == c_out else nn.Conv3d(c_in, c_out, 1)
 
     def forward(self, x_BTHWC: Tensor, embed_BE: Tensor | None = None) -> Tensor:
         # Contiguous: on a CPU torch's group norm over channels that come last is less exact, and
@@ -212,17 +202,18 @@ class ResidualBlock(nn.Module):
         x_BCTHW = rearrange(x_BTHWC, "b t h w c -> b c t h w").contiguous()
         inner = self.in_layers(x_BCTHW)
         if embed_BE is not None:
-            inner = inner + self.emb_layers(embed_BE)[:, :, None, None, None]
+            inner = inner + self.emb_layers(embed_BE)[:, :, None, None, None]  # by channel
         x_BCTHW = self.skip_connection(x_BCTHW) + self.out_layers(inner)
         return rearrange(x_BCTHW, "b c t h w -> b t h w c")
 
 
 def _norm(channels: int) -> nn.GroupNorm:
+    """32 groups, as published; one group per channel where 32 does not divide them (small nets)."""
     return nn.GroupNorm(channels if channels % 32 else 32, channels)
 
 
 def start_as_identity(module: nn.Module) -> None:
-    """Let residual branches start at zero; give it to `nn.Module.apply`, after `init_weights`."""
+    """Let residual branches start at zero; for `nn.Module.apply`, after `init_weights`."""
     match module:
         case ResidualBlock():
             last = [module.out_layers[-1]]
@@ -237,11 +228,12 @@ def start_as_identity(module: nn.Module) -> None:
 
 
 class DownPath(nn.Module):
-    """Noisy frames into levels, fine to coarse: the way down of the networks that subclass it."""
+    """The way down that the denoiser and the alignment network share: noisy frames into levels."""
 
     def __init__(self, config: LevelsConfig, channels: int, shape_THW: Size) -> None:
         super().__init__()
         base, n = config.base_units, config.downsample
+        self.config = config
         self.shapes = config.level_shapes(shape_THW)
         self.first_proj = ResidualBlock(channels, base, None, config.dropout)
         self.pos_embed = PositionEmbedding(base, shape_THW, config.pos_embed_type)
@@ -249,44 +241,48 @@ class DownPath(nn.Module):
         self.downsample_layers = nn.ModuleList(
             PatchMerging(a, b, (1, n, n)) for a, b in pairwise(config.widths)
         )
-        self.down_time_embed_blocks, self.down_self_blocks = self.levels(config)
+        self.down_time_embed_blocks, self.down_self_blocks = self.levels()
 
-    def levels(self, config: LevelsConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
-        """For each level a residual block, which all of its depth shares, and its cuboid blocks."""
-        options = config.block_options
-        told = nn.ModuleList(
+    def levels(self) -> tuple[nn.ModuleList, nn.ModuleList]:
+        """Build a residual block for each level, which all of its depth shares, and its blocks."""
+        config = self.config
+        residuals = nn.ModuleList(
             ResidualBlock(dim, dim, EMBED_WIDTH * config.base_units, config.dropout)
             for dim in config.widths
         )
         blocks = nn.ModuleList(
             nn.ModuleList(
-                SelfAttentionBlock(dim, shape_THW, self_pattern(name, shape_THW), options)
+                SelfAttentionBlock(
+                    dim, shape_THW, self_pattern(name, shape_THW), config.block_options
+                )
                 for _ in range(depth)
             )
             for dim, shape_THW, name, depth in zip(
                 config.widths, self.shapes, config.attn_patterns, config.depth, strict=True
             )
         )
-        return told, blocks
+        return residuals, blocks
 
     def descend(self, x_BTHWC: Tensor, t_B: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The frames as every level leaves them, and the time embedding."""
+        """Return the frames after each level, fine to coarse, and the embedding of t."""
         x_BTHWC = self.pos_embed(self.first_proj(x_BTHWC))
         embed_BE = self.time_embed(t_B)
         outputs: list[Tensor] = []
-        for i, (told, blocks) in enumerate(
+        for i, (residual, blocks) in enumerate(
             zip(self.down_time_embed_blocks, self.down_self_blocks, strict=True)
         ):
             if i > 0:
-                x_BTHWC = self.downsample_layers[i - 1](x_BTHWC)
-            outputs.append(x_BTHWC := through(x_BTHWC, embed_BE, told, blocks))
+                x_BTHWC = self.downsample_layers[i - 1](x_BTHWC)  # H W smaller, C larger
+            outputs.append(x_BTHWC := one_level(x_BTHWC, embed_BE, residual, blocks))
         return outputs, embed_BE
 
 
-def through(x_BTHWC: Tensor, embed_BE: Tensor, told: nn.Module, blocks: nn.ModuleList) -> Tensor:
-    """One level: before each of its cuboid blocks it is told how noisy its frames are."""
+def one_level(
+    x_BTHWC: Tensor, embed_BE: Tensor, residual: nn.Module, blocks: nn.ModuleList
+) -> Tensor:
+    """Apply one level: the residual block, which knows t, before each of its cuboid blocks."""
     for block in blocks:
-        x_BTHWC, _ = block(told(x_BTHWC, embed_BE))
+        x_BTHWC, _ = block(residual(x_BTHWC, embed_BE))  # the second: global vectors, none here
     return x_BTHWC
 
 
@@ -295,11 +291,6 @@ def through(x_BTHWC: Tensor, embed_BE: Tensor, told: nn.Module, blocks: nn.Modul
 
 class EarthformerUNet(DownPath):
     """The denoiser eps(z_t, t, z_cond): the noise in z_t, of its shape, in any floating dtype.
-
-    Parameters
-    ----------
-    config : EarthformerUNetConfig
-        Its shape; `PRESETS` has the published one.
 
     Examples
     --------
@@ -311,13 +302,14 @@ class EarthformerUNet(DownPath):
 
     def __init__(self, config: EarthformerUNetConfig) -> None:
         channels = config.input_shape[-1]
+        # One channel more: it marks the frames of the context.
         super().__init__(config, channels + 1, config.shape_THW)
-        self.config = config
-        self.up_time_embed_blocks, self.up_self_blocks = self.levels(config)
+        # Drawn before the way up's other layers: the order of drawing fixes a seed's weights.
+        self.up_time_embed_blocks, self.up_self_blocks = self.levels()
         sizes = [shape_THW[1:] for shape_THW in self.shapes[:-1]]
         self.upsample_layers = nn.ModuleList(
-            Upsampling(b, a, size_HW)
-            for (a, b), size_HW in zip(pairwise(config.widths), sizes, strict=True)
+            Upsampling(coarse, fine, size_HW)
+            for (fine, coarse), size_HW in zip(pairwise(config.widths), sizes, strict=True)
         )
         self.final_proj = nn.Linear(config.base_units, channels)
         self.apply(init_weights).apply(start_as_identity)
@@ -330,15 +322,17 @@ class EarthformerUNet(DownPath):
                     f"expected frames of shape (batch, *{name}={getattr(config, name)}), "
                     f"found {tuple(x_BTHWC.shape)}"
                 )
-        whose = torch.zeros_like(context_BTHWC[..., :1]) + 1, torch.zeros_like(z_BTHWC[..., :1])
-        x_BTHWC = torch.cat([context_BTHWC, z_BTHWC], dim=1)
-        x_BTHWC = torch.cat([x_BTHWC, torch.cat(whose, dim=1)], dim=-1)
+        x_BTHWC = torch.cat([context_BTHWC, z_BTHWC], dim=1)  # along T
+        is_context = (
+            torch.ones_like(context_BTHWC[..., :1]),
+            torch.zeros_like(z_BTHWC[..., :1]),
+        )
+        x_BTHWC = torch.cat([x_BTHWC, torch.cat(is_context, dim=1)], dim=-1)  # C + 1 channels
         outputs, embed_BE = self.descend(x_BTHWC, t_B)
         x_BTHWC = outputs[-1]
-        for i in reversed(range(len(outputs))):
+        for i in reversed(range(len(outputs))):  # the coarsest level has a way up of its own too
             if i < len(outputs) - 1:
                 x_BTHWC = self.upsample_layers[i](x_BTHWC) + outputs[i]
-            x_BTHWC = through(
-                x_BTHWC, embed_BE, self.up_time_embed_blocks[i], self.up_self_blocks[i]
-            )
-        return self.final_proj(x_BTHWC[:, config.input_shape[0] :])
+            residual, blocks = self.up_time_embed_blocks[i], self.up_self_blocks[i]
+            x_BTHWC = one_level(x_BTHWC, embed_BE, residual, blocks)
+        return self.final_proj(x_BTHWC[:, config.input_shape[0] :])  # of the noisy frames alone

@@ -1,10 +1,11 @@
-"""PreDiff (Gao et al., NeurIPS 2023): frames to come as samples of a diffusion in latent space.
+"""PreDiff (Gao et al., NeurIPS 2023): future frames as samples of a diffusion in latent space.
 
-A frame-wise autoencoder makes frames small (a kept library's AutoencoderKL); an Earthformer-UNet
-takes noise away from the small frames to come, step by step, given the small frames that were; an
-alignment network says what noisy small frames will amount to. How the steps go is a sampler's
-business (samplers.py). Legend of the shape suffixes: B batch, T time, H W space, h w the same in
-latent pixels, C channels, 2 the components (x, y) of a motion.
+A frame-wise autoencoder (diffusers' AutoencoderKL) encodes frames as small latent frames. An
+Earthformer-UNet removes noise from future latent frames step by step, given those of the past. An
+alignment network predicts a property of the forecast from noisy latent frames. The order and size
+of the steps is a sampler's business (samplers.py).
+Legend of the shape suffixes: B batch, N tiles, F frames (B and T together), T time, H W space, h w
+the same in latent pixels, C channels, 2 the components (x, y) of a motion.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import flow
-from ..layers.attention import expect_counts, expect_fields
+from ..layers.checks import expect_counts, expect_fields
 from ..layers.mosaic import Mosaic, in_batches
 from . import alignment, samplers
-from . import denoiser as earthformer_unet
+from . import denoiser as unet
 from .alignment import Alignment, AlignmentConfig
 from .denoiser import EarthformerUNet, EarthformerUNetConfig
 
-FLOW_FRAMES = 4  # the last frames, which tell the motion
+FLOW_FRAMES = 4  # the motion is estimated from these last frames
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,11 @@ class AutoencoderConfig:
     block_out_channels : tuple of int
         Channels of each level; each level but the last halves the grid.
     layers_per_block : int
-        Residual blocks of a level on the way down; one more on the way up.
+        Residual blocks per level on the way down; one more on the way up.
     latent_channels : int
+        Channels of latent frames.
     norm_num_groups : int
-
-    Raises
-    ------
-    ValueError
-        Channels that don't divide into the groups.
+        Groups of the group norms; every level's channels divide by it.
     """
 
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
@@ -66,11 +64,12 @@ class AutoencoderConfig:
 
     @property
     def factor(self) -> int:
-        """Pixels along a side of a latent pixel."""
+        """Number of pixels along a side of a latent pixel."""
         return 2 ** (len(self.block_out_channels) - 1)
 
     def build(self) -> nn.Module:
-        """The autoencoder, with fresh weights."""
+        """Build the autoencoder, with fresh weights."""
+        # Here, as diffusers takes two seconds to import and most models do without it.
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         levels = len(self.block_out_channels)
@@ -89,30 +88,30 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class PreDiffConfig:
-    """The shapes of PreDiff's networks, and what stands between them. Dicts are welcome.
+    """The shapes of PreDiff's networks, and the numbers between them. Mappings are welcome.
 
     Parameters
     ----------
     autoencoder : AutoencoderConfig
+        The autoencoder of single frames.
     denoiser : EarthformerUNetConfig
-        On latent frames: context and target.
+        The denoiser of latent frames; its input is the context.
     alignment : AlignmentConfig or None
-        On the latent target alone; None: no knowledge alignment.
+        The alignment network on latent frames; None: no knowledge alignment.
     latent_scale : float
-        What latent frames are multiplied by, so that their spread is about one.
+        Factor that gives latent frames a standard deviation of about one.
     noise_scale : float
-        What the noise that the denoiser finds is divided by. Above 1 less of it is taken away,
-        which makes up for a denoiser whose samples are too alike and too smooth ("epsilon
-        scaling", Ning et al., ICLR 2024).
+        Divisor of the noise that the denoiser finds. Above 1 less noise is removed, which corrects
+        samples that are too alike and too smooth ("epsilon scaling", Ning et al., ICLR 2024).
     growth : float or None
-        How far a forecast may go, in times the most intense pixel of its context, or 1 where none
-        is as intense; scaled. None: as far as it goes.
+        Upper limit of a forecast, as a multiple of the largest normalised value of its context
+        (of 1, where none is as large). None: no limit.
     least : float
-        Scaled values below it are none: what is left of the noise where nothing is.
+        Normalised values below it become 0: remains of noise where there is no rain.
     along_motion : bool
-        Whether frames are drawn along their motion into the place of the last one before they are
-        made small, and carried on by it afterwards: what is left to forecast stands still. What
-        comes in from beyond the rim is then what stands inside it, mirrored and slanted.
+        Whether past frames are moved along their motion to where the last one is before they are
+        encoded, and the forecast is moved on along it afterwards. The networks then forecast rain
+        that stands still. What moves in over an edge is mirrored from inside it.
 
     Raises
     ------
@@ -123,6 +122,7 @@ class PreDiffConfig:
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     denoiser: EarthformerUNetConfig = EarthformerUNetConfig()
     alignment: AlignmentConfig | None = AlignmentConfig()
+    # These two keep the word `scale`: the cards of packs store them under these names.
     latent_scale: float = 1.0
     noise_scale: float = 1.0
     growth: float | None = None
@@ -139,8 +139,8 @@ class PreDiffConfig:
                 expect_fields(kind, value)
                 object.__setattr__(self, name, kind(**value))
         channels = self.autoencoder.latent_channels
-        _, h, w, found = self.denoiser.target_shape
-        if found != channels or h != w:
+        _, h, w, latent_channels = self.denoiser.target_shape
+        if latent_channels != channels or h != w:  # square, as tiles of a mosaic are
             raise ValueError(
                 f"expected latent frames (T, n, n, {channels}), as the autoencoder makes them, "
                 f"found denoiser.target_shape={self.denoiser.target_shape}"
@@ -156,16 +156,16 @@ class PreDiffConfig:
 
     @property
     def tile(self) -> int:
-        """Pixels of a side of what the networks take at once."""
+        """Number of pixels along a side of the networks' input."""
         return self.denoiser.target_shape[1] * self.autoencoder.factor
 
 
 _RADAR_LATENTS = {"input_shape": (7, 16, 16, 16), "target_shape": (6, 16, 16, 16)}
 
 PRESETS: dict[str, PreDiffConfig] = {
-    # The published checkpoints.
+    # The published checkpoints: VIL of SEVIR on 128 x 128 pixels, every 10 minutes.
     "sevir-lr": PreDiffConfig(),
-    # What ships as the pack `prediff-radar`.
+    # The shipped pack `prediff-radar`.
     "radar": PreDiffConfig(
         autoencoder=AutoencoderConfig((16, 32, 64, 64), 1, latent_channels=16, norm_num_groups=8),
         denoiser=EarthformerUNetConfig(base_units=64, depth=(1, 1), dropout=0.0, **_RADAR_LATENTS),
@@ -180,15 +180,13 @@ PRESETS: dict[str, PreDiffConfig] = {
     # Small enough for a test.
     "tiny": PreDiffConfig(
         autoencoder=AutoencoderConfig((8, 8, 16), 1, latent_channels=4, norm_num_groups=4),
-        denoiser=earthformer_unet.PRESETS["tiny"],
+        denoiser=unet.PRESETS["tiny"],
         alignment=alignment.PRESETS["tiny"],
     ),
 }
 PRESETS["tiny-motion"] = replace(
     PRESETS["tiny"],
-    denoiser=replace(
-        earthformer_unet.PRESETS["tiny"], input_shape=(4, 8, 8, 4), target_shape=(2, 8, 8, 4)
-    ),
+    denoiser=replace(unet.PRESETS["tiny"], input_shape=(4, 8, 8, 4), target_shape=(2, 8, 8, 4)),
     alignment=replace(alignment.PRESETS["tiny"], input_shape=(2, 8, 8, 4)),
     along_motion=True,
 )
@@ -196,18 +194,18 @@ PRESETS["tiny-motion"] = replace(
 
 @dataclass(frozen=True)
 class Context:
-    """What a sample is conditioned on; made once an init, whatever the members.
+    """The condition of a sample; encoded once per init, whatever the number of members.
 
     Attributes
     ----------
     z_BThwC : Tensor
-        The latent frames that were, of the whole (padded) domain.
+        The latent past frames, of the whole (padded) domain.
     frames_BTHW : Tensor
-        The frames themselves, scaled, as they came in, none missing.
+        The past frames themselves, normalised, with 0 for missing values.
     motion_B2hw : Tensor or None
-        Of the padded domain, in cells of the flow a frame; None: frames stand as they came.
+        Motion in the padded domain, in coarse cells per frame; None without `along_motion`.
     at_once : int
-        Tiles that go through a network together.
+        Number of tiles that go through a network together.
     """
 
     z_BThwC: Tensor
@@ -217,8 +215,9 @@ class Context:
 
     @classmethod
     def join(cls, contexts: list[Context]) -> Context:
-        """The contexts of several rows as one."""
+        """Return the contexts of several rows as one."""
         first = contexts[0]
+        # All have a motion, or none has: it is a matter of the model's config.
         motions = [each.motion_B2hw for each in contexts if each.motion_B2hw is not None]
         return replace(
             first,
@@ -229,10 +228,10 @@ class Context:
 
 
 class PreDiff(nn.Module):
-    """Samples of frames to come, from frames that were (B, T, H, W, 1), H and W from `tile` up.
+    """Samples of future frames from past frames (B, T, H, W, 1), of any H and W.
 
-    Frames are scaled; NaN is read as 0. A domain larger than a tile is one field in latent space,
-    which the networks see in a mosaic of tiles.
+    Frames are normalised; NaN is read as 0. A domain larger than a tile is one field in latent
+    space, which goes through the networks in a mosaic of tiles; a smaller one is padded.
 
     Examples
     --------
@@ -255,7 +254,7 @@ class PreDiff(nn.Module):
     # --- the way in
 
     def context(self, x_BTHWC: Tensor, at_once: int = 1) -> Context:
-        """Encode what was, by the mode of its posterior."""
+        """Encode the past, by the mode of its posterior."""
         x_BTHW = x_BTHWC[..., 0]
         frames_BTHW = torch.nan_to_num(x_BTHW)
         x_BTHW, motion_B2hw = self._padded(frames_BTHW), None
@@ -266,12 +265,12 @@ class PreDiff(nn.Module):
         return Context(z_BThwC, frames_BTHW, motion_B2hw, at_once)
 
     def encode(self, x_BTHW: Tensor, at_once: int = 1) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the latent frames (B, T, h, w, C), scaled."""
+        """Return mean and standard deviation of the latent frames, times `latent_scale`."""
 
         def net(x_NTHWC: Tensor) -> Tensor:
             x_FCHW = rearrange(x_NTHWC, "n t h w c -> (n t) c h w")
             moments = self.autoencoder.encode(x_FCHW).latent_dist
-            both = torch.cat([moments.mean, moments.std], dim=1) * self.config.latent_scale
+            both = torch.cat([moments.mean, moments.std], dim=1) * self.config.latent_scale  # 2 C
             return rearrange(both, "(n t) c h w -> n t h w c", t=x_NTHWC.shape[1])
 
         mosaic = Mosaic(tuple(x_BTHW.shape[-2:]), self.config.tile)
@@ -282,25 +281,26 @@ class PreDiff(nn.Module):
         return z_BThwC.chunk(2, dim=-1)
 
     def _padded(self, x_BTHW: Tensor) -> Tensor:
-        """Zeros at the end of each axis, up to whole latent pixels, and a tile or more."""
+        """Add zeros at the end of H and W, up to whole latent pixels, and at least a tile."""
+        # Both are powers of two: a multiple of the larger is one of the smaller.
         unit = max(self.config.autoencoder.factor, flow.COARSE)
         pads = [max(self.config.tile, n + -n % unit) - n for n in x_BTHW.shape[-2:]]
         return F.pad(x_BTHW, (0, pads[1], 0, pads[0]))
 
     def tiles(self, size_HW: tuple[int, int]) -> int:
-        """How many tiles a domain of this size goes through the networks in."""
+        """Return the number of tiles in which a domain of this size goes through the networks."""
         with torch.device("meta"):
             padded = self._padded(torch.empty(1, 1, *size_HW))
         return len(Mosaic(tuple(padded.shape[-2:]), self.config.tile).corners)
 
-    # --- the middle: what samplers and guidance are given
+    # --- the middle: for samplers and guidance
 
     def noise_shape(self, context: Context) -> tuple[int, ...]:
-        """(T, h, w, C) of the latent frames to come."""
+        """Return (T, h, w, C) of the future latent frames."""
         return (self.out_len, *context.z_BThwC.shape[2:])
 
     def denoise(self, z_BThwC: Tensor, t: int, context: Context) -> Tensor:
-        """The noise in latent frames to come at step t, in a mosaic where they are large."""
+        """Return the noise in future latent frames at step t, found tile by tile."""
         mosaic = self._mosaic(z_BThwC)
         noise_BThwC = mosaic.join(
             in_batches(
@@ -313,7 +313,7 @@ class PreDiff(nn.Module):
         return noise_BThwC / self.config.noise_scale
 
     def align(self, z_BThwC: Tensor, t: int) -> Tensor:
-        """The alignment network's answer for each frame (B, T, out_channels), a mean over tiles."""
+        """Return the alignment network's answers (B, T, out_channels), means over tiles."""
         mosaic = self._mosaic(z_BThwC)
         tiles = mosaic.split(z_BThwC)
         answers = self.alignment(tiles, tiles.new_full((len(tiles),), t))
@@ -325,21 +325,20 @@ class PreDiff(nn.Module):
     # --- the way out
 
     def decode(self, z_BThwC: Tensor, context: Context) -> Tensor:
-        """Frames (B, T, H, W, 1) from latent frames.
-
-        In pieces of `context.at_once` tiles, a frame at a time.
-        """
+        """Return frames (B, T, H, W, 1) from latent frames."""
+        # One frame at a time, in batches of `context.at_once` tiles: bounded memory.
         frames = [self._decode_frame(z, context) for z in z_BThwC.split(1, dim=1)]
         y_BTHW = torch.cat(frames, dim=1)[..., 0]
         if context.motion_B2hw is not None:
             y_BTHW = flow.from_lagrangian(y_BTHW, context.motion_B2hw)
-        height, width = context.frames_BTHW.shape[-2:]
+        # Limits after the motion: its cubics overshoot.
         if (growth := self.config.growth) is not None:
-            most_B = context.frames_BTHW.flatten(1).amax(dim=1).clamp(min=1)
-            y_BTHW = y_BTHW.minimum(growth * most_B[:, None, None, None])
+            largest_B = context.frames_BTHW.flatten(1).amax(dim=1).clamp(min=1)
+            y_BTHW = y_BTHW.minimum(growth * largest_B[:, None, None, None])
         if (least := self.config.least) > 0:
             y_BTHW = torch.where(y_BTHW < least, 0, y_BTHW)
-        return y_BTHW[..., :height, :width, None]
+        height, width = context.frames_BTHW.shape[-2:]
+        return y_BTHW[..., :height, :width, None]  # without the padding
 
     def _decode_frame(self, z_B1hwC: Tensor, context: Context) -> Tensor:
         def net(z_NThwC: Tensor) -> Tensor:
@@ -347,7 +346,7 @@ class PreDiff(nn.Module):
             y_NCHW = self.autoencoder.decode(z_NChw).sample
             return rearrange(y_NCHW, "n c h w -> n 1 h w c")
 
-        if z_B1hwC.requires_grad:  # a gradient then holds the inside of one piece at a time
+        if z_B1hwC.requires_grad:  # guidance: keep the activations of one batch at a time
             net = partial(checkpoint, net, use_reentrant=False, preserve_rng_state=False)
         mosaic, factor = self._mosaic(z_B1hwC), self.config.autoencoder.factor
         tiles = in_batches(net, mosaic.split(z_B1hwC), size=context.at_once)
@@ -357,9 +356,10 @@ class PreDiff(nn.Module):
     def predict(
         self, x_BTHWC: Tensor, generator: torch.Generator | None = None, steps: int | None = None
     ) -> Tensor:
-        """One sample of each row (B, out_len, H, W, 1), by the quickest sampler."""
+        """Return one sample per row (B, out_len, H, W, 1), by the quickest sampler."""
         context = self.context(x_BTHWC)
         shape = self.noise_shape(context)
+        # Drawn on the CPU, so that a seed gives the same noise on every device.
         z_BThwC = torch.randn(len(x_BTHWC), *shape, generator=generator).to(x_BTHWC)
         denoise = partial(self.denoise, context=context)
         z_BThwC = samplers.sample("dpm++", denoise, z_BThwC, steps, generators=generator)

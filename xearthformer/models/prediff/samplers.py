@@ -1,22 +1,25 @@
-"""Samplers: from noise to a sample, by a denoiser that they know nothing else of.
+"""Samplers: from noise to a sample, with a denoiser of which they know nothing else.
 
-`ddpm` is the paper's (Ho et al. 2020), `ddim` (Song et al. 2021) and `dpm++` (Lu et al. 2022,
-multistep, order 2, with noise on the way, which makes up for a denoiser's errors) go through the
-same diffusion in fewer steps. The steps themselves are those of diffusers' schedulers. Legend of
-the shape suffixes: B batch.
+`ddpm` is the paper's (Ho et al. 2020, "DDPM"). `ddim` (Song et al. 2021) and `dpm++` (Lu et al.
+2022, multistep, order 2) go through the same diffusion in fewer steps; `dpm++` adds noise on the
+way, which corrects a denoiser's errors. The steps themselves are those of diffusers' schedulers.
+Legend of the shape suffixes: B batch; the other dims of a sample are the denoiser's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
 
+from ...errors import mismatch, whole_number
+
 STEPS = 1000  # of the diffusion
+# The schedule that the published denoiser was trained on: sqrt(beta) grows linearly with t.
 BETAS = {
     "num_train_timesteps": STEPS,
     "beta_start": 1e-4,
@@ -24,12 +27,25 @@ BETAS = {
     "beta_schedule": "scaled_linear",
 }
 
-Denoise = Callable[[Tensor, int], Tensor]  # (z_t, t) to the noise in it
+Denoise = Callable[[Tensor, int], Tensor]  # (z_t, t) -> the noise in z_t
 Guide = Callable[[Tensor, int, Tensor, float, bool], Tensor]  # see `sample`
 
 
+class Scheduler(Protocol):
+    """The part of diffusers' schedulers that is used here."""
+
+    timesteps: Tensor
+    alphas_cumprod: Tensor
+
+    def set_timesteps(self, num_inference_steps: int) -> None: ...
+
+    def step(self, noise: Tensor, t: int, z: Tensor, **options: object) -> object: ...
+
+    def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor: ...
+
+
 class NotFinite(ArithmeticError):
-    """A sampler that met NaN or infinity: at which step, and in which rows of its batch."""
+    """NaN or infinity in a sample, with the step and the rows of the batch where it appeared."""
 
     def __init__(self, step: int, steps: int, rows: list[int]) -> None:
         super().__init__(f"NaN or infinity at step {step} of {steps} in rows {rows}")
@@ -38,56 +54,53 @@ class NotFinite(ArithmeticError):
 
 @dataclass(frozen=True)
 class Method:
-    """A sampler: how its scheduler is made, how many steps it takes, what its steps are told."""
+    """A scheduler of diffusers, with its options and the numbers of steps it can take."""
 
-    scheduler: Callable[[], Any]
-    steps: int  # unless told otherwise
+    scheduler_name: str
+    steps: int  # by default
     fewest: int
-    step_options: Callable[[float, Any], dict[str, Any]]
+    has_eta: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
 
+    def scheduler(self) -> Scheduler:
+        """Return a new scheduler; each holds the state of one sampling."""
+        import diffusers
 
-def _ddpm() -> Any:
-    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-
-    spacing = {"timestep_spacing": "trailing"}
-    return DDPMScheduler(**BETAS, variance_type="fixed_small", clip_sample=False, **spacing)
-
-
-def _ddim() -> Any:
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
-    return DDIMScheduler(**BETAS, clip_sample=False, timestep_spacing="trailing")
-
-
-def _dpm() -> Any:
-    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-
-    return DPMSolverMultistepScheduler(
-        **BETAS, algorithm_type="sde-dpmsolver++", solver_order=2, timestep_spacing="trailing"
-    )
+        make = getattr(diffusers, self.scheduler_name)
+        # "trailing": the first step is at t = 999, where z is pure noise (Lin et al. 2024).
+        return make(**BETAS, timestep_spacing="trailing", **self.options)
 
 
 METHODS: dict[str, Method] = {
-    "ddpm": Method(_ddpm, STEPS, 1, lambda eta, generators: {"generator": generators}),
-    "ddim": Method(_ddim, 50, 1, lambda eta, generators: {"eta": eta, "generator": generators}),
-    "dpm++": Method(_dpm, 20, 2, lambda eta, generators: {"generator": generators}),
+    # "fixed_small" is the posterior variance (DDPM, Eqn 7). Latents have no bounds to clip at.
+    "ddpm": Method(
+        "DDPMScheduler", STEPS, 1, options={"variance_type": "fixed_small", "clip_sample": False}
+    ),
+    "ddim": Method("DDIMScheduler", 50, 1, has_eta=True, options={"clip_sample": False}),
+    # Order 2 looks back one step: a single step would be of order 1.
+    "dpm++": Method(
+        "DPMSolverMultistepScheduler",
+        20,
+        2,
+        options={"algorithm_type": "sde-dpmsolver++", "solver_order": 2},
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A sampler by its name, and what else it can be told.
+    """A sampler with its options.
 
     Parameters
     ----------
     name : {"ddpm", "ddim", "dpm++"}
     eta : float
-        Of ddim: 0 adds no noise on the way, 1 adds as much as ddpm.
+        Noise added on the way; "ddim" only. 0 adds none, 1 adds as much as "ddpm".
 
     Raises
     ------
     ValueError
-        An unknown name; an eta outside 0 .. 1, or of a sampler that has none.
+        When the name is unknown; when eta is outside 0 .. 1, or not 0 for another sampler.
     """
 
     name: str
@@ -96,11 +109,11 @@ class Sampler:
     def __post_init__(self) -> None:
         if self.name not in METHODS:
             raise ValueError(f"expected a sampler, one of {list(METHODS)}, found {self.name!r}")
-        if not 0 <= self.eta <= (self.name == "ddim"):
+        if not 0 <= self.eta <= METHODS[self.name].has_eta:
             raise ValueError(f"expected eta of 0 .. 1 for ddim, 0 for others, found {self}")
 
     def count(self, steps: int | None) -> int:
-        """The steps to take: its own number where None is asked; an error where it can't be.
+        """Return the number of steps to take: the sampler's default where `steps` is None.
 
         >>> Sampler("dpm++").count(None), Sampler("ddpm").count(100)
         (20, 100)
@@ -108,13 +121,10 @@ class Sampler:
         method = METHODS[self.name]
         if steps is None:
             return method.steps
-        if isinstance(steps, bool) or not isinstance(steps, int):
-            raise ValueError(f"expected steps as a whole number, found {steps!r}")
-        if not method.fewest <= steps <= STEPS:
-            raise ValueError(
-                f"expected {method.fewest} .. {STEPS} steps of {self.name}, found {steps}: "
-                f"steps={method.steps} is usual"
-            )
+        hint = f"steps={method.steps}, the default of {self.name}"
+        steps = whole_number("steps", steps, method.fewest, hint)
+        if steps > STEPS:
+            raise mismatch(f"at most {STEPS} steps, those of the diffusion", str(steps), hint)
         return steps
 
 
@@ -133,33 +143,33 @@ def sample(
     ----------
     sampler : {"ddpm", "ddim", "dpm++"}
     denoise : (z_t, t) -> noise
-        The noise in z at step t, an int of 0 .. 999.
+        Returns the noise in z_t at step t, an int of 0 .. 999.
     z_B : Tensor
         Standard normal noise to begin with.
-    steps : int or None
-        None: 1000 for ddpm, 50 for ddim, 20 for dpm++.
+    steps : int, optional
+        Number of steps. Default: 1000 for ddpm, 50 for ddim, 20 for dpm++.
     eta : float
-        Of ddim: 0 adds no noise on the way, 1 adds as much as ddpm.
+        Noise added on the way; ddim only. 0 adds none, 1 adds as much as ddpm.
     generators : list of Generator
-        One a row; what noise a step adds to a row comes from the row's own.
-    guide : (z_t, t, z_0, strength, careful) -> shift
-        What to move z by after a step; z_0 is the clean sample that the step predicts. `strength`
-        is the standard deviation of the noise of a DDPM step at t; for a sampler that takes many
-        such steps at once it is their sum, and `careful` is true: stop where the aim is reached.
+        One per row; the noise that a step adds to a row is drawn from the row's own.
+    guide : (z_t, t, z_0, noise_std, careful) -> shift
+        Returns what to move z by after a step; z_0 is the clean sample that the step predicts.
+        `noise_std` is the standard deviation of the noise of a DDPM step at t; for a sampler that
+        takes many such steps at once it is their sum, and `careful` is true: stop at the target.
 
     Returns
     -------
     Tensor
-        Of the shape of z_B.
+        The sample, of the shape of z_B.
 
     Raises
     ------
     NotFinite
-        At the first step whose result isn't finite.
+        At the first step whose result is not finite.
 
     Examples
     --------
-    Of data that is 0 everywhere, all of z is noise:
+    Where the data is 0 everywhere, all of z is noise:
 
     >>> def denoise(z, t):
     ...     return z / (1 - alphas_cumprod()[t]).sqrt()
@@ -169,49 +179,54 @@ def sample(
     method = METHODS[sampler]
     scheduler = method.scheduler()
     scheduler.set_timesteps(steps := steps or method.steps)
-    times = [*scheduler.timesteps.tolist(), -1]
-    options = method.step_options(eta, generators)
-    kept_B = alphas_cumprod().to(z_B.device)
-    for number, (t, then) in enumerate(zip(times, times[1:], strict=False), start=1):
+    times = [*scheduler.timesteps.tolist(), -1]  # t = -1: the clean sample
+    options = {"generator": generators, **({"eta": eta} if method.has_eta else {})}
+    alphas = alphas_cumprod().to(z_B.device)
+    for number, (t, next_t) in enumerate(zip(times, times[1:], strict=False), start=1):
         noise_B = denoise(z_B, t)
+        # The scheduler keeps its own z: the guide's shift comes on top of a whole step.
         step = scheduler.step(noise_B, t, z_B, **options)
         if guide is not None:
-            clean_B = (z_B - (1 - kept_B[t]).sqrt() * noise_B) / kept_B[t].sqrt()
-            whole = sampler == "ddpm" and then == t - 1
-            shift_B = guide(z_B, t, clean_B, strength(t, then), not whole)
+            # DDPM, Eqn 15: the clean sample, from z_t and the noise in it.
+            clean_B = (z_B - (1 - alphas[t]).sqrt() * noise_B) / alphas[t].sqrt()
+            single = sampler == "ddpm" and next_t == t - 1
+            shift_B = guide(z_B, t, clean_B, noise_std(t, next_t), not single)
             z_B = step.prev_sample + shift_B
         else:
             z_B = step.prev_sample
         finite_B = z_B.flatten(1).isfinite().all(dim=1)
-        if not finite_B.all():
+        if not finite_B.all():  # no later step could bring such a row back
             raise NotFinite(number, steps, torch.nonzero(~finite_B)[:, 0].tolist())
     return z_B
 
 
-_schedule = lru_cache(_ddpm)  # for what isn't sampling, which has schedulers of its own
+@lru_cache
+def _schedule() -> Scheduler:
+    """The schedule's constants. Sampling has schedulers of its own, as they hold state."""
+    return METHODS["ddpm"].scheduler()
 
 
 def alphas_cumprod() -> Tensor:
-    """The share of the data's variance that is left at each step (1000,)."""
+    """Return the share of the data's variance that is left at each step (1000,)."""
     return _schedule().alphas_cumprod
 
 
-def strength(t: int, then: int) -> float:
-    """Standard deviations of the noise of the DDPM steps from t down to `then`, added up.
+def noise_std(t: int, next_t: int) -> float:
+    """Return the sum of the noise's standard deviations over the DDPM steps from t to `next_t`.
 
     Examples
     --------
-    One step's is the posterior standard deviation, and the last step has none:
+    A single step's is the posterior standard deviation (DDPM, Eqn 7); the last step has none:
 
-    >>> round(strength(999, 998), 4), strength(0, -1)
+    >>> round(noise_std(999, 998), 4), noise_std(0, -1)
     (0.1414, 0.0)
     """
-    kept = alphas_cumprod().double()
-    before = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
-    variance = (1 - before) / (1 - kept) * (1 - kept / before)
-    return float(variance[then + 1 : t + 1].sqrt().sum())
+    alphas = alphas_cumprod().double()
+    before = torch.cat([torch.ones(1, dtype=torch.float64), alphas[:-1]])
+    variance = (1 - before) / (1 - alphas) * (1 - alphas / before)
+    return float(variance[next_t + 1 : t + 1].sqrt().sum())
 
 
-def noisy(clean_B: Tensor, noise_B: Tensor, t_B: Tensor) -> Tensor:
-    """Data with noise at steps t (Ho et al. 2020, Eqn 4)."""
+def add_noise(clean_B: Tensor, noise_B: Tensor, t_B: Tensor) -> Tensor:
+    """Return data with noise at steps t (DDPM, Eqn 4)."""
     return _schedule().add_noise(clean_B, noise_B, t_B)
