@@ -1,6 +1,6 @@
-"""SEVIR's HDF5 files: what is in one, and arrays that read an event when they are asked for it.
+"""SEVIR's HDF5 files: their contents, and arrays that read an event when it is indexed.
 
-A file holds (event, y, x, time); what is given is (event, time, y, x). HDF5 is opened and read
+A file holds (event, y, x, time); the arrays are (event, time, y, x). HDF5 is opened and read
 under xarray's own lock, one call at a time.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 from weakref import WeakSet
 
 import numpy as np
@@ -28,22 +28,31 @@ from ..local import is_remote
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]
 
+FileLike: TypeAlias = str | os.PathLike[str] | BinaryIO
+Options: TypeAlias = Mapping[str, object]  # storage_options, for fsspec
+
 NAME = re.compile(r"SEVIR_([A-Z0-9]+)_[A-Z]+_\d{4}_\d{4}_\d{4}\.h5$")
 ID = re.compile(r"[RS]\d+")
-BLOCK = 2**16  # bytes read ahead of a remote file: its head is small, an event is read whole
+READ_AHEAD = 2**16  # bytes of a remote file: its head is small, an event is read in one piece
 FRAMES = np.arange(-120, 121, 5)  # minutes from the event's time_utc, nominal
 LOW_RESOLUTION = 128, 128, 25  # an event of vil in SEVIR-LR: y, x, time
+DOWNLOAD = "downloading it once more"
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """How a sensor lies in its files: numbers, pixels along a side, CF attributes to decode by."""
+    """How a sensor's values are stored: dtype, pixels along a side, CF attributes to decode by."""
 
     dtype: str
     size: int
-    attrs: Mapping[str, Any]
+    attrs: Mapping[str, object]
 
 
+TEMPERATURE = {
+    "standard_name": "toa_brightness_temperature",
+    "units": "degC",
+    "scale_factor": np.float32(1e-2),
+}
 SENSORS = {
     "vil": Sensor(
         "uint8",
@@ -55,26 +64,17 @@ SENSORS = {
             "_FillValue": np.uint8(255),
         },
     ),
-    "ir069": Sensor(
-        "int16",
-        192,
-        {
-            "standard_name": "toa_brightness_temperature",
-            "long_name": "GOES-16 brightness temperature at 6.9 um (band 9, water vapour)",
-            "units": "degC",
-            "scale_factor": np.float32(1e-2),
-        },
-    ),
-    "ir107": Sensor(
-        "int16",
-        192,
-        {
-            "standard_name": "toa_brightness_temperature",
-            "long_name": "GOES-16 brightness temperature at 10.7 um (band 13, window)",
-            "units": "degC",
-            "scale_factor": np.float32(1e-2),
-        },
-    ),
+    **{
+        name: Sensor(
+            "int16",
+            192,
+            {**TEMPERATURE, "long_name": f"GOES-16 brightness temperature at {band}"},
+        )
+        for name, band in {
+            "ir069": "6.9 um (band 9, water vapour)",
+            "ir107": "10.7 um (band 13, window)",
+        }.items()
+    },
     "vis": Sensor(
         "int16",
         768,
@@ -98,12 +98,13 @@ SENSORS = {
 }
 
 
-def options_of(address: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What fsspec is to be told: what was given; without, S3 is read anonymously."""
-    if given is not None:
-        return dict(given)
+def options_of(address: str, options: Options | None) -> dict[str, object]:
+    """Return the options for fsspec; by default S3 is read anonymously."""
+    if options is not None:
+        return dict(options)
     if "s3://" not in address:
         return {}
+    # a chain such as simplecache::s3:// takes the options of each protocol by its name
     return {"s3": {"anon": True}} if "::" in address else {"anon": True}
 
 
@@ -112,86 +113,75 @@ def options_of(address: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a file holds.
-
-    Attributes
-    ----------
-    sensor : str
-    size, frames : int
-        Pixels along a side, and frames of an event.
-    events : int
-    ids : array of str (events,), or None
-        None for SEVIR-LR, whose files leave them to the catalogue.
-    """
+    """What a file holds, without its values."""
 
     sensor: str
-    size: int
-    frames: int
+    size: int  # pixels along a side
+    frames: int  # per event
     events: int
-    ids: np.ndarray | None
+    ids: np.ndarray | None  # str (events,); None for SEVIR-LR, whose catalogue alone has them
 
 
-def _look(file: h5py.File, name: str) -> Contents:
-    """The contents of an open file."""
+def read_contents(file: h5py.File, name: str) -> Contents:
+    """Return the contents of an open file, after a check of its datasets and shapes."""
     keys = list(file)
-    known = NAME.search(name)
-    sensor = known[1].lower() if known else next((s for s in SENSORS if s in keys), None)
+    match = NAME.search(name)
+    sensor = match[1].lower() if match else next((s for s in SENSORS if s in keys), None)
     if sensor is None and keys and all(map(ID.fullmatch, keys)):
-        sensor = "lght"
+        sensor = "lght"  # a renamed file: one dataset per event tells lightning from the rasters
     if sensor == "lght":
         return Contents("lght", SENSORS["lght"].size, FRAMES.size, len(keys), np.array(keys))
     if sensor not in SENSORS or sensor not in keys:
         raise mismatch(
             f"a dataset {sensor if sensor in SENSORS else ' or '.join(SENSORS)}: {name}",
             f"the datasets {', '.join(map(repr, keys[:5])) or 'none'}",
-            "downloading it once more, or the engine that the file is for",
+            f"{DOWNLOAD}, or the engine that the file is for",
         )
-    wanted = SENSORS[sensor].size, SENSORS[sensor].size, FRAMES.size
-    found: tuple[int, ...] = getattr(file[sensor], "shape", None) or ()
-    low = sensor == "vil" and found[1:] == LOW_RESOLUTION
-    if not low and (found[1:] != wanted or file[sensor].dtype != SENSORS[sensor].dtype):
+    dtype, full = SENSORS[sensor].dtype, (SENSORS[sensor].size, SENSORS[sensor].size, FRAMES.size)
+    shape: tuple[int, ...] = getattr(file[sensor], "shape", None) or ()
+    low = sensor == "vil" and shape[1:] == LOW_RESOLUTION
+    if not low and (shape[1:] != full or file[sensor].dtype != dtype):
         raise mismatch(
-            f"{sensor} (event, {', '.join(map(str, wanted))}), {SENSORS[sensor].dtype}: {name}",
-            f"{found}, {getattr(file[sensor], 'dtype', 'a group')}",
-            "downloading it once more",
+            f"{sensor} (event, {', '.join(map(str, full))}), {dtype}: {name}",
+            f"{shape}, {getattr(file[sensor], 'dtype', 'a group')}",
+            DOWNLOAD,
         )
-    events, size, _, frames = found
-    ids = _ids(file, events, name) if "id" in file or not low else None
-    return Contents(sensor, size, frames, events, ids)
-
-
-def _ids(file: h5py.File, events: int, name: str) -> np.ndarray:
+    events, size, _, frames = shape
+    if low and "id" not in file:
+        return Contents(sensor, size, frames, events, None)
     if "id" not in file or file["id"].shape != (events,):
         found = f"one of shape {file['id'].shape}" if "id" in file else f"only {', '.join(file)}"
-        raise mismatch(f"a dataset id ({events},): {name}", found, "downloading it once more")
-    return np.char.decode(file["id"][:].astype(bytes), "ascii")
+        raise mismatch(f"a dataset id ({events},): {name}", found, DOWNLOAD)
+    ids = np.char.decode(file["id"][:].astype(bytes), "ascii")
+    return Contents(sensor, size, frames, events, ids)
 
 
 @dataclass(frozen=True)
 class _Opener:
-    """Opens a file, anew in another process too; equal openers share an open file."""
+    """Opens a file, in another process too; xarray shares one open file among equal openers."""
 
-    address: Any
-    options: Mapping[str, Any] = field(hash=False)
+    address: str | BinaryIO
+    options: Options = field(hash=False)
 
     def __call__(self, mode: str) -> h5py.File:
         import h5py
 
-        if isinstance(self.address, str) and not is_remote(self.address):
-            return h5py.File(self.address, mode)
         source = self.address
         if isinstance(source, str):
+            if not is_remote(source):
+                return h5py.File(source, mode)
             from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
             system, path = url_to_fs(source, **self.options)
-            source = system.open(path, block_size=BLOCK, cache_type="readahead")
+            source = system.open(path, block_size=READ_AHEAD, cache_type="readahead")
         file = h5py.File(source, mode)
         _READ_BY_PYTHON.add(file)
         return file
 
 
-# HDF5 closes at exit what is still open, and a file that Python reads for it by then crashes it.
-_READ_BY_PYTHON: WeakSet[Any] = WeakSet()
+# At exit HDF5 closes the files that are still open. One that it reads through a Python object
+# crashes then, as Python is gone already: such files are closed before.
+_READ_BY_PYTHON: WeakSet[h5py.File] = WeakSet()
 
 
 @atexit.register
@@ -207,45 +197,46 @@ class File:
     ----------
     file : path, URL that fsspec knows, or a binary file object
     storage_options : mapping, optional
-        For fsspec.
+        Options for fsspec.
     """
 
-    def __init__(self, file: Any, storage_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, file: FileLike, storage_options: Options | None = None) -> None:
+        options: Options = {}
         if isinstance(file, str | os.PathLike):
-            file = os.fspath(file)
-            file = file.removeprefix("file://")
+            file = os.fspath(file).removeprefix("file://")
             self.name: str = file
             options = options_of(file, storage_options)
         else:
-            name = getattr(file, "path", None) or getattr(file, "name", None) or repr(file)
-            self.name, options = str(name), {}
+            self.name = str(getattr(file, "path", None) or getattr(file, "name", None) or file)
         self._manager = CachingFileManager(_Opener(file, options), mode="r", lock=HDF5_LOCK)
 
     @contextmanager
     def _open(self, what: str = "") -> Iterator[h5py.File]:
-        """The open file, under the lock; `what` is read of it stands in the errors."""
+        """Give the open file, under the lock; errors name the file and `what` is read of it."""
         with HDF5_LOCK:
             try:
+                # the lock is not re-entrant: it is held here, so the manager must not ask for it
                 with self._manager.acquire_context(needs_lock=False) as file:
                     yield file
             except FileNotFoundError as error:
                 raise FileNotFoundError(f"there is no file {self.name}") from error
             except PermissionError as error:
-                mend = "storage_options={...} with credentials, if the address needs them"
-                told = mismatch(f"a file to read: {self.name}", str(error), mend)
-                raise PermissionError(str(told)) from error
-            except (OSError, RuntimeError, KeyError) as error:  # what h5py makes of damage
-                mend = "another copy of it or, if it is remote, the connection"
-                told = mismatch(f"a whole HDF5 file: {self.name}{what}", str(error), mend)
-                raise OSError(str(told)) from error
+                hint = "storage_options={...} with credentials, if the address needs them"
+                words = mismatch(f"a file to read: {self.name}", str(error), hint)
+                raise PermissionError(str(words)) from error
+            except (OSError, RuntimeError, KeyError) as error:  # h5py's errors for damaged files
+                hint = "another copy of it or, if it is remote, the connection"
+                words = mismatch(f"a whole HDF5 file: {self.name}{what}", str(error), hint)
+                raise OSError(str(words)) from error
 
-    def read(self, dataset: str, key: Any, event: Any) -> np.ndarray:
-        """Part of a dataset; the event it belongs to stands in the errors.
+    def read(self, dataset: str, key: tuple[int | slice, ...], event: int | str) -> np.ndarray:
+        """Read part of a dataset, which belongs to an event.
 
         Raises
         ------
         OSError
-            Damaged, cut short, or no HDF5; FileNotFoundError if it isn't there. The file is named.
+            The file is damaged, cut short, or no HDF5; FileNotFoundError if there is none. The
+            error names the file and the event.
         """
         with self._open(f", event {event}") as file:
             return file[dataset][key]
@@ -255,7 +246,7 @@ class File:
 
     @cached_property
     def contents(self) -> Contents:
-        """What the file holds, by its names, shapes and ids.
+        """The contents of the file, from its names, shapes and ids.
 
         Raises
         ------
@@ -265,63 +256,54 @@ class File:
             No SEVIR file: a dataset is missing, or of another shape.
         """
         with self._open() as file:
-            return _look(file, self.name)
+            return read_contents(file, self.name)
 
 
 # --- arrays of events
 
 
 class EventArray(BackendArray, ABC):
-    """An array (event, ..., y, x), made event by event when it is indexed.
+    """An array (event, ..., y, x) that is read or computed one event at a time, when indexed."""
 
-    Attributes
-    ----------
-    shape : tuple of int
-    dtype : numpy dtype
-    """
-
-    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)
 
     @abstractmethod
     def event(self, i: int, rows: slice) -> np.ndarray:
-        """One event, whole but for its rows: (..., rows, x)."""
+        """Return one event, some of its rows: (..., rows, x)."""
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.typing.ArrayLike:
         outer = indexing.IndexingSupport.OUTER
         return indexing.explicit_indexing_adapter(key, self.shape, outer, self._read)
 
-    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+    def _read(self, key: tuple[int | slice | np.ndarray, ...]) -> np.ndarray:
         places = [np.atleast_1d(np.arange(n)[k]) for n, k in zip(self.shape, key, strict=True)]
         out = np.empty([place.size for place in places], self.dtype)
         events, *within = places
         if out.size:
+            # only rows are read in part: they are contiguous in the file, columns are not
             rows = slice(int(within[-2].min()), int(within[-2].max()) + 1)
             within[-2] = within[-2] - rows.start
             for i, event in enumerate(events.tolist()):
                 values = self.event(event, rows)
                 for axis, place in enumerate(within):
-                    values = _take(values, place, axis)
+                    whole = place.size == values.shape[axis] and (np.diff(place) == 1).all()
+                    values = values if whole else np.take(values, place, axis)
                 out[i] = values
+        # a whole number in the key drops its dim
         return out[tuple(0 if isinstance(k, int | np.integer) else slice(None) for k in key)]
 
 
-def _take(values: np.ndarray, place: np.ndarray, axis: int) -> np.ndarray:
-    """`values` at places along an axis: a view of them where all are wanted."""
-    every = place.size == values.shape[axis] and (np.diff(place) == 1).all()
-    return values if every else np.take(values, place, axis)
-
-
 class Rasters(EventArray):
-    """Frames of a sensor, raw, (event, time, y, x): one contiguous read an event.
+    """Raw frames of a sensor (event, time, y, x); one contiguous read per event.
 
     Parameters
     ----------
     files : sequence of File
-        All of one sensor and of one size.
+        Files of one sensor and one size.
     file, row : int array (event,)
-        The file that holds each event, and where in it.
+        The file that holds each event, and its place in the file.
     """
 
     def __init__(self, files: Sequence[File], file: np.ndarray, row: np.ndarray) -> None:
@@ -332,12 +314,12 @@ class Rasters(EventArray):
 
     def event(self, i: int, rows: slice) -> np.ndarray:
         row = int(self.row[i])
-        values = self.files[self.file[i]].read(self.name, (row, rows), row)
+        values = self.files[self.file[i]].read(self.name, (row, rows), row)  # (rows, x, time)
         return np.moveaxis(values, -1, 0)
 
 
 class Flashes(EventArray):
-    """Counts of lightning flashes (event, time, y, x), from a table of flashes an event.
+    """Counts of lightning flashes (event, time, y, x), from one list of flashes per event.
 
     Parameters
     ----------
@@ -345,7 +327,7 @@ class Flashes(EventArray):
     file : int array (event,)
         The file that holds each event.
     ids : sequence of str (event,)
-        And the dataset in it.
+        The dataset of each event in its file.
     """
 
     def __init__(self, files: Sequence[File], file: np.ndarray, ids: Sequence[str]) -> None:
@@ -356,20 +338,18 @@ class Flashes(EventArray):
     def event(self, i: int, rows: slice) -> np.ndarray:
         file = self.files[self.file[i]]
         flashes = file.read(self.ids[i], (), self.ids[i])
+        # an event without flashes has an empty dataset of any shape
         if flashes.size and (flashes.ndim != 2 or flashes.shape[1] != 5):
-            raise mismatch(
-                f"flashes (n, 5) of event {self.ids[i]}: {file.name}",
-                str(flashes.shape),
-                "downloading it once more",
-            )
+            expected = f"flashes (n, 5) of event {self.ids[i]}: {file.name}"
+            raise mismatch(expected, str(flashes.shape), DOWNLOAD)
         return count_flashes(flashes.reshape(-1, 5))[:, rows]
 
 
 def count_flashes(flashes: np.ndarray) -> np.ndarray:
-    """Flashes on the 48 x 48 grid: int16 (49, y, x).
+    """Count flashes on the grid of 48 x 48 pixels: int16 (49, y, x).
 
     Frame k counts start <= t < end of the five minutes up to its nominal time, and frame 0 repeats
-    frame 1; what lies outside these four hours, or outside the grid, counts nowhere.
+    frame 1; flashes outside these four hours, or outside the grid, are not counted.
 
     Parameters
     ----------
@@ -389,6 +369,7 @@ def count_flashes(flashes: np.ndarray) -> np.ndarray:
     x, y = np.floor(flashes[:, 3]).astype(int), np.floor(flashes[:, 4]).astype(int)
     inside = (frame > 0) & (frame < FRAMES.size) & (x >= 0) & (x < size) & (y >= 0) & (y < size)
     counts = np.zeros((FRAMES.size, size, size), np.int16)
+    # unlike counts[...] += 1, add.at counts several flashes of one pixel and frame
     np.add.at(counts, (frame[inside], y[inside], x[inside]), 1)
     counts[0] = counts[1]
     return counts
