@@ -38,8 +38,8 @@ from .packs.pack import save_pack as save_pack
 from .packs.published import convert as convert
 from .training.recipe import Recipe as Recipe
 from .training.train import train as train
-from .verification.ensemble_scores import exceedance as exceedance
 from .verification.enso import enso_skill as enso_skill
+from .verification.probabilistic import exceedance as exceedance
 from .verification.verify import verify as verify
 
 __version__: str

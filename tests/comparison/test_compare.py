@@ -54,7 +54,7 @@ def flow(monkeypatch) -> list:
 @pytest.mark.parametrize("size", [1, 2, 100])
 def test_rows_are_scored_on_the_same_inits_block_by_block(rain, flow, monkeypatch, size):
     monkeypatch.setattr(comparison, "BLOCK_BYTES", size * 8 * 10 * 4 * 3 * 2)
-    found = compare(rain.chunk(time=5), ["persistence", "pysteps"], lead=3, scale="3 km")
+    found = compare(rain.chunk(time=5), ["persistence", "pysteps"], lead=3, window="3 km")
     inits = rain.time.values[3:9]  # four frames up to themselves, three leads beyond
     assert found["init"].values.tolist() == inits.tolist()
     assert [call[1] for call in flow] == [
@@ -66,7 +66,7 @@ def test_rows_are_scored_on_the_same_inits_block_by_block(rain, flow, monkeypatc
     fc = rain.earthformer.forecast("persistence", init=list(inits), lead=3)
     seen = np.arange(10) > np.arange(3)[:, None]
     fc = fc.where(xr.DataArray(seen, dims=("lead", "x")))
-    expected = xef.verify(fc, rain, scale="3 km")
+    expected = xef.verify(fc, rain, window="3 km")
     still = found.sel(forecast="persistence")
     for name in expected.data_vars:
         np.testing.assert_allclose(still[name], expected[name], rtol=1e-6, err_msg=name)
@@ -121,7 +121,7 @@ def ensemble(rain) -> xr.DataArray:
 def test_an_ensemble_has_a_row_of_its_members_and_one_of_its_mean(rain, ensemble):
     inits = list(ensemble.init.values)
     rows = ["persistence", comparison.made("noisy", ensemble)]
-    found = compare(rain, rows, init=inits, scale="3 km")
+    found = compare(rain, rows, init=inits, window="3 km")
     assert found["forecast"].values.tolist() == ["persistence", "noisy", "noisy mean"]
     assert found.sizes["lead"] == 3 and (found["n"] == 4 * 8 * 10).all()
     # CRPS of a single forecast is its mean absolute error
@@ -165,11 +165,11 @@ def file(rain, tmp_path):
 
 def test_the_command_prints_what_compare_gives(rain, flow, file, tmp_path, capsys):
     out = tmp_path / "scores.nc"
-    words = ["--packs", "persistence", "pysteps", "--lead", "3", "--scale", "3 km", "--by-lead"]
+    words = ["--packs", "persistence", "pysteps", "--lead", "3", "--window", "3 km", "--by-lead"]
     words += ["--thresholds", "0.5", "2", "-o", str(out)]
     assert main(["verify", str(file), *words]) == 0
     printed = capsys.readouterr().out
-    expected = compare(rain, ["persistence", "pysteps"], lead=3, thresholds=[0.5, 2], scale="3 km")
+    expected = compare(rain, ["persistence", "pysteps"], lead=3, thresholds=[0.5, 2], window="3 km")
     assert comparison.summary(expected) in printed
     assert comparison.lead_tables(expected) in printed
     assert "rain_rate, 3 leads from 6 inits, 2016-07-11 21:15:00 to 2016-07-11 21:40:00" in printed
@@ -194,7 +194,7 @@ def test_reflectivity_is_read_as_rain_where_rain_is_wanted(
 
     module = SimpleNamespace(open_radar=open_radar)
     monkeypatch.setitem(sys.modules, "xearthformer.datasets.radar", module)
-    words = ["--lead", "2", "--scale", "3"]
+    words = ["--lead", "2", "--scale", "3"]  # the old name
     assert main(["verify", str(path), "--packs", "persistence", "pysteps", *words]) == 0
     assert opened == [["dbz"]] and "rain_rate, 2 leads" in capsys.readouterr().out
     # persistence alone takes any variable as it is
@@ -207,7 +207,7 @@ MISTAKES = {
     "no such variable": (["--variable", "tos"], "expected a variable 'tos' in .* found rain_rate"),
     "too far": (["--lead", "12"], "12 time steps of future"),
     "no flow": (["--packs", "pysteps"], "needs optical flow.*pip install"),
-    "no such scale": (["--scale", "far"], "a scale as a length"),
+    "no such window": (["--window", "far"], "a window as a length"),
     "another kind of output": (["-o", "out.grib"], "expected file.nc or store.zarr"),
 }
 

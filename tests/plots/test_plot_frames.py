@@ -176,7 +176,7 @@ def test_csi_by_lead_has_a_panel_a_threshold(fc, rain):
 
 
 def test_forecasts_are_lines_told_apart_by_colour_and_marker(rain):
-    scores = compare(rain, ["persistence"], lead=3, thresholds=[1, 5], scale=2)
+    scores = compare(rain, ["persistence"], lead=3, thresholds=[1, 5], window=2)
     both = {"one": scores.sel(forecast="persistence"), "two": scores.sel(forecast="persistence")}
     figure = by_lead(both, "mse")
     lines = figure.axes[0].get_lines()
@@ -207,7 +207,7 @@ def test_months_are_whole_on_the_axis():
 
 
 def test_six_thresholds_fill_two_rows(rain):
-    scores = compare(rain, ["persistence"], lead=3, thresholds=[1, 2, 3, 4], scale=2)
+    scores = compare(rain, ["persistence"], lead=3, thresholds=[1, 2, 3, 4], window=2)
     axes = by_lead(scores).axes
     assert [ax.get_visible() for ax in axes] == [True] * 4 + [False] * 2
     assert [bool(ax.get_xlabel()) for ax in axes[:4]] == [False, True, True, True]

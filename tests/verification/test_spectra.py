@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
-from test_ensemble_scores import ensemble, frames
+from test_probabilistic import ensemble, frames
 
-from xearthformer.verification.spectra import Rings
+from xearthformer.verification.rings import Rings
 from xearthformer.verification.verify import verify
 
 EVERYWHERE = np.ones((64, 64), bool)

@@ -13,7 +13,6 @@ import xarray as xr
 import xearthformer as xef
 from xearthformer.climate.regions import cell_areas
 from xearthformer.verification import scores
-from xearthformer.verification.frame_sums import GROUPS
 from xearthformer.verification.verify import default_thresholds, statistics, verify
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "metrics_sevir.json").read_text())
@@ -134,32 +133,32 @@ def test_fss_pools_over_frames():
     # Windows of one pixel: errors and squares of the frames are 2 and 2, then 0 and 2: 1 - 2 / 4.
     observed = observations([[[0, 0]] * 2, [[1, 0], [0, 0]], [[1, 0], [0, 0]]])
     fc = forecasts(observed, [[[[0, 1], [0, 0]], [[1, 0], [0, 0]]]])
-    found = verify(fc, observed, ["fss"], thresholds=[1], scale=1)
+    found = verify(fc, observed, ["fss"], thresholds=[1], window=1)
     assert found["fss"].values.ravel().tolist() == [0, 1]
     assert found["fss_pooled"].values.tolist() == [1 / 2]
 
 
 @pytest.mark.parametrize(
-    ("scale", "window"),
+    ("window", "words"),
     [(3, "3 px: 3 x 3"), ("4 km", "4 km: 4 x 4"), ("2500m", "2500m: 2 x 2"), ("0.3 km", "1 x 1")],
 )
-def test_a_scale_is_pixels_or_a_length(small, scale, window):
-    assert window in verify(*small, scale=scale).attrs["fss_window"]
+def test_a_window_is_pixels_or_a_length(small, window, words):
+    assert words in verify(*small, window=window).attrs["fss_window"]
 
 
 def test_a_window_wider_than_the_domain_is_the_domain(small):
-    found = [verify(*small, ["fss"], scale=scale)["fss"] for scale in (4, "9 km", "1 parsec")]
+    found = [verify(*small, ["fss"], window=window)["fss"] for window in (4, "9 km", "1 parsec")]
     xr.testing.assert_allclose(found[1], found[0])
     xr.testing.assert_allclose(found[2], found[0])
 
 
-def test_a_scale_on_latitude_and_longitude():
+def test_a_window_on_latitude_and_longitude():
     observed = observations(np.zeros((2, 3, 4)))
     # 0.1 degrees: 11.1 km northward, and half of that eastward at 60 N.
     cells = {"y": [60.1, 60.0, 59.9], "x": [10.0, 10.1, 10.2, 10.3]}
     observed = observed.assign_coords(cells).rename(y="lat", x="lon")
     fc = forecasts(observed.rename(lat="y", lon="x"), np.zeros((1, 1, 3, 4)))
-    found = verify(fc.rename(y="lat", x="lon"), observed, scale="22.3 km")
+    found = verify(fc.rename(y="lat", x="lon"), observed, window="22.3 km")
     assert found.attrs["fss_window"] == "22.3 km: 2 x 4 pixels"
 
 
@@ -199,13 +198,13 @@ def test_missing_pairs_count_for_nothing(small):
 # --- sums add up, lazily
 
 
-EVERY = [name for name, each in scores.SCORES.items() if each.group != "spread"]
+EVERY = [name for name, each in scores.SCORES.items() if each.least_members < 2]
 
 
 def test_sums_of_inits_and_machines_add_up(small):
     fc, observed = small
-    whole = verify(fc, observed, EVERY, scale=2)
-    parts = [statistics(fc[i : i + 1], observed, EVERY, scale=2) for i in (0, 1)]
+    whole = verify(fc, observed, EVERY, window=2)
+    parts = [statistics(fc[i : i + 1], observed, EVERY, window=2) for i in (0, 1)]
     joined = scores.score(xr.concat(parts, "init"), EVERY)
     xr.testing.assert_allclose(joined, whole)
     added = scores.score(parts[0].sum("init") + parts[1].sum("init"), EVERY)
@@ -216,7 +215,7 @@ def test_sums_of_inits_and_machines_add_up(small):
 @pytest.mark.parametrize("lazy", ["both", "forecast", "observed"])
 def test_lazy_is_the_same_in_any_chunks_and_computes_nothing(small, lazy):
     fc, observed = small
-    expected = verify(fc, observed, EVERY, scale=2)
+    expected = verify(fc, observed, EVERY, window=2)
     if lazy != "observed":
         fc = fc.copy(data=fc.chunk(init=1, y=1).data)
     if lazy != "forecast":
@@ -226,7 +225,7 @@ def test_lazy_is_the_same_in_any_chunks_and_computes_nothing(small, lazy):
         raise AssertionError("something was computed")
 
     with dask.config.set(scheduler=bomb):
-        found = verify(fc, observed, EVERY, scale=2)
+        found = verify(fc, observed, EVERY, window=2)
     assert found["csi"].chunks is not None and found["n"].chunks is not None
     xr.testing.assert_allclose(found.compute(), expected)
 
@@ -273,7 +272,7 @@ def test_without_scores_pairs_are_counted_alone(small):
 
 def test_alignment_is_by_labels(small):
     fc, observed = small
-    expected = verify(fc, observed, scale=2)
+    expected = verify(fc, observed, window=2)
     longer = xr.concat([observed, observed.isel(time=[4]) * 0], "time")
     longer["time"] = observed.time.values[0] + np.arange(6) * STEP
     wider = longer.pad(y=1, x=2, constant_values=7.0)
@@ -281,9 +280,9 @@ def test_alignment_is_by_labels(small):
     wider["y"].attrs, wider["x"].attrs = observed.y.attrs, observed.x.attrs
     shuffled = wider.isel(time=[3, 1, 0, 5, 4, 2], y=slice(None, None, -1)).transpose("x", ...)
     for same in (longer, wider, shuffled, shuffled.expand_dims(band=1)):
-        xr.testing.assert_allclose(verify(fc, same, scale=2), expected)
+        xr.testing.assert_allclose(verify(fc, same, window=2), expected)
     turned = fc.transpose("x", "y", "lead", "init")
-    xr.testing.assert_allclose(verify(turned, observed, scale=2), expected)
+    xr.testing.assert_allclose(verify(turned, observed, window=2), expected)
     one = fc.isel(init=0, lead=1)
     np.testing.assert_allclose(
         verify(one, observed)["mse_pooled"], ((one - observed[2]) ** 2).mean()
@@ -321,11 +320,11 @@ def test_units_are_converted(small):
 def test_members_are_scored_one_by_one(small):
     fc, observed = small
     both = xr.concat([fc, fc + 1], "member")
-    apart = [name for name in EVERY if not GROUPS[scores.SCORES[name].group].ensemble]
-    found = verify(both, observed, apart, scale=2)
+    apart = [name for name in EVERY if not scores.SCORES[name].least_members]
+    found = verify(both, observed, apart, window=2)
     assert found["csi"].dims == ("lead", "member", "threshold")
     for member, one in enumerate([fc, fc + 1]):
-        one = verify(one.assign_attrs(fc.attrs), observed, apart, scale=2)
+        one = verify(one.assign_attrs(fc.attrs), observed, apart, window=2)
         xr.testing.assert_allclose(found.isel(member=member), one)
 
 
@@ -421,13 +420,13 @@ def test_what_does_not_fit_is_refused(small, case):
     [
         ({"scores": ["skill"]}, "scores among mse, .*\n +found 'skill'"),
         ({"scores": "csi"}, r'a list of scores\n.*\n.*scores=\["csi"\]'),
-        ({"scores": ["fss"]}, "a scale, for fss"),
+        ({"scores": ["fss"]}, "a window, for fss"),
         ({"scores": ["csi"], "thresholds": []}, "thresholds, for csi"),
         ({"thresholds": 1}, r"numbers as thresholds\n +found 1\n.*thresholds=\[0.5, 1, 5\]"),
         ({"thresholds": "1 mm"}, r"numbers as thresholds\n +found '1 mm'"),
-        ({"scores": ["fss"], "scale": "16 degC"}, "a scale as a length"),
-        ({"scores": ["fss"], "scale": "km"}, "a scale as a length"),
-        ({"scores": ["fss"], "scale": 0}, "a scale of 1 pixel or more"),
+        ({"scores": ["fss"], "window": "16 degC"}, "a window as a length"),
+        ({"scores": ["fss"], "window": "km"}, "a window as a length"),
+        ({"scores": ["fss"], "window": 0}, "a window of 1 pixel or more"),
     ],
 )
 def test_what_cannot_be_scored(small, arguments, message):
@@ -435,11 +434,11 @@ def test_what_cannot_be_scored(small, arguments, message):
         verify(*small, **arguments)
 
 
-def test_a_scale_in_km_needs_pixels_of_known_length(small):
+def test_a_window_in_km_needs_pixels_of_known_length(small):
     fc, observed = (da.drop_vars(["y", "x"]) for da in small)
     with pytest.raises(ValueError, match="number of pixels"):
-        verify(fc, observed, scale="2 km")
-    assert verify(fc, observed, scale=2)["fss"].dims == ("lead", "threshold")
+        verify(fc, observed, window="2 km")
+    assert verify(fc, observed, window=2)["fss"].dims == ("lead", "threshold")
 
 
 def test_sums_serve_the_scores_they_were_taken_for(small):

@@ -20,7 +20,7 @@ def verify_file(
     init: Sequence[str] | None = None,
     lead: int | None = None,
     thresholds: Sequence[float] | None = None,
-    scale: float | str = "16 km",
+    window: float | str = "16 km",
     variable: str | None = None,
     anomaly: tuple[str, str] | None = None,
     by_lead: bool = False,
@@ -43,7 +43,7 @@ def verify_file(
         Time steps; as far as all packs reach when not given.
     thresholds : list of float
         What makes an event, in the data's units; 0.5 1 5 for rain in mm/h when not given.
-    scale : float or str
+    window : float or str
         Width of the neighbourhoods of FSS: pixels, or a length.
     variable : str
         Variable to forecast; the one that the packs ask for when not given.
@@ -61,7 +61,7 @@ def verify_file(
     from ..fields.time_axis import str_time
 
     span = slice(None) if init is None else parse_inits(init)
-    how: dict[str, Any] = {"thresholds": thresholds, "scale": scale, "device": device}
+    how: dict[str, Any] = {"thresholds": thresholds, "window": window, "device": device}
     with _data(input, packs, variable, anomaly) as da:
         result = compare(da, packs, init=span, lead=lead, **how)
     first, last = (str_time(stamp) for stamp in result["init"].values[[0, -1]])

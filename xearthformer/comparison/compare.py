@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import mismatch
+from ..errors import mismatch, renamed
 from ..fields.axes import find_axes
 from ..fields.time_axis import check_time, str_time
 from ..fields.windows import InitLike, blocks, find_inits
@@ -22,7 +22,7 @@ from ..inference import optical_flow
 from ..inference.engine import Progress, progress_bar
 from ..inference.forecast import BLOCK_BYTES, forecast
 from ..packs.pack import open_pack
-from ..verification.scores import CATEGORICAL, CONTINUOUS, score
+from ..verification.scores import default_scores, score
 from ..verification.verify import default_thresholds, statistics
 
 EXTRAPOLATION = "pysteps"  # among the names of packs: optical flow moves the last frame on
@@ -78,6 +78,7 @@ def made(name: str, fc: xr.DataArray) -> Forecaster:
     return Forecaster(name, 1, fc.sizes["lead"], run, fc.sizes.get("member", 1))
 
 
+@renamed(scale="window")
 def compare(
     data: xr.DataArray,
     packs: Sequence[str | Forecaster],
@@ -85,7 +86,7 @@ def compare(
     init: InitLike = slice(None),
     lead: int | None = None,
     thresholds: Sequence[float] | None = None,
-    scale: float | str = "16 km",
+    window: float | str = "16 km",
     device: str = "auto",
     progress: Progress = "auto",
 ) -> xr.Dataset:
@@ -104,7 +105,7 @@ def compare(
         needs, and all of their future, in the data.
     lead : int, optional
         Time steps. None: as far as all packs reach.
-    thresholds, scale
+    thresholds, window
         As in `xearthformer.verify`; without thresholds there is no fss.
     device : str
         For the packs.
@@ -136,7 +137,7 @@ def compare(
     lead = lead or min((row.reach for row in rows if row.reach is not None), default=LEAD)
     positions = _with_future(time, find_inits(time, history, init).positions, lead, init)
     scored = default_thresholds(data) if thresholds is None else thresholds
-    how: dict[str, Any] = {"thresholds": scored, "scale": scale if scored else None}
+    how: dict[str, Any] = {"thresholds": scored, "window": window if scored else None}
     sums: dict[str, list[xr.Dataset]] = {}
     held = sum(row.members for row in rows)
     for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead, held, progress):
@@ -172,9 +173,9 @@ def _with_mean(name: str, fc: xr.DataArray) -> dict[str, xr.DataArray]:
 
 def _pooled(fc: xr.DataArray, observed: xr.DataArray, how: dict[str, Any]) -> xr.Dataset:
     """The sums of a forecast, those of its members added up."""
-    by_threshold = [*CATEGORICAL, "fss"] if how["thresholds"] else []
+    names = default_scores(how["thresholds"], how["window"])
     of_all = ["crps", "spread_skill"] if fc.sizes.get("member", 1) > 1 else ["crps"]
-    sums = statistics(fc, observed, [*CONTINUOUS, *by_threshold, *of_all], **how)
+    sums = statistics(fc, observed, [*names, *of_all], **how)
     if "member" not in fc.dims:
         return sums
     return sums.sum("member", keep_attrs=True).assign(n=sums["cases"])

@@ -19,10 +19,13 @@ from ..packs.card import PixelGrid
 from ..packs.pack import Pack, open_pack
 from ..packs.published import ICAR_GRID, ICAR_SST_RANGE
 from ..packs.scale import Scale
+from ..verification.align import align
+from ..verification.base import Measure
+from ..verification.deterministic import MOMENTS
 from ..verification.enso import enso_pairs, icar_nino34, skill_of
-from ..verification.frame_sums import Measure
-from ..verification.scores import SEVIR_THRESHOLDS, score, take
-from ..verification.verify import align, statistics
+from ..verification.scores import score
+from ..verification.sums import sum_pairs
+from ..verification.verify import SEVIR_THRESHOLDS, statistics
 
 # Frames of an event, those in and out of a window, and between the windows of an event.
 SEVIR_FRAMES, SEVIR_IN, SEVIR_OUT, SEVIR_STRIDE = 49, 13, 12, 12
@@ -182,7 +185,7 @@ def enso_scores(
         for name, pack in packs.items():
             fc = forecast(sst, pack, init=inits, lead=ENSO_OUT, device=device, progress=False)
             pairs[name].append(enso_pairs(icar_nino34(fc), icar_nino34(sst)))
-            sums = take(*align(fc, sst), Measure(("moments",)))
+            sums = sum_pairs(*align(fc, sst), Measure((MOMENTS,)))
             errors[name] += sums["ee"].sum().item(), sums["weight"].sum().item()
     scale = ICAR_SST_RANGE[1] - ICAR_SST_RANGE[0]
     found = {}

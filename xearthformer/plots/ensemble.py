@@ -15,7 +15,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_grid
-from ..verification.ensemble_scores import exceedance as share
+from ..verification.probabilistic import exceedance as share
 from . import coastlines, frames, maps
 
 if TYPE_CHECKING:

@@ -1,4 +1,6 @@
-"""Scores of forecasts of El Nino, as the ICAR-ENSO benchmark takes them of the index Nino3.4."""
+"""Skill of forecasts of El Nino: the scores of the ICAR-ENSO benchmark for the index Nino3.4."""
+
+from __future__ import annotations
 
 import functools
 import operator
@@ -7,8 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from ..fields.time_axis import month_numbers, str_month
-from .moments import correlation, mean, moments, rmse
+from ..errors import mismatch
+from .align import match_valid_times, str_span
+from .deterministic import correlation, moments
 
 # Weights b_k of C-Nino3.4-WM: up to which lead (months), and how much a correlation there counts.
 ENSO_WEIGHTS = ((4, 1.5), (11, 2.0), (np.inf, 3.0))
@@ -20,7 +23,7 @@ ICAR_NINO34 = slice(10, 13), slice(19, 30)  # 5S .. 5N, 190E .. 240E
 def enso_skill(
     forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = 3
 ) -> xr.Dataset:
-    """Skill of forecasts of a monthly index, as the ICAR-ENSO benchmark takes it.
+    """Return the skill of forecasts of a monthly index, as the ICAR-ENSO benchmark defines it.
 
     Both sides are averaged over `months` months from each lead on, so that 14 leads give 12 values:
     lead k stands for leads k .. k + 2, against the observed mean of the same months.
@@ -29,16 +32,16 @@ def enso_skill(
     ----------
     forecast_index : DataArray (init, lead)
         Monthly means of an index such as Nino3.4, with the coordinate `valid_time` (init, lead) and
-        whole numbers of months as `lead`, one after the other. Other dims stay.
+        successive whole numbers of months as `lead`. Other dims stay.
     observed_index : DataArray (time,)
-        The same index as observed, in the same units and against the same climatology.
+        The observed index, in the same units and against the same climatology.
     months : int
-        Length of the running mean.
+        Length of the running mean. Default 3.
 
     Returns
     -------
     Dataset
-        `correlation` C_k, `rmse` and `n`, the number of pairs, with dim lead;
+        `correlation` C_k, `rmse` and `n`, the number of pairs, all (lead);
         `correlation_mean`, C-Nino3.4-M = mean_k C_k;
         `correlation_weighted_mean`, C-Nino3.4-WM = mean_k (a_k C_k) with a_k = b_k ln k, and b_k =
         1.5 up to lead 4, 2 up to lead 11, 3 beyond; `rmse_mean`. A NaN lead makes these means NaN.
@@ -46,8 +49,8 @@ def enso_skill(
     Raises
     ------
     ValueError
-        No `valid_time`; leads that aren't successive months or are too few for the running mean; an
-        observed month that comes twice; no forecast with an observation.
+        No `valid_time`; leads that are not successive months or are too few for the running mean; a
+        month observed twice; no forecast with an observation.
 
     Examples
     --------
@@ -71,22 +74,21 @@ def enso_skill(
 def enso_pairs(
     forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = 3
 ) -> xr.Dataset:
-    """Moments (init, lead) of every pair that `enso_skill` scores, with the same arguments.
+    """Return the moments (init, lead) of every pair that `enso_skill` scores; the same arguments.
 
-    Pairs of several records, one after the other along `init`, are scored as one by `skill_of`.
+    Concatenate those of several records along `init` to score them as one by `skill_of`.
     """
     _check_leads(forecast_index, months)
-    observed = _at_valid_time(observed_index, forecast_index, months)
+    observed = _at_valid_times(observed_index, forecast_index, months)
     pairs = moments(_forward_mean(forecast_index, months), _forward_mean(observed, months))
     return pairs.assign_attrs(units=forecast_index.attrs.get("units", "1"))
 
 
 def skill_of(pairs: xr.Dataset) -> xr.Dataset:
-    """What `enso_skill` gives, of `enso_pairs`."""
-    means = mean(pairs, "init")
-    skill = xr.Dataset(
-        {"correlation": correlation(means), "rmse": rmse(means), "n": pairs["f"].count("init")}
-    )
+    """Return the skill that `enso_skill` gives, from `enso_pairs`."""
+    means = pairs.mean("init")
+    scores = {"correlation": correlation(means), "rmse": means["ee"] ** 0.5}
+    skill = xr.Dataset({**scores, "n": pairs["f"].count("init")})
     weight = xr.DataArray(_enso_weights(skill["lead"].values), dims="lead")
     skill = skill.assign(
         correlation_mean=skill["correlation"].mean("lead", skipna=False),
@@ -100,13 +102,13 @@ def skill_of(pairs: xr.Dataset) -> xr.Dataset:
 
 
 def icar_nino34(anomaly: xr.DataArray) -> xr.DataArray:
-    """Nino3.4 index of SST anomaly on the ICAR-ENSO grid: the plain mean of 3 x 11 cells.
+    """Return the Nino3.4 index on the ICAR-ENSO grid: the plain mean of 3 x 11 cells.
 
     Parameters
     ----------
     anomaly : DataArray (..., 24, 48)
-        The last two dims are latitude -55 .. 60 and longitude 95 .. 330, both ascending, every 5
-        degrees; in degC, not scaled.
+        SST anomaly in degC, not scaled. The last two dims are latitude -55 .. 60 and longitude
+        95 .. 330, both ascending, every 5 degrees.
 
     Raises
     ------
@@ -115,59 +117,52 @@ def icar_nino34(anomaly: xr.DataArray) -> xr.DataArray:
     """
     y, x = anomaly.dims[-2:]
     if anomaly.shape[-2:] != ICAR_SHAPE:
-        raise ValueError(
-            f"expected {ICAR_SHAPE} cells in the last two dims, latitude and longitude of the "
-            f"ICAR-ENSO grid; found {dict(anomaly.sizes)}: da.transpose(..., lat, lon)"
+        raise mismatch(
+            f"{ICAR_SHAPE} cells in the last two dims, the latitude and longitude of ICAR-ENSO",
+            str(dict(anomaly.sizes)),
+            "da.transpose(..., lat, lon)",
         )
     rows, columns = ICAR_NINO34
     return anomaly.isel({y: rows, x: columns}).mean([y, x], skipna=False)
 
 
 def _check_leads(forecast: xr.DataArray, months: int) -> None:
+    """Raise ValueError for leads that are not successive months, or too few of them."""
     missing = {"init", "lead"} - set(forecast.dims)
     if missing or "valid_time" not in forecast.coords:
-        raise ValueError(
-            "expected a forecast with dims init and lead and the coordinate valid_time, found dims "
-            f"{forecast.dims} and coordinates {list(forecast.coords)}: take it from "
-            "da.earthformer.forecast(...)"
+        raise mismatch(
+            "a forecast with dims init and lead and the coordinate valid_time",
+            f"dims {forecast.dims}, coordinates {list(forecast.coords)}",
+            "da.earthformer.forecast(...)",
         )
     leads = forecast["lead"].to_numpy()
     if not np.issubdtype(leads.dtype, np.integer) or (np.diff(leads) != 1).any() or leads[0] < 1:
-        raise ValueError(f"expected successive months from 1 on as lead, found {leads}")
+        hint = "da.earthformer.forecast(...), of monthly data"
+        raise mismatch("successive months from 1 on as lead", str(leads), hint)
     if months < 1 or leads.size < months:
-        raise ValueError(
-            f"a mean over {months} months needs as many leads, found {leads.size}: forecast with "
-            f"lead={max(months, 1)} or more"
-        )
+        expected = f"{max(months, 1)} leads or more, for means over {months} months"
+        raise mismatch(expected, f"{leads.size}", f"lead={max(months, 1)} or more")
 
 
-def _at_valid_time(observed: xr.DataArray, forecast: xr.DataArray, months: int) -> xr.DataArray:
-    """Observations (init, lead) of the months forecast; NaN where there is none."""
+def _at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, months: int) -> xr.DataArray:
+    """Return the observations (init, lead) of the months forecast; NaN where there is none."""
     if "time" not in observed.dims:
-        raise ValueError(
-            f"expected an observed index with dim time, found {observed.dims}: da.rename(...)"
-        )
-    have = month_numbers(observed["time"])
-    known, counts = np.unique(have, return_counts=True)
-    if (counts > 1).any():
-        raise ValueError(
-            "expected one observation a month, found more in "
-            f'{str_month(int(known[counts > 1][0]))}: da.resample(time="MS").mean()'
-        )
+        raise mismatch("an observed index with dim time", f"{observed.dims}", "da.rename(...)")
     valid = forecast["valid_time"].reset_coords(drop=True)
-    wanted = valid.copy(data=month_numbers(valid))
-    if not _forward_mean(wanted.isin(known).astype(float), months).isin(1.0).any():
-        raise ValueError(
-            f"nothing to compare: expected observations of {months} successive months that are "
-            f"forecast; the forecasts are for {_span(forecast['valid_time'])}, the observations "
-            f"of {_span(observed['time'])}: bring a record that covers them"
+    positions = valid.copy(data=match_valid_times(forecast, observed["time"]))
+    # A mean counts only where all its months are observed.
+    if not _forward_mean((positions >= 0).astype(float), months).isin(1.0).any():
+        raise mismatch(
+            f"observations of {months} successive months that are forecast, {str_span(valid)}",
+            f"{str_span(observed['time'])}; nothing to compare",
+            "a record that covers them",
         )
-    observed = observed.reset_coords(drop=True).assign_coords(time=have)
-    return observed.reindex(time=np.unique(wanted)).sel(time=wanted).drop_vars("time")
+    observed = observed.reset_coords(drop=True).drop_vars("time")
+    return observed.isel(time=positions).where(positions >= 0)
 
 
 def _forward_mean(da: xr.DataArray, months: int) -> xr.DataArray:
-    """Mean over leads k .. k + months - 1, labelled k; missing when any of them is."""
+    """Return means over leads k .. k + months - 1, labelled k; missing when any of them is."""
     last = da.sizes["lead"] - months + 1
     shifted = [da.isel(lead=slice(i, i + last)).drop_vars("lead") for i in range(months)]
     average = functools.reduce(operator.add, shifted).reset_coords(drop=True) / months
@@ -175,29 +170,24 @@ def _forward_mean(da: xr.DataArray, months: int) -> xr.DataArray:
 
 
 def _enso_weights(leads: np.ndarray) -> np.ndarray:
-    """a_k = b_k ln k."""
+    """Return a_k = b_k ln k."""
     b = [next(weight for last, weight in ENSO_WEIGHTS if k <= last) for k in leads]
     return np.array(b) * np.log(leads)
-
-
-def _span(time: xr.DataArray) -> str:
-    values = time.to_numpy().ravel()
-    return f"{str(values.min())[:7]} to {str(values.max())[:7]}"
 
 
 def enso_table(
     skills: Mapping[str, xr.Dataset], leads: Sequence[int] = TABLE_LEADS, units: str = "degC"
 ) -> str:
-    """What `enso_skill` gave for several forecasts, as a table to print.
+    """Return the skill of several forecasts as a table to print.
 
     Parameters
     ----------
     skills : mapping of names to Datasets
-        A row each, in this order.
+        As `enso_skill` gives them; one row each, in this order.
     leads : sequence of int
-        Months, among the leads of every Dataset.
+        Months, among the leads of every Dataset. Default 1, 3, 6, 9 and 12.
     units : str
-        Of the root mean square error.
+        Units of the root mean square error.
 
     Returns
     -------
@@ -216,19 +206,19 @@ def enso_table(
     lim             0.90  0.70  0.20  0.41        0.800
     pairs             10     9
     """
-    picked = {name: skill.sel(lead=list(leads)) for name, skill in skills.items()}
-    every = next(iter(skills.values()))["lead"].values
-    rows = {"lead (months)": [*map(str, [*leads, *leads]), f"{every[0]} .. {every[-1]}"]}
-    for name, at in picked.items():
+    rows_at = {name: skill.sel(lead=list(leads)) for name, skill in skills.items()}
+    all_leads = next(iter(skills.values()))["lead"].values
+    rows = {"lead (months)": [*map(str, [*leads, *leads]), f"{all_leads[0]} .. {all_leads[-1]}"]}
+    for name, at in rows_at.items():
         numbers = [*at["correlation"].values, *at["rmse"].values]
         rows[name] = [*(f"{v:.2f}" for v in numbers), f"{at['correlation_mean'].item():.3f}"]
-    counts = {name: [str(n) for n in at["n"].values] for name, at in picked.items()}
-    same = len({tuple(n) for n in counts.values()}) == 1
+    counts = {name: [str(n) for n in at["n"].values] for name, at in rows_at.items()}
+    same = len({tuple(n) for n in counts.values()}) == 1  # then one row of counts is enough
     rows |= {"pairs" if same else f"pairs, {name}": n for name, n in counts.items()}
-    widths = [6] * (2 * len(leads)) + [13]
+    widths = [6] * (2 * len(leads)) + [13]  # characters
     label, block = max(map(len, rows)) + 1, 6 * len(leads)
     lines = [f"{'':{label}}{'correlation':>{block}}{f'RMSE ({units})':>{block}}{'C-Nino3.4-M':>13}"]
     for name, cells in rows.items():
-        columns = zip(cells, widths, strict=False)
+        columns = zip(cells, widths, strict=False)  # counts have no last column
         lines.append(f"{name:{label}}" + "".join(f"{cell:>{width}}" for cell, width in columns))
     return "\n".join(lines)

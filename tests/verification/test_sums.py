@@ -3,19 +3,24 @@
 import numpy as np
 import pytest
 
-from xearthformer.verification.frame_sums import Measure, max_pool
+from xearthformer.verification.base import COUNT, Measure
+from xearthformer.verification.categorical import CONTINGENCY, SCORES, max_pool
+from xearthformer.verification.deterministic import MOMENTS
+from xearthformer.verification.spatial import FRACTIONS
 
 NAN = np.nan
+(POOLED,) = SCORES["csi_pool4"].groups
 
 
 def sums(forecast, observed, *groups, **how):
     measure = Measure(groups, **how)
-    return measure.name(measure.take(np.array(forecast, float), np.array(observed, float)))
+    values = measure.compute(np.array(forecast, float), np.array(observed, float))
+    return {name: value for name, (_, value) in measure.split(values).items()}
 
 
 def test_events_are_counted_where_both_sides_have_a_value():
     # From 2 on: 3 is a hit, 2 (just reached) a false alarm, 1 a miss; from 3 on: one hit, one miss.
-    found = sums([[3, 2], [1, NAN]], [[4, 1], [5, 9]], "count", "contingency", thresholds=(2, 3))
+    found = sums([[3, 2], [1, NAN]], [[4, 1], [5, 9]], COUNT, CONTINGENCY, thresholds=(2, 3))
     assert found["n"] == 3
     assert found["hits"].tolist() == [1, 1]
     assert found["misses"].tolist() == [1, 1]
@@ -26,7 +31,7 @@ def test_pooled_events_are_those_of_maxima():
     # Maxima of 4 x 4: (5, 0) forecast, (7, 4) observed: at 3 one hit, one miss.
     forecast, observed = np.zeros((4, 8)), np.zeros((4, 8))
     forecast[0, 0], observed[3, 3], observed[1, 6] = 5, 7, 4
-    found = sums(forecast, observed, "contingency_pool4", thresholds=(3,))
+    found = sums(forecast, observed, POOLED, thresholds=(3,))
     assert [found[f"{name}_pool4"].item() for name in ("hits", "misses", "false_alarms")] == [
         1,
         1,
@@ -34,7 +39,7 @@ def test_pooled_events_are_those_of_maxima():
     ]
     # What isn't observed doesn't count in the forecast's maximum either; nor does an empty block.
     observed[0, 0], observed[:, 4:] = NAN, NAN
-    found = sums(forecast, observed, "contingency_pool4", thresholds=(3,))
+    found = sums(forecast, observed, POOLED, thresholds=(3,))
     assert [found[f"{name}_pool4"].item() for name in ("hits", "misses", "false_alarms")] == [
         0,
         1,
@@ -42,18 +47,18 @@ def test_pooled_events_are_those_of_maxima():
     ]
 
 
-def test_pools_at_the_rim_hold_what_is_left():
+def test_pools_at_the_edge_hold_what_is_left():
     field = np.arange(15.0).reshape(3, 5)
-    there = np.ones((3, 5), bool)
-    there[2, 4] = False
+    valid = np.ones((3, 5), bool)
+    valid[2, 4] = False
     expected = [[6, 8, 9], [11, 13, -np.inf]]
-    assert max_pool(field, there, 2).tolist() == expected
+    assert max_pool(field, valid, 2).tolist() == expected
 
 
 def test_moments_by_hand():
     # f 1 3 | 5, o 2 3 | 1 with weights 1 2 | 3; the fourth pixel has no observation.
     areas = np.array([[1.0, 2.0], [3.0, 9.0]])
-    found = sums([[1, 3], [5, 8]], [[2, 3], [1, NAN]], "moments", areas=areas)
+    found = sums([[1, 3], [5, 8]], [[2, 3], [1, NAN]], MOMENTS, areas=areas)
     expected = {
         "weight": 6,
         "f": 1 + 6 + 15,
@@ -69,14 +74,14 @@ def test_moments_by_hand():
 
 def test_fractions_by_hand():
     # Windows of 3 x 1 pixels. Events: forecast 1 0 0 0, observed 0 1 0 0.
-    # Fractions: forecast 1/3 1/3 0 0, observed 1/3 1/3 1/3 0; beyond the rim there is none.
+    # Fractions: forecast 1/3 1/3 0 0, observed 1/3 1/3 1/3 0; beyond the edge there is none.
     forecast, observed = np.array([[1.0, 0, 0, 0]]).T, np.array([[0.0, 1, 0, 0]]).T
-    found = sums(forecast, observed, "fractions", thresholds=(1,), window=(3, 1))
+    found = sums(forecast, observed, FRACTIONS, thresholds=(1,), window=(3, 1))
     assert found["fraction_errors"].item() == pytest.approx(1 / 9)
     assert found["fraction_squares"].item() == pytest.approx(5 / 9)
     # Without the third pixel its fraction, the one that differs, doesn't count.
     observed[2] = NAN
-    found = sums(forecast, observed, "fractions", thresholds=(1,), window=(3, 1))
+    found = sums(forecast, observed, FRACTIONS, thresholds=(1,), window=(3, 1))
     assert found["fraction_errors"].item() == pytest.approx(0)
     assert found["fraction_squares"].item() == pytest.approx(4 / 9)
 
@@ -84,10 +89,10 @@ def test_fractions_by_hand():
 @pytest.mark.parametrize("window", [(3, 3), (4, 6), (16, 16)])
 def test_fractions_are_those_of_the_library_scores(window):
     spatial = pytest.importorskip("scores.spatial")
-    # A rim without events, wider than the window: there the two treat the domain's edge alike.
+    # An edge without events, wider than the window: there the two treat the domain's edge alike.
     rng = np.random.default_rng(0)
     forecast, observed = np.pad(rng.random((2, 30, 40)), ((0, 0), (20, 20), (20, 20)))
-    found = sums(forecast, observed, "fractions", thresholds=(0.7,), window=window)
+    found = sums(forecast, observed, FRACTIONS, thresholds=(0.7,), window=window)
     expected = spatial.fss_2d_single_field(
         forecast, observed, event_threshold=0.7, window_size=window, zero_padding=False
     )
@@ -96,9 +101,9 @@ def test_fractions_are_those_of_the_library_scores(window):
 
 
 def test_names_fit_sums_of_any_leading_shape():
-    measure = Measure(("count", "contingency", "moments"), thresholds=(1.0, 2.0))
+    measure = Measure((COUNT, CONTINGENCY, MOMENTS), thresholds=(1.0, 2.0))
     values = np.arange(2 * 15.0).reshape(2, 15)  # 1 + 3 x 2 + 8
-    named = measure.name(values)
+    named = {name: value for name, (_, value) in measure.split(values).items()}
     assert named["n"].tolist() == [0, 15]
     assert named["misses"].tolist() == [[3, 4], [18, 19]]
     assert named["ee"].tolist() == [14, 29]

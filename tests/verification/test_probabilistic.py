@@ -7,14 +7,14 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer.verification import scores
-from xearthformer.verification.ensemble_scores import exceedance
-from xearthformer.verification.frame_sums import GROUPS, Measure
+from xearthformer.verification.base import CASES, Measure
+from xearthformer.verification.probabilistic import CRPS, RANKS, SPREAD, exceedance
 from xearthformer.verification.verify import statistics, verify
 
 RAIN = {"standard_name": "rainfall_rate", "units": "mm h-1"}
 STEP = np.timedelta64(300, "s")
 NAN = np.nan
-OF_ALL = [name for name, each in scores.SCORES.items() if GROUPS[each.group].ensemble]
+OF_ALL = [name for name, each in scores.SCORES.items() if each.least_members]
 
 
 def frames(values) -> xr.DataArray:
@@ -351,6 +351,6 @@ def test_exceedance_is_the_share_of_members(random):
 
 def test_no_frame_no_score():
     """Blocks without any pixel that counts add nothing."""
-    measure = Measure(("cases", "crps", "spread", "ranks"), members=2)
-    sums = measure.take(np.full((2, 3, 3), NAN), np.zeros((3, 3)))
+    measure = Measure((CASES, CRPS, SPREAD, RANKS), members=2)
+    sums = measure.compute(np.full((2, 3, 3), NAN), np.zeros((3, 3)))
     assert sums.tolist() == [0] * measure.size

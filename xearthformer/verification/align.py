@@ -1,0 +1,243 @@
+"""A forecast against observations: the same dims, units, valid times and cells, matched by labels.
+
+Labels are compared first; what does not fit is an error before any value is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+import xarray as xr
+
+from ..errors import mismatch
+from ..fields.axes import find_grid, find_time, is_degrees
+from ..fields.quantities import is_difference
+from ..fields.time_axis import month_numbers, str_time
+from ..fields.units import convert_units
+
+LEADING = "init", "lead", "member"  # dims of a forecast before those of its cells
+SAME_CELL = 1e-3  # of the grid spacing: centres no farther apart are the same cell
+
+
+def align(
+    forecast: xr.DataArray, observed: xr.DataArray
+) -> tuple[xr.DataArray, xr.DataArray, np.ndarray]:
+    """Return a forecast and observations on the same cells, and where its valid times are observed.
+
+    Returns
+    -------
+    forecast : DataArray (init, lead, [member,] [y, x])
+    observed : DataArray (time, [y, x])
+        In the forecast's units.
+    positions : int array (init, lead)
+        Positions along `time`; -1 where there is no observation.
+
+    Raises
+    ------
+    ValueError
+        As `verify`.
+    """
+    forecast = _as_forecast(forecast)
+    time = find_time(observed)
+    other = [d for d in observed.dims if d not in (time, *forecast.dims) and observed.sizes[d] == 1]
+    observed = observed.squeeze(other, drop=True)
+    space = _match_dims(forecast, observed, time)
+    forecast = forecast.transpose(*[dim for dim in LEADING if dim in forecast.dims], *space)
+    observed = match_units(forecast, observed.transpose(time, *space))
+    positions = match_valid_times(forecast, observed[time])
+    if positions.max(initial=-1) < 0:
+        raise mismatch(
+            f"observations of the times forecast, {str_span(forecast['valid_time'])}",
+            f"{str_span(observed[time])}; nothing to compare",
+            "a record that covers them, or forecasts from earlier inits",
+        )
+    for dim in space:
+        observed = match_cells(forecast, observed, dim)
+    return forecast, observed, positions
+
+
+def pick_variable(data: xr.Dataset | xr.DataArray, name: Hashable | None = None) -> xr.DataArray:
+    """Return a DataArray as it is; of a Dataset the variable of that name, or its only one."""
+    if isinstance(data, xr.DataArray):
+        return data
+    if not isinstance(data, xr.Dataset):
+        raise TypeError(f"expected an xarray DataArray or Dataset\n   found {type(data).__name__}")
+    names = list(data.data_vars)
+    if len(names) != 1 and name not in names:
+        raise mismatch(
+            "one variable" if name is None else f"one variable, or one named {name!r}",
+            ", ".join(map(str, names)) or "none",
+            "ds['...'], with the name of the variable",
+        )
+    return data[name if name in names else names[0]]
+
+
+def match_units(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
+    """Return observations in the forecast's units; anomalies match anomalies alone."""
+    units, observed_units = (str(da.attrs.get("units", "")) for da in (forecast, observed))
+    difference = is_difference(forecast)
+    if difference != is_difference(observed):
+        kinds = "anomalies", "absolute values"
+        raise mismatch(
+            f"{kinds[not difference]}, as the forecast has them",
+            f"{kinds[difference]} observed",
+            "obs.earthformer.anomaly(...), with the climatology that the forecast's data had"
+            if difference
+            else "the observations that the anomaly was taken of",
+        )
+    if units == observed_units:
+        return observed
+    if not units:
+        hint = f'fc.assign_attrs(units="{observed_units}")'
+        raise mismatch(f"a forecast in {observed_units}", "no units", hint)
+    return convert_units(observed, units, difference=difference)
+
+
+def match_valid_times(forecast: xr.DataArray, time: xr.DataArray) -> np.ndarray:
+    """Return the position along `time` of each valid time of a forecast; -1 where there is none.
+
+    Monthly forecasts match by month, whatever the day and the calendar; others to the second.
+
+    Parameters
+    ----------
+    forecast : DataArray
+        With the coordinates `lead` and `valid_time`, of any dims.
+    time : DataArray (time,)
+        Times of the observations, in any order.
+
+    Returns
+    -------
+    int array
+        Shaped like `valid_time`.
+
+    Raises
+    ------
+    ValueError
+        A time (a month, for monthly forecasts) is observed more than once.
+
+    Examples
+    --------
+    >>> time = xr.date_range("2000-01", periods=3, freq="MS")
+    >>> valid = ("lead", xr.date_range("2000-03-31", periods=2, freq="ME"))
+    >>> fc = xr.DataArray([0.0, 1.0], {"lead": [1, 2], "valid_time": valid}, "lead")
+    >>> match_valid_times(fc, xr.DataArray(time, dims="time"))
+    array([ 2, -1])
+    """
+    monthly = forecast["lead"].dtype.kind != "m"
+    stamps = _comparable(time, monthly).tolist()
+    position_of = {stamp: position for position, stamp in enumerate(stamps)}
+    if len(position_of) < len(stamps):
+        twice = next(stamp for stamp in stamps if stamps.count(stamp) > 1)
+        raise mismatch(
+            "one observation a month" if monthly else "every time of observation once",
+            f"more than one for {str_time(time.values[stamps.index(twice)])}",
+            f'obs.resample({time.name}="MS").mean()'
+            if monthly
+            else f'obs.drop_duplicates("{time.name}")',
+        )
+    valid = _comparable(forecast["valid_time"], monthly)
+    positions = [position_of.get(stamp, -1) for stamp in valid.ravel().tolist()]
+    return np.array(positions, int).reshape(valid.shape)
+
+
+def match_cells(
+    forecast: xr.DataArray | xr.Dataset, observed: xr.DataArray, dim: str
+) -> xr.DataArray:
+    """Return observations of the forecast's cells along a dim, in the forecast's order.
+
+    Longitudes match in either convention, to 180 or to 360. Without a coordinate on both sides the
+    cells must be equally many.
+
+    Raises
+    ------
+    ValueError
+        A cell of the forecast is not observed.
+
+    Examples
+    --------
+    >>> fc = xr.DataArray([0.0, 1.0], {"lon": [-10.0, 0.0]}, "lon")
+    >>> obs = xr.DataArray([5.0, 6.0, 7.0], {"lon": [0.0, 10.0, 350.0]}, "lon")
+    >>> match_cells(fc, obs, "lon").values
+    array([7., 5.])
+    """
+    error = mismatch(
+        f"observations that hold the cells of the forecast along {dim}",
+        f"{observed.sizes[dim]} others, or a part of them",
+        "obs.interp_like(fc), or a forecast from these observations",
+    )
+    if dim not in forecast.coords or dim not in observed.coords:
+        if forecast.sizes[dim] != observed.sizes[dim]:
+            raise error
+        return observed
+    cells, centres = forecast[dim].values, observed[dim].values
+    if is_degrees(observed[dim]):  # rounded first, since -1e-15 % 360 is 360
+        cells, centres = (np.round(d.astype(float), 6) % 360 for d in (cells, centres))
+    order = np.argsort(centres)
+    places = np.searchsorted(centres[order], cells)
+    # The nearest centre is one of the two neighbours in order.
+    near = np.stack([order[(places + step).clip(0, centres.size - 1)] for step in (-1, 0)])
+    gaps = np.abs(centres[near] - cells)
+    at = np.take_along_axis(near, gaps.argmin(axis=0)[None], axis=0)[0]
+    spacing = np.abs(np.diff(cells)).min() if cells.size > 1 else 1.0
+    if (gaps.min(axis=0) > SAME_CELL * spacing).any():
+        raise error
+    # Untouched where nothing moves: an index along a lazy dim would split its chunks.
+    return observed if np.array_equal(at, np.arange(centres.size)) else observed.isel({dim: at})
+
+
+def str_span(time: xr.DataArray) -> str:
+    """Return the first and the last of some times as text."""
+    return f"{str_time(time.values.min())} to {str_time(time.values.max())}"
+
+
+def _as_forecast(forecast: xr.DataArray) -> xr.DataArray:
+    """Return a forecast with the dims init and lead, and valid_time along both."""
+    if "valid_time" not in forecast.coords or not {"init", "lead"} <= {*forecast.coords}:
+        raise mismatch(
+            "a forecast, with the coordinates init, lead and valid_time",
+            f"dims {forecast.dims}, coordinates {list(forecast.coords)}",
+            "da.earthformer.forecast(...) for the forecast, obs for the observations",
+        )
+    valid = forecast["valid_time"].reset_coords(drop=True)
+    lead = forecast["lead"]
+    months = lead.dtype.kind in "iuf" and lead.attrs.get("units", "months") == "months"
+    if valid.dtype.kind not in "MO" or not (months or lead.dtype.kind == "m"):
+        raise mismatch(
+            "valid times as dates, and leads as durations or months",
+            f"valid_time {valid.dtype}, lead {lead.dtype} in {lead.attrs.get('units')}",
+            "xr.open_dataset(..., decode_times=True, decode_timedelta=True)",
+        )
+    forecast = forecast.drop_vars("valid_time")
+    for dim in ("init", "lead"):
+        if dim not in forecast.dims:
+            forecast = forecast.expand_dims(dim)
+        if dim not in valid.dims:
+            valid = valid.expand_dims({dim: forecast.sizes[dim]})
+    valid = valid.drop_vars(["init", "lead"], errors="ignore").transpose("init", "lead")
+    return forecast.assign_coords(valid_time=valid)
+
+
+def _match_dims(forecast: xr.DataArray, observed: xr.DataArray, time: str) -> list[str]:
+    """Return the dims of the cells on both sides, y before x; none for an index."""
+    own = {dim for dim in forecast.dims if dim not in LEADING}
+    others = {dim for dim in observed.dims if dim != time}
+    if own != others or len(own) not in (0, 2):
+        pairs = zip(sorted(others - own, key=str), sorted(own - others, key=str), strict=False)
+        names = dict(pairs)
+        raise mismatch(
+            f"observations with the forecast's dims {tuple(map(str, own))} and time",
+            f"dims {observed.dims}",
+            f"obs.rename({names})" if names else "an index of both, or the fields of both",
+        )
+    return list(find_grid(observed)) if own else []
+
+
+def _comparable(time: xr.DataArray, monthly: bool) -> np.ndarray:
+    """Return values that equal times share: the month, else the second; cftime dates themselves."""
+    if monthly:
+        return month_numbers(time)
+    if time.dtype.kind != "M":
+        return time.values
+    # To the nearest second, since times decoded from floats are off by microseconds.
+    return (time.values.astype("M8[ms]").astype(np.int64) + 500) // 1000

@@ -1,0 +1,94 @@
+"""Errors and correlation of forecasts: weighted moments of pairs, and formulas of their means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from .base import Group, Measure, Pair, Score, ratio
+
+ROUNDING = 1e-13  # share of the mean square below which a variance is rounding error
+
+
+def sum_moments(pair: Pair, measure: Measure) -> np.ndarray:
+    """Return weighted sums of 1, f, o, f f, o o, f o, |f - o| and (f - o)^2."""
+    f = np.where(pair.valid, pair.forecast, 0).astype(float)
+    o = np.where(pair.valid, pair.observed, 0).astype(float)
+    w = pair.valid.astype(float) if measure.areas is None else pair.valid * measure.areas
+    wf, wo, error = w * f, w * o, f - o
+    squares = [np.vdot(wf, f), np.vdot(wo, o), np.vdot(wf, o)]
+    errors = [np.vdot(w, np.abs(error)), np.vdot(w * error, error)]
+    return np.array([w.sum(), wf.sum(), wo.sum(), *squares, *errors])
+
+
+MOMENTS = Group(("weight", "f", "o", "ff", "oo", "fo", "ae", "ee"), sum_moments)
+
+
+def moments(forecast: xr.DataArray, observed: xr.DataArray) -> xr.Dataset:
+    """Return the moments of every pair, unsummed: f, o, ff, oo, fo and ee, float64.
+
+    A pair with a missing side is missing in all of them. Dims are those of both, broadcast.
+    """
+    forecast, observed = forecast.astype(np.float64), observed.astype(np.float64)
+    valid = forecast.notnull() & observed.notnull()
+    f, o = forecast.where(valid), observed.where(valid)
+    return xr.Dataset({"f": f, "o": o, "ff": f * f, "oo": o * o, "fo": f * o, "ee": (f - o) ** 2})
+
+
+def mean(total: xr.Dataset, name: str) -> xr.DataArray:
+    """Return the weighted mean of a moment."""
+    return ratio(total[name], total["weight"])
+
+
+def correlation(means: Mapping[str, xr.DataArray] | xr.Dataset) -> xr.DataArray:
+    """Return the Pearson correlation of mean moments; NaN where either side does not vary."""
+    product = means["fo"] - means["f"] * means["o"]
+    for mean_square, average in ((means["ff"], means["f"]), (means["oo"], means["o"])):
+        variance = mean_square - average**2
+        product = product / variance.where(variance > ROUNDING * mean_square) ** 0.5
+    return product
+
+
+SCORES = {
+    "mse": Score(
+        "mean square error",
+        (MOMENTS,),
+        lambda total: mean(total, "ee"),
+        power=2,
+        title="MSE",
+        default=True,
+        printed=True,
+    ),
+    "rmse": Score(
+        "root mean square error",
+        (MOMENTS,),
+        lambda total: mean(total, "ee") ** 0.5,
+        power=1,
+        title="RMSE",
+        default=True,
+    ),
+    "mae": Score(
+        "mean absolute error",
+        (MOMENTS,),
+        lambda total: mean(total, "ae"),
+        power=1,
+        title="MAE",
+        default=True,
+    ),
+    "me": Score(
+        "mean error, forecast less observation",
+        (MOMENTS,),
+        lambda total: mean(total, "f") - mean(total, "o"),
+        power=1,
+        default=True,
+    ),
+    "correlation": Score(
+        "Pearson correlation",
+        (MOMENTS,),
+        lambda total: correlation({key: mean(total, key) for key in ("f", "o", "ff", "oo", "fo")}),
+        default=True,
+        printed=True,
+    ),
+}

@@ -1,0 +1,276 @@
+"""Scores of ensembles, all members together; and the probability that members make of a threshold.
+
+A pixel counts where the observation and every member have a value. M is the number of members; a
+forecast without members is an ensemble of one.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import mismatch
+from .base import CASES, Group, Measure, Pair, Score, ratio
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+P = "probability"
+
+
+def exceedance(forecast: xr.DataArray, threshold: float) -> xr.DataArray:
+    """Return the probability of exceedance: the share of members that reach a threshold.
+
+    Parameters
+    ----------
+    forecast : DataArray (..., member, ...)
+    threshold : float
+        In the forecast's units; a value that equals it is an event.
+
+    Returns
+    -------
+    DataArray
+        From 0 to 1, without the dim member. NaN where any member is NaN. Lazy if the forecast is.
+
+    Raises
+    ------
+    ValueError
+        The forecast has no members.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> fc = xr.DataArray([[0.0, 1.0], [2.0, 3.0]], dims=("member", "x"), attrs={"units": "mm h-1"})
+    >>> share = exceedance(fc, 1.0)
+    >>> share.values, share.attrs["long_name"]
+    (array([0.5, 1. ]), 'probability of at least 1 mm h-1')
+    """
+    if "member" not in forecast.dims:
+        raise mismatch(
+            "an ensemble, with the dim member", f"dims {forecast.dims}", "forecast(..., members=20)"
+        )
+    valid = forecast.notnull().all("member")
+    units = str(forecast.attrs.get("units", ""))
+    long_name = f"probability of at least {threshold:g} {units if units != '1' else ''}".strip()
+    origin = {key: forecast.attrs[key] for key in ("pack", "history") if key in forecast.attrs}
+    share = (forecast >= threshold).mean("member").where(valid)
+    return share.rename(P).assign_attrs(origin, long_name=long_name, units="1")
+
+
+# --- sums of one ensemble of frames
+
+
+def sum_crps(pair: Pair, measure: Measure) -> np.ndarray:
+    """Return the weighted sum of the fair CRPS (Ferro, 2014), in M log M steps by sorting.
+
+    mean |x_i - o| - sum_ij |x_i - x_j| / (2 M (M - 1)), and with x sorted the double sum is
+    2 sum_i (2 i - M + 1) x_i. A single member has no spread: |x - o|.
+    """
+    members, observed, weights = pair.where_all_valid(measure)
+    error = np.abs(members - observed).mean(axis=0)
+    count = len(members)
+    if count > 1:
+        ranks = (2 * np.arange(count) - count + 1) / (count * (count - 1))
+        error -= ranks @ np.sort(members, axis=0)
+    return np.array([np.vdot(weights, error)])
+
+
+def sum_spread(pair: Pair, measure: Measure) -> np.ndarray:
+    """Return weighted sums of the variance and of the squared error of the ensemble mean.
+
+    The variance is the members' unbiased one times (M + 1) / M: for members and observation of one
+    distribution its mean is the mean squared error of an ensemble mean of M members (Fortin et al.,
+    2014, J. Hydrometeorol. 15, 1708-1713).
+    """
+    members, observed, weights = pair.where_all_valid(measure)
+    count = len(members)
+    mean = members.mean(axis=0)
+    error = mean - observed
+    variance = np.square(members - mean).sum(axis=0) / (count - 1) * (count + 1) / count
+    return np.array([np.vdot(weights, variance), np.vdot(weights * error, error)])
+
+
+def count_ranks(pair: Pair, measure: Measure) -> np.ndarray:
+    """Return how many observations have k members below them, k = 0 .. M (1, rank)."""
+    members, observed, _ = pair.where_all_valid(measure)
+    size = len(members) + 2
+    low, high = (members < observed).sum(axis=0), (members <= observed).sum(axis=0)
+    # Members that equal the observation leave its rank open: all ranks low .. high share it evenly.
+    share = 1 / (high - low + 1)
+    begin = np.bincount(low, share, minlength=size)
+    end = np.bincount(high + 1, share, minlength=size)
+    return np.cumsum(begin - end)[None, :-1]
+
+
+def count_probabilities(pair: Pair, measure: Measure) -> np.ndarray:
+    """Return counts (2, threshold, probability) of pixels where k of M members are events.
+
+    First of all pixels, then of those where the observation is an event too. Brier score,
+    reliability and ROC are all computed from these.
+    """
+    members, observed, _ = pair.where_all_valid(measure)
+    size = len(members) + 1
+    counts = np.zeros((2, len(measure.thresholds), size))
+    for i, threshold in enumerate(measure.thresholds):
+        events = np.count_nonzero(members >= threshold, axis=0)
+        counts[0, i] = np.bincount(events, minlength=size)
+        counts[1, i] = np.bincount(events[observed >= threshold], minlength=size)
+    return counts
+
+
+# --- scores of a total
+
+
+def crps(total: xr.Dataset) -> xr.DataArray:
+    """Return the mean fair continuous ranked probability score."""
+    return ratio(total["crps"], total["cases_weight"])
+
+
+def spread(total: xr.Dataset) -> xr.DataArray:
+    """Return the root of the mean variance of the members."""
+    return ratio(total["variance"], total["cases_weight"]) ** 0.5
+
+
+def rmse_of_mean(total: xr.Dataset) -> xr.DataArray:
+    """Return the root mean square error of the ensemble mean."""
+    return ratio(total["mean_ee"], total["cases_weight"]) ** 0.5
+
+
+def spread_skill(total: xr.Dataset) -> xr.DataArray:
+    """Return the spread over the error of the mean: 1 where members err as much as they differ."""
+    return ratio(spread(total), rmse_of_mean(total))
+
+
+def brier(total: xr.Dataset) -> xr.DataArray:
+    """Return the fair Brier score (Ferro, 2014): that of infinitely many members.
+
+    mean (k / M - o)^2 - k (M - k) / (M^2 (M - 1)), for k events among M members; the plain score
+    where M is 1.
+    """
+    forecasts, events, p = total["forecasts"], total["events"], total[P]
+    members = p.size - 1
+    square = forecasts * p**2 - 2 * events * p + events
+    fair = forecasts * p * (1 - p) / (members - 1) if members > 1 else 0
+    return ratio((square - fair).sum(P), forecasts.sum(P))
+
+
+def reliability(total: xr.Dataset) -> xr.DataArray:
+    """Return how often the event was observed after forecasts of each probability."""
+    return ratio(total["events"], total["forecasts"])
+
+
+def roc_pod(total: xr.Dataset) -> xr.DataArray:
+    """Return the share of events that were warned of, where a probability or more is a warning."""
+    return _share_at_least(total["events"])
+
+
+def roc_pofd(total: xr.Dataset) -> xr.DataArray:
+    """Return the share of non-events that were warned of, where a probability or more warns."""
+    return _share_at_least(total["forecasts"] - total["events"])
+
+
+def roc(total: xr.Dataset) -> xr.DataArray:
+    """Return the area under `roc_pod` over `roc_pofd`, by straight lines from never to always.
+
+    It is how often an event had a higher probability than a non-event; equal ones count half.
+    """
+    pod, pofd = roc_pod(total), roc_pofd(total)
+    # From one probability to the next higher one; beyond the highest no warning is left.
+    next_pod, next_pofd = (da.shift({P: -1}, fill_value=0) for da in (pod, pofd))
+    return ((pofd - next_pofd) * (pod + next_pod) / 2).sum(P, skipna=False)
+
+
+def _share_at_least(counts: xr.DataArray) -> xr.DataArray:
+    """Return the share of all counts that are of each probability or higher ones."""
+    total = counts.sum(P)
+    below = counts.cumsum(P) - counts
+    return ratio((total - below).assign_coords({P: counts[P]}), total)  # cumsum drops the labels
+
+
+CRPS = Group(("crps",), sum_crps, least_members=1)
+SPREAD = Group(("variance", "mean_ee"), sum_spread, least_members=2)  # one has no variance
+RANKS = Group(("ranks",), count_ranks, ("rank",), least_members=1)
+PROBABILITIES = Group(
+    ("forecasts", "events"), count_probabilities, ("threshold", P), least_members=1
+)
+
+SCORES = {
+    "crps": Score(
+        "fair continuous ranked probability score",
+        (CASES, CRPS),
+        crps,
+        power=1,
+        about="whatever the number of members (Ferro, 2014); of one member the absolute error",
+        title="CRPS",
+        default=True,
+        printed=True,
+    ),
+    "spread_skill": Score(
+        "spread over error of the mean",
+        (CASES, SPREAD),
+        spread_skill,
+        about="1 for members that differ as much as the truth does from them",
+        title="spread / skill",
+        companions=("spread", "rmse_of_mean"),
+        default=True,
+        printed=True,
+    ),
+    "spread": Score(
+        "spread of the members",
+        (CASES, SPREAD),
+        spread,
+        power=1,
+        about="root of the mean unbiased variance times (M + 1) / M",
+    ),
+    "rmse_of_mean": Score(
+        "root mean square error of the ensemble mean", (CASES, SPREAD), rmse_of_mean, power=1
+    ),
+    "rank_histogram": Score(
+        "observations of this rank",
+        (RANKS,),
+        itemgetter("ranks"),
+        about="(lead, rank), 0 to M members below; ranks share it where members equal the truth",
+        default=True,
+    ),
+    "brier": Score(
+        "fair Brier score",
+        (PROBABILITIES,),
+        brier,
+        about="the plain one of infinitely many members (Ferro, 2014)",
+        title="Brier",
+        default=True,
+    ),
+    "reliability": Score(
+        "observed frequency",
+        (PROBABILITIES,),
+        reliability,
+        about="of the event, (lead, threshold, probability), where k of M members forecast it",
+        companions=("reliability_n",),
+        default=True,
+    ),
+    "reliability_n": Score(
+        "forecasts of this probability", (PROBABILITIES,), itemgetter("forecasts")
+    ),
+    "roc": Score(
+        "area under the ROC curve",
+        (PROBABILITIES,),
+        roc,
+        about="`roc_pod` over `roc_pofd`",
+        companions=("roc_pod", "roc_pofd"),
+        default=True,
+    ),
+    "roc_pod": Score(
+        "probability of detection",
+        (PROBABILITIES,),
+        roc_pod,
+        about="of warnings at this probability or more",
+    ),
+    "roc_pofd": Score(
+        "probability of false detection",
+        (PROBABILITIES,),
+        roc_pofd,
+        about="of warnings at this probability or more",
+    ),
+}

@@ -1,0 +1,138 @@
+"""Sums over every pair of frames, in memory or lazily, as one labelled Dataset."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import numpy as np
+import xarray as xr
+
+from .base import Array, Measure
+
+if TYPE_CHECKING:
+    import dask.array
+
+BLOCK_BYTES = 128 * 2**20  # of a forecast in memory, per task that compares it to lazy observations
+LABELS = {
+    "rank": {"long_name": "members below the observation"},
+    "probability": {"long_name": "share of members that forecast the event", "units": "1"},
+}
+
+
+def sum_pairs(
+    forecast: xr.DataArray, observed: xr.DataArray, positions: np.ndarray, measure: Measure
+) -> xr.Dataset:
+    """Return the sums of every forecast frame and the frame observed at its valid time.
+
+    Parameters
+    ----------
+    forecast : DataArray (init, lead, [member,] y, x)
+        In memory, or lazy: one task per chunk of inits. With the dim member where the measure is of
+        ensembles.
+    observed : DataArray (time, y, x)
+        Same pixels in the same order, same units. In memory or lazy.
+    positions : int array (init, lead)
+        Positions along `time`; -1 where there is no observation.
+    measure : Measure
+
+    Returns
+    -------
+    Dataset (init, lead, [member,] [threshold], [rank], [probability], [wavelength])
+        One float64 variable per sum, with the forecast's labels; lazy if either side is.
+    """
+    lazy = forecast.chunks is not None or observed.chunks is not None
+    run = _build_graph if lazy else _sum_frames
+    values = run(forecast.data, observed.data, positions, measure)
+    leading = [str(dim) for dim in forecast.dims[: _leading(forecast, observed, measure)]]
+    units = {key: forecast.attrs[key] for key in ("units",) if key in forecast.attrs}
+    attrs = {"threshold": units, **LABELS}
+    if measure.rings is not None:
+        attrs["wavelength"] = {"long_name": "wavelength", "units": measure.rings.units}
+    named = {
+        name: ((*leading, *dims), part) for name, (dims, part) in measure.split(values).items()
+    }
+    used = {"threshold", *(dim for dims, _ in named.values() for dim in dims)}
+    coords: dict[Hashable, object] = {
+        name: coord for name, coord in forecast.coords.items() if set(coord.dims) <= {*leading}
+    }
+    for dim, labels in measure.labels.items():
+        if labels.size and dim in used:
+            coords[dim] = (dim, labels, attrs[dim])
+    return xr.Dataset(named, coords, units)
+
+
+def _leading(f: Array | xr.DataArray, o: Array | xr.DataArray, measure: Measure) -> int:
+    """Return how many axes of a forecast come before those that are measured together."""
+    return 2 if measure.members else f.ndim - o.ndim + 1
+
+
+def _build_graph(f: Array, o: Array, positions: np.ndarray, measure: Measure) -> dask.array.Array:
+    """Return the same as `_sum_frames`, lazily: one task per block of inits.
+
+    A chunk of inits of a lazy forecast is a block. Each task reads the chunks of observations that
+    it compares with, and no others; that is why the graph is written by hand.
+    """
+    import dask.array
+    from dask.highlevelgraph import HighLevelGraph
+
+    whole = dict.fromkeys(range(1, f.ndim), -1)
+    size = max(1, BLOCK_BYTES // max(1, f[:1].nbytes))
+    if isinstance(f, np.ndarray):
+        f = dask.array.from_array(f, chunks={0: size, **whole})
+    if isinstance(o, np.ndarray):
+        o = dask.array.from_array(o, chunks=-1)
+    f, o = f.rechunk(whole), o.rechunk(dict.fromkeys(range(1, o.ndim), -1))
+    token, rest = uuid4().hex, (0,) * (f.ndim - 1)
+    name, key = f"sums-{token}", f"measure-{token}"
+    graph: dict[object, object] = {key: measure}
+    leading = _leading(f, o, measure)
+    ends = np.cumsum((0, *f.chunks[0])).tolist()
+    for i, (start, end) in enumerate(itertools.pairwise(ends)):
+        chunks, within = _chunks_with(positions[start:end], o.chunks[0])
+        frames = [(o.name, chunk, *(0,) * (o.ndim - 1)) for chunk in chunks]
+        task = _sum_block, (f.name, i, *rest), frames, within, key
+        # Nothing observed: the forecast's block is not even a dependency.
+        zeros = np.zeros, (end - start, *f.shape[1:leading], measure.size)
+        graph[name, i, *(0,) * leading] = task if frames else zeros
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=[f, o])
+    shape = (f.chunks[0], *f.chunks[1:leading], (measure.size,))
+    return dask.array.Array(layers, name, shape, dtype=float)
+
+
+def _chunks_with(positions: np.ndarray, sizes: tuple[int, ...]) -> tuple[list[int], np.ndarray]:
+    """Return the chunks along time with these positions, and the positions in them concatenated.
+
+    >>> _chunks_with(np.array([[5, 1], [-1, 4]]), (2, 2, 2))
+    ([0, 2], array([[ 3,  1],
+           [-1,  2]]))
+    """
+    edges = np.cumsum((0, *sizes))
+    chunk = np.searchsorted(edges, positions, side="right") - 1
+    needed = np.unique(chunk[positions >= 0])
+    before = np.cumsum((0, *np.array(sizes)[needed]))[:-1]
+    shift = np.zeros(len(sizes) + 1, int)
+    shift[needed] = before - edges[needed]
+    return needed.tolist(), np.where(positions >= 0, positions + shift[chunk], -1)
+
+
+def _sum_block(
+    f: np.ndarray, frames: list[np.ndarray], positions: np.ndarray, measure: Measure
+) -> np.ndarray:
+    o = frames[0] if len(frames) == 1 else np.concatenate(frames)
+    return _sum_frames(f, o, positions, measure)
+
+
+def _sum_frames(
+    f: np.ndarray, o: np.ndarray, positions: np.ndarray, measure: Measure
+) -> np.ndarray:
+    """Return sums (init, lead, [member,] sum), frame by frame; 0 without an observation."""
+    leading = f.shape[: _leading(f, o, measure)]
+    sums = np.zeros((*leading, measure.size))
+    for index in np.ndindex(leading):
+        position = positions[index[:2]]
+        if position >= 0:
+            sums[index] = measure.compute(f[index], o[position])
+    return sums
