@@ -1,6 +1,6 @@
-"""SEVIR's catalogue: which events there are, in which file, and where and when they were.
+"""SEVIR's catalogue: its events, their files, times and places.
 
-Rows of a table of events (pandas) become CF coordinates; a pixel's place is that of its centre,
+Rows of a table of events (pandas) become CF coordinates. A pixel's place is that of its centre,
 and row 0 is the south, in the files as in `y`.
 """
 
@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,17 @@ from xarray.core import indexing
 
 from ...errors import mismatch
 from ..local import is_remote
-from .files import FRAMES, Contents, EventArray, options_of
+from .files import FRAMES, Contents, EventArray, Options, options_of
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
 Catalog: TypeAlias = str | os.PathLike[str] | pd.DataFrame
 
 CATALOG = "CATALOG.csv"
-COLUMNS = {
+ORIGINAL = "CATALOG.csv as the archive has it"
+# Columns of the catalogue and their dtypes: those that are read.
+DTYPES = {
     "id": "str",
     "file_name": "str",
     "file_index": "int64",
@@ -41,7 +46,7 @@ COLUMNS = {
     "pct_missing": "float64",
 }
 
-# The papers' split: an event belongs where after < time_utc <= until.
+# The papers' split: an event belongs to the one with after < time_utc <= until.
 SPLITS = {
     "train": (pd.Timestamp.min, pd.Timestamp("2019-01-01")),
     "val": (pd.Timestamp("2019-01-01"), pd.Timestamp("2019-06-01")),
@@ -52,8 +57,8 @@ SPLITS = {
 # --- the table
 
 
-def read_catalog(catalog: Catalog, storage_options: Mapping[str, Any] | None = None) -> Any:
-    """SEVIR's CATALOG.csv, or rows of it, as a DataFrame of the columns in COLUMNS.
+def read_catalog(catalog: Catalog, storage_options: Options | None = None) -> pd.DataFrame:
+    """Read SEVIR's CATALOG.csv, or check rows of it; the columns of DTYPES.
 
     Raises
     ------
@@ -74,42 +79,41 @@ def read_catalog(catalog: Catalog, storage_options: Mapping[str, Any] | None = N
 
 
 @functools.lru_cache(maxsize=4)
-def _read(system: Any, path: str, address: str, version: str) -> pd.DataFrame:
-    """The table at an address; `version` changes when the file does."""
+def _read(system: AbstractFileSystem, path: str, address: str, version: str) -> pd.DataFrame:
+    """Read the table at an address; `version` is for the cache, it changes when the file does."""
     with system.open(path, "rb") as file:
-        table = pd.read_csv(file, usecols=lambda name: name in COLUMNS, dtype=COLUMNS)
+        table = pd.read_csv(file, usecols=lambda name: name in DTYPES, dtype=DTYPES)
     return _typed(table, address)
 
 
 def _typed(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    absent = [column for column in COLUMNS if column not in table]
+    absent = [column for column in DTYPES if column not in table]
     if absent:
-        raise mismatch(
-            f"SEVIR's columns: {name}",
-            f"no {', '.join(absent)}",
-            "CATALOG.csv as the archive has it",
-        )
-    table = table[list(COLUMNS)].reset_index(drop=True)
+        raise mismatch(f"SEVIR's columns: {name}", f"no {', '.join(absent)}", ORIGINAL)
+    table = table[list(DTYPES)].reset_index(drop=True)
     return table.assign(time_utc=pd.to_datetime(table["time_utc"]))
 
 
 def find_catalog(file: str) -> str | None:
-    """Where the catalogue of a file has its place: the file is <root>/data/<type>/<year>/<name>."""
+    """Return where the catalogue of a file belongs: the file is <root>/data/<type>/<year>/<name>.
+
+    None for a file with too few folders above it.
+    """
     if is_remote(file):
-        parts = file.rsplit("/", 4)
-        return f"{parts[0]}/{CATALOG}" if len(parts) == 5 else None
+        root, *below = file.rsplit("/", 4)
+        return f"{root}/{CATALOG}" if len(below) == 4 else None
     parents = PurePath(os.path.abspath(file)).parents
     return str(parents[3] / CATALOG) if len(parents) > 3 else None
 
 
-def exists(address: str, storage_options: Mapping[str, Any] | None = None) -> bool:
-    """Whether there is a file to read at an address."""
+def exists(address: str, storage_options: Options | None = None) -> bool:
+    """Return whether there is a file to read at an address."""
     from fsspec.core import url_to_fs
 
     system, path = url_to_fs(address, **options_of(address, storage_options))
     try:
         return bool(system.exists(path))
-    except PermissionError:  # so S3 says of a key that isn't there, where it may not be listed
+    except PermissionError:  # S3's answer for a missing key in a bucket that may not be listed
         return False
 
 
@@ -117,12 +121,14 @@ def exists(address: str, storage_options: Mapping[str, Any] | None = None) -> bo
 
 
 def of_file(catalog: pd.DataFrame, name: str, contents: Contents) -> pd.DataFrame | None:
-    """The rows of one file, in its order; NaN for an event without one; None if it has no row.
+    """Return one row per event of a file, in its order; None if the catalogue has no row of it.
+
+    An event that the catalogue lacks has a row of NaN.
 
     Raises
     ------
     ValueError
-        A row without its event, or of another.
+        A row names an event that the file doesn't hold, or holds elsewhere.
     """
     base = re.split(r"[/\\]", name)[-1]
     rows = catalog[catalog["file_name"].str.split("/").str[-1] == base]
@@ -140,26 +146,26 @@ def of_file(catalog: pd.DataFrame, name: str, contents: Contents) -> pd.DataFram
 
 
 def check_ids(rows: pd.DataFrame, name: str, contents: Contents) -> None:
-    """See that a file holds what rows of the catalogue say, where they say it.
+    """Check that a file holds the events that rows of the catalogue name, at their places.
 
     Raises
     ------
     ValueError
     """
-    if contents.sensor == "lght":
-        there = rows["id"].isin(list(contents.ids if contents.ids is not None else ()))
+    if contents.sensor == "lght":  # an event is found by its id, not by its place
+        agrees = rows["id"].isin([] if contents.ids is None else list(contents.ids))
         found = "no such dataset"
     else:
         place = rows["file_index"].to_numpy()
         inside = (place >= 0) & (place < contents.events)
-        there = pd.Series(inside, rows.index)
+        agrees = pd.Series(inside, rows.index)
         found = f"{contents.events} events"
         if contents.ids is not None and inside.any():
-            there[inside] &= contents.ids[place[inside]] == rows["id"].to_numpy(str)[inside]
-            wrong = rows[~there & inside]
-            found = f"{contents.ids[wrong['file_index'].iloc[0]]}" if len(wrong) else found
-    if not there.all():
-        first = rows[~there].iloc[0]
+            agrees[inside] &= contents.ids[place[inside]] == rows["id"].to_numpy(str)[inside]
+            others = rows[~agrees & inside]
+            found = f"{contents.ids[others['file_index'].iloc[0]]}" if len(others) else found
+    if not agrees.all():
+        first = rows[~agrees].iloc[0]
         where = "" if contents.sensor == "lght" else f" at place {first['file_index']}"
         raise mismatch(
             f"event {first['id']}{where}, as its row of the catalogue says: {name}",
@@ -169,36 +175,33 @@ def check_ids(rows: pd.DataFrame, name: str, contents: Contents) -> None:
 
 
 def check_path(file_name: str) -> str:
-    """A `file_name` of the catalogue, if it stays below the root.
+    """Return a `file_name` of the catalogue, if it stays below the root.
 
     Raises
     ------
     ValueError
-        It leads elsewhere.
+        It leads elsewhere: a catalogue from anywhere must not choose which files are opened.
     """
-    parts = re.split(r"[/\\]", file_name)
-    if ".." in parts or "" in parts or ":" in file_name or "~" in parts[0]:
-        raise mismatch(
-            "file names below the folder data, in the catalogue",
-            repr(file_name),
-            "CATALOG.csv as the archive has it",
-        )
+    folders = re.split(r"[/\\]", file_name)
+    if ".." in folders or "" in folders or ":" in file_name or "~" in folders[0]:
+        expected = "file names below the folder data, in the catalogue"
+        raise mismatch(expected, repr(file_name), ORIGINAL)
     return file_name
 
 
 def select(
     catalog: pd.DataFrame, sensors: Sequence[str], split: str | None, events: Iterable[str] | None
 ) -> tuple[dict[str, pd.DataFrame], dict[str, int]]:
-    """The rows of each sensor, of the same events in the same order; how many ids were dropped.
+    """Return rows of the same events in the same order for each sensor, and counts of dropped ids.
 
-    Dropped is an id that a sensor has more than once, one that not every sensor has, and, with a
-    split, one of which a raster misses something (`pct_missing`). What lies outside the split, or
-    isn't among `events`, is not counted.
+    An id is dropped if a sensor has it more than once, if not every sensor has it, or, with a
+    split, if a raster misses some of it (`pct_missing`). Ids outside the split, or not among
+    `events`, are not counted.
 
     Raises
     ------
     ValueError
-        An unknown split; a sensor without rows; an event that isn't there; no event left.
+        An unknown split; a sensor without rows; an unknown event; no event left.
     """
     if split is not None and split not in SPLITS:
         expected = " or ".join(f'"{name}"' for name in SPLITS)
@@ -208,43 +211,40 @@ def select(
         if rows.empty:
             found = ", ".join(sorted(set(catalog["img_type"]))) or "no rows"
             raise mismatch(f"rows of {sensor} in the catalogue", found, "another sensor")
-    if split is not None:
-        after, until = SPLITS[split]
-        tables = {
-            sensor: rows[(rows["time_utc"] > after) & (rows["time_utc"] <= until)]
-            for sensor, rows in tables.items()
-        }
+        if split is not None:
+            after, until = SPLITS[split]
+            tables[sensor] = rows[(rows["time_utc"] > after) & (rows["time_utc"] <= until)]
     every = list(dict.fromkeys(id for rows in tables.values() for id in rows["id"]))
-    twice = {id for rows in tables.values() for id in rows["id"][rows["id"].duplicated()]}
-    aligned = set(every).intersection(*(set(rows["id"]) for rows in tables.values()))
-    missing = {
+    repeated = {id for rows in tables.values() for id in rows["id"][rows["id"].duplicated()]}
+    common = set(every).intersection(*(rows["id"] for rows in tables.values()))
+    incomplete = {
         id
         for sensor, rows in tables.items()
-        if sensor != "lght" and split is not None
+        if sensor != "lght" and split is not None  # flashes have no pixels to miss
         for id in rows["id"][rows["pct_missing"] != 0]
     }
+    # each id is counted once, under the first reason that holds
     dropped = {
-        "repeated_id": twice,
-        "not_of_every_sensor": set(every) - aligned - twice,
-        "incomplete": (missing & aligned) - twice,
+        "repeated_id": repeated,
+        "not_of_every_sensor": set(every) - common - repeated,
+        "incomplete": (incomplete & common) - repeated,
     }
-    gone = set().union(*dropped.values())
-    kept = [id for id in every if id not in gone]
+    ids = [id for id in every if not any(id in gone for gone in dropped.values())]
     if events is not None:
-        kept = _asked([events] if isinstance(events, str) else list(events), kept, dropped)
-    if not kept:
-        named = f"events of {', '.join(sensors)}" + (f" in {split}" if split else "")
-        raise mismatch(named, "none that are left", "another split, or another catalogue")
-    rows = {sensor: t[t["id"].isin(kept)].set_index("id") for sensor, t in tables.items()}
-    ordered = {sensor: t.loc[kept].reset_index() for sensor, t in rows.items()}
-    return ordered, {why: len(ids) for why, ids in dropped.items()}
+        ids = _check_events([events] if isinstance(events, str) else list(events), ids, dropped)
+    if not ids:
+        expected = f"events of {', '.join(sensors)}" + (f" in {split}" if split else "")
+        raise mismatch(expected, "none that are left", "another split, or another catalogue")
+    ordered = {name: rows.set_index("id").loc[ids].reset_index() for name, rows in tables.items()}
+    return ordered, {why: len(gone) for why, gone in dropped.items()}
 
 
-def _asked(events: list[str], kept: list[str], dropped: Mapping[str, set[str]]) -> list[str]:
-    known = set(kept)
+def _check_events(events: list[str], ids: list[str], dropped: Mapping[str, set[str]]) -> list[str]:
+    """Return the user's `events`, each of which must be among `ids`."""
+    available = set(ids)
     for event in events:
-        if event not in known:
-            why = [why.replace("_", " ") for why, ids in dropped.items() if event in ids]
+        if event not in available:
+            why = [why.replace("_", " ") for why, gone in dropped.items() if event in gone]
             found = f"{event!r}, dropped: {why[0]}" if why else f"{event!r}"
             raise mismatch("events of these sensors and this split", found, "events=None, for all")
     return events
@@ -255,15 +255,15 @@ def _asked(events: list[str], kept: list[str], dropped: Mapping[str, set[str]]) 
 
 def coordinates(
     events: pd.DataFrame, size: int, frames: int, name: str
-) -> dict[str, xr.Variable | tuple[Any, ...]]:
-    """CF coordinates of events, `size` x `size` pixels and `frames` frames each.
+) -> dict[str, xr.Variable | tuple[object, ...]]:
+    """Return CF coordinates of events of `size` x `size` pixels and `frames` frames each.
 
     Parameters
     ----------
     events : DataFrame
         Columns of the catalogue.
     name : str
-        Of the catalogue or file, for errors.
+        The catalogue or file that errors name.
 
     Returns
     -------
@@ -276,27 +276,17 @@ def coordinates(
     proj, (x0, y0) = _corners(events, name)
     dx, dy = (events[column].to_numpy() / size for column in ("width_m", "height_m"))
     pixels = np.arange(size) + 0.5
-    shape = ("event", "y", "x")
-    lat, lon = (
-        xr.Variable(
-            shape,
-            indexing.LazilyIndexedArray(Degrees(proj, x0, y0, dx, dy, size, axis)),
-            attrs,
-            {"preferred_chunks": {"event": 1}},
-        )
-        for axis, attrs in (
-            (1, {"standard_name": "latitude", "units": "degrees_north"}),
-            (0, {"standard_name": "longitude", "units": "degrees_east"}),
-        )
-    )
+    x, y = x0[:, None] + pixels * dx[:, None], y0[:, None] + pixels * dy[:, None]
     plane = {"units": "m", "long_name": "centre of the pixel"}
+    storm = "type in the NWS storm events database; empty for a random event"
+    lat, lon = (Degrees(proj, x0, y0, dx, dy, size, axis) for axis in (1, 0))
     return {
         **identity(events["id"]),
         "time_utc": ("event", centre, {"long_name": "time of the event (UTC)"}),
         "event_type": (
             "event",
             events["event_type"].fillna("").to_numpy(str),
-            {"long_name": "type in the NWS storm events database; empty for a random event"},
+            {"long_name": storm},
         ),
         "pct_missing": (
             "event",
@@ -311,78 +301,71 @@ def coordinates(
         "offset": (("event", "time"), offset, {"long_name": "time of the frame since time_utc"}),
         "y": (
             ("event", "y"),
-            y0[:, None] + pixels * dy[:, None],
+            y,
             {"standard_name": "projection_y_coordinate", **plane, "axis": "Y"},
         ),
         "x": (
             ("event", "x"),
-            x0[:, None] + pixels * dx[:, None],
+            x,
             {"standard_name": "projection_x_coordinate", **plane, "axis": "X"},
         ),
-        "lat": lat,
-        "lon": lon,
+        "lat": lat.variable({"standard_name": "latitude", "units": "degrees_north"}),
+        "lon": lon.variable({"standard_name": "longitude", "units": "degrees_east"}),
         "crs": ((), np.int32(0), grid_mapping(proj)),
     }
 
 
-def identity(ids: Any) -> dict[str, tuple[Any, ...]]:
-    """The coordinate `event`."""
+def identity(ids: pd.Series | np.ndarray) -> dict[str, tuple[object, ...]]:
+    """Return the coordinate `event`."""
     return {
         "event": ("event", np.asarray(ids, dtype=str), {"long_name": "SEVIR's id of the event"})
     }
 
 
 def nominal_offsets(frames: int) -> np.ndarray:
-    """Of the frames from time_utc: -120 to 120 minutes, every 5 (49 frames) or 10 (25)."""
+    """Return the frames' times since time_utc: -120 to 120 minutes, every 5 (49 frames) or 10."""
     minutes = FRAMES[:: (FRAMES.size - 1) // (frames - 1)]
     return minutes.astype("timedelta64[m]").astype("timedelta64[ns]")
 
 
 def _offsets(events: pd.DataFrame, frames: int, name: str) -> np.ndarray:
-    """The real offsets (event, time), timedelta64; nominal ones where the catalogue has none."""
-    of_text: dict[Any, np.ndarray] = {}
+    """Return the real offsets (event, time), timedelta64; nominal where the catalogue has none."""
+    by_text: dict[str, np.ndarray] = {}  # many events share one text
     for text in events["minute_offsets"].dropna().unique():
         try:
             minutes = np.array(text.split(":"), dtype=float)
         except ValueError:
             minutes = np.empty(0)
         if minutes.size != FRAMES.size:
-            raise mismatch(
-                f"minute_offsets of {FRAMES.size} minutes with colons between: {name}",
-                repr(text),
-                "CATALOG.csv as the archive has it",
-            )
+            expected = f"minute_offsets of {FRAMES.size} minutes with colons between: {name}"
+            raise mismatch(expected, repr(text), ORIGINAL)
         every = minutes[:: (FRAMES.size - 1) // (frames - 1)]
-        of_text[text] = (every * 60).astype("timedelta64[s]").astype("timedelta64[ns]")
+        # cut to whole seconds first, as a fraction of a minute is no whole number of nanoseconds
+        by_text[text] = (every * 60).astype("timedelta64[s]").astype("timedelta64[ns]")
     nominal = nominal_offsets(frames)
-    rows = [of_text.get(text, nominal) for text in events["minute_offsets"]]
+    rows = [by_text.get(text, nominal) for text in events["minute_offsets"]]
     return np.array(rows, "timedelta64[ns]").reshape(len(events), frames)
 
 
 def _corners(events: pd.DataFrame, name: str) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
-    """The projection of events, and their outer lower left corners in it.
-
-    The catalogue rounds corners to some 5 mm; SEVIR's lie at whole kilometres.
-    """
+    """Return the projection of events, and their outer lower left corners in it, x and y."""
     projections = {text.strip() for text in events["proj"].dropna()}
     if len(projections) != 1:
-        raise mismatch(
-            f"one map projection: {name}",
-            ", ".join(sorted(projections)) or "none",
-            "events of one projection",
-        )
+        found = ", ".join(sorted(projections)) or "none"
+        raise mismatch(f"one map projection: {name}", found, "events of one projection")
     import pyproj
 
     proj = projections.pop()
     lon, lat = (events[column].to_numpy() for column in ("llcrnrlon", "llcrnrlat"))
     x0, y0 = (np.full(len(events), np.nan) for _ in range(2))
-    known = np.isfinite(lon) & np.isfinite(lat)
-    x0[known], y0[known] = (c.round() for c in pyproj.Proj(proj)(lon[known], lat[known]))
+    finite = np.isfinite(lon) & np.isfinite(lat)
+    # the catalogue's degrees are rounded, to some 5 mm; SEVIR's corners lie at whole kilometres
+    x0[finite], y0[finite] = (c.round() for c in pyproj.Proj(proj)(lon[finite], lat[finite]))
     return proj, (x0, y0)
 
 
-def grid_mapping(proj: str) -> dict[str, Any]:
-    """CF attributes of a Lambert azimuthal equal area projection on a sphere, by its PROJ string.
+def grid_mapping(proj: str) -> dict[str, str | float]:
+    """Return CF attributes of a spherical Lambert azimuthal equal area projection (PROJ string).
 
     Raises
     ------
@@ -400,14 +383,12 @@ def grid_mapping(proj: str) -> dict[str, Any]:
 
     crs = pyproj.CRS(proj)
     operation, ellipsoid = crs.coordinate_operation, crs.ellipsoid
-    params = {param.name: param.value for param in operation.params} if operation else {}
     equal_area = operation is not None and "Azimuthal Equal Area" in operation.method_name
-    if (
-        not equal_area
-        or ellipsoid is None
-        or ellipsoid.semi_minor_metre != ellipsoid.semi_major_metre
-    ):
-        raise mismatch("a spherical +proj=laea", repr(proj), "CATALOG.csv as the archive has it")
+    # CF's earth_radius stands for a sphere alone
+    sphere = ellipsoid is not None and ellipsoid.semi_minor_metre == ellipsoid.semi_major_metre
+    if operation is None or ellipsoid is None or not (equal_area and sphere):
+        raise mismatch("a spherical +proj=laea", repr(proj), ORIGINAL)
+    params = {param.name: param.value for param in operation.params}
     return {
         "grid_mapping_name": "lambert_azimuthal_equal_area",
         "latitude_of_projection_origin": float(params["Latitude of natural origin"]),
@@ -421,7 +402,10 @@ def grid_mapping(proj: str) -> dict[str, Any]:
 
 
 class Degrees(EventArray):
-    """Latitude (axis 1) or longitude (axis 0) of pixel centres (event, y, x), when asked for."""
+    """Latitude (axis 1) or longitude (axis 0) of pixel centres (event, y, x).
+
+    Computed when indexed: an event takes 1.2 MB, all of SEVIR tens of GB.
+    """
 
     def __init__(
         self,
@@ -436,12 +420,17 @@ class Degrees(EventArray):
         self.proj, self.x0, self.y0, self.dx, self.dy, self.axis = proj, x0, y0, dx, dy, axis
         super().__init__((x0.size, size, size), np.float64)
 
+    def variable(self, attrs: Mapping[str, str]) -> xr.Variable:
+        """Return the array as a lazy Variable."""
+        data = indexing.LazilyIndexedArray(self)
+        return xr.Variable(("event", "y", "x"), data, attrs, {"preferred_chunks": {"event": 1}})
+
     def event(self, i: int, rows: slice) -> np.ndarray:
         import pyproj
 
         pixels = np.arange(self.shape[-1]) + 0.5
         x, y = self.x0[i] + pixels * self.dx[i], self.y0[i] + pixels[rows] * self.dy[i]
-        if not np.isfinite(self.x0[i]):
+        if not np.isfinite(self.x0[i]):  # an event without a place in the catalogue
             return np.full((y.size, x.size), np.nan)
-        columns, rows_ = np.meshgrid(x, y)
-        return pyproj.Proj(self.proj)(columns, rows_, inverse=True)[self.axis]
+        x_YX, y_YX = np.meshgrid(x, y)
+        return pyproj.Proj(self.proj)(x_YX, y_YX, inverse=True)[self.axis]
