@@ -1,7 +1,7 @@
-"""Climate statistics of monthly fields: climatology, anomaly, regional indices, running means.
+"""Climate statistics of monthly fields: climatologies, anomalies and running means.
 
-Everything takes a DataArray or a Dataset and gives the like back, lazy where it was lazy; of a
-Dataset, each variable on a grid is served and the others are left as they are.
+Every function takes a DataArray or a Dataset and returns the same type, lazy for lazy data. In a
+Dataset, each floating-point variable along the dims in question is replaced; the others stay.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from ..fields.units import DIFFERENCE, ON_SCALE, convert_units, equal_units, is_
 Year = str | int
 Period = tuple[Year, Year] | slice
 
-
-# Attributes that speak of the range of absolute values.
+# Attributes on the range of absolute values, which an anomaly does not keep.
 RANGES = {"valid_min", "valid_max", "valid_range", "actual_range", "valid_range_source"}
 
 
@@ -30,7 +29,7 @@ RANGES = {"valid_min", "valid_max", "valid_range", "actual_range", "valid_range_
 
 
 def climatology(da: Labelled, period: Period | None = None) -> Labelled:
-    """Mean annual cycle: the mean of each calendar month over a period.
+    """Return the mean annual cycle: the mean of each calendar month over a period.
 
     Parameters
     ----------
@@ -38,19 +37,19 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
         Monthly data, any calendar.
     period : (start, end), optional
         Years or months, both included: ("1981", "2010"), (1981, 2010), ("1981-07", "2011-06"). It
-        must be in the data and hold whole years. None: the whole record.
+        must lie within the data and hold whole years. None: the whole record.
 
     Returns
     -------
     DataArray or Dataset
-        Dims month (1 to 12), then the others; dtype of `da`, summed in float64. The period stands
-        in `attrs["climatology_period"]`, as "1981-01/2010-12". A cell's missing months are left
-        out of its mean.
+        Dims month (1 to 12), then the others; dtype of `da`, summed in float64. The attribute
+        `climatology_period` holds the period, as "1981-01/2010-12". A cell's missing months are
+        left out of its mean.
 
     Raises
     ------
     ValueError
-        Data that isn't monthly, a period outside the data or of part of a year.
+        If the data is not monthly, or the period lies outside it or is not of whole years.
 
     Examples
     --------
@@ -63,15 +62,15 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
 
 
 def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> Labelled:
-    """Departure from the mean annual cycle.
+    """Return the departure from the mean annual cycle.
 
     Parameters
     ----------
     da : DataArray or Dataset
         Monthly absolute values, any calendar.
     climatology : (start, end), DataArray or Dataset
-        A period of `da`, as `climatology` takes it; or monthly means made elsewhere (from another,
-        longer record), with a dim month or 12 stamps, that hold the cells of `da`.
+        A period of `da`, as in `climatology`; or monthly means from elsewhere (another, longer
+        record), with a dim month or 12 stamps, that hold the cells of `da`.
 
     Returns
     -------
@@ -82,8 +81,8 @@ def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> 
     Raises
     ------
     ValueError
-        Data that is an anomaly already or isn't monthly; a period outside the data; a climatology
-        of other cells, of other units that don't convert, or without 12 months.
+        If the data is an anomaly already or not monthly, the period lies outside it, or the
+        climatology is of other cells, of units that do not convert, or without 12 months.
 
     Examples
     --------
@@ -112,37 +111,37 @@ def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
     dim, time = _monthly(da)
     months = month_numbers(time)
     first, last = _bounds(period, months)
-    chosen = da.isel({dim: slice(first - months[0], last - months[0] + 1)})
-    month = (dim, time.dt.month.values[first - months[0] : last - months[0] + 1])
-    chosen = chosen.drop_vars([n for n, c in da.coords.items() if dim in c.dims])
-    by_month = chosen.assign_coords(month=month).groupby("month")
+    within = slice(first - months[0], last - months[0] + 1)
+    # without its labels along time: groupby would carry them along
+    part = da.isel({dim: within}).drop_vars([n for n, c in da.coords.items() if dim in c.dims])
+    by_month = part.assign_coords(month=(dim, time.dt.month.values[within])).groupby("month")
     mean = by_month.mean(dim, dtype=np.float64).astype(da.dtype).transpose("month", ...)
     if mean.chunks is not None:
         mean = mean.chunk(month=-1)
-    over = f"{str_month(first)}/{str_month(last)}"
-    attrs = {**da.attrs, "climatology_period": over}
+    text = f"{str_month(first)}/{str_month(last)}"
+    attrs = {**da.attrs, "climatology_period": text}
     if is_temperature(str(da.attrs.get("units", ""))) and not is_difference(da):
         attrs["units_metadata"] = ON_SCALE
-    mean.attrs = add_history(attrs, f"xearthformer climatology: monthly means over {over}")
+    mean.attrs = add_history(attrs, f"xearthformer climatology: monthly means over {text}")
     mean["month"].attrs.update(long_name="calendar month", units="1")
     return mean
 
 
-def _anomaly(da: xr.DataArray, given: Period | xr.DataArray) -> xr.DataArray:
+def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray) -> xr.DataArray:
     check_float(da)
     dim, time = _monthly(da)
     if is_difference(da):
-        why = [k for k in ("units_metadata", "climatology_period") if k in da.attrs]
-        name = ", ".join(f"{k}={da.attrs[k]!r}" for k in why or ["long_name"] if k in da.attrs)
+        keys = [k for k in ("units_metadata", "climatology_period") if k in da.attrs]
+        shown = [f"{k}={da.attrs[k]!r}" for k in keys or ["long_name"] if k in da.attrs]
         raise mismatch(
             "absolute values",
-            f"an anomaly already ({name or da.name})",
+            f"an anomaly already ({', '.join(shown) or da.name})",
             f'the data as it is, or da.assign_attrs(units_metadata="{ON_SCALE}") if it is absolute',
         )
-    if isinstance(given, xr.DataArray):
-        clim, said = _fit(given, da)
+    if isinstance(reference, xr.DataArray):
+        clim, note = _fit(reference, da)
     else:
-        clim, said = _climatology(da, given), ""
+        clim, note = _climatology(da, reference), ""
     if da.chunks is not None:
         clim = clim.chunk()  # the graph holds its 12 months, and not one for each step of `da`
     month = xr.DataArray(time.dt.month.values, dims=dim)
@@ -150,35 +149,33 @@ def _anomaly(da: xr.DataArray, given: Period | xr.DataArray) -> xr.DataArray:
     if da.chunks is not None:
         cycle = cycle.chunk({d: c for d, c in da.chunksizes.items() if d in cycle.dims})
     out = (da - cycle).transpose(*da.dims)
-    over = clim.attrs.get("climatology_period", "a climatology of unstated period")
+    period = clim.attrs.get("climatology_period", "a climatology of unstated period")
     attrs = {k: v for k, v in da.attrs.items() if k not in RANGES}
-    attrs["climatology_period"] = over
+    attrs["climatology_period"] = period
     attrs["long_name"] = f"{attrs.get('long_name', da.name or 'data')} anomaly"
     if is_temperature(str(da.attrs.get("units", ""))):
         attrs["units_metadata"] = DIFFERENCE
-    line = f"xearthformer anomaly: minus the monthly means over {over}{said}"
+    line = f"xearthformer anomaly: minus the monthly means over {period}{note}"
     out.attrs = add_history(attrs, line)
     return out.rename(da.name)
 
 
 def _monthly(da: xr.DataArray) -> tuple[str, xr.DataArray]:
-    """The time dim of monthly data and its stamps; an error for any other step."""
+    """Return the time dim of monthly data and its stamps; any other step is an error."""
     dim = find_time(da)
     time = coordinate(da, "time")
     time = da[dim] if time is None else time
     step = check_time(time)
     if not isinstance(step, str):
-        raise mismatch(
-            "monthly data", f"a step of {step.item()}", f'da.resample({dim}="MS").mean()'
-        )
+        hint = f'da.resample({dim}="MS").mean()'
+        raise mismatch("monthly data", f"a step of {step.item()}", hint)
     return dim, time
 
 
 def _bounds(period: Period | None, months: np.ndarray) -> tuple[int, int]:
-    """First and last month number of a period: whole years, inside the record."""
+    """Return the first and last month number of a period: whole years, within the record."""
     if isinstance(period, slice):
         period = (period.start, period.stop)
-    held = f"{str_month(months[0])} to {str_month(months[-1])}"
     if period is None:
         first, last = int(months[0]), int(months[-1])
     elif isinstance(period, str) or np.size(period) != 2:
@@ -187,58 +184,59 @@ def _bounds(period: Period | None, months: np.ndarray) -> tuple[int, int]:
         first, last = _month_number(period[0], 1), _month_number(period[1], 12)
     # the longest run of calendar years in the data, for whoever has to choose another period
     start, end = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1
-    mend = f'("{start:04d}", "{end:04d}")' if start <= end else "a record of whole years"
-    asked = f"{str_month(first)} to {str_month(last)}"
+    hint = f'("{start:04d}", "{end:04d}")' if start <= end else "a record of whole years"
+    found = f"{str_month(first)} to {str_month(last)}"
     if first > last or first < months[0] or last > months[-1]:
-        raise mismatch(f"a period within the data, {held}", asked, mend)
+        record = f"{str_month(months[0])} to {str_month(months[-1])}"
+        raise mismatch(f"a period within the data, {record}", found, hint)
     if (last - first + 1) % 12:
-        raise mismatch("a period of whole years", asked, mend)
+        raise mismatch("a period of whole years", found, hint)
     return first, last
 
 
 def _month_number(when: Year, month: int) -> int:
-    """Of "1981", 1981, "1981-07", "1981-07-01" or a datetime; `month` where only a year is said."""
-    parts = re.match(r"^(\d{4})(?:-(\d{2}))?", str(when))
-    if not parts or not 1 <= int(parts[2] or month) <= 12:
+    """Return the month number of "1981-07" or a datetime; `month` of the year for "1981", 1981."""
+    match = re.match(r"^(\d{4})(?:-(\d{2}))?", str(when))
+    if not match or not 1 <= int(match[2] or month) <= 12:
         raise mismatch("a year or a month", repr(when), '("1981", "2010")')
-    return int(parts[1]) * 12 + int(parts[2] or month) - 1
+    return int(match[1]) * 12 + int(match[2] or month) - 1
 
 
-# --- a climatology made elsewhere
+# --- a climatology from elsewhere
 
 
 def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
-    """A climatology in the units and on the cells of `da`, and what was done to it, in words."""
+    """Return a climatology in the units and on the cells of `da`, and a note for `history`."""
     if is_difference(clim):
         found = f"an anomaly ({clim.attrs.get('long_name', clim.name)})"
         raise mismatch("a climatology of absolute values", found, "climatology=(start, end)")
-    clim, said = _by_month(clim), ", made elsewhere"
+    clim, note = _by_month(clim), ", made elsewhere"
     units, theirs = str(da.attrs.get("units", "")), str(clim.attrs.get("units", ""))
     if bool(units) != bool(theirs):
-        mend = f'{"clim" if units else "da"}.assign_attrs(units="{units or theirs}")'
+        hint = f'{"clim" if units else "da"}.assign_attrs(units="{units or theirs}")'
         found = f"{units!r} for the data, {theirs!r} for its climatology"
-        raise mismatch("units of both", found, mend)
+        raise mismatch("units of both", found, hint)
     if not equal_units(units, theirs):
         clim = convert_units(clim, units, difference=False)
-        said += f", converted from {theirs} to {units}"
+        note += f", converted from {theirs} to {units}"
     names = {}
-    if set(clim.dims) != {"month"}:
+    if set(clim.dims) != {"month"}:  # an index has no grid
         names = dict(zip(find_grid(clim), find_grid(da), strict=True))
         roles: tuple[Role, Role] = ("y", "x")
         for role, (dim, own) in zip(roles, names.items(), strict=True):
-            clim = clim.isel({dim: _cells(clim, da, role, dim, own)})
+            clim = clim.isel({dim: _same_cells(clim, da, role, dim, own)})
     clim = clim.drop_vars([name for name in clim.coords if name != "month"])
     clim = clim.rename({dim: own for dim, own in names.items() if dim != own})
     extra = [dim for dim in clim.dims if dim not in (*da.dims, "month")]
     if any(clim.sizes[dim] > 1 for dim in extra):
         found = ", ".join(f"{dim} ({clim.sizes[dim]})" for dim in extra)
-        mend = f"climatology=clim.isel({extra[0]}=0)"
-        raise mismatch("a climatology with the dimensions of the data", f"also {found}", mend)
-    return clim.squeeze(extra), said
+        hint = f"climatology=clim.isel({extra[0]}=0)"
+        raise mismatch("a climatology with the dimensions of the data", f"also {found}", hint)
+    return clim.squeeze(extra), note
 
 
 def _by_month(clim: xr.DataArray) -> xr.DataArray:
-    """A climatology by month, 1 to 12; 12 time stamps of whatever year serve as well."""
+    """Return a climatology by month, 1 to 12; it may have 12 time stamps of any year instead."""
     if "month" not in clim.dims:
         dim = find_time(clim)
         if clim.sizes[dim] == 12 and dim in clim.coords and hasattr(clim[dim].dt, "month"):
@@ -253,28 +251,27 @@ def _by_month(clim: xr.DataArray) -> xr.DataArray:
     return clim
 
 
-def _cells(
+def _same_cells(
     clim: xr.DataArray, da: xr.DataArray, role: Role, dim: str, own: str
 ) -> np.ndarray | slice:
-    """Where along `dim` the climatology holds the cells of the data, whatever order they are in."""
-    mend = "climatology=clim.interp_like(da)"
+    """Return where along `dim` the climatology has the cells of the data, in whatever order."""
+    hint = "climatology=clim.interp_like(da)"
     mine, theirs = coordinate(da, role), coordinate(clim, role)
     if mine is None or theirs is None:
         if da.sizes[own] == clim.sizes[dim]:
             return slice(None)
-        raise mismatch(f"{da.sizes[own]} cells along {own}", str(clim.sizes[dim]), mend)
+        raise mismatch(f"{da.sizes[own]} cells along {own}", str(clim.sizes[dim]), hint)
     a, b = mine.values.astype(float)[:, None], theirs.values.astype(float)[None, :]
-    apart = np.abs(a - b)
-    if role == "x" and max(np.abs(a).max(), np.abs(b).max()) <= 720.0:
+    apart = np.abs(a - b)  # (cells of the data, cells of the climatology)
+    if role == "x" and max(np.abs(a).max(), np.abs(b).max()) <= 720.0:  # longitudes, not metres
         apart = np.minimum(apart % 360.0, 360.0 - apart % 360.0)
     spacing = np.abs(np.diff(a[:, 0])).min() if a.size > 1 else 1.0
     if apart.min(axis=1).max() > 1e-3 * spacing:
-        found = f"{theirs.size} from {theirs.values.min():g} to {theirs.values.max():g}"
         raise mismatch(
             f"a climatology that holds the cells of the data along {own}, "
             f"{mine.size} from {mine.values.min():g} to {mine.values.max():g}",
-            found,
-            mend,
+            f"{theirs.size} from {theirs.values.min():g} to {theirs.values.max():g}",
+            hint,
         )
     return apart.argmin(axis=1)
 
@@ -283,20 +280,20 @@ def _cells(
 
 
 def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
-    """Centred running mean over `n` steps; NaN where one of them is missing, as at both ends.
+    """Return the centred running mean over `n` steps; NaN where a step is missing, as at the ends.
 
     Parameters
     ----------
     da : DataArray or Dataset
     n : int
-        Odd, or there is no centre.
+        Number of steps; odd, for an even number has no centre.
     dim : str, optional
-        By default `lead` if there is one, else the time axis.
+        Default: `lead` if there is one, else the time axis.
 
     Raises
     ------
     ValueError
-        An even `n`, or more steps than there are; a gap in time.
+        If `n` is even or larger than the dim, or time has a gap.
 
     Examples
     --------
@@ -306,8 +303,8 @@ def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
     along = dim or ("lead" if "lead" in da.dims else find_time(da))
     if along not in da.dims:
         raise mismatch(f"a dimension {along!r}", ", ".join(map(str, da.dims)), "dim=...")
-    if n < 1 or n % 2 == 0 or n > da.sizes[along]:
-        size = da.sizes[along]
+    size = da.sizes[along]
+    if n < 1 or n % 2 == 0 or n > size:
         odd = min(max(n | 1, 1), size - 1 + size % 2)
         raise mismatch(f"an odd number of steps, at most {size}", str(n), f"running_mean({odd})")
     if along in da.coords and da[along].dtype.kind in "MO" and n > 1:

@@ -1,4 +1,4 @@
-"""Regional means and climate indices: a table of boxes, exact weights where cells meet a box."""
+"""Regional means and climate indices: a table of boxes, and exact weights at their edges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..fields.quantities import Labelled, on_each
 
 @dataclass(frozen=True)
 class Region:
-    """A box in degrees, from `west` eastwards to `east`, over Greenwich if need be."""
+    """A box in degrees, from `west` eastwards to `east`, across Greenwich if need be."""
 
     south: float
     north: float
@@ -26,7 +26,7 @@ class Region:
 
     @property
     def width(self) -> float:
-        """Degrees of longitude.
+        """Width in degrees of longitude.
 
         >>> Region(-20, 0, 330, 10).width
         40.0
@@ -34,22 +34,16 @@ class Region:
         return (self.east - self.west) % 360.0 or 360.0
 
     def __str__(self) -> str:
-        """The box in words.
+        """Return the box in words.
 
         >>> str(Region(-5, 5, 190, 240))
         '5S-5N, 170W-120W'
         """
-        lats = "-".join(f"{abs(v):g}{'S' if v < 0 else 'N' if v else ''}" for v in self._lats)
-        lons = "-".join(f"{abs(v):g}{'W' if v < 0 else 'E' if v else ''}" for v in self._lons)
-        return f"{lats}, {lons}"
-
-    @property
-    def _lats(self) -> tuple[float, float]:
-        return self.south, self.north
-
-    @property
-    def _lons(self) -> list[float]:
-        return [lon if lon == 180 else (lon + 180) % 360 - 180 for lon in (self.west, self.east)]
+        lats = self.south, self.north
+        lons = (v if v == 180 else (v + 180) % 360 - 180 for v in (self.west, self.east))
+        south_north = "-".join(f"{abs(v):g}{'S' if v < 0 else 'N' if v else ''}" for v in lats)
+        west_east = "-".join(f"{abs(v):g}{'W' if v < 0 else 'E' if v else ''}" for v in lons)
+        return f"{south_north}, {west_east}"
 
 
 REGIONS = {
@@ -72,7 +66,7 @@ REGIONS = {
     "emi_west": Region(-10, 20, 125, 145),
 }
 
-# Indices that are sums of regional means: the region, its weight.
+# Indices that are weighted sums of regional means.
 SUMS = {
     "iod": {"iod_west": 1.0, "iod_east": -1.0},  # the Dipole Mode Index of Saji et al. (1999)
     "emi": {"emi_centre": 1.0, "emi_east": -0.5, "emi_west": -0.5},
@@ -80,7 +74,7 @@ SUMS = {
 
 TURNS = (-720.0, -360.0, 0.0, 360.0, 720.0)  # so that every convention meets every box
 
-# Other spellings, as `_key` writes them, beside those that differ by case and punctuation.
+# Further spellings, without the case and punctuation that `_key` removes.
 OTHER_NAMES = {
     "n34": "nino3.4",
     "n3": "nino3",
@@ -94,27 +88,28 @@ OTHER_NAMES = {
 
 
 def region_mean(da: Labelled, region: str | Region) -> Labelled:
-    """Area-weighted mean over a box, with the exact edges of the box.
+    """Return the area-weighted mean over a box, with the exact edges of the box.
 
-    A cell counts with the part of its area inside the box; NaN cells (land) don't count.
+    A cell counts with the part of its area inside the box; NaN cells (land) do not count.
 
     Parameters
     ----------
     da : DataArray or Dataset
-        With 1-D latitude and longitude, in any order and convention; other dims stay. Cells reach
-        as far as CF bounds in a Dataset say, else halfway to their neighbours.
+        With 1-D latitude and longitude, in any order and convention; other dims stay. Cells end at
+        the CF bounds of a Dataset if it has them, else halfway to their neighbours.
     region : str or Region
-        A name in `REGIONS`, however spelt ("nino3.4", "Nino 3.4", "nino34"), or a box.
+        A box, or a name in `REGIONS` in any spelling: "nino3.4", "Nino 3.4", "nino34".
 
     Returns
     -------
     DataArray or Dataset
-        Without latitude and longitude; NaN where every cell of the box is. Lazy if `da` is.
+        Without latitude and longitude; NaN where every cell of the box is NaN. Lazy if `da` is.
 
     Raises
     ------
     ValueError
-        An unknown name; a box that reaches beyond the cells of the data; a curvilinear grid.
+        If the name is unknown, the cells of the data do not cover the box, or the grid is
+        curvilinear.
 
     Examples
     --------
@@ -123,42 +118,42 @@ def region_mean(da: Labelled, region: str | Region) -> Labelled:
     >>> region_mean(da, Region(-4, 4, 190, 220)).item()  # 20 degrees of 1, 10 degrees of 2
     1.3333333333333333
     """
-    box = region if isinstance(region, Region) else REGIONS[_known(region, REGIONS)]
+    box = region if isinstance(region, Region) else REGIONS[_spelling(region, REGIONS)]
     return on_each(da, lambda each: _mean(each, box, da), find_grid(da))
 
 
 def index(da: Labelled, name: str) -> Labelled:
-    """A climate index: a regional mean, or the difference of some.
+    """Return a climate index: a regional mean, or a weighted sum of regional means.
 
     Parameters
     ----------
     da : DataArray or Dataset
-        Anomalies, as a rule: observed, or forecast with dims init, lead, member.
+        Usually anomalies: observed, or forecast with dims init, lead, member.
     name : str
         A name in `REGIONS`, or "iod" (Dipole Mode Index), "emi" (El Nino Modoki).
 
     Returns
     -------
     DataArray or Dataset
-        Without latitude and longitude. A DataArray is named `name`; `long_name` and the attribute
-        `region` say what it is.
+        Without latitude and longitude. A DataArray is named `name`; the attributes `long_name` and
+        `region` describe it.
 
     Raises
     ------
     ValueError
-        As `region_mean`.
+        As in `region_mean`.
     """
-    name = _known(name, {**REGIONS, **SUMS})
+    name = _spelling(name, {**REGIONS, **SUMS})
     weights = SUMS.get(name, {name: 1.0})
-    said = " ".join(f"{w:+g} {key} ({REGIONS[key]})" for key, w in weights.items())
-    said = str(REGIONS[name]) if name in REGIONS else said
+    region = " ".join(f"{w:+g} {key} ({REGIONS[key]})" for key, w in weights.items())
+    region = str(REGIONS[name]) if name in REGIONS else region
 
     def one(each: xr.DataArray) -> xr.DataArray:
-        parts = [w * _mean(each, REGIONS[key], da) for key, w in weights.items()]
-        what = each.attrs.get("long_name", each.name)
-        attrs = {"long_name": f"{name} index" + (f" of {what}" if what else ""), "region": said}
-        total = sum(parts[1:], start=parts[0]).astype(each.dtype)
-        total.attrs = {**parts[0].attrs, **attrs}
+        means = [w * _mean(each, REGIONS[key], da) for key, w in weights.items()]
+        total = sum(means[1:], start=means[0]).astype(each.dtype)
+        variable = each.attrs.get("long_name", each.name)
+        long_name = f"{name} index" + (f" of {variable}" if variable else "")
+        total.attrs = {**means[0].attrs, "long_name": long_name, "region": region}
         return total
 
     out = on_each(da, one, find_grid(da))
@@ -166,12 +161,12 @@ def index(da: Labelled, name: str) -> Labelled:
 
 
 def cell_areas(da: xr.DataArray) -> xr.DataArray:
-    """Areas (y, x) of the cells of a latitude-longitude grid, in units of their own.
+    """Return the areas (y, x) of the cells of a latitude-longitude grid, relative to each other.
 
     Raises
     ------
     ValueError
-        No 1-D latitude and longitude.
+        If there is no 1-D latitude and longitude.
 
     Examples
     --------
@@ -188,74 +183,68 @@ def cell_areas(da: xr.DataArray) -> xr.DataArray:
     return rows * xr.DataArray(np.diff(_edges(da, longitude, around=True))[:, 0], dims=x)
 
 
-def _known(name: str, table: Mapping[str, object]) -> str:
-    """The table's spelling of a name."""
-    keys = {_key(known): known for known in table}
-    keys |= {other: known for other, known in OTHER_NAMES.items() if known in table}
+def _spelling(name: str, table: Mapping[str, object]) -> str:
+    """Return the table's spelling of a name; an unknown one is an error."""
+    keys = {_key(entry): entry for entry in table}
+    keys |= {other: entry for other, entry in OTHER_NAMES.items() if entry in table}
     if _key(name) in keys:
         return keys[_key(name)]
     near = difflib.get_close_matches(_key(name), keys, n=1, cutoff=0.5)
-    mend = f'"{keys[near[0]]}"' if near else "a box: xearthformer.Region(...)"
-    raise mismatch(f"one of {', '.join(table)}", repr(name), mend)
+    hint = f'"{keys[near[0]]}"' if near else "a box: xearthformer.Region(...)"
+    raise mismatch(f"one of {', '.join(table)}", repr(name), hint)
 
 
 def _key(name: str) -> str:
-    """A name without case, accents, blanks and punctuation: "Nino 3.4" becomes "nino34"."""
+    """Return a name without case, accents, blanks and punctuation: "nino34" for "Niño 3.4"."""
     plain = unicodedata.normalize("NFKD", str(name)).lower()
     return "".join(letter for letter in plain if letter.isascii() and letter.isalnum())
 
 
 def _mean(da: xr.DataArray, box: Region, labels: xr.Dataset | xr.DataArray) -> xr.DataArray:
-    """The mean over a box; `labels` may hold the bounds of the cells."""
+    """Return the mean over a box; `labels` may hold the bounds of the cells."""
     y, x = find_grid(da)
     latitude, longitude = find_latlon(da)
     lat_edges = np.clip(_edges(labels, latitude), -90.0, 90.0)
     lon_edges = _edges(labels, longitude, around=True)
-    rows = _overlap(np.sin(np.radians(lat_edges)), *np.sin(np.radians([box.south, box.north])))
+    # area between two parallels is the difference of the sines of latitude
+    south, north = np.sin(np.radians([box.south, box.north]))
+    rows = _overlap(np.sin(np.radians(lat_edges)), south, north)
     west = box.west % 360.0
     turns = [_overlap(lon_edges + turn, west, west + box.width) for turn in TURNS]
     columns = np.sum(turns, axis=0)
-    _check_inside(box, rows, columns, lat_edges, lon_edges)
+    # to a thousandth of the box: edges halfway between rounded centres are not exact
+    if not (rows.sum() >= 0.999 * (north - south) and columns.sum() >= 0.999 * box.width):
+        raise mismatch(
+            f"data that covers {box}",
+            f"cells from {lat_edges.min():g} to {lat_edges.max():g} N and "
+            f"{lon_edges.min():g} to {lon_edges.max():g} E",
+            "data of a larger domain, or another region",
+        )
     inside = {y: np.flatnonzero(rows), x: np.flatnonzero(columns)}
     weights = xr.DataArray(rows, dims=y) * xr.DataArray(columns, dims=x)
     mean = da.isel(inside).weighted(weights.isel(inside)).mean((y, x), keep_attrs=True)
     return mean.astype(da.dtype).assign_attrs(region=str(box))
 
 
-def _check_inside(
-    box: Region, rows: np.ndarray, columns: np.ndarray, lats: np.ndarray, lons: np.ndarray
-) -> None:
-    """Refuse a box that the cells don't cover, to a thousandth of its size."""
-    height = float(np.diff(np.sin(np.radians([box.south, box.north])))[0])
-    if rows.sum() >= 0.999 * height and columns.sum() >= 0.999 * box.width:
-        return
-    west, east = lons.min(), lons.max()
-    raise mismatch(
-        f"data that covers {box}",
-        f"cells from {lats.min():g} to {lats.max():g} N and {west:g} to {east:g} E",
-        "data of a larger domain, or another region",
-    )
-
-
 def _overlap(edges: np.ndarray, low: float, high: float) -> np.ndarray:
-    """How much of each cell, between its two edges (cells, 2), lies between `low` and `high`."""
+    """Return how much of each cell, given its edges (cells, 2), lies between `low` and `high`."""
     return np.clip(np.minimum(edges[:, 1], high) - np.maximum(edges[:, 0], low), 0.0, None)
 
 
 def _edges(
     labels: xr.Dataset | xr.DataArray, centres: xr.DataArray, around: bool = False
 ) -> np.ndarray:
-    """Edges of cells (cells, 2), the lower first: CF bounds if given, else halfway to neighbours.
+    """Return the edges of cells (cells, 2), the lower first: CF bounds, or halfway to neighbours.
 
     With `around`, centres are longitudes in [0, 360), and neighbours may be across 0.
     """
     bounds = centres.attrs.get("bounds")
-    held = labels.variables if isinstance(labels, xr.Dataset) else labels.coords
-    if bounds in held and held[bounds].shape == (centres.size, 2):
-        return _ordered(held[bounds].values.astype(float), around)
+    variables = labels.variables if isinstance(labels, xr.Dataset) else labels.coords
+    if bounds in variables and variables[bounds].shape == (centres.size, 2):
+        return _ordered(variables[bounds].values.astype(float), around)
     if centres.size < 2:
-        mend = f'ds["{centres.name}"].attrs["bounds"] with the edges of the cell'
-        raise mismatch(f"2 cells or more along {centres.name}", "1", mend)
+        hint = f'ds["{centres.name}"].attrs["bounds"] with the edges of the cell'
+        raise mismatch(f"2 cells or more along {centres.name}", "1", hint)
     order = np.argsort(centres.values)
     values = centres.values[order]
     gaps = np.diff(values)
@@ -274,9 +263,9 @@ def _edges(
 
 
 def _ordered(edges: np.ndarray, around: bool) -> np.ndarray:
-    """Edges (cells, 2), the lower first; of longitudes 359 and 1, that is 359 and 361."""
+    """Return edges (cells, 2) with the lower first: longitudes 359 and 1 become 359 and 361."""
     if not around:
         return np.sort(edges, axis=1)
-    width = (edges[:, 1] - edges[:, 0]) % 360.0
+    width = (edges[:, 1] - edges[:, 0]) % 360.0  # above 180: the edges are given east first
     low = np.where(width <= 180.0, edges[:, 0], edges[:, 1])
     return np.column_stack([low, low + np.where(width <= 180.0, width, 360.0 - width)])

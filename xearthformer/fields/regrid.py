@@ -240,14 +240,7 @@ def _on_fields(
 
 
 def same_grid(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> bool:
-    """Return whether `da` is on this grid already, to a thousandth of a cell.
-
-    Parameters
-    ----------
-    da : DataArray
-        With coordinates ``y`` (latitude) and ``x`` (longitude), in degrees.
-    latitude, longitude : 1-D array
-        Cell centres in degrees; longitudes are compared modulo 360.
+    """Return whether the cell centres of `da` are these, modulo 360 and to a thousandth of a cell.
 
     Examples
     --------

@@ -30,20 +30,10 @@ DIMS = ("time", "y", "x")
 Rectangle: TypeAlias = tuple[slice, slice]  # of pixels, along y and x
 
 
-def tile_starts(size: int, tile: int, overlap: float = OVERLAP) -> tuple[int, ...]:
-    """Return where tiles start along an axis: as few as the overlap allows, evenly, edge to edge.
+def tile_starts(size: int, tile: int) -> tuple[int, ...]:
+    """Return where tiles of `tile` pixels start along an axis of `size`, which may not be smaller.
 
-    Parameters
-    ----------
-    size, tile : int
-        Number of pixels of the domain and of a tile.
-    overlap : float
-        Least share of a tile in common with the next, from 0 to below 1.
-
-    Raises
-    ------
-    ValueError
-        If the domain is smaller than a tile.
+    As few as `OVERLAP` allows, evenly, edge to edge.
 
     Examples
     --------
@@ -56,28 +46,17 @@ def tile_starts(size: int, tile: int, overlap: float = OVERLAP) -> tuple[int, ..
     free = size - tile
     if free < 0:
         raise mismatch(f"at least {tile} pixels", str(size), "a larger domain")
-    stride = max(1, tile - int(np.ceil(tile * overlap)))
+    stride = max(1, tile - int(np.ceil(tile * OVERLAP)))
     advances = -(-free // stride)  # rounded up
     return tuple(i * free // advances for i in range(advances + 1)) if advances else (0,)
 
 
 def tile_weights(starts: tuple[int, ...], tile: int) -> np.ndarray:
-    """Return the weight of each tile at each of its pixels along an axis.
+    """Return the weights, float32 (len(starts), tile), of tiles at each of their pixels.
 
     Over an overlap the next tile rises from 0 to 1 by the smoothstep t * t * (3 - 2 * t), whose
     slope is zero at both ends. The weight of a tile is its own rise less that of the next tile:
     the sum is one by construction, also where three tiles meet.
-
-    Parameters
-    ----------
-    starts : tuple of int
-        Where the tiles start, ascending.
-    tile : int
-        Number of pixels of a tile.
-
-    Returns
-    -------
-    float32 array (len(starts), tile)
 
     Examples
     --------
@@ -222,15 +201,11 @@ def blend(
     Parameters
     ----------
     values : iterable of float32 arrays (..., y, x)
-        Every tile, row by row; with `rectangle`, those of `tiles.tiles_in(rectangle)`.
+        Every tile, row by row; with `rectangle`, those of `tiles.tiles_in(rectangle)`. A pixel is
+        NaN where a tile with weight there is NaN.
     tiles : Tiles
     rectangle : (slice, slice), optional
         Pixels of the domain to return. None: the whole.
-
-    Returns
-    -------
-    float32 array (..., y, x)
-        A pixel is NaN where a tile with weight there is NaN.
 
     Examples
     --------
@@ -266,24 +241,11 @@ def blend_lazily(
     arguments: tuple[object, ...],
     leading: tuple[int, ...],
 ) -> dask.array.Array:
-    """Return the blended results of `run` on each tile: one task per tile, one more per chunk.
+    """Return the blended results of `run` on each tile of lazy data, as a float32 dask array.
 
-    Parameters
-    ----------
-    da : DataArray (time, y, x)
-        Chunked by dask. Each chunk is a task of its own, shared by the tiles that lie in it.
-    tiles : Tiles
-    run : function
-        Called with a tile (time, y, x) and `arguments`; returns an array (*leading, y, x).
-    arguments : tuple
-        Stored once in the graph, however many tiles there are.
-    leading : tuple of int
-        Sizes of the leading dims.
-
-    Returns
-    -------
-    dask array (*leading, y, x)
-        float32, chunked as `tiles.chunks`.
+    One task per tile, and one more per chunk of the answer (`tiles.chunks`). `run` is called with
+    a tile (time, y, x) and `arguments`, and returns an array (*leading, y, x). Arguments are stored
+    once in the graph, and the tiles in a chunk of `da` share the task that reads it.
     """
     import dask.array
     from dask.highlevelgraph import HighLevelGraph

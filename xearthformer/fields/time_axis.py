@@ -50,18 +50,10 @@ def str_time(stamp: np.datetime64 | Stamp) -> str:
 
 
 def check_time(time: xr.DataArray) -> Step:
-    """Return the one step of a time coordinate.
+    """Return the one step of a time coordinate, of NumPy or cftime datetimes in any calendar.
 
-    Parameters
-    ----------
-    time : DataArray (time,)
-        NumPy or cftime datetimes, any calendar.
-
-    Returns
-    -------
-    "month" or numpy.timedelta64
-        "month" if the stamps lie in consecutive months, whatever their day. A constant step may
-        jitter by a thousandth, as times decoded from floats do.
+    "month" if the stamps lie in consecutive months, whatever their day; else a timedelta64. A
+    constant step may jitter by a thousandth, as times decoded from floats do.
 
     Raises
     ------
@@ -115,10 +107,8 @@ def shift_time(
         The record's time coordinate.
     step : "month" or timedelta64
         As returned by `check_time`.
-    positions : int array
-        Positions in `time` of the stamps to start from.
-    k : int, or int array
-        Number of steps, forward or (negative) back.
+    positions, k : int array
+        Positions in `time`, and steps to go, forward or (negative) back.
 
     Returns
     -------

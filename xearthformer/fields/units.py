@@ -29,15 +29,8 @@ ON_SCALE = "temperature: on_scale"
 def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataArray:
     """Convert `da` to other units, by pint; lazy data stays lazy, and the dtype stays.
 
-    Parameters
-    ----------
-    da : DataArray
-        With the attribute `units`, in CF, UDUNITS or common spelling.
-    units : str
-        Units of the result.
-    difference : bool
-        Whether the values are differences (anomalies): an anomaly of 1 K is one of 1 degC, not of
-        -272.15.
+    The attribute `units` of `da` may be in CF, UDUNITS or common spelling. With `difference`, the
+    values are anomalies: one of 1 K is one of 1 degC, not of -272.15.
 
     Raises
     ------

@@ -76,7 +76,10 @@ def find_inits(time: xr.DataArray, context: int, init: InitLike = None) -> Inits
     if init is None:
         return Inits(np.array([time.size - 1]))
     if isinstance(init, slice):
-        inside = _positions(time, slice(init.start, init.stop))[:: _stride(init)]
+        hint = f"init=slice({init.start!r}, {init.stop!r}, 12), for every twelfth"
+        step = 1 if init.step is None else init.step  # counts times, whatever the labels are
+        step = whole_number("the step of the slice init", step, hint=hint)
+        inside = _positions(time, slice(init.start, init.stop))[::step]
         positions = inside[inside >= first]
         if not positions.size:
             raise mismatch(
@@ -116,15 +119,9 @@ def blocks(positions: np.ndarray, context: int, size: int) -> Iterator[slice]:
 
 
 def cut_windows(da: xr.DataArray, context: int, positions: np.ndarray) -> xr.DataArray:
-    """Return the windows that end at `positions`, dims (init, time, y, x); `time` counts frames.
+    """Return the windows of `da` (time, y, x) whose last frames are at `positions`.
 
-    Parameters
-    ----------
-    da : DataArray (time, y, x)
-    context : int
-        Number of frames in a window.
-    positions : int array
-        Position in `da` of the last frame of each window.
+    Dims (init, time, y, x); `time` counts the `context` frames of a window.
     """
     generator = xbatcher.BatchGenerator(
         da.drop_vars(da.coords),  # slicing labels costs more than slicing the data
@@ -147,18 +144,9 @@ def template(
 ) -> xr.DataArray:
     """Return the empty answer: every label of the forecast and no values (an empty dask array).
 
-    Parameters
-    ----------
-    user : DataArray
-        The user's data: its spatial dims, their order and coordinates stay as they are.
-    time : DataArray (time,)
-        Its time coordinate.
-    positions : int array
-        Positions in `time` where the forecasts start.
-    lead : int
-        Number of time steps to forecast.
-    members : int or None
-        Number of ensemble members; None for no dim `member`.
+    Forecasts start at `positions` of the coordinate `time`, and run for `lead` steps; there is a
+    dim `member` unless `members` is None. The spatial dims of the user's data, their order and
+    coordinates stay as they are.
 
     Returns
     -------
@@ -213,13 +201,6 @@ def _positions(time: xr.DataArray, label: Label | slice | xr.DataArray) -> np.nd
         repr(label),
         "init=None, for the latest",
     ) from cause
-
-
-def _stride(init: slice) -> int:
-    """Return the step of a slice of inits; it counts times, whatever the labels are."""
-    hint = f"init=slice({init.start!r}, {init.stop!r}, 12), for every twelfth"
-    step = 1 if init.step is None else init.step
-    return whole_number("the step of the slice init", step, hint=hint)
 
 
 def _period(time: xr.DataArray) -> str:
