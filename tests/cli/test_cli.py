@@ -160,7 +160,7 @@ MISTAKES = {
     "two spans": (["--init", "2000/2001", "2002/2003"], "one span A/B, .* or times"),
     "a step in words": (["--init", "2000/2001/year"], "one span A/B, or A/B/N.*2000/2001/year"),
     "a step too many": (["--init", "2000/2001/2/3"], "one span A/B, or A/B/N"),
-    "a step of nothing": (["--init", "2000/2001/0"], "whole number of inits, from 1"),
+    "a step of nothing": (["--init", "2000/2001/0"], "whole number from 1"),
     "anomaly twice": (["--anomaly", "2000", "2002"], "anomaly already|no variable|expected"),
     "no such device": (["--device", "abacus"], "found 'abacus'"),
 }
@@ -247,7 +247,7 @@ def test_a_checkpoint_is_converted_or_refused(tmp_path, capsys):
 
 CONFIG = """
 model: {name: persistence-that-fades, config: enso}
-data: {path: synthetic, variable: sst, years: 4, anomaly: [1960, 1963]}
+data: {catalog: synthetic_sst, options: {years: 4}, variable: sst, anomaly: [1960, 1963]}
 period: [1960, 1963]
 card: {name: faded, like: enso, training: {data: simulated}}
 pack: PACK
@@ -269,6 +269,15 @@ def test_training_from_a_file(tmp_path, capsys):
     assert "no configuration file" in capsys.readouterr().err
 
 
+def test_the_old_name_of_stage_is_read_for_one_version_more(tmp_path, capsys):
+    pytest.importorskip("lightning")
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.replace("PACK", str(tmp_path / "pack")) + "part: denoiser\n")
+    with pytest.warns(FutureWarning, match="'part' is now 'stage'"):
+        assert main(["train", str(path), "model.name=damped-persistence"]) == 2
+    assert "trained whole; found stage='denoiser'" in capsys.readouterr().err
+
+
 MARKER = """
 from pathlib import Path
 
@@ -286,7 +295,9 @@ SECTIONS = {
     "a field of config": ("model", "config", "in_len"),
     "model": ("model",),
     "data": ("data",),
-    "part": ("part",),
+    "options": ("data", "options"),
+    "an option": ("data", "options", "seed"),
+    "stage": ("stage",),
     "recipe": ("recipe",),
     "crop": ("crop",),
     "validation": ("validation",),

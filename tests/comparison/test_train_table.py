@@ -19,7 +19,7 @@ from xearthformer.packs.scale import Scale
 pytest.importorskip("lightning")
 from xearthformer.comparison import train_table
 from xearthformer.comparison.train_table import Table
-from xearthformer.training.stopwatch import pace
+from xearthformer.training.loop import pace
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STEM = {"kind": "conv", "scales": [[4, 4]], "convs": [1]}
@@ -147,8 +147,8 @@ def test_what_is_trained_is_not_trained_again(made, monkeypatch):
     before = pd.read_csv(made / "table" / "table.csv")
     epochs = []
     monkeypatch.setattr(
-        "xearthformer.training.stopwatch.Stopwatch.on_train_epoch_start",
-        lambda self, trainer, module: epochs.append(trainer.current_epoch),
+        "xearthformer.training.loop.Task.on_train_epoch_start",
+        lambda task: epochs.append(task.current_epoch),
     )
     assert command(made) == 0 and epochs == []
     pd.testing.assert_frame_equal(pd.read_csv(made / "table" / "table.csv"), before)
@@ -208,7 +208,7 @@ def test_frames_of_digits(tmp_path, capsys):
     chosen = [model for model in config["models"] if model["name"] in ("convlstm", "unet")]
     config |= {"models": chosen, "seeds": [3], "folder": str(tmp_path / "table")}
     for name in ("data", "validation", "test"):
-        config[name] |= {"events": 2, "frames": 21}
+        config[name]["options"] |= {"sequences": 2, "frames": 21}
     config["recipe"] |= {"epochs": 1, "batch_size": 4}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))
     assert main(["train", str(tmp_path / "small.yaml")]) == 0
@@ -216,9 +216,9 @@ def test_frames_of_digits(tmp_path, capsys):
     assert list(runs.index) == [*(model["name"] for model in chosen), "persistence"]
     assert list(runs.columns)[3:] == ["MSE (1e-3)", "MAE (1e-2)", "SSIM", "s/step"]
     digits = xef.nbody(
-        seed=config["test"]["seed"],
+        seed=config["test"]["options"]["seed"],
         sequences=2,
-        bodies=config["test"]["bodies"],
+        bodies=config["test"]["options"]["bodies"],
         frames=21,
         size=32,
     )

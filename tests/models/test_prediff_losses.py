@@ -34,7 +34,7 @@ def train(name, folder, start=None, recipe=RECIPE, **how):
         config="tiny",
         card={} if start else CARD,
         pack=folder / name,
-        part=how.pop("part", name),
+        stage=how.pop("stage", name),
         start=start,
         validation=rain(steps=7, height=16, width=16, seed=1),
         crop=CROP,
@@ -124,12 +124,12 @@ def test_latent_windows_are_made_once_and_go_on_after_a_kill(trained, tmp_path, 
 
     monkeypatch.setattr(latents, "latent_window", count)
     with pytest.raises(KeyboardInterrupt):
-        latents.cached(model, Some(), tmp_path / "z.zarr", 2, 0, False)
-    made = latents.cached(model, Some(), tmp_path / "z.zarr", 2, 0, False)
+        latents.encode_windows(model, Some(), tmp_path / "z.zarr", 2, 0, False)
+    made = latents.encode_windows(model, Some(), tmp_path / "z.zarr", 2, 0, False)
     assert calls == [32, 32, 32, 32, 32, 12] and len(made) == 140  # the second came to nothing
-    latents.cached(model, Some(), tmp_path / "z.zarr", 2, 0, False)
+    latents.encode_windows(model, Some(), tmp_path / "z.zarr", 2, 0, False)
     assert len(calls) == 6
-    undisturbed = latents.cached(model, Some(), tmp_path / "other.zarr", 2, 0, False)
+    undisturbed = latents.encode_windows(model, Some(), tmp_path / "other.zarr", 2, 0, False)
     for a, b in zip(made[torch.arange(140)], undisturbed[torch.arange(140)], strict=True):
         assert torch.equal(a, b)
 
@@ -229,9 +229,9 @@ def test_the_discriminator_learns_beside_the_autoencoder():
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"part": None}, "the part of a prediff to train"),
-        ({"part": "decoder"}, "one of"),
-        ({"part": {"name": "denoiser", "turns": 3}}, r"found \['turns'\]"),
+        ({"stage": None}, "the stage of a prediff to train"),
+        ({"stage": "decoder"}, "one of"),
+        ({"stage": {"name": "denoiser", "turns": 3}}, r"found \['turns'\]"),
     ],
 )
 def test_a_part_that_is_none_is_an_error(tmp_path, how, words):
@@ -242,17 +242,17 @@ def test_a_part_that_is_none_is_an_error(tmp_path, how, words):
 def test_a_model_that_is_trained_whole_has_no_parts(tmp_path):
     with pytest.raises(ValueError, match="trained whole"):
         xef.train(
-            "earthformer", rain(), config="tiny", card=CARD, pack=tmp_path / "x", part="denoiser"
+            "earthformer", rain(), config="tiny", card=CARD, pack=tmp_path / "x", stage="denoiser"
         )
 
 
 def test_storms_and_every_second_frame_as_sources(tmp_path):
-    from xearthformer.training.config import Source
+    from xearthformer.training.config import DataSource
 
-    records = Source("storms", seed=3, events=2, size=64, every=2).open()
+    storms = {"options": {"seed": 3, "events": 2, "size": 64}, "variable": "rain_rate"}
+    records = DataSource(catalog="synthetic_storms", **storms, every=2).open()
     assert [r.sizes["time"] for r in records] == [25, 24, 25, 24]
     step = np.diff(records[1]["time"].values)[0]
     assert step == np.timedelta64(10, "m") and records[0].dims == ("time", "y", "x")
-    xr.testing.assert_equal(
-        records[1].isel(time=0), Source("storms", seed=3, events=2, size=64).open()[0].isel(time=1)
-    )
+    whole = DataSource(catalog="synthetic_storms", **storms).open()[0]
+    xr.testing.assert_equal(records[1].isel(time=0), whole.isel(time=1))

@@ -20,9 +20,10 @@ from xearthformer.training import records
 
 pytest.importorskip("lightning")
 from xearthformer.training import loop
-from xearthformer.training.loop import Draws, Run, Windows
+from xearthformer.training.loop import Run
 from xearthformer.training.recipe import Recipe
 from xearthformer.training.train import train
+from xearthformer.training.windows import Draws, Windows
 
 LATITUDE, LONGITUDE = [0.0, 5.0, 10.0, 15.0], [160.0, 165.0, 170.0, 175.0, 180.0]
 CARD = {
@@ -115,7 +116,7 @@ def losses(folder):
 
 def test_a_window_is_input_then_target():
     frames = torch.arange(10.0).reshape(10, 1, 1, 1)
-    windows = Windows(frames, torch.tensor([0, 5]), history=3, reach=2)
+    windows = Windows(frames, torch.tensor([0, 5]), context=3, lead=2)
     x_BTHWC, y_BTHWC = windows[torch.tensor([1, 0])]
     assert x_BTHWC.squeeze().tolist() == [[5, 6, 7], [0, 1, 2]]
     assert y_BTHWC.squeeze().tolist() == [[8, 9], [3, 4]]
@@ -126,13 +127,15 @@ def test_windows_keep_to_their_record_and_their_side_of_the_border(tmp_path):
     card = run(tmp_path, recipe=Recipe(epochs=1, batch_size=999)).card
     record, more = anomalies(years=2), anomalies(years=1, start="0800-01")
     prepared = [records.on_grid(da, card) for da in (record, more)]
-    cut = records.cut(prepared[:1], prepared[1:], card, ("1990", "1990"), ("1991", "1991"))
+    windows = records.make_windows(
+        prepared[:1], prepared[1:], card, ("1990", "1990"), ("1991", "1991")
+    )
     # the last training window is months 7 .. 11 of the first record; the extra one begins at 24
-    assert cut.training.starts.tolist() == [*range(8), *range(24, 32)]
-    assert cut.counts == [8, 8]
+    assert windows.training.starts.tolist() == [*range(8), *range(24, 32)]
+    assert windows.counts == [8, 8]
     # the first validation window looks back at months 9 .. 11, the last is months 19 .. 23
-    assert cut.validation.starts.tolist() == [*range(9, 20)]
-    assert cut.spans == [slice(0, 12), slice(24, 36)]
+    assert windows.validation.starts.tolist() == [*range(9, 20)]
+    assert windows.spans == [slice(0, 12), slice(24, 36)]
 
 
 def test_draws_follow_from_seed_and_epoch():
@@ -292,7 +295,7 @@ def test_a_checkpoint_is_never_unpickled(tmp_path):
 # --- other ways in
 
 
-def test_simulations_are_trained_on_beside_the_record(tmp_path):
+def test_simulations_are_trained_on_next_to_the_record(tmp_path):
     extra = anomalies(years=30, start="0001-01", seed=1)
     pack = run(tmp_path, extra=extra, extra_share=0.5)
     # 108 - 4 windows of the record, 360 - 4 of the simulation
@@ -327,7 +330,7 @@ def test_the_example_trains_in_seconds(tmp_path, monkeypatch):
 
     example = Path(__file__).parents[2] / "examples" / "train_tiny.yaml"
     monkeypatch.chdir(tmp_path)
-    shorter = ["data.years=6", "data.anomaly=[1960, 1963]", "extra=null", "recipe.epochs=1"]
+    shorter = ["data.options.years=6", "data.anomaly=[1960, 1963]", "extra=null", "recipe.epochs=1"]
     command(str(example), [*shorter, "period=[1960, 1963]", "validation=[1964, 1965]"])
     assert xef.open_pack("tiny-enso").card.training.data == "synthetic"
 
@@ -400,7 +403,8 @@ def test_a_recipe_out_of_range_is_an_error(wrong):
 def test_without_lightning_the_error_says_what_to_install():
     code = (
         "import sys; sys.modules['lightning'] = None\n"
-        "try:\n    import xearthformer.training.train\nexcept ImportError as error:\n    print(error)"
+        "try:\n    import xearthformer.training.train\n"
+        "except ImportError as error:\n    print(error)"
     )
     root = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)

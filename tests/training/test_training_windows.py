@@ -1,4 +1,4 @@
-"""Crops in space: where they lie, what is beyond the rim, turns, and training by them."""
+"""Crops in space: where they lie, what is beyond the edge, turns, and training by them."""
 
 import numpy as np
 import pandas as pd
@@ -7,8 +7,7 @@ import torch
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.training.config import Source
-from xearthformer.training.windows import Crop, Crops, find, turned
+from xearthformer.training.windows import Crop, Crops, find_crops, turn_at_random
 
 
 def numbered(steps, height, width):
@@ -24,7 +23,7 @@ def test_a_crop_is_a_window_in_time_and_space():
     torch.testing.assert_close(y_BTHWC[1], one[2:3])
 
 
-def test_beyond_the_rim_is_missing():
+def test_beyond_the_edge_is_missing():
     crops = Crops([numbered(2, 4, 4)], torch.tensor([[0, 0, -1, 2]]), 1, 1, 4)
     x_BTHWC, _ = crops[torch.tensor([0])]
     expected = [[torch.nan] * 4] + [[4 * r + 2, 4 * r + 3, torch.nan, torch.nan] for r in range(3)]
@@ -36,18 +35,18 @@ def test_crops_are_taken_where_their_middle_is_wet():
     frames[1, 5, 6] = 1  # in the middle of the crop at (4, 4), of those every 2 pixels
     frames[2] = torch.nan
     crop = Crop(size=4, stride=2, least=0.2)
-    places = find(frames, np.arange(3), 2, crop)  # last frames 1, 2, 3
+    places = find_crops(frames, np.arange(3), 2, crop)  # last frames 1, 2, 3
     assert places.tolist() == [[0, 4, 4]]
     wider = Crop(size=4, stride=2, beyond=2, least=0.2)
-    assert places[0].tolist() in find(frames, np.arange(1), 2, wider).tolist()
-    frames[1, 0, 0] = 1  # only crops that reach beyond the rim have it in their middle
-    assert [0, -1, -1] in find(frames, np.arange(1), 2, Crop(4, 1, 1, 0.2)).tolist()
+    assert places[0].tolist() in find_crops(frames, np.arange(1), 2, wider).tolist()
+    frames[1, 0, 0] = 1  # only crops that reach beyond the edge have it in their middle
+    assert [0, -1, -1] in find_crops(frames, np.arange(1), 2, Crop(4, 1, 1, 0.2)).tolist()
 
 
 def test_input_and_target_are_turned_alike():
     torch.manual_seed(0)
     x = numbered(1, 4, 4).expand(16, 2, 4, 4, 1)
-    x_turned, y_turned = turned(x, x[:, :1])
+    x_turned, y_turned = turn_at_random(x, x[:, :1])
     torch.testing.assert_close(x_turned[:, :1], y_turned)
     ways = {tuple(sample.flatten().tolist()) for sample in y_turned}
     assert 3 < len(ways) <= 8
@@ -119,13 +118,3 @@ def test_a_run_taken_up_again_has_the_same_losses(tmp_path):
 def test_no_wet_crop(tmp_path):
     with pytest.raises(ValueError, match="100% of its middle above zero"):
         train(tmp_path, crop=Crop(size=48, stride=16, least=1.0))
-
-
-def test_a_source_padded_with_empty_frames(tmp_path):
-    rain(4, 3, 3, 0).to_netcdf(tmp_path / "radar.nc")
-    plain, padded = (
-        Source(str(tmp_path / "radar.nc"), radar=True, pad=pad).open()[0]
-        for pad in ((0, 0), (2, 1))
-    )
-    xr.testing.assert_equal(padded[2:6], plain)
-    assert padded.sizes["time"] == 7 and bool(padded[[0, 1, 6]].isnull().all())

@@ -19,10 +19,9 @@ from ..errors import mismatch
 from ..packs.card import Card
 from ..packs.pack import Pack
 from ..training import loop
-from ..training.config import Network, Source, opened
+from ..training.config import DataSource, Network, opened
 from ..training.recipe import Recipe
-from ..training.records import Period, check_periods, ends, on_grid, within
-from ..training.stopwatch import pace
+from ..training.records import Period, check_periods, ends, is_period, on_grid, within
 from ..training.train import PAPER, build, check_shapes, draft_card, train
 from .papers import (
     ENSO_COLUMNS,
@@ -105,13 +104,13 @@ def _cell(mean: float, spread: float, digits: int) -> str:
 
 def train_table(
     models: list[Network],
-    data: Source | list[Source],
+    data: DataSource | list[DataSource],
     card: dict[str, Any],
     folder: str,
     scores: Literal["enso", "frames"],
-    test: Period | Source | list[Source],
+    test: Period | DataSource | list[DataSource],
     period: Period | None = None,
-    validation: Period | Source | list[Source] | None = None,
+    validation: Period | DataSource | list[DataSource] | None = None,
     packs: Sequence[str] = (),
     seeds: Sequence[int] = (0, 1, 2),
     recipe: Recipe = PAPER,
@@ -125,7 +124,7 @@ def train_table(
     ----------
     models : list of Network
         With the same frames in and out. One with a closed-form `fit` is fitted once.
-    data : Source, or list of Source
+    data : DataSource, or list of DataSource
     card : dict
         Of every pack, see `train`.
     folder : str
@@ -133,7 +132,7 @@ def train_table(
     scores : "enso" or "frames"
         "enso": the correlations of Nino3.4 and MSE of `tables.enso_scores`, on its grid;
         "frames": MSE, MAE and SSIM of `tables.frame_scores`.
-    test : (start, end), Source, or list of Source
+    test : (start, end), DataSource, or list of DataSource
         What is forecast for the scores: of a period the targets lie wholly in it; their inputs
         may reach back before it.
     period, validation : see `train`
@@ -162,7 +161,7 @@ def train_table(
     drafts = {name: draft_card(card, name, net, Path(name)) for name, net in networks.items()}
     draft = next(iter(drafts.values()))
     gridded = [on_grid(record, draft) for record in records]
-    check_periods(gridded, period, validation if _is_period(validation) else None)
+    check_periods(gridded, period, validation if is_period(validation) else None)
     for name, network in networks.items():
         check_shapes(network, drafts[name], gridded[0])
     held_back = _held_back(gridded, test, draft, period, validation)
@@ -172,7 +171,7 @@ def train_table(
         held_back = [_for_enso(record, draft) for record in held_back]
     else:
         check_frames(held_back)
-    held_out = validation if _is_period(validation) or validation is None else opened(validation)
+    held_out = validation if is_period(validation) or validation is None else opened(validation)
     trained: Packs = {}
     for model in models:
         for seed in [None] if _is_fitted(networks[model.name]) else seeds:
@@ -227,20 +226,14 @@ def _is_fitted(network: nn.Module) -> bool:
     return hasattr(type(network), "fit")
 
 
-def _is_period(span: Any) -> bool:
-    """Whether it is a pair of labels, and no Source."""
-    pair = isinstance(span, tuple | list) and len(span) == 2
-    return pair and not any(isinstance(one, Source) for one in span)
-
-
 def _held_back(
     records: list[xr.DataArray], test: Any, draft: Card, period: Any, validation: Any
 ) -> list[xr.DataArray]:
     """Records to score on; of a test period the part of each that it needs."""
-    if not _is_period(test):
+    if not is_period(test):
         return [on_grid(record, draft) for record in opened(test)]
     for name, span in (("training", period), ("validation", validation)):
-        taken = name == "training" or _is_period(span)
+        taken = name == "training" or is_period(span)
         if taken and any(_overlap(record, span, test) for record in records):
             raise mismatch(
                 f"a test period apart from that of {name}",
@@ -260,7 +253,7 @@ def _held_back(
 def _check_length(records: list[xr.DataArray], test: Any, draft: Card) -> None:
     """See that there is a forecast to score in every record."""
     if min([record.sizes["time"] for record in records], default=0) < draft.context + draft.lead:
-        said = f"{test[0]} .. {test[1]}" if _is_period(test) else "records that are shorter"
+        said = f"{test[0]} .. {test[1]}" if is_period(test) else "records that are shorter"
         raise mismatch(
             f"{draft.context} time steps in and {draft.lead} out in test, of every record",
             f"{said}; {', '.join(map(ends, records[:3])) or 'no data there'}",
@@ -305,7 +298,7 @@ def _runs(
         if name not in costs:
             costs[name] = cost(pack, shape, draft.lead)
         run = _run_folder(pack)
-        seconds = pace(run).seconds if run.is_dir() else NONE
+        seconds = loop.pace(run).seconds if run.is_dir() else NONE
         lines.append((name, seed, *costs[name], *found[_label(name, seed)], seconds))
     columns = ["model", "seed", *COLUMNS[scores], PACE]
     return pd.DataFrame(lines, columns=columns).astype({"seed": "Int64"})
@@ -330,7 +323,7 @@ def _budget(packs: Packs, recipe: Recipe) -> str:
         with (folder / loop.LOSSES).open(newline="") as file:
             steps.add(int([*csv.DictReader(file)][-1]["steps"]))
         windows.add(json.loads((folder / loop.RUN).read_text())["windows"][0])
-        found = pace(folder)
+        found = loop.pace(folder)
         where.add(f"{found.device} with {found.threads} thread{'s' * (found.threads > 1)}")
     seeds = sorted({key[1] for key in runs if key[1] is not None})
     counts = [" to ".join(map(str, sorted({min(n), max(n)}))) for n in (steps, windows)]

@@ -1,115 +1,127 @@
 """Training from a configuration file: what its entries are, and where their records come from."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pandas as pd
 import pydantic
+import yaml
 
 from ..climate import climatology
+from ..datasets.catalog import open_catalog
 from ..datasets.local import open_file
 from ..datasets.radar import open_radar
-from ..datasets.simulated.nbody import nbody
-from ..datasets.simulated.sst import load_patterns, synthetic_sst
-from ..datasets.simulated.storms import synthetic_storms
-from ..errors import problems
+from ..errors import mismatch, problems, renamed
 from ..fields.axes import find_axes
 from ..packs.pack import Pack
 from .recipe import Recipe
-from .records import Period, Record
+from .records import Period, Record, is_period
 from .train import PAPER, train
 from .windows import Crop
 
 Result = TypeVar("Result")
+MANY = "event", "sequence"  # dims along which a data set holds one record per label
+# What `path` said in version 0.1 for simulated data: the entry, its variable, differing defaults.
+MOVED: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
+    "synthetic": ("synthetic_sst", {}, {}),
+    "storms": ("synthetic_storms", {"variable": "rain_rate"}, {}),
+    "nbody": ("nbody", {"variable": "frames"}, {"sequences": 16, "size": 384}),
+}
+MOVED_FIELDS = "years", "seed", "patterns", "events", "size", "frames", "bodies"
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a record comes from.
+class DataSource:
+    """Where records come from: a file, or an entry of the catalogues that ship.
 
     Attributes
     ----------
-    path : str
-        A file that xarray opens, a Zarr store (`.zarr`), "synthetic" (see `synthetic_sst`),
-        "storms" (the rain of `synthetic_storms`, a record an event), or "nbody" (see `nbody`, a
-        record a sequence).
-    variable : str or None
+    path : str, optional
+        A NetCDF file, or a Zarr store (`.zarr`).
+    catalog : str, optional
+        Entry of `xearthformer.open_catalog()`, in place of `path`: "ersst_v5", "synthetic_sst".
+    options : mapping
+        Arguments for the entry, such as {years: 50, seed: 0}.
+    variable : str, optional
         None: the one variable that the card asks for.
-    anomaly : (start, end) or None
-        Take the anomaly from the climatology of this period.
-    years, seed, patterns : int, int, path or None
-        Of what is simulated; the patterns as `save_patterns` writes them.
-    events, size : int
-        Of "storms"; of "nbody" sequences, and pixels of a side.
-    frames, bodies : int
-        Of "nbody".
+    anomaly : (start, end), optional
+        Use the anomaly from the climatology of this period.
     radar : bool
-        Open it as a rain rate every five minutes, by `open_radar`.
+        Read the file as a rain rate every five minutes, by `open_radar`.
     every : int
-        Take every second, third, .. frame: as many records, each beginning a frame later.
+        Use every second, third, ... frame: as many records, each beginning one frame later.
     pad : (int, int)
-        Empty time steps to put before and after the record, for a model that can do with less
-        history and be told with fewer leads.
+        Number of empty frames to put before and after each record, for models that can do with
+        fewer input frames and learn from fewer leads.
     """
 
-    path: str
+    path: str | None = None
+    catalog: str | None = None
+    options: dict[str, object] = field(default_factory=dict)
     variable: str | None = None
     anomaly: Period | None = None
-    years: int = 50
-    seed: int = 0
-    patterns: str | None = None
-    events: int = 16
-    size: int = 384
-    frames: int = 20
-    bodies: int = 3
     radar: bool = False
     every: int = 1
     pad: tuple[int, int] = (0, 0)
 
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.catalog is None):
+            found = "neither"
+            if self.path is not None:
+                found = f"path {self.path} and catalog {self.catalog}"
+            raise mismatch(
+                "a path or an entry of a catalogue", found, "path: FILE or catalog: ENTRY"
+            )
+        if self.path is not None and self.options:
+            expected, found = "options of an entry of a catalogue", f"options of path {self.path}"
+            raise mismatch(expected, found, "catalog: ENTRY, or no options")
+
     def open(self) -> list[Record]:
-        """The records, lazily."""
-        return [
-            self._pad(data.isel({str(find_axes(data).time): slice(first, None, self.every)}))
-            for data in self._open()
+        """Open the records lazily."""
+        data = self._read()
+        dim = next((dim for dim in MANY if dim in data.dims), None)
+        wholes = [data]
+        if dim is not None:
+            wholes = [data.isel({dim: i}, drop=True) for i in range(data.sizes[dim])]
+        time = str(find_axes(wholes[0]).time)
+        records = [
+            whole.isel({time: slice(first, None, self.every)})
+            for whole in wholes
             for first in range(self.every)
         ]
+        return (
+            [_padded(record, time, *self.pad) for record in records] if any(self.pad) else records
+        )
 
-    def _open(self) -> list[Record]:
+    def _read(self) -> Record:
         data: Record
-        if self.path == "synthetic":
-            patterns = load_patterns(self.patterns) if self.patterns else None
-            chunks = {"time": 120}
-            data = synthetic_sst(self.years, self.seed, chunks=chunks, patterns=patterns)
-        elif self.path == "storms":
-            storms = synthetic_storms(self.seed, self.events, size=self.size)["rain_rate"]
-            return [storms.isel(event=event, drop=True) for event in range(self.events)]
-        elif self.path == "nbody":
-            how = {"bodies": self.bodies, "frames": self.frames, "size": self.size}
-            digits = nbody(self.seed, self.events, **how)["frames"].astype("float32").load()
-            return [digits.isel(sequence=i) for i in range(self.events)]
+        if self.catalog is not None:
+            catalog = open_catalog()
+            if self.catalog not in list(catalog):  # `in catalog` would search descriptions too
+                expected = f"an entry of the catalogues: {', '.join(catalog)}"
+                raise mismatch(expected, repr(self.catalog), "path: FILE for data of your own")
+            data = catalog[self.catalog].read(**self.options)
         elif self.radar:
-            data = open_radar(self.path)
+            data = open_radar(str(self.path))
         else:
-            data = open_file(self.path)
+            data = open_file(str(self.path))
         if self.variable is not None:
             data = data[self.variable]
         if self.anomaly is not None:
             start, end = map(str, self.anomaly)
-            data = climatology.anomaly(data, climatology=(start, end))
-        return [data]
-
-    def _pad(self, data: Record) -> Record:
-        return _padded(data, *self.pad) if any(self.pad) else data
+            data = climatology.anomaly(data, climatology=(start, end))  # type: ignore[type-var]
+        return data
 
 
-def _padded(data: Record, before: int, after: int) -> Record:
-    """A record with empty time steps before and after it."""
-    name = str(find_axes(data).time)
-    time = data.indexes[name]
-    step = time[1] - time[0]
-    whole = pd.date_range(time[0] - before * step, time[-1] + after * step, freq=step)
-    return data.reindex({name: whole})
+def _padded(data: Record, time: str, before: int, after: int) -> Record:
+    """Return a record with empty frames before and after it."""
+    times = data.indexes[time]
+    step = times[1] - times[0]
+    whole = pd.date_range(times[0] - before * step, times[-1] + after * step, freq=step)
+    return data.reindex({time: whole})
 
 
 @dataclass(frozen=True)
@@ -117,21 +129,21 @@ class Network:
     """A model's name, and a preset of it or the fields of its config."""
 
     name: str
-    config: str | dict[str, Any]
+    config: str | dict[str, object]
 
 
 def train_from_config(
     model: Network,
-    data: Source | list[Source],
-    card: dict[str, Any],
+    data: DataSource | list[DataSource],
+    card: dict[str, object],
     pack: str,
     period: Period | None = None,
-    validation: Period | Source | list[Source] | None = None,
+    validation: Period | DataSource | list[DataSource] | None = None,
     share: float = 1.0,
-    extra: Source | list[Source] | None = None,
+    extra: DataSource | list[DataSource] | None = None,
     extra_share: float = 1.0,
     crop: Crop | None = None,
-    part: str | dict[str, Any] | None = None,
+    stage: str | dict[str, object] | None = None,
     start: str | None = None,
     recipe: Recipe = PAPER,
     folder: str | None = None,
@@ -139,11 +151,9 @@ def train_from_config(
 ) -> Pack:
     """Train a model as a configuration file says: see `train` for the entries.
 
-    Where `train` takes data, a file names one `Source` or several; `model` is a `Network`.
+    Where `train` takes data, a file names one `DataSource` or several; `model` is a `Network`.
     """
-    held_out = isinstance(validation, Source) or (
-        isinstance(validation, list) and all(isinstance(one, Source) for one in validation)
-    )
+    checks = validation if validation is None or is_period(validation) else opened(validation)
     return train(
         model.name,
         opened(data),
@@ -151,12 +161,12 @@ def train_from_config(
         card=card,
         pack=pack,
         period=period,
-        validation=opened(validation) if held_out else validation,  # type: ignore[arg-type]
+        validation=checks,
         share=share,
         extra=() if extra is None else opened(extra),
         extra_share=extra_share,
         crop=crop,
-        part=part,
+        stage=stage,
         start=start,
         recipe=recipe,
         folder=folder,
@@ -164,13 +174,13 @@ def train_from_config(
     )
 
 
-def opened(sources: Source | list[Source]) -> list[Record]:
-    """The records of one source or of several."""
-    listed = [sources] if isinstance(sources, Source) else sources
+def opened(sources: DataSource | list[DataSource]) -> list[Record]:
+    """Open the records of one source or of several."""
+    listed = [sources] if isinstance(sources, DataSource) else sources
     return [record for source in listed for record in source.open()]
 
 
-def call_with_entries(command: Callable[..., Result], entries: Mapping[str, Any]) -> Result:
+def call_with_entries(command: Callable[..., Result], entries: Mapping[str, object]) -> Result:
     """Call a function with the entries of a configuration file.
 
     Entries are checked against the annotations of the function and of the dataclasses in them, and
@@ -182,7 +192,7 @@ def call_with_entries(command: Callable[..., Result], entries: Mapping[str, Any]
     command : callable
         `train_from_config` or `train_table`.
     entries : mapping
-        As YAML has them.
+        Entries as YAML gives them.
 
     Raises
     ------
@@ -191,13 +201,29 @@ def call_with_entries(command: Callable[..., Result], entries: Mapping[str, Any]
 
     Examples
     --------
-    >>> call_with_entries(opened, {"sources": {"path": "nbody", "events": "many"}})
+    >>> call_with_entries(opened, {"sources": {"path": "rain.nc", "every": "other"}})
     Traceback (most recent call last):
     ...
-    ValueError: sources...events: Input should be a valid integer, ... found 'many'...
+    ValueError: sources...every: Input should be a valid integer, ... found 'other'...
     """
-    checked = pydantic.validate_call(command, config=pydantic.ConfigDict(extra="forbid"))
+    for name, value in entries.items():
+        for source in value if isinstance(value, list) else [value]:
+            if isinstance(source, Mapping) and str(source.get("path")) in MOVED:
+                found = f"path: {source['path']}"
+                line = yaml.safe_dump(_moved(source), default_flow_style=True, sort_keys=False)
+                raise mismatch("the path of a file", found, f"{name}: {' '.join(line.split())}")
+    checked = pydantic.validate_call(config=pydantic.ConfigDict(extra="forbid"))(command)
     try:
-        return checked(**entries)
+        return renamed(part="stage")(checked)(**entries)
     except pydantic.ValidationError as error:
         raise ValueError(problems(error)) from error
+
+
+def _moved(source: Mapping[str, object]) -> dict[str, object]:
+    """Return the catalogue's entry that gives what a magic path gave in version 0.1."""
+    entry, variable, defaults = MOVED[str(source["path"])]
+    given = {key: source[key] for key in MOVED_FIELDS if key in source}
+    if entry == "nbody" and "events" in given:
+        given["sequences"] = given.pop("events")
+    rest = {key: value for key, value in source.items() if key not in ("path", *MOVED_FIELDS)}
+    return {"catalog": entry, "options": {**defaults, **given}, **variable, **rest}

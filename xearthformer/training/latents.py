@@ -1,13 +1,12 @@
-"""Latent windows: what PreDiff's denoiser learns on, made of frames once and kept in a Zarr store.
+"""Latent windows: what PreDiff's denoiser learns on, encoded once and kept in a Zarr store.
 
-It knows no labels. Letters: S windows, B batch, T time, H W space, C channels.
+It knows no labels. Legend: S windows, B batch, T time, H W space, h w the same in latent pixels,
+C channels.
 """
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,21 +16,22 @@ from tqdm.auto import tqdm
 
 from ..models.prediff.losses import latent_window
 from ..models.prediff.prediff import PreDiff
-from .windows import Batches, turned
+from .loop import seed_of
+from .windows import Batches, turn_at_random
 
-BLOCK = 32  # windows that are encoded together; a resumed run goes on with the next block
+TOGETHER = 32  # windows encoded at a time; a resumed run begins with the next such group
 NAMES = "context", "target"
-MEMORY = 4 << 30  # bytes of latent windows that are read into memory, and not batch by batch
+MEMORY = 4 << 30  # bytes up to which latent windows are kept in memory, not read batch by batch
 
 
 @dataclass(frozen=True)
 class Latents(Batches):
-    """Latent windows out of a store: an index tensor in, a whole batch out, like `loop.Windows`.
+    """Latent windows out of a store, which are indexed as `windows.Windows` are.
 
     Attributes
     ----------
     context, target : array (S, T, h, w, C)
-        In memory where both have room, else in the store.
+        Both in memory where there is room, else both in the store.
     """
 
     context: zarr.Array | np.ndarray
@@ -41,21 +41,22 @@ class Latents(Batches):
         return self.context.shape[0]
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Context and target (see `latent_window`) of the windows of an index, float32."""
+        """Return context and target (see `latent_window`) of some windows, float32."""
         rows = index.numpy()
+        # of a Zarr array only `oindex` takes an array of rows
         arrays = (getattr(array, "oindex", array) for array in (self.context, self.target))
         context, target = (torch.from_numpy(array[rows]).float() for array in arrays)
         return context, target
 
     def intensities(self) -> Tensor:
-        """Mean intensity of each window's target (S,)."""
-        parts = [target[..., -1].mean(dim=(1, 2, 3)) for _, target in self.in_order(256)]
-        return torch.cat(parts)
+        """Return the mean intensity of each window's target (S,)."""
+        batches = self.in_order(256)
+        return torch.cat([target[..., -1].mean(dim=(1, 2, 3)) for _, target in batches])
 
 
-def cached(
+def encode_windows(
     model: PreDiff,
-    windows: Any,
+    windows: Batches,
     store: Path,
     views: int,
     seed: int,
@@ -64,40 +65,36 @@ def cached(
 ) -> Latents:
     """Encode windows once: each in `views` random turns and mirrorings, or with 0 as it is.
 
-    Called again with the same arguments after a kill, it goes on with the block that it was at.
+    Called again with the same arguments after a kill, it goes on where it stopped.
     """
     count = len(windows) * max(1, views)
     model = copy.deepcopy(model).to(device)
     group = zarr.open_group(store, mode="a")
-    done = int(group.attrs.get("done", 0))
-    with tqdm(total=count, initial=done, unit="window", delay=2, disable=not progress) as bar:
-        for first, rows in _blocks(count):
-            if first < done:
-                continue
-            x, y = (part.to(device) for part in windows[rows % len(windows)])
+    first = int(str(group.attrs.get("done", 0)))  # windows written by an earlier, killed call
+    with tqdm(total=count, initial=first, unit="window", delay=2, disable=not progress) as bar:
+        for begin in range(first, count, TOGETHER):
+            end = min(begin + TOGETHER, count)
+            rows = torch.arange(begin, end) % len(windows)  # view after view
+            x, y = (tensor.to(device) for tensor in windows[rows])
             if views:
                 with torch.random.fork_rng():
-                    torch.manual_seed(
-                        int(np.random.SeedSequence([seed, first]).generate_state(1)[0])
-                    )
-                    x, y = turned(x, y)
-            for name, part in zip(NAMES, latent_window(model, x, y), strict=True):
-                _array(group, name, count, part)[first : first + len(rows)] = part.cpu().numpy()
-            group.attrs["done"] = first + len(rows)
+                    torch.manual_seed(seed_of(seed, begin))  # the same turns in a resumed run
+                    x, y = turn_at_random(x, y)
+            for name, latent in zip(NAMES, latent_window(model, x, y), strict=True):
+                _array(group, name, count, latent)[begin:end] = latent.cpu().numpy()
+            group.attrs["done"] = end  # after the data: half a group is encoded again
             bar.update(len(rows))
-    arrays = [group[name] for name in NAMES]
-    if sum(array.nbytes for array in arrays) <= MEMORY:
-        return Latents(*(array[:] for array in arrays))
-    return Latents(*arrays)
+    context, target = (_array(group, name, count) for name in NAMES)
+    if context.nbytes + target.nbytes <= MEMORY:
+        return Latents(np.asarray(context[:]), np.asarray(target[:]))
+    return Latents(context, target)
 
 
-def _blocks(count: int) -> Iterator[tuple[int, Tensor]]:
-    for rows in torch.arange(count).split(BLOCK):
-        yield int(rows[0]), rows
-
-
-def _array(group: zarr.Group, name: str, count: int, part: Tensor) -> Any:
-    if name in group:
-        return group[name]
-    shape = tuple(part.shape[1:])
-    return group.create_array(name, shape=(count, *shape), chunks=(1, *shape), dtype="float16")
+def _array(group: zarr.Group, name: str, count: int, like: Tensor | None = None) -> zarr.Array:
+    """Return an array of the store; made on first use, with room for all windows."""
+    if like is not None and name not in group:
+        shape = tuple(like.shape[1:])
+        group.create_array(name, shape=(count, *shape), chunks=(1, *shape), dtype="float16")
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array

@@ -1,8 +1,8 @@
-"""The training loop: a model with a `loss`, frames in one tensor, Lightning. It knows no labels.
+"""The training loop: a model with a `loss`, windows of tensors, Lightning. It knows no labels.
 
 A run lives in a folder and survives a kill: what is random in an epoch or a step follows from the
-seed and its number alone, so that a run taken up again repeats the one that was not interrupted, on
-a CPU bit by bit. Letters: N frames of all records, B batch, T time, H W space, C channels.
+seed and its number alone, so that a resumed run repeats the one that was not interrupted, on a CPU
+bit by bit. Letters: B batch, T time, H W space, C channels.
 """
 
 import copy
@@ -11,34 +11,35 @@ import json
 import logging
 import math
 import pickle
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from statistics import median
+from typing import NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from .recipe import PRECISIONS, Recipe
-from .windows import Batches, Crops, turned
+from .windows import Batches, Draws, turn_at_random
 
 try:
     from lightning.pytorch import LightningModule, Trainer
     from lightning.pytorch.callbacks import ModelCheckpoint
-
-    from .stopwatch import Stopwatch
 except ImportError as error:
     raise ImportError(
         "training needs Lightning, which isn't installed: pip install 'xearthformer[train]'"
     ) from error
 
-RUN, LAST, LOSSES = "run.json", "last.ckpt", "losses.csv"
+RUN, LAST, LOSSES, SECONDS = "run.json", "last.ckpt", "losses.csv", "seconds.csv"
+WARM_UP = 3  # steps of a process that aren't timed, where an epoch has more: torch makes its plans
 
 
 @dataclass(frozen=True)
@@ -48,95 +49,20 @@ class Run:
     Attributes
     ----------
     folder : Path
-        For the checkpoint after the last epoch, which holds the best weights too, the losses, and
-        what the run is.
+        For the last checkpoint, which holds the best weights too, the losses, the seconds per
+        step, and the identity.
     identity : mapping
-        What makes this run this run, JSON-able: only an equal one is taken up again.
+        All that the losses depend on, JSON-able: only an equal run is resumed.
     device : str
-        "auto" takes a GPU when there is one.
+        "auto" uses a GPU when there is one.
     progress : bool
-        Whether to show a bar.
+        Whether to show a progress bar.
     """
 
     folder: Path
-    identity: Mapping[str, Any]
+    identity: Mapping[str, object]
     device: str = "auto"
     progress: bool = True
-
-
-@dataclass(frozen=True)
-class Windows(Batches):
-    """Windows cut out of frames: an index tensor in, a whole batch out.
-
-    Attributes
-    ----------
-    frames : Tensor (N, H, W, C)
-        The frames of all records, one record after another, scaled.
-    starts : int64 Tensor (S,)
-        Where windows begin; none runs from one record into the next.
-    history, reach : int
-        Frames of input and of target.
-    """
-
-    frames: Tensor
-    starts: Tensor
-    history: int
-    reach: int
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Input (B, history, H, W, C) and target (B, reach, H, W, C) of the windows of an index."""
-        steps = torch.arange(self.history + self.reach)
-        window_BTHWC = self.frames[self.starts[index, None] + steps]
-        return window_BTHWC[:, : self.history], window_BTHWC[:, self.history :]
-
-
-class Draws(Sampler[Tensor]):
-    """Which windows an epoch takes, in batches: a function of the seed and the epoch.
-
-    Parameters
-    ----------
-    counts : sequence of int
-        Windows of each group; a group's windows stand together.
-    shares : sequence of float
-        How often an epoch takes each window of a group: 1 once, 0.1 every tenth anew, 2.5 two or
-        three times.
-    batch_size : int
-        The largest batch; all are as even as can be.
-    seed : int
-
-    Examples
-    --------
-    >>> draws = Draws([4, 100], [1, 0.02], batch_size=3, seed=0)
-    >>> [len(batch) for batch in draws], sorted(torch.cat(list(draws)).tolist())[:4]
-    ([3, 3], [0, 1, 2, 3])
-    """
-
-    def __init__(self, counts: list[int], shares: list[float], batch_size: int, seed: int) -> None:
-        if min(shares) < 0:
-            raise ValueError(f"shares: expected numbers from 0 up, found {shares}")
-        self.counts, self.seed, self.epoch = counts, seed, 0
-        self.taken = [round(n * share) for n, share in zip(counts, shares, strict=True)]
-        self.batches = math.ceil(sum(self.taken) / batch_size)
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning says which epoch begins."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[Tensor]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        first, groups = 0, []
-        for count, taken in zip(self.counts, self.taken, strict=True):
-            passes = [rng.permutation(count) for _ in range(math.ceil(taken / max(1, count)))]
-            groups.append(first + np.concatenate([*passes, np.empty(0, np.int64)])[:taken])
-            first += count
-        order = rng.permutation(np.concatenate(groups))
-        yield from map(torch.from_numpy, np.array_split(order, self.batches))
 
 
 class Epoch(TypedDict):
@@ -149,61 +75,91 @@ class Epoch(TypedDict):
     validation_loss: float
 
 
+class Timing(TypedDict):
+    """A line of `seconds.csv`: the median over the timed steps of an epoch."""
+
+    epoch: int
+    steps: int
+    seconds: str
+    threads: int
+    device: str
+
+
+class Checkpoint(TypedDict, total=False):
+    """What a run adds to Lightning's checkpoint."""
+
+    losses: list[Epoch]
+    seconds: list[Timing]
+    best: dict[str, Tensor]
+
+
 class Task(LightningModule):
     """The model, the moving average of its weights, and the losses of each epoch so far."""
 
     def __init__(self, model: nn.Module, recipe: Recipe, steps: int, run: Run) -> None:
         super().__init__()
         self.model, self.recipe, self.steps, self.run = model, recipe, steps, run
+        # parameters are averaged, buffers (BatchNorm's statistics, counters) are the model's own
         self.ema = AveragedModel(model, multi_avg_fn=self._average).requires_grad_(False).eval()
         self.model.train()
-        self.history: list[Epoch] = []
+        self.loss_curve: list[Epoch] = []
+        self.timings: list[Timing] = []
         self.best: dict[str, Tensor] = {}
         self._training: list[Tensor] = []
         self._validation: list[tuple[Tensor, int]] = []
+        self._marks: list[Mark] = []
+        self._warm = False
 
     def on_train_start(self) -> None:
-        show = {"unit": "step", "mininterval": 1, "disable": not self.run.progress}
-        recipe = self.recipe
-        steps = self.steps // recipe.epochs * (recipe.stop or recipe.epochs)
-        self.bar = tqdm(total=steps, initial=self.global_step, **show)
+        epochs = self.recipe.stop or self.recipe.epochs
+        self.bar = tqdm(
+            total=self.steps // self.recipe.epochs * epochs,
+            initial=self.global_step,
+            unit="step",
+            mininterval=1,
+            disable=not self.run.progress,
+        )
 
     def on_train_end(self) -> None:
         self.bar.close()
 
+    def on_train_batch_start(self, *_: object) -> None:
+        self._marks.append(_mark(self.device))
+
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         x_BTHWC, y_BTHWC = batch
-        torch.manual_seed(_seed(self.recipe.seed, 0, self.global_step))
+        # a seed per step: a resumed run draws the same turns, noise and dropout
+        torch.manual_seed(seed_of(self.recipe.seed, 0, self.global_step))
         if self.recipe.turns:
-            x_BTHWC, y_BTHWC = turned(x_BTHWC, y_BTHWC)
+            x_BTHWC, y_BTHWC = turn_at_random(x_BTHWC, y_BTHWC)
         if self.recipe.noise:
             x_BTHWC = x_BTHWC + self.recipe.noise * torch.randn_like(x_BTHWC)
         loss = self.model.loss(x_BTHWC, y_BTHWC)
-        self._training.append(loss.detach())
+        self._training.append(loss.detach())  # no .item(), which would wait for a GPU
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, *_: object) -> None:
+        self._marks.append(_mark(self.device))  # before the average: a step without it
         self.ema.update_parameters(self.model)
         self.bar.update()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        torch.manual_seed(_seed(self.recipe.seed, 1, index))
+        torch.manual_seed(seed_of(self.recipe.seed, 1, index))  # the same noise every epoch
         loss = self.ema.module.loss(*batch)
         self._validation.append((loss, len(batch[0])))
 
     def on_train_epoch_end(self) -> None:
-        """After training and validation of an epoch, and before its checkpoint."""
+        """Write down an epoch: after its training and validation, before its checkpoint."""
         training = torch.stack(self._training).double().mean().item()
         windows = sum(n for _, n in self._validation)
         validation = sum(loss.item() * n for loss, n in self._validation) / max(1, windows)
-        self._training, self._validation = [], []
         if not math.isfinite(training + validation):
             raise ValueError(
                 f"the loss of epoch {self.current_epoch} is {training} in training, {validation} "
                 "in validation: lower recipe.learning_rate "
                 f"({self.recipe.learning_rate:g}), or look at the card's scale"
             )
-        self.history.append(
+        self.loss_curve.append(
             {
                 "epoch": self.current_epoch,
                 "steps": self.global_step,
@@ -212,19 +168,39 @@ class Task(LightningModule):
                 "validation_loss": validation if windows else math.nan,
             }
         )
-        if not windows or validation <= min(epoch["validation_loss"] for epoch in self.history):
+        if not windows or validation <= min(epoch["validation_loss"] for epoch in self.loss_curve):
             self.best = {key: v.clone() for key, v in self.ema.module.state_dict().items()}
+        self.timings.append(self._timing())
+        self._training, self._validation = [], []
         self.bar.set_postfix(training=f"{training:.4g}", validation=f"{validation:.4g}")
-        _write_losses(self.history, self.run.folder / LOSSES)
-        self.trainer.should_stop = is_over(self.history, self.recipe)
+        _write_lines(self.loss_curve, Epoch, self.run.folder / LOSSES)
+        _write_lines(self.timings, Timing, self.run.folder / SECONDS)
+        self.trainer.should_stop = is_over(self.loss_curve, self.recipe)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["losses"], checkpoint["best"] = self.history, self.best
+    def _timing(self) -> Timing:
+        pairs = zip(self._marks[::2], self._marks[1::2], strict=True)
+        seconds = [_seconds(begin, end) for begin, end in pairs]
+        timed = seconds if self._warm else seconds[WARM_UP:] or seconds
+        self._marks, self._warm = [], True
+        return {
+            "epoch": self.current_epoch,
+            "steps": len(timed),
+            "seconds": f"{median(timed):.6g}",
+            "threads": torch.get_num_threads(),
+            "device": self.device.type,
+        }
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history, self.best = checkpoint["losses"], checkpoint["best"]
+    # what a killed run needs beyond what Lightning keeps (weights, optimizer, schedule, counters)
 
-    def configure_optimizers(self) -> Any:
+    def on_save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        checkpoint["losses"], checkpoint["best"] = self.loss_curve, self.best
+        checkpoint["seconds"] = self.timings
+
+    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
+        self.loss_curve, self.best = checkpoint["losses"], checkpoint["best"]
+        self.timings = checkpoint.get("seconds", [])  # version 0.1 kept them apart
+
+    def configure_optimizers(self) -> dict[str, object]:
         recipe = self.recipe
         optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -240,13 +216,14 @@ class Task(LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def _average(self, averages: Any, weights: Any, n: Tensor | int) -> None:
+    def _average(self, averages: list[Tensor], weights: list[Tensor], n: Tensor | int) -> None:
+        # the decay grows with n, so that the average forgets the first, random weights
         decay = min(self.recipe.ema_decay, (1 + int(n)) / (10 + int(n)))
         torch._foreach_lerp_(averages, weights, 1 - decay)
 
 
-def is_over(history: list[Epoch], recipe: Recipe) -> bool:
-    """Whether a run has had all its epochs, or too many without a better validation loss.
+def is_over(loss_curve: Sequence[Epoch], recipe: Recipe) -> bool:
+    """Return whether a run has had all its epochs, or too many without a better validation loss.
 
     Examples
     --------
@@ -254,31 +231,32 @@ def is_over(history: list[Epoch], recipe: Recipe) -> bool:
     >>> is_over(losses, Recipe(patience=2)), is_over(losses, Recipe(patience=3))
     (True, False)
     """
-    if len(history) >= (recipe.stop or recipe.epochs):
+    if len(loss_curve) >= (recipe.stop or recipe.epochs):
         return True
-    losses = [epoch["validation_loss"] for epoch in history]
-    if not losses or math.isnan(losses[0]):
+    losses = [epoch["validation_loss"] for epoch in loss_curve]
+    if not losses or math.isnan(losses[0]):  # without validation all are NaN
         return False
     return len(losses) - 1 - losses.index(min(losses)) >= recipe.patience
 
 
 def fit(
     model: nn.Module,
-    training: Windows | Crops,
-    validation: Windows | Crops | None,
+    training: Batches,
+    validation: Batches | None,
     draws: Draws,
     recipe: Recipe,
     run: Run,
 ) -> tuple[nn.Module, list[Epoch]]:
-    """Train a model, or go on where a killed run in the same folder stopped.
+    """Train a model, or resume the run that was killed in the same folder.
 
     Parameters
     ----------
     model : nn.Module
-        With `loss(x_BTHWC, y_BTHWC)`; it is left as it is.
-    training, validation : Windows or Crops
+        With `loss(x_BTHWC, y_BTHWC)`; it is not changed.
+    training, validation : Batches
+        Windows, crops or latent windows.
     draws : Draws
-        Over `training`.
+        Which windows of `training` an epoch sees.
     recipe : Recipe
     run : Run
 
@@ -301,11 +279,11 @@ def fit(
         )
     claim(run)
     last = run.folder / LAST
-    steps = len(draws) * recipe.epochs
-    task = Task(copy.deepcopy(model), recipe, steps, run)
+    task = Task(copy.deepcopy(model), recipe, len(draws) * recipe.epochs, run)
     if last.exists():
-        task.history = _load(last)["losses"]
-    if not is_over(task.history, recipe):
+        task.loss_curve = _load(last)["losses"]
+    if not is_over(task.loss_curve, recipe):
+        # training seeds torch at every step: the caller's random numbers are put back
         with _quiet(), torch.random.fork_rng():
             _trainer(recipe, run).fit(
                 task,
@@ -314,32 +292,33 @@ def fit(
                 ckpt_path=last if last.exists() else None,
                 weights_only=True,
             )
-    fitted = copy.deepcopy(model)
-    fitted.load_state_dict(_load(last)["best"])
-    return fitted.eval(), task.history
+    best = copy.deepcopy(model)
+    best.load_state_dict(_load(last)["best"])
+    return best.eval(), task.loss_curve
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, windows: Windows | Crops, sea_HW: Tensor | None, batch_size: int, device: str
+    model: nn.Module, windows: Batches, sea_HW: Tensor | None, batch_size: int, device: str
 ) -> tuple[float, Tensor]:
-    """Mean loss, and the mean squared error of each step (T,) over the cells of a mask."""
-    where = device_of(device)
-    model = copy.deepcopy(model).to(where)
+    """Return the mean loss, and the mean squared error per lead (T,) over the cells of a mask."""
+    target_device = device_of(device)
+    model = copy.deepcopy(model).to(target_device)
     loss, squares_THW = 0.0, torch.zeros(())
     with torch.random.fork_rng():
         for index, batch in enumerate(windows.in_order(batch_size)):
-            torch.manual_seed(_seed(0, 1, index))
-            x_BTHWC, y_BTHWC = (part.to(where) for part in batch)
+            torch.manual_seed(seed_of(0, 1, index))
+            x_BTHWC, y_BTHWC = (tensor.to(target_device) for tensor in batch)
             loss += float(model.loss(x_BTHWC, y_BTHWC)) * len(x_BTHWC)
             error_BTHWC = torch.nan_to_num(model.predict(x_BTHWC) - y_BTHWC)
+            # in float64: sums over many windows
             squares_THW = squares_THW + error_BTHWC.square().sum(dim=0).mean(dim=-1).cpu().double()
     squares_TS = squares_THW.flatten(1) if sea_HW is None else squares_THW[:, sea_HW]
     return loss / len(windows), squares_TS.mean(dim=1) / len(windows)
 
 
 def _trainer(recipe: Recipe, run: Run) -> Trainer:
-    where = device_of(run.device)
+    device = device_of(run.device)
     last = ModelCheckpoint(
         run.folder,
         filename=Path(LAST).stem,
@@ -347,15 +326,15 @@ def _trainer(recipe: Recipe, run: Run) -> Trainer:
         enable_version_counter=False,
     )
     return Trainer(
-        accelerator=where.type,
-        devices=1 if where.type == "cpu" else [where.index or 0],
+        accelerator=device.type,
+        devices=1 if device.type == "cpu" else [device.index or 0],
         max_epochs=recipe.epochs,
         precision=PRECISIONS[recipe.precision],
         gradient_clip_val=recipe.clip or None,
-        callbacks=[last, Stopwatch(run.folder)],
+        callbacks=[last],
         default_root_dir=run.folder,
         logger=False,
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=0,  # it would draw random numbers before the first step
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_progress_bar=False,
@@ -363,25 +342,27 @@ def _trainer(recipe: Recipe, run: Run) -> Trainer:
 
 
 def claim(run: Run) -> None:
-    """Make the folder this run's, or see that it is."""
-    said = json.loads(json.dumps(run.identity))
+    """Reserve the folder for this run; an error when it holds another."""
+    here = json.loads(json.dumps(run.identity))  # as a file gives it back: lists for tuples
     path = run.folder / RUN
     if not (run.folder / LAST).exists():
         run.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(said, indent=2) + "\n")
+        path.write_text(json.dumps(here, indent=2) + "\n")
         return
-    found = json.loads(path.read_text()) if path.exists() else {}
-    other = sorted(key for key in said.keys() | found.keys() if said.get(key) != found.get(key))
+    there = json.loads(path.read_text()) if path.exists() else {}
+    if "part" in there:  # the name of `stage` in version 0.1
+        there["stage"] = there.pop("part")
+    other = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
     if other:
         raise ValueError(
             f"{run.folder} holds another run: it differs in "
-            + "; ".join(f"{key} (there {found.get(key)}, here {said.get(key)})" for key in other)
+            + "; ".join(f"{key} (there {there.get(key)}, here {here.get(key)})" for key in other)
             + ". Choose another folder, or delete that one."
         )
 
 
-def _load(checkpoint: Path) -> dict[str, Any]:
-    """Tensors and plain values; nothing in it is executed."""
+def _load(checkpoint: Path) -> Checkpoint:
+    """Load tensors and plain values; nothing in the file is executed."""
     try:
         return torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
@@ -391,22 +372,65 @@ def _load(checkpoint: Path) -> dict[str, Any]:
         ) from error
 
 
-def _write_losses(history: list[Epoch], path: Path) -> None:
+def _write_lines(lines: Sequence[Mapping[str, object]], kind: type, path: Path) -> None:
+    """Write a CSV file whose columns are the keys of a TypedDict."""
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*Epoch.__annotations__])
+        writer = csv.DictWriter(file, [*kind.__annotations__])
         writer.writeheader()
-        writer.writerows(history)
+        writer.writerows(lines)
+
+
+# --- how long a training step takes
+
+
+Mark: TypeAlias = float | torch.cuda.Event
+
+
+def _mark(device: torch.device) -> Mark:
+    """Mark a moment: on a GPU, which runs behind the program, in its own queue."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def _seconds(begin: Mark, end: Mark) -> float:
+    if isinstance(begin, float) or isinstance(end, float):
+        return end - begin
+    end.synchronize()
+    return begin.elapsed_time(end) / 1000  # milliseconds
+
+
+class Pace(NamedTuple):
+    """Seconds per training step, and the threads and device that took them."""
+
+    seconds: float
+    threads: int
+    device: str
+
+
+def pace(folder: Path) -> Pace:
+    """Return the pace of a run: the median over its epochs; threads and device are the last."""
+    with (folder / SECONDS).open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    seconds = median(float(line["seconds"]) for line in lines)
+    return Pace(seconds, int(lines[-1]["threads"]), lines[-1]["device"])
+
+
+# --- devices, seeds, messages
 
 
 def device_of(name: str) -> torch.device:
-    """A device by its name; "auto" is a GPU when there is one."""
+    """Return a device by its name; "auto" is a GPU when there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
-def _seed(*entropy: int) -> int:
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint32)[0])
+def seed_of(*entropy: int) -> int:
+    """Return a seed that follows from several numbers, well mixed."""
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 @contextmanager

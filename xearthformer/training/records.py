@@ -1,10 +1,15 @@
-"""Records for training: the way in of a forecast, one tensor of frames, where windows start in it.
+"""Records for training: in through a forecast's own door, and cut into windows.
 
-cf.prepare · grid.to_model · scale.apply · tensors.to_tensor · (windows as positions)
+cf.prepare · regrid.to_model · scale.apply · tensors.to_tensor · windows, by where they start
 """
 
+from __future__ import annotations
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,212 +21,205 @@ from ..fields import regrid
 from ..fields.time_axis import str_time
 from ..inference import inputs, tensors
 from ..packs.card import Card, LatLonGrid
-from .loop import Windows
-from .windows import Crop, Crops, find
+from .windows import Batches, Crop, Crops, Windows, find_crops
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 Record = xr.DataArray | xr.Dataset
-Period = tuple[str | int, str | int]
+Period = tuple[str | int, str | int]  # two time labels, both included: ("1990", "1998-06")
+Stretch = tuple[int, int, int]  # of a record: its number, first and one-past-last frame
 
 
 def listed(data: Record | Sequence[Record]) -> list[Record]:
+    """Return one record or several as a list."""
     return [data] if isinstance(data, xr.DataArray | xr.Dataset) else list(data)
 
 
+def is_period(value: object) -> TypeIs[Period]:
+    """Return whether a value is a pair of time labels, and not data."""
+    # dates of every calendar have isoformat
+    return (
+        isinstance(value, tuple | list)
+        and len(value) == 2
+        and all(isinstance(x, str | int | np.generic) or hasattr(x, "isoformat") for x in value)
+    )
+
+
 def on_grid(data: Record, card: Card) -> xr.DataArray:
-    """A record (time, y, x) in the card's units on the card's grid, in memory; land is NaN."""
+    """Return a record (time, y, x) in the card's units, on its grid, in memory; land is NaN."""
     prepared, _ = inputs.prepare(inputs.variable(data, card), card)
     if isinstance(card.grid, LatLonGrid):
         prepared = regrid.to_model(prepared, card.grid.latitude, card.grid.longitude)
     return prepared.compute()
 
 
-def within(da: xr.DataArray, span: Period | None) -> xr.DataArray:
-    """The part of a record between two time labels, both included."""
-    return da if span is None else da.sel(time=slice(*map(str, span)))
+def within(da: xr.DataArray, period: Period | None) -> xr.DataArray:
+    """Return the part of a record in a period; None: all of it."""
+    return da if period is None else da.sel(time=slice(*map(str, period)))
 
 
-def _span(da: xr.DataArray, span: Period | None) -> tuple[int, int]:
-    """First and one-past-last position of a period in a record; equal when it holds none of it."""
+def _positions(da: xr.DataArray, period: Period | None) -> tuple[int, int]:
+    """Return first and one-past-last position of a period; equal when it holds no data."""
     here = xr.DataArray(np.arange(da.sizes["time"]), coords={"time": da["time"]}, dims="time")
-    found = within(here, span).to_numpy()
-    return (int(found[0]), int(found[-1]) + 1) if found.size else (0, 0)
+    positions = within(here, period).to_numpy()
+    return (int(positions[0]), int(positions[-1]) + 1) if positions.size else (0, 0)
 
 
 def check_periods(
-    records: list[xr.DataArray],
+    records: Sequence[xr.DataArray],
     period: Period | None,
-    validation: Period | list[xr.DataArray] | None,
+    validation: Period | Sequence[xr.DataArray] | None,
 ) -> None:
-    """See that the training period holds data, and the validation period none of it."""
-    if not any(_span(da, period)[1] for da in records):
+    """Check that the training period holds data, and the validation period none of it."""
+    if not any(_positions(da, period)[1] for da in records):
         raise mismatch(
             "a training period that holds data",
-            f"period {_text(period)}; the data spans {', '.join(map(ends, records[:3]))}",
+            f"period {_words(period)}; the data spans {', '.join(map(ends, records[:3]))}",
             "period=(start, end) within the data",
         )
-    if validation is None or isinstance(validation, list):
+    if not is_period(validation):
         return
     for da in records:
-        first, last = _span(da, period)
-        start, end = _span(da, validation)
+        first, last = _positions(da, period)
+        start, end = _positions(da, validation)
         if max(first, start) < min(last, end):
             raise mismatch(
                 "a validation period apart from the training period",
-                f"period {_text(period)} and validation {_text(validation)}, which overlap",
+                f"period {_words(period)} and validation {_words(validation)}, which overlap",
                 "period=(start, end), validation=(start, end) with no time in both",
             )
 
 
-def _text(span: Period | None) -> str:
-    return "of the whole record" if span is None else f"{span[0]} .. {span[1]}"
+def _words(period: Period | None) -> str:
+    return "of the whole record" if period is None else f"{period[0]} .. {period[1]}"
+
+
+def ends(da: xr.DataArray) -> str:
+    """Return the first and the last time of a record, in words."""
+    return f"{str_time(da['time'].values[0])} .. {str_time(da['time'].values[-1])}"
 
 
 @dataclass(frozen=True)
-class Cut:
-    """What training sees of the records.
+class WindowSets:
+    """The windows to train and to validate on.
 
     Attributes
     ----------
-    training, validation : Windows or Crops
-    counts : [int, int]
-        Training windows of the records, then of the extras.
+    training, validation : Batches
+        No validation windows: None.
+    counts : list of int
+        Number of training windows from the records, then from the extra ones.
     spans : list of slice
-        The frames of the training period, a slice a record, then each extra.
+        Frames of the training period, one slice per record, then per extra record.
     """
 
-    training: Windows | Crops
-    validation: Windows | Crops | None
+    training: Batches
+    validation: Batches | None
     counts: list[int]
     spans: list[slice]
 
 
-def cut(
-    records: list[xr.DataArray],
-    extras: list[xr.DataArray],
+def make_windows(
+    records: Sequence[xr.DataArray],
+    extras: Sequence[xr.DataArray],
     card: Card,
     period: Period | None,
-    validation: Period | list[xr.DataArray] | None,
+    validation: Period | Sequence[xr.DataArray] | None,
     crop: Crop | None = None,
-) -> Cut:
-    """Frames of all records, and where windows start in them.
+) -> WindowSets:
+    """Return the windows of all records.
 
-    Training windows lie wholly in the period, extras are taken whole; of validation windows the
-    targets lie wholly in the validation period, and validation records are taken whole. With
-    `crop` windows are cut in space too.
+    Training windows lie wholly in `period`, extra records are used whole. The targets of validation
+    windows lie wholly in the validation period; validation records are used whole. With `crop`
+    windows are cut in space too.
 
     Raises
     ------
     ValueError
         No window fits; missing values that aren't land, unless the card allows them.
     """
-    held_out = validation if isinstance(validation, list) else []
-    between = None if isinstance(validation, list) else validation
-    frames = [_to_frames(da, card) for da in [*records, *extras, *held_out]]
-    _check_holes(frames, card)
-    ends_of, spans = _share_out(records, extras, held_out, card, period, between)
-    places = []
-    for group in ends_of:  # training, extra, validation
-        starts = [_starts(first, end, card) for first, end in group]
-        places.append(_crops(frames, starts, card, crop) if crop else _in_all(frames, starts))
-    training, checks = torch.cat(places[:2]), places[2]
-    _check_some("period", places[0], _text(period), records, card, crop)
+    between = validation if is_period(validation) else None
+    checked = [] if validation is None or is_period(validation) else validation
+    frames = [_to_frames(da, card) for da in [*records, *extras, *checked]]
+    _check_missing(frames, card)
+    wholes = [(i, 0, len(frames_NHWC)) for i, frames_NHWC in enumerate(frames)]
+    training = [(i, *_positions(da, period)) for i, da in enumerate(records)]
+    extra = wholes[len(records) : len(records) + len(extras)]
+    checks = wholes[len(records) + len(extras) :]
+    if between is not None:
+        stretches = [(i, *_positions(da, between)) for i, da in enumerate(records)]
+        # inputs may come from before the validation period: only the targets are kept apart
+        checks = [(i, max(0, start - card.context), end) for i, start, end in stretches]
+
+    places = [_places(stretches, frames, card, crop) for stretches in (training, extra, checks)]
+    _check_some("period", places[0], _words(period), records, card, crop)
     if validation is not None:
-        said = "the records to validate on" if held_out else _text(between)
-        _check_some("validation", checks, said, records, card, crop)
+        words = "the records to validate on" if checked else _words(between)
+        _check_some("validation", places[2], words, records, card, crop)
+    to_train, to_check = torch.cat(places[:2]), places[2]
+    sets: list[Batches]
     if crop is not None:
-        checks = checks[:: max(1, -(-len(checks) // crop.checks))]
-        made = [Crops(frames, p, card.context, card.lead, crop.size) for p in (training, checks)]
+        to_check = to_check[:: max(1, math.ceil(len(to_check) / crop.checks))]
+        both = to_train, to_check
+        sets = [Crops(frames, p, card.context, card.lead, crop.size) for p in both]
     else:
         joined = torch.cat(frames)
-        made = [Windows(joined, p, card.context, card.lead) for p in (training, checks)]
+        sets = [Windows(joined, p, card.context, card.lead) for p in (to_train, to_check)]
+    begins = [0, *accumulate(map(len, frames))]
+    spans = [slice(begins[i] + start, begins[i] + end) for i, start, end in training + extra]
     counts = [len(places[0]), len(places[1])]
-    return Cut(made[0], made[1] if validation is not None else None, counts, spans)
+    return WindowSets(sets[0], sets[1] if validation is not None else None, counts, spans)
 
 
-def _share_out(
-    records: list[xr.DataArray],
-    extras: list[xr.DataArray],
-    held_out: list[xr.DataArray],
-    card: Card,
-    period: Period | None,
-    between: Period | None,
-) -> tuple[list[list[tuple[int, int]]], list[slice]]:
-    """First and one-past-last frame of each record in training, as extra, and in validation.
+def _places(
+    stretches: list[Stretch], frames: list[torch.Tensor], card: Card, crop: Crop | None
+) -> torch.Tensor:
+    """Return where windows start that lie wholly in stretches of records.
 
-    And the frames of the training period among those of all records.
+    Whole frames: positions (S,) among the frames of all records. Crops: record, first frame, row
+    and column (S, 4).
     """
-    groups: list[list[tuple[int, int]]] = [[], [], []]
-    spans, begin, none = [], 0, (0, 0)
-    for i, da in enumerate([*records, *extras, *held_out]):
-        whole = 0, da.sizes["time"]
-        if i < len(records):
-            start, end = _span(da, between) if between is not None else none
-            mine = _span(da, period), none, (max(0, start - card.context), end)
-        elif i < len(records) + len(extras):
-            mine = none, whole, none
+    begins = [0, *accumulate(map(len, frames))]
+    places = [torch.empty((0, 4) if crop else 0, dtype=torch.int64)]  # for no stretches
+    for i, first, end in stretches:
+        starts = np.arange(first, max(first, end - card.context - card.lead + 1))
+        if crop is None:
+            places.append(torch.from_numpy(begins[i] + starts))
         else:
-            mine = none, none, whole
-        for group, part in zip(groups, mine, strict=True):
-            group.append(part)
-        if i < len(records) + len(extras):
-            first, last = mine[0] if i < len(records) else whole
-            spans.append(slice(begin + first, begin + last))
-        begin += da.sizes["time"]
-    return groups, spans
+            crops = find_crops(frames[i], starts, card.context, crop)
+            places.append(F.pad(crops, (1, 0), value=i))
+    return torch.cat(places)
 
 
 def _check_some(
     name: str,
     places: torch.Tensor,
-    said: str,
-    records: list[xr.DataArray],
+    where: str,
+    records: Sequence[xr.DataArray],
     card: Card,
     crop: Crop | None,
 ) -> None:
-    """See that there is a window."""
+    """Check that there is a window."""
     if not len(places):
         wet = f", {crop.least:.0%} of its middle above zero" if crop else ""
         raise mismatch(
             f"a window of {card.context} time steps in and {card.lead} out in {name}{wet}",
-            f"none in {said}; the data spans {', '.join(map(ends, records[:3]))}",
+            f"none in {where}; the data spans {', '.join(map(ends, records[:3]))}",
             f"{name}=(start, end) with more between them, or bring a longer record",
         )
 
 
-def _in_all(frames: list[torch.Tensor], starts: list[np.ndarray]) -> torch.Tensor:
-    """Where windows start among the frames of all records, one record after another."""
-    begins = np.cumsum([0, *map(len, frames)])
-    return torch.from_numpy(np.concatenate([b + s for b, s in zip(begins, starts, strict=False)]))
-
-
-def _crops(
-    frames: list[torch.Tensor], starts: list[np.ndarray], card: Card, crop: Crop
-) -> torch.Tensor:
-    """The places of all crops: record, first frame, row and column."""
-    places = [find(f, s, card.context, crop) for f, s in zip(frames, starts, strict=True)]
-    return torch.cat([F.pad(place, (1, 0), value=i) for i, place in enumerate(places)])
-
-
-def _check_holes(frames: list[torch.Tensor], card: Card) -> None:
-    holes = sum(int(frames_NHWC.isnan().sum()) for frames_NHWC in frames)
-    if holes and card.missing != "allowed":
+def _check_missing(frames: list[torch.Tensor], card: Card) -> None:
+    missing = sum(int(frames_NHWC.isnan().sum()) for frames_NHWC in frames)
+    if missing and card.missing != "allowed":
         raise mismatch(
             "no missing values in training data but on land",
-            f"{holes} on the model's grid",
+            f"{missing} on the model's grid",
             "da.fillna(...) or da.interpolate_na(...) first",
         )
 
 
-def _starts(first: int, end: int, card: Card) -> np.ndarray:
-    """Where windows start that lie wholly in frames first .. end - 1."""
-    return np.arange(first, max(first, end - card.context - card.lead + 1))
-
-
 def _to_frames(da: xr.DataArray, card: Card) -> torch.Tensor:
-    """A record as the model sees it (N, H, W, 1): land filled, scaled."""
+    """Return a record as the model sees it (N, H, W, 1): land filled, scaled."""
     return tensors.to_tensor(inputs.enter(da, card).expand_dims("init"))[0]
-
-
-def ends(da: xr.DataArray) -> str:
-    """The first and the last time of a record, in words."""
-    return f"{str_time(da['time'].values[0])} .. {str_time(da['time'].values[-1])}"

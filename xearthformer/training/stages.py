@@ -1,104 +1,102 @@
-"""A model that is trained in parts: which part, what its card takes over, and the whole again.
+"""A model that is trained in stages: which stage, what the card keeps, and the whole model again.
 
-The parts of PreDiff, and their losses, are in `models.prediff.losses`.
+The stages of PreDiff, and their losses, are in `models.prediff.losses`.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import mismatch
-from ..models.prediff import losses as prediff_training
+from ..models.prediff import losses
+from ..models.prediff.prediff import PreDiff
 from ..packs.card import Card, Climatology
 from ..packs.pack import Pack
-from . import latents
+from .latents import Latents, encode_windows
 from .loop import Epoch, Run, device_of
-from .records import Cut
+from .records import WindowSets
+from .windows import Batches
 
-# What a card takes over from the pack that training begins with.
-KEPT = {
-    "title",
-    "input",
-    "grid",
-    "time_step",
-    "missing",
-    "scale",
-    "training",
-    "scores",
-    "references",
-    "licence",
-    "climatology",
-}
-SAMPLE = 256  # windows that a finished part may look at
+# What a card keeps of the pack that training begins with.
+KEPT = {"title", "input", "grid", "time_step", "missing", "scale", "climatology"}
+KEPT |= {"training", "scores", "references", "licence"}
+SAMPLE = 256  # training windows from which a stage measures its latent frames' spread
 
 
 def short(value: float) -> float:
-    """Six digits: a scale is no measurement."""
+    """Round to six digits: enough for a scale, and short in the card.
+
+    >>> short(0.123456789)
+    0.123457
+    """
     return float(f"{value:.6g}")
 
 
-def choose(name: str, network: nn.Module, said: Any) -> prediff_training.Stage | None:
-    """The part of a model that is asked for; None of a model that is trained whole."""
-    if not getattr(network, "samples", False):
-        if said is not None:
-            raise mismatch(f"a {name}, which is trained whole", f"part={said!r}", "part=None")
+def choose(
+    name: str, network: nn.Module, stage: str | Mapping[str, object] | None
+) -> losses.Stage | None:
+    """Return the stage to train; None for a model that is trained whole."""
+    if not isinstance(network, PreDiff):
+        if stage is not None:
+            raise mismatch(f"a {name}, which is trained whole", f"stage={stage!r}", "stage=None")
         return None
-    if said is None:
+    if stage is None:
         raise mismatch(
-            f"the part of a {name} to train, one of {', '.join(prediff_training.STAGES)}",
+            f"the stage of a {name} to train, one of {', '.join(losses.STAGES)}",
             "none",
-            'part="autoencoder", then "alignment" and "denoiser", with start=... the last pack',
+            'stage="autoencoder", then "alignment" and "denoiser", with start=... the last pack',
         )
-    chosen = prediff_training.stage(said)
+    chosen = losses.stage(stage if isinstance(stage, str) else dict(stage))
     if chosen.name == "alignment" and network.config.alignment is None:
         raise mismatch("a config with an alignment network", "none", "config with `alignment`")
     return chosen
 
 
-def entries(begun: Pack | None, card: Mapping[str, Any]) -> dict[str, Any]:
-    """The card's entries: those given, and others of the pack that training begins with."""
-    if begun is None:
+def entries(start: Pack | None, card: Mapping[str, object]) -> dict[str, object]:
+    """Return the card's entries, and those kept of the pack that training begins with."""
+    if start is None:
         return dict(card)
-    known = begun.card.model_dump(include=KEPT)
-    training = {**known["training"], **card.get("training", {})}
-    return {**known, **card, "training": training}
+    kept = start.card.model_dump(include=KEPT)
+    training = card.get("training", {})
+    if isinstance(training, Mapping):  # else for the card to refuse
+        training = {**kept["training"], **training}
+    return {**kept, **card, "training": training}
 
 
-def latent(network: nn.Module, windows: Cut, views: int, seed: int, run: Run) -> Cut:
-    """The same windows, made small by the autoencoder once."""
-    made, device = [], device_of(run.device)
-    for name, part, turns in (
-        ("training", windows.training, views),
-        ("validation", windows.validation, 0),
-    ):
-        store = run.folder / f"latents_{name}.zarr"
-        made.append(
-            latents.cached(network, part, store, turns, seed, run.progress, device)
-            if part is not None
-            else None
-        )
-    return Cut(made[0], made[1], [len(made[0])], windows.spans)
+def to_latent(network: PreDiff, windows: WindowSets, views: int, seed: int, run: Run) -> WindowSets:
+    """Return the same windows as the autoencoder encodes them."""
+
+    def encode(name: str, batches: Batches, turns: int) -> Latents:
+        store, device = run.folder / f"latents_{name}.zarr", device_of(run.device)
+        return encode_windows(network, batches, store, turns, seed, run.progress, device)
+
+    training = encode("training", windows.training, views)
+    validation = windows.validation
+    if validation is not None:
+        validation = encode("validation", validation, 0)  # as they are: the same every time
+    return WindowSets(training, validation, [len(training)], windows.spans)
 
 
 def finish(
-    part: prediff_training.Stage,
-    fitted: nn.Module,
+    stage: losses.Stage,
+    task: nn.Module,
     network: nn.Module,
     card: Card,
-    windows: Cut,
-    losses: list[Epoch],
+    windows: WindowSets,
+    loss_curve: list[Epoch],
 ) -> tuple[nn.Module, Card]:
-    """The network with this part learnt, and the card with what came of it."""
-    some = torch.linspace(0, len(windows.training) - 1, min(len(windows.training), SAMPLE)).long()
-    network = fitted.into(network, windows.training[some])
-    update: dict[str, Any] = {}
+    """Return the whole network with what a stage learnt, and the card with its scores."""
+    training = windows.training
+    some = torch.linspace(0, len(training) - 1, min(len(training), SAMPLE)).long()
+    network = task.into(network, training[some])
+    update: dict[str, object] = {}
     if windows.validation is not None:
-        best = min(epoch["validation_loss"] for epoch in losses)
-        update["scores"] = {**card.scores, f"{part.name}_validation_loss": short(best)}
-    if part.name == "alignment":
-        intensity = windows.training.intensities().double()
+        best = min(epoch["validation_loss"] for epoch in loss_curve)
+        update["scores"] = {**card.scores, f"{stage.name}_validation_loss": short(best)}
+    if stage.name == "alignment" and isinstance(training, Latents):
+        # guidance towards a climatology needs the distribution that the network was trained on
+        intensity = training.intensities().double()
         mean, std = (short(float(x)) for x in (intensity.mean(), intensity.std()))
         update["climatology"] = Climatology(mean=mean, std=std)
     return network, card.model_copy(update=update)

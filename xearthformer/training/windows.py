@@ -1,14 +1,17 @@
-"""Crops: windows cut out of frames in space too, where something happens, turned and mirrored.
+"""Training windows: what a model reads and what it should forecast, in batches.
 
-Letters: N frames of a record, S crops, B batch, T time, H W space, C channels.
+`Windows` are cut out of records in time, `Crops` in space too; `Draws` says which of them an epoch
+sees. Legend: N frames of a record, S windows, B batch, T time, H W space, C channels.
 """
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,12 @@ class Crop:
     stride : int
         Pixels from one crop to the next.
     beyond : int
-        Pixels that crops reach beyond the rim of a record; they are missing there.
+        Pixels by which crops may reach over the edge of a record; they are missing there.
     least : float
-        Share of the crop's middle (half of each side) that is above zero, scaled, in the last
-        frame of the input; crops with less aren't taken.
+        Smallest share of pixels above zero (scaled) in the middle of a crop, half of each side, in
+        the last input frame; crops with less rain are left out.
     checks : int
-        Crops of the validation, evenly out of all.
+        Number of crops to validate on, spread evenly over all.
     """
 
     size: int
@@ -38,105 +41,200 @@ class Crop:
 
 
 class Batches(Dataset):
-    """A data set that takes an index tensor and gives a whole batch."""
+    """A data set that is indexed by a tensor and gives a whole batch: input and target."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
 
     def in_order(self, batch_size: int) -> DataLoader:
-        """Batches of all of it, first to last."""
+        """Return a loader of all windows, first to last."""
+        # the sampler gives whole batches, so that the loader itself must not collate
         return DataLoader(self, batch_size=None, sampler=torch.arange(len(self)).split(batch_size))
 
 
 @dataclass(frozen=True)
+class Windows(Batches):
+    """Windows in time over whole frames.
+
+    Attributes
+    ----------
+    frames : Tensor (N, H, W, C)
+        The scaled frames of all records, one record after another.
+    starts : int64 Tensor (S,)
+        First frame of every window; no window runs from one record into the next.
+    context, lead : int
+        Number of input and of target frames.
+    """
+
+    frames: Tensor
+    starts: Tensor
+    context: int
+    lead: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return input (B, context, H, W, C) and target (B, lead, H, W, C)."""
+        offsets = torch.arange(self.context + self.lead)
+        window_BTHWC = self.frames[self.starts[index, None] + offsets]
+        return window_BTHWC[:, : self.context], window_BTHWC[:, self.context :]
+
+    def contents(self) -> tuple[Tensor, list[Tensor]]:
+        """Return the places of windows and the frames behind them, to tell runs apart."""
+        return self.starts, [self.frames]
+
+
+@dataclass(frozen=True)
 class Crops(Batches):
-    """Crops out of records of any shapes: an index tensor in, a whole batch out, like `Windows`.
+    """Windows in time and space, out of records that may differ in height and width.
 
     Attributes
     ----------
     records : list of Tensor (N, H, W, C)
     places : int64 Tensor (S, 4)
         Record, first frame, first row and first column of every crop.
-    history, reach : int
-        Frames of input and of target.
+    context, lead : int
+        Number of input and of target frames.
     size : int
         Pixels of a side.
     """
 
     records: list[Tensor]
     places: Tensor
-    history: int
-    reach: int
+    context: int
+    lead: int
     size: int
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Input (B, history, H, W, C) and target (B, reach, H, W, C) of the crops of an index."""
-        crops = [self._crop(*place) for place in self.places[index].tolist()]
-        crop_BTHWC = torch.stack(crops)
-        return crop_BTHWC[:, : self.history], crop_BTHWC[:, self.history :]
+        """Return input (B, context, size, size, C) and target (B, lead, size, size, C)."""
+        crop_BTHWC = torch.stack([self._crop(*place) for place in self.places[index].tolist()])
+        return crop_BTHWC[:, : self.context], crop_BTHWC[:, self.context :]
 
     def _crop(self, record: int, start: int, row: int, column: int) -> Tensor:
-        """One crop (T, H, W, C); NaN beyond the rim."""
-        frames = self.records[record][start : start + self.history + self.reach]
-        height, width = frames.shape[1:3]
+        """Return one crop (T, size, size, C), NaN over the edge of its record."""
+        frames = self.records[record][start : start + self.context + self.lead]
         top, left = max(0, row), max(0, column)
-        part = frames[:, top : max(0, row + self.size), left : max(0, column + self.size)]
+        # ends are clipped too: a negative one would count from the far side
+        inside = frames[:, top : max(0, row + self.size), left : max(0, column + self.size)]
         crop = frames.new_full((len(frames), self.size, self.size, frames.shape[-1]), torch.nan)
         y, x = top - row, left - column
-        crop[:, y : y + part.shape[1], x : x + part.shape[2]] = part
+        crop[:, y : y + inside.shape[1], x : x + inside.shape[2]] = inside
         return crop
 
+    def contents(self) -> tuple[Tensor, list[Tensor]]:
+        """Return the places of crops and the frames behind them, to tell runs apart."""
+        return self.places, self.records
 
-def find(frames_NHWC: Tensor, starts: np.ndarray, history: int, crop: Crop) -> Tensor:
-    """First frame, row and column of a record's crops that have enough in their middle.
+
+def find_crops(frames_NHWC: Tensor, starts: np.ndarray, context: int, crop: Crop) -> Tensor:
+    """Return first frame, row and column (S, 3) of a record's crops that have enough rain.
 
     Examples
     --------
-    Of two crops of 4 pixels side by side, only the second has something in its 2 x 2 middle:
+    Of two crops of 4 pixels next to each other, only the second has something in its 2 x 2 middle:
 
     >>> frames_NHWC = torch.zeros(2, 4, 8, 1)
     >>> frames_NHWC[0, 1, 6] = 1
-    >>> find(frames_NHWC, np.array([0]), 1, Crop(size=4, stride=4)).tolist()
+    >>> find_crops(frames_NHWC, np.array([0]), 1, Crop(size=4, stride=4)).tolist()
     [[0, 0, 4]]
     """
     height, width = frames_NHWC.shape[1:3]
     quarter, half = crop.size // 4, crop.size // 2
+    # at least one crop a side, also where a record is smaller than a crop
     rows, columns = (
         np.arange(-crop.beyond, max(1 - crop.beyond, n + crop.beyond - crop.size + 1), crop.stride)
         for n in (height, width)
     )
-    found = []
+    top, left = (rows + quarter).clip(0, height), (columns + quarter).clip(0, width)
+    bottom = (rows + quarter + half).clip(0, height)
+    right = (columns + quarter + half).clip(0, width)
+    places = [np.empty((0, 3), np.int64)]  # for records without a window
     for start in starts.tolist():
-        above = (frames_NHWC[start + history - 1, ..., 0] > 0).numpy()
-        # sums over rectangles as differences of the summed-area table, zero beyond the rim
-        table = np.pad(above, ((1, 0), (1, 0))).cumsum(0, np.int64).cumsum(1)
-        top, left = (rows + quarter).clip(0, height), (columns + quarter).clip(0, width)
-        bottom = (rows + quarter + half).clip(0, height)
-        right = (columns + quarter + half).clip(0, width)
-        inside = (
-            table[np.ix_(bottom, right)]
-            - table[np.ix_(top, right)]
-            - table[np.ix_(bottom, left)]
-            + table[np.ix_(top, left)]
+        above = (frames_NHWC[start + context - 1, ..., 0] > 0).numpy()  # NaN isn't above zero
+        # sums over rectangles as differences of the summed-area table, zero over the edge
+        sums = np.pad(above, ((1, 0), (1, 0))).cumsum(0, np.int64).cumsum(1)
+        in_middle = (
+            sums[np.ix_(bottom, right)]
+            - sums[np.ix_(top, right)]
+            - sums[np.ix_(bottom, left)]
+            + sums[np.ix_(top, left)]
         )
-        row, column = np.nonzero(inside >= max(1, crop.least * half**2))
-        found.append(np.stack([np.full(row.shape, start), rows[row], columns[column]], axis=1))
-    places = np.concatenate(found) if found else np.empty((0, 3))
-    return torch.from_numpy(places.astype(np.int64))
+        # one pixel at least, so that least=0 doesn't let in crops without any
+        row, column = np.nonzero(in_middle >= max(1, crop.least * half**2))
+        places.append(np.stack([np.full(row.shape, start), rows[row], columns[column]], axis=1))
+    return torch.from_numpy(np.concatenate(places))
 
 
-def turned(x_BTHWC: Tensor, y_BTHWC: Tensor) -> tuple[Tensor, Tensor]:
-    """Input and target of every sample turned by quarters and mirrored alike, at random."""
+class Draws(Sampler):
+    """Which windows an epoch sees, in batches: a function of the seed and the epoch alone.
+
+    Parameters
+    ----------
+    counts : sequence of int
+        Number of windows in each group; a group's windows stand together.
+    shares : sequence of float
+        How often an epoch sees each window of a group: 1 once, 0.1 a tenth of them, another tenth
+        each epoch, 2.5 two or three times.
+    batch_size : int
+        Largest batch; all batches are as even as can be.
+    seed : int
+        Random seed.
+
+    Examples
+    --------
+    >>> draws = Draws([4, 100], [1, 0.02], batch_size=3, seed=0)
+    >>> [len(batch) for batch in draws], sorted(torch.cat(list(draws)).tolist())[:4]
+    ([3, 3], [0, 1, 2, 3])
+    """
+
+    def __init__(
+        self, counts: Sequence[int], shares: Sequence[float], batch_size: int, seed: int
+    ) -> None:
+        if min(shares) < 0:
+            raise ValueError(f"shares: expected numbers from 0 up, found {shares}")
+        self.counts, self.seed, self.epoch = counts, seed, 0
+        self.sizes = [round(n * share) for n, share in zip(counts, shares, strict=True)]
+        self.batches = math.ceil(sum(self.sizes) / batch_size)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch; Lightning calls this, in a resumed run too."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Tensor]:
+        # a generator of its own: what else is random in a run doesn't change the order
+        rng = np.random.default_rng([self.seed, self.epoch])
+        first, groups = 0, []
+        for count, size in zip(self.counts, self.sizes, strict=True):
+            # whole passes, so that no window comes twice before every other came once
+            passes = [rng.permutation(count) for _ in range(math.ceil(size / max(1, count)))]
+            groups.append(first + np.concatenate([*passes, np.empty(0, np.int64)])[:size])
+            first += count
+        order = rng.permutation(np.concatenate(groups))
+        yield from map(torch.from_numpy, np.array_split(order, self.batches))
+
+
+def turn_at_random(x_BTHWC: Tensor, y_BTHWC: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn every sample by quarters and mirror it, at random, input and target alike."""
     quarters = torch.randint(4, (len(x_BTHWC),)).tolist()
-    mirrored = torch.randint(2, (len(x_BTHWC),)).tolist()
+    mirrors = torch.randint(2, (len(x_BTHWC),)).tolist()
 
     def turn(x_THWC: Tensor, k: int, mirror: int) -> Tensor:
         x_THWC = torch.rot90(x_THWC, k, dims=(1, 2))
         return x_THWC.flip(2) if mirror else x_THWC
 
-    both = list(zip(quarters, mirrored, strict=True))
+    turns = list(zip(quarters, mirrors, strict=True))
     x, y = (
-        torch.stack([turn(sample, *how) for sample, how in zip(part, both, strict=True)])
-        for part in (x_BTHWC, y_BTHWC)
+        torch.stack([turn(sample, *how) for sample, how in zip(batch, turns, strict=True)])
+        for batch in (x_BTHWC, y_BTHWC)
     )
     return x, y

@@ -222,7 +222,7 @@ def synthetic_sst(
     seed: int = 0,
     start: str = "1960-01",
     chunks: Mapping[str, int] | None = None,
-    patterns: Patterns | None = None,
+    patterns: Patterns | str | os.PathLike[str] | None = None,
 ) -> xr.Dataset:
     """Simulate monthly SST of the globe, in the form of ERSST v3b.
 
@@ -236,9 +236,9 @@ def synthetic_sst(
         First month.
     chunks : mapping of "time", "lat", "lon" to sizes, optional
         Build lazily, by blocks of these sizes; a dim that isn't named stays whole. None: at once.
-    patterns : Patterns, optional
-        What to simulate with, as `load_patterns` reads them; the patterns of ERSST v3b 1960-1999
-        that ship when not given.
+    patterns : Patterns or path, optional
+        Patterns to simulate with, or a file that `save_patterns` wrote. None: the patterns that
+        ship, of ERSST v3b 1960-1999.
 
     Returns
     -------
@@ -262,6 +262,8 @@ def synthetic_sst(
     unknown = set(chunks or ()) - {"time", "lat", "lon"}
     if unknown:
         raise ValueError(f"chunks: expected 'time', 'lat', 'lon', found {sorted(unknown)}")
+    if isinstance(patterns, str | os.PathLike):
+        patterns = load_patterns(patterns)
     patterns = patterns or _shipped()
     time = _months(start, 12 * int(years))
     sst = _Sst.simulate(patterns, time, seed)
