@@ -1,8 +1,14 @@
-"""`da.earthformer` and `ds.earthformer`: doors to functions that stand on their own."""
+"""`da.earthformer` and `ds.earthformer`: doors to functions that stand on their own.
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+Each method imports what it needs when it is called, so that importing the package stays quick.
+"""
+
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import xarray as xr
+
+from .errors import renamed
+from .inference.options import documented
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,145 +18,211 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
     from .fields.windows import InitLike
-    from .inference.engine import Precision, Progress
+    from .inference.engine import Progress
     from .inference.guidance import Guidance
+    from .inference.options import Precision
     from .models.prediff.samplers import Sampler
     from .packs.pack import Pack
 
 T = TypeVar("T", xr.Dataset, xr.DataArray)
+Data = xr.Dataset | xr.DataArray
 
 
 class Plots:
-    """Pictures of a forecast: `fc.earthformer.plot`; see `xearthformer.plots.maps`."""
+    """Pictures of a forecast: `fc.earthformer.plot`.
 
-    def __init__(self, obj: xr.Dataset | xr.DataArray) -> None:
+    Every method takes the observations as `obs`: the same variable with a time dim, as a DataArray
+    or a Dataset. Pictures are drawn by matplotlib (extra `plot`).
+    """
+
+    def __init__(self, obj: Data) -> None:
         self._obj = obj
 
     def plume(
         self,
-        obs: xr.Dataset | xr.DataArray | None = None,
+        obs: Data | None = None,
         *,
         index: str = "nino3.4",
         quantiles: "Sequence[float] | None" = None,
         ax: "Axes | None" = None,
     ) -> "Axes":
-        """An index of every init over that of the observations: see `xearthformer.plots.maps.plume`."""
-        from .climate import regions
-        from .plots import maps as plot
+        """Draw a climate index of every init as a line, over that of the observations.
 
-        observed = None if obs is None else regions.index(plot.array(obs), index)
-        found = regions.index(plot.array(self._obj), index)
-        return plot.plume(found, observed, quantiles=quantiles, ax=ax)
+        Parameters
+        ----------
+        obs : DataArray or Dataset, optional
+            Observations (time, y, x).
+        index : str
+            A region that `da.earthformer.index` knows.
+        quantiles : sequence of float, optional
+            Bands of an ensemble. Default: bands for ten members or more, else one line per member.
+        ax : Axes, optional
+            Where to draw. Default: new axes.
+        """
+        from .climate import regions
+        from .plots import maps
+
+        observed = None if obs is None else regions.index(maps.array(obs), index)
+        values = regions.index(maps.array(self._obj), index)
+        return maps.plume(values, observed, quantiles=quantiles, ax=ax)
 
     def field(
         self,
-        obs: xr.Dataset | xr.DataArray | None = None,
+        obs: Data | None = None,
         *,
-        init: Any = None,
-        lead: Any = None,
+        init: "InitLike" = None,
+        lead: "int | str | Sequence[int] | None" = None,
         figure: "Figure | SubFigure | None" = None,
     ) -> "Figure | SubFigure":
-        """Maps of one init beside what was observed: see `xearthformer.plots.maps.field`."""
-        from .plots import maps as plot
+        """Draw maps of one init by lead, next to what was observed.
 
-        observed = None if obs is None else plot.array(obs)
-        return plot.field(plot.array(self._obj), observed, init=init, lead=lead, figure=figure)
+        Parameters
+        ----------
+        obs : DataArray or Dataset, optional
+            Observations (time, y, x).
+        init : label, optional
+            Default: the latest.
+        lead : label or list of labels, optional
+            Default: a few of all leads.
+        figure : Figure or SubFigure, optional
+            Where to draw. Default: a new figure.
+        """
+        from .plots import maps
+
+        observed = None if obs is None else maps.array(obs)
+        return maps.field(maps.array(self._obj), observed, init=init, lead=lead, figure=figure)
 
     def frames(
         self,
-        obs: xr.Dataset | xr.DataArray | None = None,
+        obs: Data | None = None,
         *,
-        init: Any = None,
-        lead: Any = None,
+        init: "InitLike" = None,
+        lead: "int | str | Sequence[int] | None" = None,
         figure: "Figure | SubFigure | None" = None,
     ) -> "Figure | SubFigure":
-        """Frames of a nowcast below those observed: see `xearthformer.plots.frames.frames`."""
-        from .plots import frames as plot_nowcast
-        from .plots import maps as plot
+        """Draw the frames of a nowcast below those observed, the context before them.
 
-        observed = None if obs is None else plot.array(obs)
-        forecast = plot.array(self._obj)
-        return plot_nowcast.frames(forecast, observed, init=init, lead=lead, figure=figure)
+        Parameters
+        ----------
+        obs, init, lead, figure
+            As in `field`.
+        """
+        from .plots import frames, maps
+
+        observed = None if obs is None else maps.array(obs)
+        return frames.frames(maps.array(self._obj), observed, init=init, lead=lead, figure=figure)
 
     def csi(
         self,
-        obs: xr.Dataset | xr.DataArray,
+        obs: Data,
         *,
         thresholds: "Sequence[float] | None" = None,
         figure: "Figure | SubFigure | None" = None,
     ) -> "Figure | SubFigure":
-        """Critical success index by lead: see `xearthformer.plots.frames.by_lead`."""
-        from .plots import frames as plot_nowcast
-        from .plots import maps as plot
-        from .verification import verify as verification
+        """Draw the critical success index by lead, one panel per threshold.
 
-        forecast = plot.array(self._obj)
-        found = verification.verify(forecast, obs, ["csi"], thresholds=thresholds)
+        Parameters
+        ----------
+        obs : DataArray or Dataset
+            Observations (time, y, x).
+        thresholds : sequence of float, optional
+            Default: as in `verify`.
+        figure : Figure or SubFigure, optional
+            Where to draw. Default: a new figure.
+        """
+        from .plots import frames, maps
+        from .verification.verify import verify
+
+        forecast = maps.array(self._obj)
+        scores = verify(forecast, obs, ["csi"], thresholds=thresholds)
         name = str(forecast.attrs.get("pack", "forecast"))
-        return plot_nowcast.by_lead({name: found}, figure=figure)
+        return frames.by_lead({name: scores}, figure=figure)
 
     def stamps(
         self,
-        obs: xr.Dataset | xr.DataArray | None = None,
+        obs: Data | None = None,
         *,
-        init: Any = None,
-        lead: Any = None,
+        init: "InitLike" = None,
+        lead: "int | str | None" = None,
         columns: int = 7,
         figure: "Figure | SubFigure | None" = None,
     ) -> "Figure | SubFigure":
-        """Members beside what was observed: see `xearthformer.plots.ensemble.stamps`."""
-        from .plots import ensemble
-        from .plots import maps as plot
+        """Draw every member of one init and lead as a small map, next to what was observed.
 
-        observed = None if obs is None else plot.array(obs)
+        Parameters
+        ----------
+        obs, init, lead, figure
+            As in `field`, for a single lead. Default: the last.
+        columns : int
+            Number of maps per row.
+        """
+        from .plots import ensemble, maps
+
+        observed = None if obs is None else maps.array(obs)
         return ensemble.stamps(
-            plot.array(self._obj), observed, init=init, lead=lead, columns=columns, figure=figure
+            maps.array(self._obj), observed, init=init, lead=lead, columns=columns, figure=figure
         )
 
     def exceedance(
         self,
         threshold: float,
-        obs: xr.Dataset | xr.DataArray | None = None,
+        obs: Data | None = None,
         *,
-        init: Any = None,
-        lead: Any = None,
+        init: "InitLike" = None,
+        lead: "int | str | Sequence[int] | None" = None,
         figure: "Figure | SubFigure | None" = None,
     ) -> "Figure | SubFigure":
-        """Shares of members from a threshold on: see `xearthformer.plots.ensemble.exceedance`."""
-        from .plots import ensemble
-        from .plots import maps as plot
+        """Draw maps of the share of members that reach a threshold.
 
-        observed = None if obs is None else plot.array(obs)
+        Parameters
+        ----------
+        threshold : float
+            In the forecast's units.
+        obs, init, lead, figure
+            As in `field`.
+        """
+        from .plots import ensemble, maps
+
+        observed = None if obs is None else maps.array(obs)
         return ensemble.exceedance(
-            plot.array(self._obj), threshold, observed, init=init, lead=lead, figure=figure
+            maps.array(self._obj), threshold, observed, init=init, lead=lead, figure=figure
         )
 
     def rank_histogram(
-        self,
-        obs: xr.Dataset | xr.DataArray,
-        *,
-        lead: Any = None,
-        ax: "Axes | None" = None,
+        self, obs: Data, *, lead: "int | str | None" = None, ax: "Axes | None" = None
     ) -> "Axes":
-        """Where the truth lies among members: see `xearthformer.plots.ensemble.rank_histogram`."""
-        from .plots import ensemble
-        from .plots import maps as plot
-        from .verification import verify as verification
+        """Draw how often the observation falls between which members.
 
-        forecast = plot.array(self._obj)
-        found = verification.verify(forecast, obs, ["rank_histogram"]).compute()
+        Parameters
+        ----------
+        obs : DataArray or Dataset
+            Observations (time, y, x).
+        lead : label, optional
+            Default: all leads together.
+        ax : Axes, optional
+            Where to draw. Default: new axes.
+        """
+        from .plots import ensemble, maps
+        from .verification.verify import verify
+
+        forecast = maps.array(self._obj)
+        scores = verify(forecast, obs, ["rank_histogram"]).compute()
         label = str(forecast.attrs.get("pack", ""))
-        return ensemble.rank_histogram(found, lead=lead, ax=ax, label=label)
+        return ensemble.rank_histogram(scores, lead=lead, ax=ax, label=label)
 
 
 @xr.register_dataset_accessor("earthformer")
 @xr.register_dataarray_accessor("earthformer")
 class EarthformerAccessor(Generic[T]):
-    """Forecasts and climate statistics of labelled data; see the functions of the same names."""
+    """Forecasts, climate statistics, scores and pictures of labelled data.
+
+    Each method is a function of the same name in `xearthformer`, whose documentation says more.
+    """
 
     def __init__(self, obj: T) -> None:
         self._obj: T = obj
 
+    @documented
     def forecast(
         self,
         pack: "str | Pack",
@@ -169,7 +241,28 @@ class EarthformerAccessor(Generic[T]):
         chunks: int | Literal["auto"] = "auto",
         progress: "Progress" = "auto",
     ) -> T:
-        """Forecast with a pack: see `xearthformer.forecast`."""
+        """Forecast this data with a pack: `xearthformer.forecast`.
+
+        Parameters
+        ----------
+        pack : str or Pack
+            A pack, or anything `open_pack` opens.
+        init : label, slice or list of labels, optional
+            Last time step that a forecast may see. Default: the latest. A slice takes every time in
+            it that has the context the pack needs.
+        {options}
+        chunks : int or "auto"
+            Number of inits that are read, forecast and returned together. It never changes a
+            number.
+        progress : bool or "auto"
+            Whether to show a progress bar for data in memory. "auto": after two seconds.
+
+        Returns
+        -------
+        DataArray or Dataset, as given
+            Dims init, lead, member (generative packs), then the data's own spatial dims. Lazy when
+            the data is.
+        """
         from .inference.forecast import forecast
 
         return forecast(
@@ -191,41 +284,106 @@ class EarthformerAccessor(Generic[T]):
         )
 
     def climatology(self, period: tuple[str, str] | None = None) -> T:
-        """Monthly means over a period: see `xearthformer.climatology`."""
+        """Return the mean of each calendar month: `xearthformer.climatology`.
+
+        Parameters
+        ----------
+        period : (start, end), optional
+            Years or months, both included, such as ("1981", "2010"). Default: the whole record.
+
+        Returns
+        -------
+        DataArray or Dataset (month, ...), as given
+        """
         from .climate.climatology import climatology
 
         return climatology(self._obj, period)
 
     def anomaly(self, climatology: tuple[str, str] | T = ("1981", "2010")) -> T:
-        """Departure from a monthly climatology: see `xearthformer.anomaly`."""
+        """Return the departure from a monthly climatology: `xearthformer.anomaly`.
+
+        Parameters
+        ----------
+        climatology : (start, end), or what `climatology` returned
+            A period to take the climatology of, both ends included, or a climatology.
+
+        Returns
+        -------
+        DataArray or Dataset, as given
+            Marked as a difference by its attribute `units_metadata`.
+        """
         from .climate.climatology import anomaly
 
         return anomaly(self._obj, climatology)
 
     def index(self, name: str) -> T:
-        """A climate index such as "nino3.4": see `xearthformer.index`."""
+        """Return a climate index, an area-weighted mean over a region: `xearthformer.index`.
+
+        Parameters
+        ----------
+        name : str
+            A region such as "nino3.4", however spelt; an unknown name is an error that lists all.
+
+        Returns
+        -------
+        DataArray or Dataset, as given
+            Without the spatial dims.
+        """
         from .climate.regions import index
 
         return index(self._obj, name)
 
     def running_mean(self, n: int, dim: str | None = None) -> T:
-        """Centred mean over n steps: see `xearthformer.running_mean`."""
+        """Return the centred mean over n steps: `xearthformer.running_mean`.
+
+        Parameters
+        ----------
+        n : int
+            Number of steps.
+        dim : str, optional
+            Default: `lead` for a forecast, else the time dim.
+
+        Returns
+        -------
+        DataArray or Dataset, as given
+        """
         from .climate.climatology import running_mean
 
         return running_mean(self._obj, n, dim)
 
+    @renamed(scale="window")
     def verify(
         self,
-        obs: xr.Dataset | xr.DataArray,
+        obs: Data,
         scores: "Sequence[str] | None" = None,
         *,
         thresholds: "Sequence[float] | None" = None,
-        scale: float | str | None = None,
+        window: float | str | None = None,
     ) -> xr.Dataset:
-        """Score this forecast against observations: see `xearthformer.verify`."""
+        """Score this forecast against observations: `xearthformer.verify`.
+
+        Parameters
+        ----------
+        obs : DataArray or Dataset (time, [y, x])
+            The same variable on the same cells, or more of them. Units are converted.
+        scores : sequence of str, optional
+            Names of scores; an unknown one is an error that lists all. Default: errors; events
+            where there are thresholds; for an ensemble also the scores of all members together.
+        thresholds : sequence of float, optional
+            An event is a value of at least this, in the forecast's units. Default: those common for
+            rain rate and for SEVIR's VIL, else none.
+        window : float or str, optional
+            Width of the neighbourhoods of the fractions skill score: pixels, or a length such as
+            "16 km".
+
+        Returns
+        -------
+        Dataset
+            Each score by lead, and over all leads with the suffix `_pooled`.
+        """
         from .verification.verify import verify
 
-        return verify(self._obj, obs, scores, thresholds=thresholds, scale=scale)
+        return verify(self._obj, obs, scores, thresholds=thresholds, window=window)
 
     @property
     def plot(self) -> Plots:

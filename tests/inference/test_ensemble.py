@@ -11,7 +11,7 @@ from small_hindcast import one_thread
 from small_prediff import rain, save
 
 import xearthformer as xef
-from xearthformer.inference import engine
+from xearthformer.inference import engine, ensemble
 from xearthformer.models.prediff.denoiser import EarthformerUNet
 
 EVERY = {"init": slice(None), "steps": 3, "batch_size": 4}
@@ -161,8 +161,8 @@ def test_bf16_is_near(pack, da, five):
         ({"members": 2.5}, "members as a whole number from 1"),
         ({"seed": -1}, "seed as a whole number from 0"),
         ({"sampler": "euler"}, "expected a sampler, one of"),
-        ({"steps": 1}, r"2 \.\. 1000 steps"),
-        ({"sampler": "ddpm", "steps": 2000}, r"1 \.\. 1000 steps"),
+        ({"steps": 1}, "steps as a whole number from 2"),
+        ({"sampler": "ddpm", "steps": 2000}, "at most 1000 steps"),
     ],
 )
 def test_bad_requests_are_errors_before_sampling(pack, da, monkeypatch, how, words):
@@ -172,7 +172,7 @@ def test_bad_requests_are_errors_before_sampling(pack, da, monkeypatch, how, wor
 
 
 def test_a_short_context_is_an_error(pack, da):
-    with pytest.raises(ValueError, match="a history of at least 3"):
+    with pytest.raises(ValueError, match="a record of at least 3"):
         da.isel(when=slice(2)).earthformer.forecast(pack, members=2)
 
 
@@ -193,8 +193,8 @@ def test_nan_names_step_member_and_init(tmp_path, da):
         return found
 
     model.denoise = broken
-    told = engine.ensemble(pack.card, 3, 0, "dpm++", 4, None)
+    told = ensemble.ensemble(pack.card, 3, 0, "dpm++", 4, None)
     x = engine.torch.zeros(1, 3, 16, 16, 1)
     settings = engine.settings(pack, (16, 16), batch_size=4)
     with pytest.raises(ArithmeticError, match="step 1 of 4 in member 1 of init 2016"):
-        engine.sample(model, x, ["2016"], 2, settings, told, pack.card, ("y", "x"), {})
+        ensemble.sample(model, x, ["2016"], 2, settings, told, pack.card, ("y", "x"), {})

@@ -60,8 +60,8 @@ def test_the_shift_is_the_papers_with_the_golden_gradient():
 def test_several_constraints_add_up():
     model = untrained("tiny")
     context = model.context(torch.rand(2, 3, 16, 16, 1))
-    one = xef.anticipated_intensity(value=0.3, scale=5)
-    two = xef.constraint(lambda fc, past: fc.mean("lead", *SPACE), 2.0, scale=3)
+    one = xef.anticipated_intensity(value=0.3, strength=5)
+    two = xef.constraint(lambda fc, past: fc.mean("lead", *SPACE), 2.0, strength=3)
     z = torch.randn(2, *model.noise_shape(context))
     parts = [guide(model, context, terms([t], 2))(z, 500, z, 0.1, False) for t in (one, two)]
     both = guide(model, context, terms([one, two], 2))(z, 500, z, 0.1, False)
@@ -74,7 +74,7 @@ def test_a_careful_step_ends_where_a_linear_aim_is_met():
     model = untrained("tiny")
     context = model.context(torch.rand(1, 3, 16, 16, 1))
     model.align = lambda z, t: z.mean(dim=(2, 3, 4))[..., None]
-    shift = guide(model, context, terms([xef.anticipated_intensity(value=1.0, scale=1e9)], 1))
+    shift = guide(model, context, terms([xef.anticipated_intensity(value=1.0, strength=1e9)], 1))
     z = torch.randn(1, *model.noise_shape(context))
     torch.testing.assert_close((z + shift(z, 500, z, 0.1, True)).mean(), torch.tensor(1.0))
 
@@ -85,7 +85,7 @@ def test_a_guided_member_is_the_same_alone_and_among_others(pack, da, sampler, k
     def told(values):
         if kind == "intensity":
             return xef.anticipated_intensity(sigmas=values)
-        return xef.constraint(lambda fc, past: fc.mean("lead", *SPACE), values, scale=20)
+        return xef.constraint(lambda fc, past: fc.mean("lead", *SPACE), values, strength=20)
 
     how = {**HOW, "sampler": sampler}
     alone = da.earthformer.forecast(pack, members=1, guidance=told([3.0]), **how)
@@ -100,7 +100,7 @@ def test_a_region_mean_is_pulled_towards_its_target(pack, da, sampler):
     mask = (da["easting"] > 7000).astype("float32") * xr.ones_like(da["northing"])
     target = [0.0, 0.5, 1.0, 2.0]
     told = xef.constraint(
-        lambda fc, past: fc.weighted_mean(mask, *SPACE).mean("lead"), target, scale=300
+        lambda fc, past: fc.weighted_mean(mask, *SPACE).mean("lead"), target, strength=300
     )
     how = {"steps": 20, "batch_size": 4, "members": 4, "sampler": sampler}
     fc = da.earthformer.forecast(pack, guidance=told, **how)
@@ -205,7 +205,7 @@ def test_what_a_card_cannot_serve_is_refused(tmp_path, da):
         (lambda: xef.anticipated_intensity(), ValueError),
         (lambda: xef.anticipated_intensity(0.1, sigmas=1), ValueError),
         (lambda: xef.anticipated_intensity(sigmas=np.nan), ValueError),
-        (lambda: xef.anticipated_intensity(sigmas=1, scale=0), ValueError),
+        (lambda: xef.anticipated_intensity(sigmas=1, strength=0), ValueError),
         (lambda: xef.constraint(3), TypeError),
         (lambda: xef.constraint(abs, target=[[1.0]]), ValueError),
     ],
@@ -216,4 +216,12 @@ def test_guidance_that_means_nothing_is_refused(make, error):
 
 
 def test_guidance_in_words():
-    assert guidance.describe(xef.constraint(len, 2.0)) == "constraint(len, target=2.0, scale=50.0)"
+    assert (
+        guidance.describe(xef.constraint(len, 2.0)) == "constraint(len, target=2.0, strength=50.0)"
+    )
+
+
+def test_the_old_name_of_strength_is_heard_for_one_version():
+    with pytest.warns(FutureWarning, match="'scale' is now 'strength'"):
+        old = xef.anticipated_intensity(sigmas=1, scale=5)
+    assert old == xef.anticipated_intensity(sigmas=1, strength=5)

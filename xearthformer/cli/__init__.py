@@ -1,68 +1,100 @@
 """The command `xearthformer`: forecast, hindcast, verify, table, train, packs, catalog, demo.
 
-Each command is a function; what it needs is imported when it runs: a list of packs is quick.
+Each command is a function, and its arguments are made from the function's signature. What a command
+needs is imported when it runs: a list of packs is quick.
 """
 
+import dataclasses
+import inspect
 import sys
-import time
 from argparse import ArgumentError
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentParser
 
-from ..datasets.local import open_file
 from .catalog import check_entries, list_entries, show_entry
-from .files import check_target, find_data, parse_inits, write_file
+from .forecast import forecast_file, hindcast_file
 from .score import icar_enso_scores, sevir_scores, verify_file
 
-# What the user can mend: a line on stderr and exit status 2, no traceback.
+# What the user can mend: one line on stderr and exit status 2, no traceback.
 USER_ERRORS = (ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError)
 LONG = 6  # items of a list that `packs show` prints whole
 
-# Arguments whose form on the command line a signature can't say, by command and parameter.
-OUTPUT: dict[str, Any] = {"flags": ["-o", "--output"], "required": True}
-INIT: dict[str, Any] = {"flags": ["--init"], "nargs": "+", "metavar": "TIME"}
-STARTS = (
-    "where forecasts start: times such as 1997-06; all from A to B as A/B, every Nth as A/B/N; "
-)
-ANOMALY: dict[str, Any] = {
-    "flags": ["--anomaly"],
-    "nargs": 2,
-    "metavar": ("FIRST", "LAST"),
-    "help": "take the anomaly from the monthly climatology of these years first",
+Command = Callable[..., int | None]
+Argument = dict[str, Any]  # the keywords of ArgumentParser.add_argument, and "flags"
+
+# Types of the options of a forecast on the command line; the defaults and the words are those of
+# `inference.options.Options`. Guidance has no words: `--sigmas` stands for it.
+OPTION_TYPES: dict[str, Any] = {
+    "lead": int | str | None,
+    "members": int | None,
+    "seed": int,
+    "sampler": str,
+    "steps": int | None,
+    "device": str,
+    "batch_size": int | Literal["auto"],
+    "precision": Literal["float32", "bf16"],
+    "compile": bool,
 }
-COMPILE: dict[str, Any] = {
-    "flags": ["--compile"],
-    "action": "store_true",
-    "help": "have torch compile the network: a minute or more, for many forecasts on a GPU",
+
+# --- arguments in another form than a signature tells, by the name of the parameter
+
+STARTS = "start of forecasts: times such as 1997-06; all from A to B as A/B, every Nth as A/B/N; "
+SWITCH: Argument = {"action": "store_true"}
+SHARED: dict[str, Argument] = {
+    "input": {"flags": ["input"], "help": "any file that xarray opens, or a Zarr store (.zarr)"},
+    "pack": {
+        "flags": ["--pack"],
+        "required": True,
+        "help": "a name from `packs list`, a folder, a .safetensors file, or hf://owner/name",
+    },
+    "variable": {
+        "flags": ["--variable"],
+        "help": "variable to forecast; the one that the pack asks for when not given",
+    },
+    "anomaly": {
+        "flags": ["--anomaly"],
+        "nargs": 2,
+        "metavar": ("FIRST", "LAST"),
+        "help": "take the anomaly from the monthly climatology of these years first",
+    },
+    "init": {
+        "flags": ["--init"],
+        "nargs": "+",
+        "metavar": "TIME",
+        "help": f"{STARTS}every possible time when not given",
+    },
+    "sigmas": {
+        "flags": ["--sigmas"],
+        "type": float,
+        "help": "anticipated intensity, in standard deviations from the pack's climatology",
+    },
+    "overwrite": {"flags": ["--overwrite"], **SWITCH, "help": "replace OUT if it is there"},
+    "packs": {
+        "flags": ["--packs"],
+        "nargs": "+",
+        "required": True,
+        "metavar": "PACK",
+        "help": "packs by name, folder or file",
+    },
+    "output": {"flags": ["-o", "--output"], "required": True, "metavar": "OUT"},
 }
-PACKS: dict[str, Any] = {"flags": ["--packs"], "nargs": "+", "required": True, "metavar": "PACK"}
-SCORED = "packs by name, folder or file"
-FORMS: dict[str, dict[str, dict[str, Any]]] = {
+FORMS: dict[str, dict[str, Argument]] = {
     "forecast": {
-        "init": {**INIT, "help": f"{STARTS}the latest when not given"},
-        "anomaly": ANOMALY,
-        "compile": COMPILE,
-        "output": {**OUTPUT, "metavar": "OUT", "help": "file.nc or store.zarr to write"},
-        "overwrite": {
-            "flags": ["--overwrite"],
-            "action": "store_true",
-            "help": "replace OUT if it is there",
-        },
+        "init": {**SHARED["init"], "help": f"{STARTS}the latest when not given"},
+        "output": {**SHARED["output"], "help": "file.nc or store.zarr to write"},
     },
     "hindcast": {
-        "init": {**INIT, "help": f"{STARTS}every possible time when not given"},
-        "anomaly": ANOMALY,
-        "compile": COMPILE,
-        "output": {**OUTPUT, "metavar": "STORE", "help": "Zarr store to write: a folder or a URL"},
+        "output": {**SHARED["output"], "help": "Zarr store to write or go on with: folder or URL"},
     },
     "verify": {
-        "packs": {**PACKS, "help": f"{SCORED}; pysteps is extrapolation along the optical flow"},
-        "init": {**INIT, "help": f"{STARTS}every possible time when not given"},
-        "anomaly": ANOMALY,
+        "packs": {
+            **SHARED["packs"],
+            "help": "packs by name, folder or file; pysteps is extrapolation by optical flow",
+        },
         "thresholds": {
             "flags": ["--thresholds"],
             "nargs": "+",
@@ -70,19 +102,20 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
             "metavar": "VALUE",
             "help": "what makes an event, in the data's units",
         },
-        "by_lead": {
-            "flags": ["--by-lead"],
-            "action": "store_true",
-            "help": "print CSI at each lead too",
+        "window": {
+            "flags": ["--window", "--scale"],  # --scale: the old name, for one version
+            "type": float | str,
+            "default": "16 km",
+            "metavar": "WIDTH",
+            "help": "width of the neighbourhoods of FSS: pixels, or a length",
         },
+        "by_lead": {"flags": ["--by-lead"], **SWITCH, "help": "print CSI at each lead too"},
         "output": {
             "flags": ["-o", "--output"],
             "metavar": "OUT",
             "help": "file.nc or store.zarr for the scores",
         },
     },
-    "sevir": {"packs": {**PACKS, "help": SCORED}},
-    "icar-enso": {"packs": {**PACKS, "help": SCORED}},
     "convert": {
         "checkpoint": {
             "flags": ["checkpoint"],
@@ -90,7 +123,7 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
             "metavar": "FILE",
             "help": "a .pt or .ckpt file of tensors; of PreDiff all three",
         },
-        "output": {**OUTPUT, "metavar": "DIR", "help": "folder, or .safetensors file, to write"},
+        "output": {**SHARED["output"], "help": "folder, or .safetensors file, to write"},
     },
     "train": {
         "overrides": {
@@ -104,162 +137,7 @@ FORMS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-# --- the commands
-
-
-def forecast_file(
-    input: str,
-    *,
-    pack: str,
-    output: str,
-    variable: str | None = None,
-    anomaly: tuple[str, str] | None = None,
-    init: Sequence[str] | None = None,
-    lead: int | str | None = None,
-    members: int | None = None,
-    seed: int = 0,
-    sampler: str = "dpm++",
-    steps: int | None = None,
-    sigmas: float | None = None,
-    device: str = "auto",
-    precision: Literal["float32", "bf16"] = "float32",
-    compile: bool = False,
-    overwrite: bool = False,
-) -> None:
-    """Forecast a NetCDF file or Zarr store with a pack, and write the same kind of file.
-
-    Parameters
-    ----------
-    input : str
-        What to read: any file that xarray opens, or a Zarr store (.zarr).
-    pack : str
-        A name from `packs list`, a folder, a .safetensors file, or hf://owner/name.
-    output : str
-        What to write: file.nc or store.zarr.
-    variable : str
-        Variable to forecast; the one that the pack asks for when not given.
-    anomaly : (str, str)
-        First and last year of the climatology to take the anomaly from.
-    init : list of str
-        Where forecasts start; A/B stands for all times from A to B, A/B/N for every Nth.
-    lead : int
-        How far: time steps, or a duration such as 60min; the pack's reach when not given.
-    members : int
-        Of a pack that samples: how many; one when not given.
-    seed : int
-        Of their noise.
-    sampler : str
-        dpm++, ddim or ddpm.
-    steps : int
-        Of the sampler; 20, 50 or 1000 when not given.
-    sigmas : float
-        Anticipated intensity, in standard deviations from the pack's climatology.
-    device : str
-        auto, cpu, cuda, ...
-    precision : str
-        bf16 is faster, and less exact.
-    compile : bool
-        Have torch compile the network.
-    overwrite : bool
-        Replace the output if it is there.
-    """
-    started = time.perf_counter()
-    target = check_target(output, overwrite)
-    from ..packs.pack import open_pack
-
-    opened = open_pack(pack)
-    with open_file(input) as ds:
-        da = find_data(ds, opened, variable, anomaly)
-        from ..inference.forecast import forecast
-
-        how: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
-        how |= _draws(members, seed, sampler, steps, sigmas)
-        fc = forecast(da, opened, init=parse_inits(init), lead=lead, **how)
-        write_file(fc.to_dataset().assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
-    sizes = _sizes(fc)
-    print(f"{target}: {sizes} of {fc.name} by {opened.card.name}, {_took(started)}")
-
-
-def hindcast_file(
-    input: str,
-    *,
-    pack: str,
-    output: str,
-    variable: str | None = None,
-    anomaly: tuple[str, str] | None = None,
-    init: Sequence[str] | None = None,
-    lead: int | str | None = None,
-    members: int | None = None,
-    seed: int = 0,
-    sampler: str = "dpm++",
-    steps: int | None = None,
-    sigmas: float | None = None,
-    chunks: int | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
-    device: str = "auto",
-    precision: Literal["float32", "bf16"] = "float32",
-    compile: bool = False,
-) -> None:
-    """Forecast from many inits into a Zarr store; killed and called again, go on where it stopped.
-
-    Parameters
-    ----------
-    input : str
-        What to read: any file that xarray opens, or a Zarr store (.zarr).
-    pack : str
-        A name from `packs list`, a folder, a .safetensors file, or hf://owner/name.
-    output : str
-        Zarr store to write or to go on with: a folder, or a URL such as s3://bucket/name.zarr.
-    variable : str
-        Variable to forecast; the one that the pack asks for when not given.
-    anomaly : (str, str)
-        First and last year of the climatology to take the anomaly from.
-    init : list of str
-        Where forecasts start; A/B stands for all times from A to B, A/B/N for every Nth.
-    lead : int
-        How far: time steps, or a duration such as 60min; the pack's reach when not given.
-    members : int
-        Of a pack that samples: how many; one when not given.
-    seed : int
-        Of their noise.
-    sampler : str
-        dpm++, ddim or ddpm.
-    steps : int
-        Of the sampler; 20, 50 or 1000 when not given.
-    sigmas : float
-        Anticipated intensity, in standard deviations from the pack's climatology.
-    chunks : int
-        Inits a Zarr chunk; one when not given.
-    on_error : str
-        raise stops at an init that can't be forecast, skip leaves it NaN and goes on.
-    device : str
-        auto, cpu, cuda, ...
-    precision : str
-        bf16 is faster, and less exact.
-    compile : bool
-        Have torch compile the network.
-    """
-    started = time.perf_counter()
-    if output.endswith((".nc", ".zip")):
-        raise ValueError(f"output: expected a Zarr store (a folder or a URL), found {output}")
-    from ..packs.pack import open_pack
-
-    opened = open_pack(pack)
-    with open_file(input) as ds:
-        da = find_data(ds, opened, variable, anomaly)
-        from ..hindcasts.hindcast import hindcast
-
-        how: dict[str, Any] = {"device": device, "precision": precision, "compile": compile}
-        how |= {"chunks": chunks, "on_error": on_error}
-        how |= _draws(members, seed, sampler, steps, sigmas)
-        span = slice(None) if init is None else parse_inits(init)
-        # a variable that the pack finds by itself brings the file's attributes with it
-        data = da if variable else da.to_dataset().assign_attrs(ds.attrs)
-        done = hindcast(data, opened, output, init=span, lead=lead, **how)
-    sizes = _sizes(done)
-    print(f"{output}: {sizes} of {da.name} by {opened.card.name}, {_took(started)}")
-    if "incomplete" in done.attrs:
-        print(done.attrs["incomplete"])
+# --- the commands that have no file of their own
 
 
 def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
@@ -275,13 +153,15 @@ def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
     """
     if not Path(config).is_file():
         raise FileNotFoundError(f"no configuration file {config}")
+    entries = _entries(Path(config).read_text(), overrides)
     from ..comparison.train_table import train_table
     from ..training.config import call_with_entries, train_from_config
 
-    entries = _entries(Path(config).read_text(), overrides)
-    command: Callable[..., Any] = train_table if "models" in entries else train_from_config
-    made = call_with_entries(command, entries)
-    print(made.text() if "models" in entries else f"{made.path}: {made!r}")
+    if "models" in entries:
+        print(call_with_entries(train_table, entries).text())
+    else:
+        pack = call_with_entries(train_from_config, entries)
+        print(f"{pack.path}: {pack!r}")
 
 
 def list_packs() -> None:
@@ -295,7 +175,7 @@ def list_packs() -> None:
 
 
 def show_pack(name: str) -> None:
-    """Show the card of a pack: what goes in, what comes out, what it was made from.
+    """Show the card of a pack: what goes in, what comes out, what it was trained on.
 
     Parameters
     ----------
@@ -342,9 +222,9 @@ def run_demo(folder: str = "demo") -> None:
     demo(Path(folder))
 
 
-# The functions' names are theirs alone: jsonargparse looks each up in the package, and would find,
+# The functions have names of their own: jsonargparse looks each up in the package, and would find,
 # and load, the package's own `forecast`.
-COMMANDS: dict[str, Callable[..., int | None] | dict[str, Callable[..., int | None]]] = {
+COMMANDS: dict[str, Command | dict[str, Command]] = {
     "forecast": forecast_file,
     "hindcast": hindcast_file,
     "verify": verify_file,
@@ -361,33 +241,8 @@ ABOUT = {
 }
 
 
-# --- what the commands share
-
-
-def _draws(
-    members: int | None, seed: int, sampler: str, steps: int | None, sigmas: float | None
-) -> dict[str, Any]:
-    """The options of a pack that samples, as `forecast` takes them."""
-    from ..inference.guidance import anticipated_intensity
-
-    told = None if sigmas is None else anticipated_intensity(sigmas=sigmas)
-    draws: dict[str, Any] = {"members": members, "seed": seed, "sampler": sampler, "steps": steps}
-    return {**draws, "guidance": told}
-
-
-def _sizes(fc: Any) -> str:
-    """How many inits, leads and members, in words.
-
-    >>> import xarray as xr
-    >>> _sizes(xr.DataArray(range(3), dims="init").expand_dims(lead=2))
-    '3 x 2 (init x lead)'
-    """
-    dims = [dim for dim in ("init", "lead", "member") if dim in fc.dims]
-    return f"{' x '.join(str(fc.sizes[dim]) for dim in dims)} ({' x '.join(dims)})"
-
-
 def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The entries of a YAML text, some of them overridden.
+    """Return the entries of a YAML text, some of them overridden.
 
     >>> _entries("recipe: {epochs: 9, seed: 1}", ["recipe.epochs=3", "pack=mine"])
     {'recipe': {'epochs': 3, 'seed': 1}, 'pack': 'mine'}
@@ -407,8 +262,8 @@ def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
     return entries
 
 
-def _lines(card: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A card as keys and short values; long lists are cut."""
+def _lines(card: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the entries of a card as keys and short values; long lists are shortened."""
     for key, value in card.items():
         if isinstance(value, dict):
             yield from _lines(value, f"{prefix}{key}.")
@@ -420,15 +275,11 @@ def _lines(card: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{key}", text
 
 
-def _took(started: float) -> str:
-    return f"{time.perf_counter() - started:.1f} s"
-
-
 # --- the parser
 
 
 def parser() -> ArgumentParser:
-    """The whole command line, made from the functions above."""
+    """Return the parser of the whole command line."""
     from .. import __version__
 
     top = ArgumentParser(
@@ -440,7 +291,9 @@ def parser() -> ArgumentParser:
     return top
 
 
-def _add_commands(parent: ArgumentParser, commands: dict[str, Any], dest: str) -> None:
+def _add_commands(
+    parent: ArgumentParser, commands: Mapping[str, Command | dict[str, Command]], dest: str
+) -> None:
     subcommands = parent.add_subcommands(dest=dest, title="commands", description="")
     for name, command in commands.items():
         if isinstance(command, dict):
@@ -450,16 +303,34 @@ def _add_commands(parent: ArgumentParser, commands: dict[str, Any], dest: str) -
             continue
         about = (command.__doc__ or "").splitlines()[0]
         child = ArgumentParser(description=about)
-        forms = FORMS.get(name, {})
-        child.add_function_arguments(command, as_group=False, as_positional=True, skip=set(forms))
+        parameters = inspect.signature(command).parameters
+        forms = {key: form for key, form in SHARED.items() if key in parameters}
+        forms |= FORMS.get(name, {})
+        child.add_function_arguments(
+            command, as_group=False, as_positional=True, skip={*forms, "options"}
+        )
         for form in forms.values():
-            options = dict(form)
-            child.add_argument(*options.pop("flags"), **options)
+            keywords = dict(form)
+            child.add_argument(*keywords.pop("flags"), **keywords)
+        if "options" in parameters:
+            _add_options(child)
         subcommands.add_subcommand(name, child, help=about)
 
 
+def _add_options(child: ArgumentParser) -> None:
+    """Add the options of a forecast: one definition serves Python and the command line."""
+    from ..inference.options import Options, descriptions
+
+    words = descriptions()
+    for field in dataclasses.fields(Options):
+        if field.name in OPTION_TYPES:
+            kind = SWITCH if field.name == "compile" else {"type": OPTION_TYPES[field.name]}
+            flag = f"--{field.name.replace('_', '-')}"
+            child.add_argument(flag, default=field.default, help=words.get(field.name), **kind)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit status, 2 for what the user can mend."""
+    """Run a command; returns the exit status, 2 for errors that the user can mend."""
     settings = parser().parse_args(argv).as_dict()
     name = settings["command"]
     command, arguments = COMMANDS[name], settings[name]

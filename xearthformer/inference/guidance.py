@@ -1,49 +1,66 @@
-"""Guidance: what an ensemble is told to be, beside what its network has learnt.
+"""Guidance: steers the members of an ensemble towards a target while they are sampled.
 
-A constraint sees the forecast and the context, never the truth. At every step of the sampler its
-distance from a target, member by member, moves the noisy sample (Gao et al. 2023, section 3.3):
+A constraint sees the forecast and the context, never the truth. At every sampling step the gradient
+of its distance from the target moves the noisy sample, member by member (Gao et al. 2023, section
+3.3):
 
-    mu <- mu - sigma_t scale grad || fn - target ||
+    mu <- mu - sigma_t strength grad || fn - target ||
 
-It knows torch and no labels but the dims that `Frames` carries. Legend of the shape suffixes:
-B batch (members), T time, H W space, h w the same in latent pixels, C channels.
+This file knows torch, and no labels but the dims that `Frames` carries. Legend of the shape
+suffixes: B batch (members), T time, H W space, h w the same in latent pixels, C channels.
 """
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import mismatch
+from ..errors import mismatch, renamed
 from ..models.prediff.prediff import Context, PreDiff
 from ..models.prediff.samplers import Guide
 from ..packs.card import Card, Climatology
 from ..packs.scale import Scale
 
-PAPER_SCALE = 50.0
+# (sample, t) to the distance from the target in each row, and whether the sample is the clean one.
+Distance = tuple[Callable[[Tensor, int], Tensor], bool]
+
+PAPER_STRENGTH = 50.0  # `guide_scale` of the published configuration
 
 
-# --- what a constraint sees
+# --- the frames that a constraint sees
+
+
+class LabelledArray(Protocol):
+    """What a DataArray offers that `Frames` use."""
+
+    @property
+    def dims(self) -> tuple[Hashable, ...]: ...
+    @property
+    def coords(self) -> Mapping[Any, Any]: ...
+    @property
+    def values(self) -> np.ndarray: ...
+    def sel(self, indexers: Mapping[Any, Any]) -> "LabelledArray": ...
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Differentiable frames labelled by dims, in the user's units: a forecast, or its context.
+    """Differentiable frames with named dims, in the user's units: a forecast or its context.
 
-    Sums and the like take the names of dims; arithmetic aligns dims by name, with numbers, tensors
-    without dims, other `Frames`, and labelled arrays such as a DataArray.
+    Reductions take names of dims. Arithmetic aligns dims by name, with numbers, tensors without
+    dims, other `Frames`, and labelled arrays such as a DataArray.
 
     Attributes
     ----------
     values : Tensor
     dims : tuple of str
-        "member", "lead" (of the context "time"), then the data's own dims of y and x.
+        "member", "lead" ("time" for the context), then the data's own dims of y and x.
     coords : mapping
-        The labels of the spatial dims, where the data has some; a labelled array is read by them.
+        The labels of the spatial dims, where the data has some; labelled arrays are selected by
+        them.
 
     Examples
     --------
@@ -59,19 +76,19 @@ class Frames:
     coords: Mapping[str, np.ndarray]
 
     def mean(self, *dims: str) -> "Frames":
-        """The mean over these dims."""
+        """Return the mean over these dims."""
         return self._without(dims, lambda axes: self.values.mean(dim=axes))
 
     def sum(self, *dims: str) -> "Frames":
-        """The sum over these dims."""
+        """Return the sum over these dims."""
         return self._without(dims, lambda axes: self.values.sum(dim=axes))
 
     def max(self, *dims: str) -> "Frames":
-        """The maximum over these dims."""
+        """Return the maximum over these dims."""
         return self._without(dims, lambda axes: self.values.amax(dim=axes))
 
     def isel(self, **positions: int) -> "Frames":
-        """At a position along each of these dims, which are gone then."""
+        """Select one position along each of these dims, which are dropped."""
         frames = self
         for dim, position in positions.items():
             (axis,) = frames._axes((dim,))
@@ -80,48 +97,52 @@ class Frames:
         return frames
 
     def clip(self, min: float | None = None, max: float | None = None) -> "Frames":
-        """Values below `min` or above `max` replaced by them."""
+        """Limit values to [min, max]."""
         return replace(self, values=self.values.clamp(min, max))
 
-    def weighted_mean(self, weights: Any, *dims: str) -> "Frames":
-        """The mean over these dims by weights: a mask, or areas, as arithmetic takes them."""
+    def weighted_mean(self, weights: "Operand", *dims: str) -> "Frames":
+        """Return the mean over these dims, weighted by a mask, areas or any other operand."""
         ones = replace(self, values=torch.ones_like(self.values))
         return (self * weights).sum(*dims) / (ones * weights).sum(*dims)
 
-    def __add__(self, other: Any) -> "Frames":
+    def __add__(self, other: "Operand") -> "Frames":
         return self._with(other, operator.add)
 
-    def __sub__(self, other: Any) -> "Frames":
+    def __sub__(self, other: "Operand") -> "Frames":
         return self._with(other, operator.sub)
 
-    def __mul__(self, other: Any) -> "Frames":
+    def __mul__(self, other: "Operand") -> "Frames":
         return self._with(other, operator.mul)
 
-    def __truediv__(self, other: Any) -> "Frames":
+    def __truediv__(self, other: "Operand") -> "Frames":
         return self._with(other, operator.truediv)
 
-    def _with(self, other: Any, how: Callable[[Any, Any], Tensor]) -> "Frames":
+    def _with(self, other: "Operand", operation: Callable[..., Tensor]) -> "Frames":
         if isinstance(other, Frames):
             values, dims = other.values, other.dims
-        elif hasattr(other, "dims"):
-            if bare := [dim for dim in other.dims if dim in self.coords.keys() - other.coords]:
+        elif not hasattr(other, "dims"):
+            return replace(self, values=operation(self.values, other))
+        else:
+            labelled = cast(LabelledArray, other)
+            dims = tuple(map(str, labelled.dims))
+            if bare := [dim for dim in dims if dim in self.coords.keys() - labelled.coords]:
                 raise ValueError(
                     f"expected an array with labels along {bare}, as the data has, found none: "
                     'weights.assign_coords(y=da["y"], x=da["x"])'
                 )
-            other = other.sel({d: self.coords[d] for d in other.dims if d in self.coords})
-            values = torch.from_numpy(np.asarray(other.values, dtype=np.float32)).to(self.values)
-            dims = tuple(map(str, other.dims))
-        else:
-            return replace(self, values=how(self.values, other))
+            labelled = labelled.sel({d: self.coords[d] for d in dims if d in self.coords})
+            values = np.asarray(labelled.values, dtype=np.float32)
+            values = torch.from_numpy(values).to(self.values)
         dims_all = self.dims + _rest(dims, self.dims)
         mine, others = (
             _spread(part, own, dims_all) for part, own in ((self.values, self.dims), (values, dims))
         )
-        return replace(self, values=how(mine, others), dims=dims_all)
+        return replace(self, values=operation(mine, others), dims=dims_all)
 
-    def _without(self, dims: tuple[str, ...], how: Callable[[tuple[int, ...]], Tensor]) -> "Frames":
-        return replace(self, values=how(self._axes(dims)), dims=_rest(self.dims, dims))
+    def _without(
+        self, dims: tuple[str, ...], reduction: Callable[[tuple[int, ...]], Tensor]
+    ) -> "Frames":
+        return replace(self, values=reduction(self._axes(dims)), dims=_rest(self.dims, dims))
 
     def _axes(self, dims: tuple[str, ...]) -> tuple[int, ...]:
         if unknown := [dim for dim in dims if dim not in self.dims]:
@@ -129,18 +150,21 @@ class Frames:
         return tuple(map(self.dims.index, dims))
 
 
-def _rest(dims: tuple[str, ...], gone: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dim for dim in dims if dim not in gone)
+def _rest(dims: tuple[str, ...], dropped: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dim for dim in dims if dim not in dropped)
 
 
 def _spread(values: Tensor, dims: tuple[str, ...], onto: tuple[str, ...]) -> Tensor:
-    """A tensor with a place for each of the dims `onto`, of size 1 where it has none of its own."""
+    """Return a view with an axis for each dim of `onto`, of size 1 where the tensor has none."""
     order = [dims.index(dim) for dim in onto if dim in dims]
-    places = tuple(slice(None) if dim in dims else None for dim in onto)
-    return values.permute(order)[places]
+    axes = tuple(slice(None) if dim in dims else None for dim in onto)
+    return values.permute(order)[axes]
 
 
 # --- constraints
+
+Operand: TypeAlias = Frames | LabelledArray | Tensor | float
+Function = Callable[[Frames, Frames], Frames | Tensor]
 
 
 @dataclass(frozen=True)
@@ -149,48 +173,50 @@ class AnticipatedIntensity:
 
     value: float | tuple[float, ...] | None
     sigmas: float | tuple[float, ...] | None
-    scale: float
+    strength: float
 
 
 @dataclass(frozen=True)
 class Constraint:
     """See `constraint`."""
 
-    fn: Callable[[Frames, Frames], Any]
+    fn: Function
     target: float | tuple[float, ...]
-    scale: float
+    strength: float
 
 
 Guidance = AnticipatedIntensity | Constraint
 
 
+@renamed(scale="strength")
 def anticipated_intensity(
     value: float | Sequence[float] | None = None,
     sigmas: float | Sequence[float] | None = None,
-    scale: float = PAPER_SCALE,
+    strength: float = PAPER_STRENGTH,
 ) -> AnticipatedIntensity:
-    """Ask for forecasts of this mean intensity, by the pack's alignment network.
+    """Steer forecasts towards a mean intensity, through the pack's alignment network.
+
+    Give either `value` or `sigmas`.
 
     Parameters
     ----------
-    value : float, or one a member
-        Mean over the frames to come and the domain, scaled as the network sees it (of SEVIR's
+    value : float, or one per member
+        Mean over the forecast frames and the domain, scaled as the network sees it (for SEVIR's
         bytes: a share of 255).
-    sigmas : float, or one a member
+    sigmas : float, or one per member
         The same in standard deviations from the mean of the pack's climatology: 4 is very wet.
-        One of `value` and `sigmas`.
-    scale : float
-        How hard to pull; the paper's is 50 (`guide_scale` of the published configuration).
+    strength : float
+        How hard to pull. Default: 50, as the paper.
 
     Raises
     ------
     ValueError
-        Both or none of `value` and `sigmas`; a scale that isn't above 0.
+        Both or neither of `value` and `sigmas`; a strength that is not above 0.
 
     Examples
     --------
     >>> anticipated_intensity(sigmas=[-4, 0, 4])
-    AnticipatedIntensity(value=None, sigmas=(-4.0, 0.0, 4.0), scale=50.0)
+    AnticipatedIntensity(value=None, sigmas=(-4.0, 0.0, 4.0), strength=50.0)
     """
     if (value is None) == (sigmas is None):
         raise mismatch(
@@ -198,76 +224,70 @@ def anticipated_intensity(
         )
     level = None if value is None else _numbers("value", value)
     spread = None if sigmas is None else _numbers("sigmas", sigmas)
-    return AnticipatedIntensity(level, spread, _scale(scale))
+    return AnticipatedIntensity(level, spread, _positive(strength))
 
 
+@renamed(scale="strength")
 def constraint(
-    fn: Callable[[Frames, Frames], Any],
+    fn: Function,
     target: float | Sequence[float] = 0.0,
-    scale: float = PAPER_SCALE,
+    strength: float = PAPER_STRENGTH,
 ) -> Constraint:
-    """Ask for forecasts of which a function of your own is near a target.
+    """Steer forecasts towards a target value of any differentiable function of theirs.
 
     Parameters
     ----------
     fn : (forecast, context) -> Frames or Tensor
-        Differentiable; of the decoded forecast, as the step at hand predicts it, and of the frames
-        before it: `Frames` in the data's units. The answer keeps "member", as its first dim; over
-        what other dims it has, the distance from the target is a Euclidean norm.
-    target : float, or one a member
-        Zero of a function that says by how much a bound is broken.
-    scale : float
-        How hard to pull. The samplers that take fewer steps than DDPM never go further in a step
-        than to where the target would be met if `fn` were linear.
+        A differentiable function of two `Frames` in the data's units: the decoded forecast, as the
+        current sampling step predicts it, and the frames before it. The result keeps "member" as
+        its first dim; over its other dims the distance from the target is a Euclidean norm.
+    target : float, or one per member
+        For a function that returns by how much a bound is exceeded, 0.
+    strength : float
+        How hard to pull. Samplers that take fewer steps than DDPM never go further in one step than
+        to where the target would be met if `fn` were linear.
 
     Raises
     ------
     TypeError
-        `fn` can't be called.
+        `fn` is not callable.
     ValueError
-        A scale that isn't above 0.
+        A strength that is not above 0.
 
     Examples
     --------
-    As much rain on a catchment; as much in all as in the last frame; at most 50 mm/h:
+    Rain on a catchment; as much in total as in the last frame; at most 50 mm/h:
 
     >>> catchment = torch.ones(4, 4)
-    >>> on_it = constraint(lambda fc, past: fc.mean("lead", "y", "x"), target=2.0)
-    >>> kept = constraint(
-    ...     lambda fc, past: fc.mean("y", "x") - past.isel(time=-1).mean("y", "x"), scale=20
+    >>> on_catchment = constraint(lambda fc, past: fc.mean("lead", "y", "x"), target=2.0)
+    >>> conserved = constraint(
+    ...     lambda fc, past: fc.mean("y", "x") - past.isel(time=-1).mean("y", "x"), strength=20
     ... )
     >>> bounded = constraint(lambda fc, past: (fc - 50).clip(min=0).sum("lead", "y", "x"))
     """
     if not callable(fn):
         raise TypeError(f"expected a function of forecast and context, found {fn!r}")
-    return Constraint(fn, _numbers("target", target), _scale(scale))
+    return Constraint(fn, _numbers("target", target), _positive(strength))
 
 
 def listed(guidance: Guidance | Sequence[Guidance] | None) -> tuple[Guidance, ...]:
-    """Guidance as it may be given, as a tuple; what isn't guidance is an error."""
+    """Return guidance as a tuple of terms; anything else is an error."""
     if guidance is None:
         return ()
-    one = isinstance(guidance, AnticipatedIntensity | Constraint) or not isinstance(
-        guidance, Sequence
-    )
-    terms: tuple[Guidance, ...] = (guidance,) if one else tuple(guidance)  # type: ignore
+    terms = tuple(guidance) if isinstance(guidance, Sequence) else (guidance,)
     for term in terms:
         if not isinstance(term, AnticipatedIntensity | Constraint):
-            raise TypeError(
-                str(
-                    mismatch(
-                        "guidance as xef.anticipated_intensity(...), xef.constraint(...), or a "
-                        "list of these",
-                        repr(term),
-                        "guidance=xef.anticipated_intensity(sigmas=+4)",
-                    )
-                )
+            words = mismatch(
+                "guidance by xef.anticipated_intensity or xef.constraint, or a list of these",
+                repr(term),
+                "guidance=xef.anticipated_intensity(sigmas=+4)",
             )
+            raise TypeError(str(words))
     return terms
 
 
 def check(terms: tuple[Guidance, ...], card: Card, members: int) -> None:
-    """See that the pack can serve each term, and that targets are one, or one a member."""
+    """Check that the pack can serve each term, and that targets are one, or one per member."""
     for term in terms:
         for values in _targets(term):
             if isinstance(values, tuple) and len(values) != members:
@@ -294,37 +314,37 @@ def _targets(term: Guidance) -> tuple[float | tuple[float, ...] | None, ...]:
 
 
 def describe(term: Guidance) -> str:
-    """A term in words, for the history of a forecast.
+    """Return a term in words, for the attribute `history` of a forecast.
 
     >>> describe(anticipated_intensity(sigmas=4))
-    'anticipated_intensity(sigmas=4.0, scale=50.0)'
+    'anticipated_intensity(sigmas=4.0, strength=50.0)'
     """
     if isinstance(term, AnticipatedIntensity):
         name = "sigmas" if term.value is None else "value"
-        return f"anticipated_intensity({name}={getattr(term, name)}, scale={term.scale})"
+        return f"anticipated_intensity({name}={getattr(term, name)}, strength={term.strength})"
     fn = getattr(term.fn, "__qualname__", type(term.fn).__name__)
-    return f"constraint({fn}, target={term.target}, scale={term.scale})"
+    return f"constraint({fn}, target={term.target}, strength={term.strength})"
 
 
-def _numbers(name: str, said: float | Sequence[float]) -> float | tuple[float, ...]:
-    values = np.asarray(said, dtype=np.float64)
+def _numbers(name: str, target: float | Sequence[float]) -> float | tuple[float, ...]:
+    values = np.asarray(target, dtype=np.float64)
     if values.ndim > 1 or not np.isfinite(values).all():
-        raise mismatch(f"{name} as a finite number, or one a member", repr(said), f"{name}=1.0")
+        raise mismatch(f"{name} as a finite number, or one per member", repr(target), f"{name}=1.0")
     return float(values) if values.ndim == 0 else tuple(values.tolist())
 
 
-def _scale(scale: float) -> float:
-    if not (np.isfinite(scale) and scale > 0):
-        raise mismatch("a scale above 0", repr(scale), f"scale={PAPER_SCALE:g}")
-    return float(scale)
+def _positive(strength: float) -> float:
+    if not (np.isfinite(strength) and strength > 0):
+        raise mismatch("a strength above 0", repr(strength), f"strength={PAPER_STRENGTH:g}")
+    return float(strength)
 
 
-# --- what the sampler is given
+# --- the hook of the sampler
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Guidance for some members of one batch, ready for `guide`.
+    """Guidance of one batch of members.
 
     Attributes
     ----------
@@ -332,9 +352,9 @@ class Terms:
     members : list of int
         The member in each row of the batch.
     scale, climatology
-        The card's.
+        From the card.
     dims, coords
-        Of `Frames`: the data's names of y and x, and their labels.
+        The data's names of y and x and their labels, for `Frames`.
     """
 
     terms: tuple[Guidance, ...]
@@ -346,27 +366,27 @@ class Terms:
 
 
 def guide(model: PreDiff, context: Context, terms: Terms) -> Guide | None:
-    """The hook of `samplers.sample` for these terms; None without any.
+    """Return the hook of `samplers.sample` for these terms; None without any.
 
     Raises
     ------
     ValueError
-        A constraint that isn't differentiable, or whose answer has another shape: found out by
-        trying it, before any sampling.
+        A constraint that is not differentiable, or whose result has another shape; each is tried
+        once before any sampling.
     """
     if not terms.terms:
         return None
-    parts = [_distance(model, context, term, terms) for term in terms.terms]
+    distances = [_distance(model, context, term, terms) for term in terms.terms]
     empty = context.z_BThwC.new_zeros(len(terms.members), *model.noise_shape(context))
-    for distance in parts:
+    for distance in distances:
         _pull(distance, empty, 0, empty)
 
-    def shift(z_B: Tensor, t: int, clean_B: Tensor, strength: float, careful: bool) -> Tensor:
+    def shift(z_B: Tensor, t: int, clean_B: Tensor, sigma: float, careful: bool) -> Tensor:
         total_B = torch.zeros_like(z_B)
-        for distance, term in zip(parts, terms.terms, strict=True):
+        for distance, term in zip(distances, terms.terms, strict=True):
             value_B, gradient_B = _pull(distance, z_B, t, clean_B)
-            size_B = torch.full_like(value_B, strength * term.scale)
-            if careful:
+            size_B = torch.full_like(value_B, sigma * term.strength)
+            if careful:  # one Newton step at most: few steps are long ones
                 slope_B = gradient_B.flatten(1).square().sum(dim=1).clamp(min=1e-12)
                 size_B = torch.minimum(size_B, value_B / slope_B)
             total_B = total_B - size_B.view(-1, *[1] * (z_B.ndim - 1)) * gradient_B
@@ -375,22 +395,19 @@ def guide(model: PreDiff, context: Context, terms: Terms) -> Guide | None:
     return shift
 
 
-def _pull(distance: Any, z_B: Tensor, t: int, clean_B: Tensor) -> tuple[Tensor, Tensor]:
-    """A term's distance from its target in each row, and how it changes with the sample."""
-    of, at_clean = distance
-    with torch.enable_grad():
-        at_B = (clean_B if at_clean else z_B).detach().requires_grad_()
-        value_B = of(at_B, t)
+def _pull(distance: Distance, z_B: Tensor, t: int, clean_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a term's distance from its target in each row, and its gradient by the sample."""
+    function, of_clean = distance
+    with torch.enable_grad():  # sampling runs under no_grad
+        at_B = (clean_B if of_clean else z_B).detach().requires_grad_()
+        value_B = function(at_B, t)
         (gradient_B,) = torch.autograd.grad(value_B.sum(), at_B)
     return value_B.detach(), gradient_B
 
 
-def _distance(
-    model: PreDiff, context: Context, term: Guidance, terms: Terms
-) -> tuple[Callable[[Tensor, int], Tensor], bool]:
-    """(sample, t) to the distance in each row (B,); and whether it is of the clean sample."""
+def _distance(model: PreDiff, context: Context, term: Guidance, terms: Terms) -> Distance:
     if isinstance(term, AnticipatedIntensity):
-        target: Any = term.value
+        target = np.asarray(term.value)
         if term.sigmas is not None:
             assert terms.climatology is not None  # by `check`
             mean, std = terms.climatology.mean, terms.climatology.std
@@ -398,8 +415,8 @@ def _distance(
         aim_B = _per_row(target, terms.members, context.z_BThwC)
 
         def intensity(z_B: Tensor, t: int) -> Tensor:
-            answer_BC = model.align(z_B, t).mean(dim=1)
-            return torch.linalg.vector_norm(answer_BC - aim_B[:, None], dim=1)
+            intensity_BC = model.align(z_B, t).mean(dim=1)
+            return torch.linalg.vector_norm(intensity_BC - aim_B[:, None], dim=1)
 
         return intensity, False
     aim_B = _per_row(term.target, terms.members, context.z_BThwC)
@@ -430,16 +447,15 @@ def _distance(
     return of_forecast, True
 
 
-def _per_row(target: Any, members: list[int], like: Tensor) -> Tensor:
-    """A target, or one a member, as one a row."""
+def _per_row(
+    target: float | tuple[float, ...] | np.ndarray, members: list[int], like: Tensor
+) -> Tensor:
+    """Return the target of each row, from one for all or one per member."""
     values = np.asarray(target, dtype=np.float64)
     rows = values[members] if values.ndim else np.full(len(members), values)
     return torch.from_numpy(rows).to(like)
 
 
-def _frames(scaled_BTHW: Tensor, step: str, terms: Terms) -> Frames:
-    """Scaled frames in the data's units."""
-    levels = scaled_BTHW * terms.scale.factor + terms.scale.offset
-    if (floor := terms.scale.floor) is not None:
-        levels = torch.where(levels > 0, floor * 10 ** (levels / 10), 0.0)
-    return Frames(levels, ("member", step, *terms.dims), terms.coords)
+def _frames(scaled_BTHW: Tensor, time_dim: str, terms: Terms) -> Frames:
+    """Return scaled frames in the data's units."""
+    return Frames(terms.scale.undo(scaled_BTHW), ("member", time_dim, *terms.dims), terms.coords)
