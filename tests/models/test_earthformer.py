@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xearthformer.models import build
 from xearthformer.models.earthformer.earthformer import PRESETS, Earthformer, EarthformerConfig
-from xearthformer.models.layers.attention import PatchMerging, PositionEmbedding, Upsampling
-from xearthformer.models.layers.stem import Stem
+from xearthformer.models.layers.attention import PositionEmbedding
+from xearthformer.models.layers.stem import PatchMerging, Stem, Upsampling
 
 TINY = PRESETS["tiny"]
 

@@ -26,8 +26,7 @@ from xearthformer.models.earthformer.fused_stem import (
     upsampling,
     upsampling_pair,
 )
-from xearthformer.models.layers.attention import Upsampling, conv_block
-from xearthformer.models.layers.stem import Stem
+from xearthformer.models.layers.stem import Stem, Upsampling, conv_block
 from xearthformer.models.published.weights import load_published
 
 NAMES = sorted(path.stem for path in GOLDEN.glob("earthformer_*.json"))

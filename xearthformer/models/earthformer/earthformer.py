@@ -1,13 +1,14 @@
-"""Earthformer (Gao et al., NeurIPS 2022): a space-time transformer, from frames to frames to come.
+"""Earthformer (Gao et al., NeurIPS 2022, section 3): a space-time transformer of frames.
 
 A convolutional stem makes the grid coarser; an encoder of cuboid self-attention leaves a memory at
-each of its levels; a decoder asks those memories, coarse to fine; the stem mirrored brings the grid
-back. Legend of the shape suffixes: B batch, T time, H W space, C channels, K global vectors.
+each of its levels; a decoder attends to those memories, coarse to fine; the stem mirrored brings
+the grid back.
+Legend of the shape suffixes: B batch, T time, H W space, C channels, K global vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
@@ -19,17 +20,13 @@ from ..layers.attention import (
     POS_EMBED_TYPES,
     BlockOptions,
     CrossAttentionBlock,
-    PatchMerging,
     PositionEmbedding,
     SelfAttentionBlock,
-    Upsampling,
-    expect_counts,
-    expect_fields,
-    expect_one_of,
     init_weights,
 )
+from ..layers.checks import expect_counts, expect_fields, expect_one_of
 from ..layers.cuboid import Size, cross_pattern, self_pattern
-from ..layers.stem import FinalDecoder, InitialEncoder, Stem, coarser
+from ..layers.stem import FinalDecoder, InitialEncoder, PatchMerging, Stem, Upsampling, coarser
 
 PATTERN_FIELDS = ("enc_attn_patterns", "dec_self_attn_patterns", "dec_cross_attn_patterns")
 
@@ -39,7 +36,7 @@ PATTERN_FIELDS = ("enc_attn_patterns", "dec_self_attn_patterns", "dec_cross_attn
 
 @dataclass(frozen=True)
 class EarthformerConfig:
-    """Everything that shapes an Earthformer. Lists and dicts, as JSON has them, are welcome.
+    """The shape of an Earthformer. Lists and dicts, as JSON has them, are welcome.
 
     Parameters
     ----------
@@ -48,15 +45,15 @@ class EarthformerConfig:
     base_units : int
         Channels at the finest level; the next has `downsample` times as many.
     num_heads : int
-        Attention heads.
+        Number of attention heads.
     enc_depth, dec_depth : tuple of int
-        Blocks at each level, finest first; the number of entries is the number of levels.
+        Number of blocks at each level, finest first; one entry per level.
     enc_attn_patterns, dec_self_attn_patterns, dec_cross_attn_patterns : tuple of str
-        The cuboid pattern of each level (see `cuboid.PATTERN_NAMES`); a single name serves all.
+        Cuboid pattern of each level (see `cuboid.PATTERN_NAMES`); one name serves all levels.
     downsample : int
         How much coarser in H and W each level is than the one before.
     dropout : float
-        On attention weights, projections and feed-forwards.
+        Share dropped from attention weights, projections and feed-forwards.
     ffn_activation : str
         "gelu" or "leaky" (slope 0.1).
     padding_type : "zeros" or "ignore"
@@ -64,7 +61,7 @@ class EarthformerConfig:
     pos_embed_type : "t+h+w" or "t+hw"
         Position embedding: a vector per frame, row and column, or per frame and place.
     num_global_vectors : int
-        Global vectors of the encoder; 0 for none.
+        Number of global vectors of the encoder; 0 for none.
     use_global_self_attn : bool
         Whether the global vectors attend to one another.
     separate_global_qkv : bool
@@ -75,7 +72,7 @@ class EarthformerConfig:
     Raises
     ------
     ValueError
-        When the parts do not fit one another; the message names the field.
+        When the fields do not fit one another; the message names the field.
 
     Examples
     --------
@@ -105,14 +102,14 @@ class EarthformerConfig:
     stem: Stem = Stem()
 
     def __post_init__(self) -> None:
-        for field in fields(self):
+        for field in fields(self):  # JSON has lists only, and a frozen config is hashed
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
         if isinstance(self.stem, dict):
             expect_fields(Stem, self.stem)
             object.__setattr__(self, "stem", Stem(**self.stem))
-        self._check_values()
+        self._check_values()  # first, as the patterns need the levels
         for name in PATTERN_FIELDS:
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, (value,) * self.levels)
@@ -164,8 +161,8 @@ class EarthformerConfig:
     def level_shapes(self) -> list[Size]:
         """(T, H, W) of the encoder at each level."""
         finest_HW = coarser(self.input_shape[1:3], self.stem.scales)[-1]
-        steps = ((self.downsample, self.downsample),) * (self.levels - 1)
-        return [(self.input_shape[0], h, w) for h, w in coarser(finest_HW, steps)]
+        factors = ((self.downsample, self.downsample),) * (self.levels - 1)
+        return [(self.input_shape[0], h, w) for h, w in coarser(finest_HW, factors)]
 
     @property
     def block_options(self) -> BlockOptions:
@@ -235,6 +232,11 @@ PRESETS: dict[str, EarthformerConfig] = {
 # The network.
 
 
+def repeat(depth: int, block: Callable[..., nn.Module], *args: object) -> nn.ModuleList:
+    """`depth` blocks of the same shape, each with its own weights."""
+    return nn.ModuleList(block(*args) for _ in range(depth))
+
+
 class Encoder(nn.Module):
     """Levels of cuboid self-attention, fine to coarse; every level's output is a memory."""
 
@@ -250,21 +252,17 @@ class Encoder(nn.Module):
             strict=True,
         ):
             pattern = self_pattern(name, shape_THW)
-            self.blocks.append(
-                nn.ModuleList(
-                    SelfAttentionBlock(dim, shape_THW, pattern, options) for _ in range(depth)
-                )
-            )
-        steps = list(pairwise(config.widths))
-        self.down_layers = nn.ModuleList(PatchMerging(a, b, (1, n, n)) for a, b in steps)
+            self.blocks.append(repeat(depth, SelfAttentionBlock, dim, shape_THW, pattern, options))
+        widths = list(pairwise(config.widths))
+        self.down_layers = nn.ModuleList(PatchMerging(a, b, (1, n, n)) for a, b in widths)
         if config.num_global_vectors:
-            self.down_layer_global_proj = nn.ModuleList(nn.Linear(a, b) for a, b in steps)
+            self.down_layer_global_proj = nn.ModuleList(nn.Linear(a, b) for a, b in widths)
 
     def forward(self, x_BTHWC: Tensor, g_BKC: Tensor | None) -> list[Tensor]:
-        memory = []
+        memory = []  # finest level first
         for i, level in enumerate(self.blocks):
             if i > 0:
-                x_BTHWC = self.down_layers[i - 1](x_BTHWC)
+                x_BTHWC = self.down_layers[i - 1](x_BTHWC)  # H, W down; C up
                 g_BKC = None if g_BKC is None else self.down_layer_global_proj[i - 1](g_BKC)
             for block in level:
                 x_BTHWC, g_BKC = block(x_BTHWC, g_BKC)
@@ -276,7 +274,7 @@ class Decoder(nn.Module):
     """Levels coarse to fine: self-attention, cross-attention to the level's memory, upsampling.
 
     The coarsest level starts with its cross-attention, and has one self-attention block less.
-    Cuboids are those of the encoder's grids, whose number of frames may be another.
+    Cuboids are those of the encoder's grids, although the number of frames may differ.
     """
 
     def __init__(self, config: EarthformerConfig):
@@ -289,18 +287,10 @@ class Decoder(nn.Module):
             within = self_pattern(config.dec_self_attn_patterns[i], memory_THW)
             across = cross_pattern(config.dec_cross_attn_patterns[i], memory_THW)
             depth, is_coarsest = config.dec_depth[i], i == config.levels - 1
-            self.self_blocks.append(
-                nn.ModuleList(
-                    SelfAttentionBlock(dim, shape_THW, within, options)
-                    for _ in range(depth - is_coarsest)
-                )
-            )
-            self.cross_blocks.append(
-                nn.ModuleList(
-                    CrossAttentionBlock(dim, shape_THW, memory_THW, across, t_in + t_out, options)
-                    for _ in range(depth)
-                )
-            )
+            shared = dim, shape_THW, within, options
+            self.self_blocks.append(repeat(depth - is_coarsest, SelfAttentionBlock, *shared))
+            shared = dim, shape_THW, memory_THW, across, t_in + t_out, options
+            self.cross_blocks.append(repeat(depth, CrossAttentionBlock, *shared))
         sizes = [shape_THW[1:] for shape_THW in config.level_shapes[:-1]]
         self.upsample_layers = nn.ModuleList(
             Upsampling(b, a, size_HW)
@@ -311,13 +301,13 @@ class Decoder(nn.Module):
         coarsest = len(memory) - 1
         for i in range(coarsest, -1, -1):
             cross_blocks = list(self.cross_blocks[i])
-            if i == coarsest:
+            if i == coarsest:  # the query knows nothing of the sample yet
                 z_BTHWC = cross_blocks.pop(0)(z_BTHWC, memory[i])
             for within, across in zip(self.self_blocks[i], cross_blocks, strict=True):
                 z_BTHWC, _ = within(z_BTHWC)
                 z_BTHWC = across(z_BTHWC, memory[i])
             if i > 0:
-                z_BTHWC = self.upsample_layers[i - 1](z_BTHWC)
+                z_BTHWC = self.upsample_layers[i - 1](z_BTHWC)  # to the grid of the next memory
         return z_BTHWC
 
 
@@ -327,7 +317,7 @@ class Earthformer(nn.Module):
     Parameters
     ----------
     config : EarthformerConfig
-        Its shape; `PRESETS` has the published ones.
+        The network's shape; `PRESETS` has the published ones.
 
     Examples
     --------
@@ -369,19 +359,19 @@ class Earthformer(nn.Module):
             g_BKC = self.init_global_vectors.expand(batch, -1, -1)
         x_BTHWC = self.enc_pos_embed(self.initial_encoder(x_BTHWC))
         memory = self.encoder(x_BTHWC, g_BKC)
+        # the query is zeros with a position embedding, at the coarsest level
         z_1THWC = self.z_proj(self.dec_pos_embed(x_BTHWC.new_zeros(self.query_shape)))
         y_BTHWC = self.decoder(z_1THWC.expand(batch, -1, -1, -1, -1), memory)
         return self.dec_final_proj(self.final_decoder(y_BTHWC))
 
     def loss(self, x_BTHWC: Tensor, y_BTHWC: Tensor) -> Tensor:
-        """Mean squared error of the forecast from x against what came, y; a scalar."""
+        """Mean squared error of the forecast from x against the target y; a scalar."""
         return F.mse_loss(self(x_BTHWC), y_BTHWC)
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The forecast without dropout, whatever mode the model is in.
+        """The forecast without dropout, whatever mode the model is in; gradients stay on.
 
-        The network is deterministic, so `generator` (part of every model's contract) is unused.
-        Gradients are not switched off here.
+        The network is deterministic: `generator`, part of every model's contract, is unused.
         """
         if not self.training:
             return self(x_BTHWC)

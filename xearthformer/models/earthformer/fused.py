@@ -1,13 +1,14 @@
-"""A finished Earthformer turned into an equal network that a CPU runs faster: `fuse`.
+"""`fuse` turns a trained Earthformer into an equal network that runs faster on a CPU.
 
 The same function by other arithmetic. Linear maps with no nonlinearity between them become one,
-what is constant is computed once, and the work goes sample by sample, frame by frame, a few cuboids
-at a time, so that it stays in the caches and no large memory is asked of the system. The network as
-it reads is in earthformer.py, blocks.py and stem.py; what was gained is in benchmarks/README.md.
+constants are computed once, and the work goes sample by sample, frame by frame, a few cuboids at a
+time, so that it stays in the caches. The plain network is in earthformer.py, layers/attention.py
+and layers/stem.py; the speed of both is in benchmarks/README.md.
 
 Legend of the shape suffixes: T time, H W space, C channels, K global vectors, N heads, D = C/N
 channels of a head, J = N K, M cuboids, V elements of a cuboid, S keys of a cuboid, R elements of
-all cuboids, B = M N cuboids and heads, F frames. There is no batch: a sample goes alone.
+all cuboids, B = M N cuboids and heads, F frames, P projections in one. There is no batch: each
+sample goes alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,27 +33,28 @@ from .earthformer import Earthformer
 from .fused_stem import Decode, Encode, in_place, merge, upsampling
 
 # Numbers in the widest tensor of a feed-forward. Fewer, and two threads wait more than they work;
-# more, and memory is asked of the system again and again.
+# more, and the system is asked for memory again and again.
 CHUNK = 2**21
-# Torch's softmax over fewer is ten times slower a number: shorter rows get keys that weigh nothing.
+# Torch's softmax takes ten times longer per number over shorter rows: they get keys of weight zero.
 SHORTEST_ROW = 16
 NEVER = -1e30  # the score of such a key; its exponential is exactly zero
 
 
 def fuse(model: nn.Module) -> nn.Module:
-    """An equal network that is faster on a CPU, or the model itself if none is known.
+    """Return an equal network that is faster on a CPU, or the model itself if there is none.
 
     Parameters
     ----------
     model : nn.Module
-        An Earthformer in evaluation mode, on the CPU. Anything else comes back as it is, also a
-        Nowcast, whose tiles are so small that frames one by one make more steps, and so more waits
-        of threads for one another, in no less time. What comes back may share weights with it.
+        An Earthformer in evaluation mode, on the CPU. Anything else is returned unchanged, also a
+        Nowcast: its tiles are so small that going frame by frame, with more waits of threads for
+        one another, saves no time.
 
     Returns
     -------
     nn.Module
-        With `predict`, `config`, `in_len` and `out_len` of the model. It answers only.
+        A network with `predict`, `config`, `in_len` and `out_len` of the model, for inference
+        only; it may share weights with the model.
 
     Examples
     --------
@@ -72,7 +73,7 @@ def fuse(model: nn.Module) -> nn.Module:
 
 
 class FusedFeedForward(nn.Module):
-    """The feed-forward in as little memory as it needs."""
+    """The feed-forward, its activation in place, without dropout."""
 
     def __init__(self, plain: FeedForward):
         super().__init__()
@@ -84,12 +85,11 @@ class FusedFeedForward(nn.Module):
 
 
 class LocalAttention(nn.Module):
-    """Softmax attention inside cuboids, for given queries, keys and values.
+    """Softmax attention inside cuboids, from queries, keys and values.
 
-    The keys are [the cuboid's own | the global vectors | zero keys]. The scores of a zero key are
-    its bias alone: one key stands so for all the elements of a padding, whose bias is the
-    logarithm of the sum of their exponentials; and short rows are filled up with keys whose weight
-    is zero.
+    The keys are [the cuboid's own | the global vectors | zero keys]. The score of a zero key is its
+    bias alone. One such key stands for all elements of a padding, its bias the logarithm of the sum
+    of the exponentials of theirs; others, of weight zero, fill up short rows.
     """
 
     def __init__(self, bias_NVS: Tensor, num_globals: int = 0, padding_NVP: Tensor | None = None):
@@ -109,39 +109,43 @@ class LocalAttention(nn.Module):
         far_MVJ: Tensor | None = None,
         values_NKD: Tensor | None = None,
     ) -> Tensor:
-        """Values x_MVC; the global vectors' part are their scores `far_MVJ` and `values_NKD`."""
+        """Values x_MVC; `far_MVJ` and `values_NKD` are scores and values of the global vectors."""
         (n, v, s), m = self.bias_NVS.shape, len(q_MVC)
         q_BVD = rearrange(q_MVC, "m v (n d) -> (m n) v d", n=n)
         kv = rearrange(kv_MSC, "m s (p n d) -> p m n s d", p=2, n=n)
-        more = kv.new_zeros(2, 1, n, s - kv.shape[-2], kv.shape[-1])
+        more = kv.new_zeros(
+            2, 1, n, s - kv.shape[-2], kv.shape[-1]
+        )  # keys and values beyond its own
         score_MNVS = self.bias_NVS.expand(m, n, v, s).clone()
         if values_NKD is not None:
             more[1, 0, :, : values_NKD.shape[1]] = values_NKD
             far_MNVK = rearrange(far_MVJ, "m v (n k) -> m n v k", n=n)
             score_MNVS[..., kv.shape[-2] :][..., : far_MNVK.shape[-1]] = far_MNVK
         k_BSD, v_BSD = torch.cat([kv, more.expand(-1, m, -1, -1, -1)], dim=-2).flatten(1, 2)
+        # a global vector's key is zero, and its score stands where the others have their bias
         score_BVS = score_MNVS.flatten(0, 1).baddbmm_(q_BVD.to(score_MNVS), k_BSD.mT.to(score_MNVS))
         x_BVD = torch.bmm(score_BVS.softmax(-1), v_BSD)
         return rearrange(x_BVD, "(m n) v d -> m v (n d)", n=n)
 
 
 class GlobalExchange(nn.Module):
-    """What the global vectors give to all elements, and their own update.
+    """What the global vectors contribute to all elements, and their own update.
 
-    The elements' projections in it are applied to the few global vectors, never to the elements:
+    Projections of elements are applied to the few global vectors instead, never to the elements:
     (W x) . g = x . (W^T g), and the sum of weighted W x is W times the sum of weighted x.
     """
 
     def __init__(self, plain: CuboidSelfAttention):
         super().__init__()
-        self.norm, self.proj, self.scale = plain.global_vec_norm, plain.global_proj, plain.scale
+        self.norm, self.proj = plain.global_vec_norm, plain.global_proj
+        self.q_factor = plain.q_factor
         if plain.separate_global_qkv:
             near = [plain.l2g_q_net.weight, plain.g2l_k_net.weight, plain.g2l_v_net.weight]
             far = [plain.l2g_global_kv_net.weight, plain.g2l_global_q_net.weight]
             if plain.use_global_self_attn:
                 far.append(plain.g2g_global_qkv_net.weight)
         else:
-            near = plain.qkv.weight.chunk(3)
+            near = plain.qkv.weight.chunk(3)  # one projection for all roles
             q, k, v = plain.global_qkv.weight.chunk(3)
             far = [k, v, q] + [q, k, v] * plain.use_global_self_attn
         split = {"n": plain.num_heads, "d": plain.head_dim}
@@ -152,14 +156,14 @@ class GlobalExchange(nn.Module):
         """Weights (N K, C) of the elements' scores, values_NKD, and the update g_KC."""
         wq_NDC, wk_NDC, wv_NDC = self.near
         roles_PNKD = torch.einsum("kc,pndc->pnkd", self.norm(g_KC), self.far)
-        k_NKD, v_NKD, q_NKD, *among = roles_PNKD
-        far_JC = (self.scale * k_NKD @ wq_NDC).flatten(0, 1)
-        asked_JC = (self.scale * q_NKD @ wk_NDC).flatten(0, 1)
-        score_NKR = (asked_JC @ x_RC.mT).unflatten(0, q_NKD.shape[:2])
+        k_NKD, v_NKD, q_NKD, *among = roles_PNKD  # the rest: q, k, v among themselves
+        far_JC = (self.q_factor * k_NKD @ wq_NDC).flatten(0, 1)
+        query_JC = (self.q_factor * q_NKD @ wk_NDC).flatten(0, 1)
+        score_NKR = (query_JC @ x_RC.mT).unflatten(0, q_NKD.shape[:2])
         if among:
             q, k, v = among
-            score_NKR = torch.cat([score_NKR, self.scale * q @ k.mT], dim=-1)
-        weight_NKR = score_NKR.softmax(-1)
+            score_NKR = torch.cat([score_NKR, self.q_factor * q @ k.mT], dim=-1)
+        weight_NKR = score_NKR.softmax(-1)  # over [all elements | the global vectors]
         near_NKR, rest = weight_NKR.split([len(x_RC), weight_NKR.shape[-1] - len(x_RC)], dim=-1)
         x_NKC = (near_NKR.flatten(0, 1) @ x_RC).unflatten(0, q_NKD.shape[:2])
         dg_NKD = x_NKC @ wv_NDC.mT
@@ -174,14 +178,14 @@ def bias_of(plain: CuboidAttention, v: int, s: int) -> Tensor:
     return rearrange(plain.relative_position_bias_table[index_VS], "v s n -> n v s")
 
 
-def with_scale(plain: CuboidAttention, weight: Tensor) -> Tensor:
-    """A projection whose first C channels are queries, with the scale of the scores in it."""
+def with_q_factor(plain: CuboidAttention, weight: Tensor) -> Tensor:
+    """A projection whose first C channels are queries, with the queries' factor in it."""
     q, kv = weight.tensor_split([weight.shape[1]])
-    return torch.cat([plain.scale * q, kv])
+    return torch.cat([plain.q_factor * q, kv])
 
 
 def cuboids_at_once(x_MVC: Tensor) -> int:
-    """How many cuboids run together."""
+    """Number of cuboids whose feed-forward, 4C wide, fits in a chunk."""
     _, v, c = x_MVC.shape
     return max(1, CHUNK // (4 * v * c))
 
@@ -189,8 +193,8 @@ def cuboids_at_once(x_MVC: Tensor) -> int:
 class SelfLayer(nn.Module):
     """Self-attention and feed-forward, some cuboids at a time.
 
-    A time axis that is padded to whole cuboids is done in two runs: the whole cuboids, and the
-    rest, whose padding is one key.
+    A time axis that is padded to whole cuboids goes in two runs: the whole cuboids, and the rest,
+    whose padding is one key.
     """
 
     def __init__(self, plain: CuboidSelfAttention, feed_forward: FeedForward, num_globals: int):
@@ -198,7 +202,7 @@ class SelfLayer(nn.Module):
         self.norm, self.proj = plain.norm, plain.proj
         self.feed_forward = FusedFeedForward(feed_forward)
         self.exchange = GlobalExchange(plain) if num_globals else None
-        self.register_buffer("qkv", with_scale(plain, plain.qkv.weight))
+        self.register_buffer("qkv", with_q_factor(plain, plain.qkv.weight))
         (frames, h, w), (bt, bh, bw) = plain.grid.shape, plain.grid.size
         bias_NVV = bias_of(plain, bt * bh * bw, bt * bh * bw)
         whole = frames // bt * bt
@@ -211,33 +215,22 @@ class SelfLayer(nn.Module):
             self.local.append(LocalAttention(own, padding_NVP=padding))
 
     def forward(self, x_THWC: Tensor, g_KC: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        frames = []
+        c, frames = x_THWC.shape[-1], []
         for (times, grid), local in zip(self.runs, self.local, strict=True):
             x_MVC = grid.cut(x_THWC[None, times])[0]
             n_MVC = self.norm(x_MVC)
-            far: tuple[Tensor, ...] = ()
+            weight, values_NKD = self.qkv, None
             if g_KC is not None:
-                *far, dg_KC = self.exchange(n_MVC.flatten(0, 1), g_KC)
-                g_KC = g_KC + dg_KC
+                far_JC, values_NKD, dg_KC = self.exchange(n_MVC.flatten(0, 1), g_KC)
+                weight, g_KC = torch.cat([self.qkv, far_JC]), g_KC + dg_KC
+            y_MVC = []
             some = cuboids_at_once(x_MVC)
-            y_MVC = [
-                self.feed_forward(x + self.proj(self._attend(n, local, *far)))
-                for x, n in zip(x_MVC.split(some), n_MVC.split(some), strict=True)
-            ]
+            for x, n in zip(x_MVC.split(some), n_MVC.split(some), strict=True):
+                q, kv, far_MVJ = F.linear(n, weight).tensor_split([c, 3 * c], dim=-1)
+                update = local(q, kv, far_MVJ, values_NKD)
+                y_MVC.append(self.feed_forward(x + self.proj(update)))
             frames.append(grid.join(torch.cat(y_MVC)[None])[0])
         return torch.cat(frames) if len(frames) > 1 else frames[0], g_KC
-
-    def _attend(
-        self,
-        x_MVC: Tensor,
-        local: LocalAttention,
-        far_JC: Tensor | None = None,
-        values_NKD: Tensor | None = None,
-    ) -> Tensor:
-        c = x_MVC.shape[-1]
-        weight = self.qkv if far_JC is None else torch.cat([self.qkv, far_JC])
-        q, kv, far_MVJ = F.linear(x_MVC, weight).tensor_split([c, 3 * c], dim=-1)
-        return local(q, kv, far_MVJ, values_NKD)
 
 
 class CrossLayer(nn.Module):
@@ -248,7 +241,7 @@ class CrossLayer(nn.Module):
         self.norm, self.proj = plain.norm, plain.proj
         self.feed_forward = FusedFeedForward(feed_forward)
         self.grid, self.memory_grid, self.kv = plain.grid, plain.memory_grid, plain.kv_proj
-        self.register_buffer("q", with_scale(plain, plain.q_proj.weight))
+        self.register_buffer("q", with_q_factor(plain, plain.q_proj.weight))
         self.local = LocalAttention(
             bias_of(plain, prod(self.grid.size), prod(self.memory_grid.size))
         )
@@ -265,14 +258,16 @@ class CrossLayer(nn.Module):
 
 
 class PlainLayer(nn.Module):
-    """Any attention and its feed-forward, as they are in the plain network."""
+    """Any attention of the plain network, unchanged, with its feed-forward."""
 
     def __init__(self, plain: CuboidAttention, feed_forward: FeedForward):
         super().__init__()
         self.attention, self.feed_forward = plain, FusedFeedForward(feed_forward)
         self.crosses = isinstance(plain, CuboidCrossAttention)
 
-    def forward(self, x_THWC: Tensor, other: Tensor | None) -> Any:
+    def forward(
+        self, x_THWC: Tensor, other: Tensor | None
+    ) -> Tensor | tuple[Tensor, Tensor | None]:
         other = None if other is None else other[None]
         if self.crosses:
             return self.feed_forward(x_THWC + self.attention(x_THWC[None], other)[0])
@@ -282,7 +277,7 @@ class PlainLayer(nn.Module):
 
 
 def fused_layer(plain: CuboidAttention, feed_forward: FeedForward, num_globals: int) -> nn.Module:
-    """A fused layer where the cuboids allow it: no mask, and no padding but at the end of time."""
+    """A fused layer where the cuboids allow it: no mask, and padding at the end of time only."""
     grid = plain.grid
     if plain.mask is not None or grid.padded[1:] != grid.shape[1:]:
         return PlainLayer(plain, feed_forward)
@@ -294,7 +289,7 @@ def fused_layer(plain: CuboidAttention, feed_forward: FeedForward, num_globals: 
 
 
 def fused_layers(blocks: Iterable[nn.Module], num_globals: int = 0) -> nn.ModuleList:
-    """All layers of some blocks, one after another."""
+    """All layers of these blocks, one after another."""
     pairs = (pair for block in blocks for pair in zip(block.attn_l, block.ffn_l, strict=True))
     return nn.ModuleList(fused_layer(*pair, num_globals) for pair in pairs)
 
@@ -305,7 +300,7 @@ def fused_layers(blocks: Iterable[nn.Module], num_globals: int = 0) -> nn.Module
 class FusedEarthformer(nn.Module):
     """An Earthformer for inference on a CPU: (B, T_in, H, W, C_in) to (B, T_out, H, W, C_out).
 
-    Samples run one after another, so that a sample's arithmetic is the same in any batch.
+    Samples run one after another, so that a sample's bits are the same in any batch.
     """
 
     samples = False
@@ -317,6 +312,7 @@ class FusedEarthformer(nn.Module):
         config, zeros = plain.config, plain.z_proj.weight.new_zeros
         shapes, sizes = config.level_shapes, coarser(config.input_shape[1:3], config.stem.scales)
         self.encode = Encode(plain.initial_encoder)
+        # position embedding and initial query do not depend on the input
         place_BTHWC = plain.enc_pos_embed(zeros(1, *shapes[0], config.base_units))
         query_BTHWC = plain.z_proj(plain.dec_pos_embed(zeros(plain.query_shape)))
         self.register_buffer("place_THWC", place_BTHWC[0])
@@ -349,7 +345,7 @@ class FusedEarthformer(nn.Module):
         return torch.stack([self._sample(x_THWC) for x_THWC in x_BTHWC])
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The forecast, as `Earthformer.predict`."""
+        """The forecast; see `Earthformer.predict`."""
         return self(x_BTHWC)
 
     def _sample(self, x_THWC: Tensor) -> Tensor:
@@ -363,21 +359,21 @@ class FusedEarthformer(nn.Module):
             if i > 0:
                 x_THWC = merge(self.down[i - 1], x_THWC)
                 g_KC = None if g_KC is None else self.down_global[i - 1](g_KC)
-            for each in level:
-                x_THWC, g_KC = each(x_THWC, g_KC)
+            for layer in level:
+                x_THWC, g_KC = layer(x_THWC, g_KC)
             memory.append(x_THWC)
         return memory
 
     def _decoder(self, memory: Sequence[Tensor]) -> Tensor:
         z_THWC, coarsest = self.query_THWC, len(memory) - 1
         for i in range(coarsest, -1, -1):
-            # the coarsest level starts with its cross-attention
+            # the coarsest level starts with its cross-attention, before which stands no block
             blocks = [*self.within[i]] if i < coarsest else [(), *self.within[i]]
             for within, across in zip(blocks, self.across[i], strict=True):
-                for each in within:
-                    z_THWC, _ = each(z_THWC, None)
-                for each in across:
-                    z_THWC = each(z_THWC, memory[i])
+                for layer in within:
+                    z_THWC, _ = layer(z_THWC, None)
+                for layer in across:
+                    z_THWC = layer(z_THWC, memory[i])
             if i > 0:
                 z_THWC = self.up[i - 1](z_THWC)
         return z_THWC

@@ -1,10 +1,11 @@
-"""The stem of a fused Earthformer (fuse.py): the same convolutions in less arithmetic and memory.
+"""The stem of a fused Earthformer (fused.py): the same convolutions in less arithmetic and memory.
 
-Images are (F, H, W, C) in memory, "channels last", which is what is fast on a CPU, and a frame goes
-alone through all stages, so that no large memory is asked of the system.
+Images are (F, H, W, C) in memory, "channels last", which is fastest on a CPU, and each frame goes
+through all stages alone, which asks the system for no large memory.
 
 Legend of the shape suffixes: F frames, T time, H W space, C channels; of a convolution O I channels
-out and in, P Q pixels of a coarse cell, U V coarse cells that its taps read.
+out and in, M channels between two, P Q pixels of a coarse cell, U V coarse cells that its taps
+read; of a group norm G groups, I channels of a group.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..layers.attention import PatchMerging, Upsampling
-from ..layers.stem import FinalDecoder, InitialEncoder
+from ..layers.stem import FinalDecoder, InitialEncoder, PatchMerging, Upsampling
 
 
 class Convolution(nn.Module):
@@ -32,17 +32,17 @@ class Convolution(nn.Module):
         self.register_buffer("bias", bias_O.clone())
 
     def forward(self, x_FHWC: Tensor) -> Tensor:
-        x_FCHW = x_FHWC.permute(0, 3, 1, 2)
+        x_FCHW = x_FHWC.permute(0, 3, 1, 2)  # a view: torch runs it channels last
         return F.conv2d(x_FCHW, self.weight, self.bias, padding=self.padding).permute(0, 2, 3, 1)
 
 
 def convolution(conv: nn.Conv2d) -> Convolution:
-    """A 3x3 convolution in the other layout."""
+    """The same 3x3 convolution for images in the layout (F, H, W, C)."""
     return Convolution(conv.weight, conv.bias, (1, 1))
 
 
 def in_place(activation: nn.Module) -> Callable[[Tensor], Tensor]:
-    """An activation that writes over what it reads."""
+    """The same activation, writing over its input."""
     match activation:
         case nn.LeakyReLU():
             return nn.LeakyReLU(activation.negative_slope, inplace=True)
@@ -52,11 +52,11 @@ def in_place(activation: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 class NormActivation(nn.Module):
-    """Group norm and activation of an image, in the image's own memory.
+    """Group norm and activation of one image, in the image's own memory.
 
     Torch's group norm of channels-last images loses digits on a CPU, as it adds up a whole image in
-    one float32. Here every column has its mean and variance, by torch's sums for a batch norm,
-    which go twice through it, and those of a group are put together from its columns.
+    one float32. Here torch's batch norm gives the mean and variance of every column of pixels, by
+    two passes over it, and those of a group are combined from its columns.
     """
 
     def __init__(self, norm: nn.GroupNorm, activation: nn.Module):
@@ -65,17 +65,18 @@ class NormActivation(nn.Module):
 
     def forward(self, x_FHWC: Tensor) -> Tensor:
         x_FHWC = x_FHWC.to(self.norm.weight)
-        columns = rearrange(x_FHWC, "f h w c -> f (w c) h 1")
+        columns = rearrange(x_FHWC, "f h w c -> f (w c) h 1")  # each column a channel of its own
         moments = torch.batch_norm_update_stats(columns, None, None, 0.0)
         mean_WGI, variance_WGI = (
             each.view(x_FHWC.shape[2], self.norm.num_groups, -1) for each in moments
         )
         mean_G1 = mean_WGI.mean((0, 2))[:, None]
+        # variance of a group: mean variance of its columns, plus variance of their means
         variance_G1 = (variance_WGI + (mean_WGI - mean_G1) ** 2).mean((0, 2))[:, None]
         weight_GI, bias_GI = (each.view(len(mean_G1), -1) for each in self.norm.parameters())
-        scale_GI = weight_GI * (variance_G1 + self.norm.eps).rsqrt()
-        shift_GI = bias_GI - mean_G1 * scale_GI
-        torch.addcmul(shift_GI.flatten(), x_FHWC, scale_GI.flatten(), out=x_FHWC)
+        slope_GI = weight_GI * (variance_G1 + self.norm.eps).rsqrt()
+        offset_GI = bias_GI - mean_G1 * slope_GI
+        torch.addcmul(offset_GI.flatten(), x_FHWC, slope_GI.flatten(), out=x_FHWC)
         return self.activation(x_FHWC)
 
 
@@ -93,16 +94,16 @@ def after_first_convolution(block: nn.Sequential) -> nn.Sequential:
 
 
 def compose(first_MI33: Tensor, second_OM33: Tensor) -> Tensor:
-    """The kernel of two convolutions one after the other: a product of polynomials."""
+    """The kernel of two convolutions one after the other, as a product of polynomials."""
     h, w = second_OM33.shape[2:]
-    turned = second_OM33.flip(2, 3)
+    turned = second_OM33.flip(2, 3)  # torch's convolution is a correlation
     return F.conv2d(first_MI33.transpose(0, 1), turned, padding=(h - 1, w - 1)).transpose(0, 1)
 
 
 def cells_of_taps(taps: int, factor: int) -> tuple[Tensor, int]:
-    """Which coarse cell each tap reads for each pixel of a cell, counted from this cell.
+    """The coarse cell that each tap reads for each pixel of a cell, counted from this cell.
 
-    Also the number of pixels that the pixels begin before the cell, where that saves cells.
+    Also how many pixels before the cell the first of these pixels lies, where that saves cells.
 
     Examples
     --------
@@ -123,8 +124,8 @@ def cells_of_taps(taps: int, factor: int) -> tuple[Tensor, int]:
 class CoarseConvolution(nn.Module):
     """Nearest-neighbour upsampling and a convolution after it, done on the coarse image.
 
-    Within a coarse cell the pixels differ only in which cells their taps read. So the pixels of a
-    cell are channels of one coarse convolution, (p q o), that are then laid out as pixels.
+    The pixels of a coarse cell differ only in the cells that their taps read. So they are channels
+    of one coarse convolution, (p q o), that are then laid out as pixels.
     """
 
     def __init__(self, weight_OIHW: Tensor, bias_O: Tensor, factor: tuple[int, int]):
@@ -133,6 +134,7 @@ class CoarseConvolution(nn.Module):
         shape_HW = weight_OIHW.shape[2:]
         cells, self.early = zip(*map(cells_of_taps, shape_HW, factor), strict=True)
         padding = tuple(-int(cell.min()) for cell in cells)
+        # per axis (pixel, tap, cell): taps that read the same cell add up
         reads = (F.one_hot(cell - cell.min()).to(weight_OIHW) for cell in cells)
         weight = torch.einsum("oihw,phu,qwv->pqoiuv", weight_OIHW, *reads).flatten(0, 2)
         self.convolve = Convolution(weight, bias_O.repeat(prod(factor)), padding)
@@ -143,8 +145,8 @@ class CoarseConvolution(nn.Module):
         return y_FHWC[:, top : top + h * p, left : left + w * q]
 
 
-# A strip along an edge: of an image, its first or last row (column); and the taps of a first and of
-# a second convolution by which that strip, through a row beyond the edge, reaches itself.
+# A strip along an edge of an image, its first or last row (column): its place, and the taps of a
+# first and of a second convolution by which it reaches itself, through a row beyond the edge.
 STRIPS = {
     "first": (slice(0, 1), slice(2, 3), slice(0, 1)),
     "all": (slice(None), slice(None), slice(None)),
@@ -155,9 +157,9 @@ STRIPS = {
 class CoarsePair(nn.Module):
     """Upsampling, a convolution, and the next convolution: all three as one on the coarse image.
 
-    The second convolution pads with zeros, where the product of both goes on with what the first
-    would have there. That is taken away again along the four edges, and given back at the corners,
-    where it was taken twice: each a coarse convolution too, of a strip of the image.
+    Beyond the edges the second convolution reads zeros, and the product of both what the first
+    would have there. That is subtracted again along the four edges, and added back at the corners,
+    where it was subtracted twice: each a coarse convolution too, of a strip of the image.
     """
 
     def __init__(self, first: nn.Conv2d, second: nn.Conv2d, factor: tuple[int, int]):
@@ -166,7 +168,7 @@ class CoarsePair(nn.Module):
         self.places = []
         for edges in product(("all", "first", "last"), repeat=2):
             places, taps1, taps2 = zip(*(STRIPS[edge] for edge in edges), strict=True)
-            w1, w2 = (conv.weight.double() for conv in (first, second))
+            w1, w2 = (conv.weight.double() for conv in (first, second))  # rounded once, at the end
             w1, w2 = w1[:, :, *taps1], w2[:, :, *taps2]
             bias_O = torch.einsum("omhw,m->o", w2, first.bias.double())
             if edges == ("all", "all"):
@@ -186,7 +188,7 @@ class CoarsePair(nn.Module):
 
 
 class Resize(nn.Module):
-    """Nearest-neighbour upsampling by no whole factor."""
+    """Nearest-neighbour upsampling by any factor, whole or not."""
 
     def __init__(self, size_HW: tuple[int, int]):
         super().__init__()
@@ -197,7 +199,7 @@ class Resize(nn.Module):
 
 
 def whole_factor(upsample: Upsampling, size_HW: tuple[int, int]) -> tuple[int, int] | None:
-    """How many pixels a coarse cell becomes, or None if the sizes don't divide."""
+    """Pixels of a coarse cell along each axis, or None if the sizes don't divide."""
     (h, w), (fine_h, fine_w) = size_HW, upsample.size_HW
     return None if fine_h % h or fine_w % w else (fine_h // h, fine_w // w)
 
@@ -211,7 +213,7 @@ def upsampling(upsample: Upsampling, size_HW: tuple[int, int]) -> nn.Module:
 
 
 def upsampling_pair(upsample: Upsampling, conv: nn.Conv2d, size_HW: tuple[int, int]) -> nn.Module:
-    """Upsampling, its convolution and the next: as one, if that is no more arithmetic."""
+    """Upsampling, its convolution and the next one: as one, if that is no more arithmetic."""
     apart = nn.Sequential(upsampling(upsample, size_HW), convolution(conv))
     factor = whole_factor(upsample, size_HW)
     if factor is None:
@@ -224,15 +226,8 @@ def upsampling_pair(upsample: Upsampling, conv: nn.Conv2d, size_HW: tuple[int, i
 # The stem, a frame at a time through all its stages.
 
 
-def stages_of(stem: InitialEncoder | FinalDecoder, *names: str) -> list[tuple[nn.Module, ...]]:
-    """A stem's parts of these names, stage by stage."""
-    if hasattr(stem, names[0]):
-        return [tuple(getattr(stem, name) for name in names)]
-    return list(zip(*(getattr(stem, f"{name}_list") for name in names), strict=True))
-
-
 def merge(patch: PatchMerging, x_THWC: Tensor) -> Tensor:
-    """Patch merging that copies once."""
+    """Patch merging of one sample that copies it once; padding would copy it again."""
     if any(n % f for n, f in zip(x_THWC.shape[:3], patch.factor, strict=True)):
         return patch(x_THWC[None])[0]
     lengths = dict(zip(("dt", "dh", "dw"), patch.factor, strict=True))
@@ -245,12 +240,11 @@ class Encode(nn.Module):
 
     def __init__(self, plain: InitialEncoder):
         super().__init__()
-        stages = stages_of(plain, "conv_block", "patch_merge")
+        blocks, patches = zip(*plain.stages, strict=True)
         self.blocks = nn.ModuleList(
-            nn.Sequential(convolution(block[0]), after_first_convolution(block))
-            for block, _ in stages
+            nn.Sequential(convolution(block[0]), after_first_convolution(block)) for block in blocks
         )
-        self.patches = nn.ModuleList(patch for _, patch in stages)
+        self.patches = nn.ModuleList(patches)
 
     def forward(self, x_FHWC: Tensor) -> Tensor:
         for block, patch in zip(self.blocks, self.patches, strict=True):
@@ -264,8 +258,7 @@ class Decode(nn.Module):
     def __init__(self, plain: FinalDecoder, sizes_HW: Sequence[tuple[int, int]], last: nn.Linear):
         super().__init__()
         self.stages = nn.Sequential()
-        stages = stages_of(plain, "upsample", "conv_block")
-        for (upsample, block), size_HW in zip(stages, sizes_HW, strict=True):
+        for (upsample, block), size_HW in zip(plain.stages, sizes_HW, strict=True):
             self.stages.append(upsampling_pair(upsample, block[0], size_HW))
             self.stages.append(after_first_convolution(block))
         self.last = last

@@ -1,16 +1,15 @@
-"""What Earthformer, and the networks after it, are built of: cuboid attention and its company.
+"""Cuboid attention, from its layers to the blocks that Earthformer and its kin are built of.
 
 After Gao et al. (2022), "Earthformer", section 3; attribute names are the published checkpoints'.
 Legend of the shape suffixes: B batch, T time, H W space, C channels, K global vectors, N heads,
 D = C/N channels of a head, M cuboids in a grid, V elements of a cuboid, S elements of the memory's,
-F frames (B and T together).
+P projections (of q, k, v) in one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .checks import expect_counts, expect_one_of
 from .cuboid import Cuboid, Size, attention_mask, masked_softmax, relative_position_index
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -30,33 +30,9 @@ POS_EMBED_TYPES = ("t+h+w", "t+hw")
 QKV = Sequence[Tensor]  # queries, keys, values, each (B, N, ..., D)
 
 
-def expect_one_of(name: str, value: object, allowed: Iterable[str]) -> None:
-    """Raise a ValueError unless `value` is one of the allowed."""
-    if value not in (allowed := tuple(allowed)):
-        raise ValueError(f"expected {name} to be one of {allowed}, found {value!r}")
-
-
-def expect_counts(name: str, values: object, length: int | None = None) -> None:
-    """Raise a ValueError unless `values` is a tuple of whole numbers >= 1, this many of them."""
-    fits = isinstance(values, tuple) and len(values) == (length or len(values) or 1)
-    if not fits or not all(isinstance(value, int) and value >= 1 for value in values):
-        many = f"{length} " if length else ""
-        raise ValueError(f"expected {name} to be {many}whole numbers from 1 on, found {values!r}")
-
-
-def expect_fields(kind: type, given: Mapping[str, object]) -> None:
-    """Raise a ValueError unless `given` can fill the dataclass `kind`."""
-    known = {field.name: field for field in fields(kind)}
-    if unknown := [name for name in given if name not in known]:
-        raise ValueError(f"expected fields of {kind.__name__}, {list(known)}, found {unknown}")
-    needed = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
-    if missing := [name for name in needed if name not in given]:
-        raise ValueError(f"expected {needed} for a {kind.__name__}, missing: {missing}")
-
-
 @dataclass(frozen=True)
 class BlockOptions:
-    """What all blocks of a network have in common; the names are `EarthformerConfig`'s."""
+    """Options that all blocks of a network share; the names are those of `EarthformerConfig`."""
 
     num_heads: int = 4
     dropout: float = 0.0
@@ -77,15 +53,15 @@ class BlockOptions:
 
     @property
     def ignore_padding(self) -> bool:
-        """Whether padded elements are hidden from every attention, and not just zero."""
+        """Whether attention skips padded elements; otherwise they count as zeros."""
         return self.padding_type == "ignore"
 
 
-# Layers around the attention.
+# Layers next to the attention.
 
 
 class PositionEmbedding(nn.Module):
-    """A learned vector for every place of a grid, summed over its axes ("t+h+w" or "t+hw")."""
+    """Adds a learned vector for every place of a grid, a sum over its axes ("t+h+w" or "t+hw")."""
 
     def __init__(self, dim: int, shape_THW: Size, kind: str):
         super().__init__()
@@ -100,10 +76,10 @@ class PositionEmbedding(nn.Module):
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         if self.kind == "t+h+w":
-            where_HWC = self.H_embed.weight[:, None] + self.W_embed.weight
+            place_HWC = self.H_embed.weight[:, None] + self.W_embed.weight
         else:
-            where_HWC = rearrange(self.HW_embed.weight, "(h w) c -> h w c", h=self.height)
-        return x_BTHWC + self.T_embed.weight[:, None, None] + where_HWC
+            place_HWC = rearrange(self.HW_embed.weight, "(h w) c -> h w c", h=self.height)
+        return x_BTHWC + self.T_embed.weight[:, None, None] + place_HWC
 
 
 class FeedForward(nn.Module):
@@ -122,64 +98,11 @@ class FeedForward(nn.Module):
         return x + self.dropout(self.ffn_2(hidden))
 
 
-def per_frame(net: Callable[[Tensor], Tensor], x_BTHWC: Tensor) -> Tensor:
-    """Apply a network of images (B, C, H, W) to every frame."""
-    x_FCHW = net(rearrange(x_BTHWC, "b t h w c -> (b t) c h w"))
-    return rearrange(x_FCHW, "(b t) c h w -> b t h w c", t=x_BTHWC.shape[1])
-
-
-def conv_block(channels: Sequence[int], groups: int, activation: str) -> nn.Sequential:
-    """3x3 convolution, group norm, activation, once for every step from one width to the next."""
-    layers: list[nn.Module] = []
-    for c_in, c_out in pairwise(channels):
-        layers += [
-            nn.Conv2d(c_in, c_out, 3, padding=1),
-            nn.GroupNorm(groups, c_out),
-            ACTIVATIONS[activation](),
-        ]
-    return nn.Sequential(*layers)
-
-
-class PatchMerging(nn.Module):
-    """Downsampling: fold (dt, dh, dw) neighbours into channels, normalise, project.
-
-    An axis is padded with zeros at its end to a multiple of its factor, in both padding modes.
-    """
-
-    def __init__(self, dim_in: int, dim_out: int, factor: Size):
-        super().__init__()
-        self.factor = factor
-        self.norm = nn.LayerNorm(prod(factor) * dim_in)
-        self.reduction = nn.Linear(prod(factor) * dim_in, dim_out, bias=False)
-
-    def forward(self, x_BTHWC: Tensor) -> Tensor:
-        pt, ph, pw = (-n % f for n, f in zip(x_BTHWC.shape[1:4], self.factor, strict=True))
-        x_BTHWC = F.pad(x_BTHWC, (0, 0, 0, pw, 0, ph, 0, pt))
-        folded = rearrange(
-            x_BTHWC,
-            "b (t dt) (h dh) (w dw) c -> b t h w (dt dh dw c)",
-            **dict(zip(("dt", "dh", "dw"), self.factor, strict=True)),
-        )
-        return self.reduction(self.norm(folded))
-
-
-class Upsampling(nn.Module):
-    """Nearest-neighbour resize of each frame to (H, W), then a 3x3 convolution."""
-
-    def __init__(self, dim_in: int, dim_out: int, size_HW: tuple[int, int]):
-        super().__init__()
-        self.size_HW = size_HW
-        self.conv = nn.Conv2d(dim_in, dim_out, 3, padding=1)
-
-    def forward(self, x_BTHWC: Tensor) -> Tensor:
-        return per_frame(lambda x_FCHW: self.conv(F.interpolate(x_FCHW, self.size_HW)), x_BTHWC)
-
-
 # Cuboid attention.
 
 
 class CuboidAttention(nn.Module):
-    """What self- and cross-attention share: norm, heads, relative position bias, projection out."""
+    """Base of self- and cross-attention: norm, heads, relative position bias, projection out."""
 
     relative_position_index: Tensor
     mask: Tensor | None
@@ -188,7 +111,7 @@ class CuboidAttention(nn.Module):
         super().__init__()
         self.num_heads = options.num_heads
         self.head_dim = dim // options.num_heads
-        self.scale = self.head_dim**-0.5
+        self.q_factor = self.head_dim**-0.5  # keeps the variance of scores at 1
         self.norm = nn.LayerNorm(dim)
         self.proj = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(options.dropout)
@@ -198,40 +121,26 @@ class CuboidAttention(nn.Module):
         self.register_buffer("relative_position_index", relative_position_index(bias_size))
 
     def heads(self, x: Tensor) -> Tensor:
-        """Split channels into heads, and first into the one to three of q, k, v they hold.
-
-        (B, ..., P N D) to (P, B, N, ..., D): unpack it along P.
-        """
+        """Split channels into projections and heads, (B, ..., P N D) to (P, B, N, ..., D)."""
         return rearrange(x, "b ... (p n d) -> p b n ... d", n=self.num_heads, d=self.head_dim)
 
     def score(self, q_BNMVD: Tensor, k_BNMSD: Tensor) -> Tensor:
-        """Scaled products and position bias, (B, N, M, V, S).
-
-        A cuboid smaller than the configured one uses the top-left corner of the index as it is,
-        a habit of the published networks.
-        """
+        """Products of queries and keys with the position bias, (B, N, M, V, S)."""
+        # A cuboid smaller than the configured one takes the index's top-left corner as it is: the
+        # published weights were trained so.
         index_VS = self.relative_position_index[: q_BNMVD.shape[-2], : k_BNMSD.shape[-2]]
         bias_NVS = rearrange(self.relative_position_bias_table[index_VS], "v s n -> n v s")
-        return self.scale * (q_BNMVD @ k_BNMSD.mT) + bias_NVS[:, None]
+        return self.q_factor * (q_BNMVD @ k_BNMSD.mT) + bias_NVS[:, None]
 
     def out(self, x_BNMVD: Tensor) -> Tensor:
-        """Bring the heads together and project: x_BMVC."""
+        """Join the heads and project: x_BMVC."""
         return self.dropout(self.proj(rearrange(x_BNMVD, "b n m v d -> b m v (n d)")))
 
 
 class CuboidSelfAttention(CuboidAttention):
-    """Attention inside each cuboid, to and from global vectors if there are any.
+    """Attention inside each cuboid of a grid, and to and from the global vectors if there are any.
 
-    Parameters
-    ----------
-    dim : int
-        Channels C.
-    shape_THW : (T, H, W)
-        The grid it works on; its masks are built here, once.
-    cuboid : Cuboid
-        The cuboid, as a pattern names it.
-    options : BlockOptions
-        With `num_global_vectors` > 0 the layer updates the global vectors too.
+    With `num_global_vectors` > 0 in the options the layer updates the global vectors too.
     """
 
     global_mask: Tensor | None
@@ -242,15 +151,17 @@ class CuboidSelfAttention(CuboidAttention):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.use_global_self_attn = options.use_global_self_attn
         self.separate_global_qkv = options.separate_global_qkv
-        mask = attention_mask(self.grid, self.grid, options.ignore_padding)
+        mask = attention_mask(self.grid, self.grid, options.ignore_padding)  # once, not per step
         global_mask = None
         if k := options.num_global_vectors:
             self._add_global_layers(dim)
             if mask is not None:
-                mask = F.pad(mask, (0, k), value=True)
+                mask = F.pad(mask, (0, k), value=True)  # (M, V, V + K): all global vectors are seen
             if options.ignore_padding and self.grid.is_padded:
                 seen = k if self.use_global_self_attn else 0
-                global_mask = F.pad(self.grid.inside().flatten(), (0, seen), value=True)
+                global_mask = F.pad(
+                    self.grid.inside().flatten(), (0, seen), value=True
+                )  # (M V + K)
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("global_mask", global_mask, persistent=False)
 
@@ -271,7 +182,7 @@ class CuboidSelfAttention(CuboidAttention):
     def forward(self, x_BTHWC: Tensor, g_BKC: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The updates of the elements and of the global vectors (None without them)."""
         x_BMVC = self.grid.cut(self.norm(x_BTHWC))
-        qkv = self.heads(self.qkv(x_BMVC))
+        qkv = self.heads(self.qkv(x_BMVC))  # three of (B, N, M, V, D)
         if g_BKC is None:
             q, k, v = qkv
             weight = self.dropout(masked_softmax(self.score(q, k), self.mask))
@@ -282,7 +193,7 @@ class CuboidSelfAttention(CuboidAttention):
         return self.grid.join(self.out(x_BNMVD)), self.dropout(self.global_proj(g_BKC))
 
     def _global_qkv(self, x_BMVC: Tensor, g_BKC: Tensor, qkv: QKV) -> tuple[QKV, QKV, QKV | None]:
-        """The three roles: local to global, global to local, global to global (if it is used)."""
+        """q, k, v of three roles: local to global, global to local, global to global (if used)."""
         heads = self.heads
         if not self.separate_global_qkv:
             (q, k, v), (gq, gk, gv) = qkv, heads(self.global_qkv(g_BKC))
@@ -294,23 +205,23 @@ class CuboidSelfAttention(CuboidAttention):
         return l2g, g2l, g2g
 
     def _attend_locals(self, local: QKV, l2g: QKV) -> Tensor:
-        """An element sees [its cuboid | the global vectors] under one softmax: x_BNMVD."""
+        """Elements attend to [their cuboid | the global vectors] under one softmax: x_BNMVD."""
         q, k, v = local
         gq, gk_BNKD, gv_BNKD = l2g
-        near = self.score(q, k)
-        far = self.scale * torch.einsum("bnmvd,bnkd->bnmvk", gq, gk_BNKD)
+        near = self.score(q, k)  # (B, N, M, V, V)
+        far = self.q_factor * torch.einsum("bnmvd,bnkd->bnmvk", gq, gk_BNKD)  # no place, no bias
         weight = self.dropout(masked_softmax(torch.cat([near, far], dim=-1), self.mask))
         near, far = weight.split([near.shape[-1], far.shape[-1]], dim=-1)
         return near @ v + torch.einsum("bnmvk,bnkd->bnmvd", far, gv_BNKD)
 
     def _attend_globals(self, g2l: QKV, g2g: QKV | None) -> Tensor:
-        """A global vector sees [every element | the global vectors] under one softmax: g_BNKD."""
+        """Global vectors attend to [all elements | global vectors] under one softmax: g_BNKD."""
         q_BNKD, k, v = g2l
         k, v = (rearrange(each, "b n m v d -> b n (m v) d") for each in (k, v))
-        score = self.scale * (q_BNKD @ k.mT)
+        score = self.q_factor * (q_BNKD @ k.mT)  # (B, N, K, M V)
         if g2g is not None:
             gq, gk, gv = g2g
-            score = torch.cat([score, self.scale * (gq @ gk.mT)], dim=-1)
+            score = torch.cat([score, self.q_factor * (gq @ gk.mT)], dim=-1)
             v = torch.cat([v, gv], dim=-2)
         return self.dropout(masked_softmax(score, self.global_mask)) @ v
 
@@ -327,9 +238,9 @@ class CuboidCrossAttention(CuboidAttention):
     cuboid : Cuboid
         The cuboid, as a pattern names it.
     max_T : int
-        The reach of the position bias in time: the model's frames in and out together.
+        Frames of the position bias: the model's frames in and out together.
     options : BlockOptions
-        Global vectors take no part.
+        Those of the network; global vectors take no part.
     """
 
     def __init__(
@@ -360,12 +271,14 @@ class CuboidCrossAttention(CuboidAttention):
         return self.grid.join(self.out(weight @ v))
 
 
-# Blocks: a pattern's layers one after another, each with its feed-forward.
+# Blocks: the layers of a pattern one after another, each with its feed-forward.
 
 
 class SelfAttentionBlock(nn.Module):
-    """For each cuboid of a pattern: x += attention(x), x = feed-forward(x); so too the globals,
-    which have no feed-forward."""
+    """For each cuboid of a pattern: x += attention(x), x = feed-forward(x).
+
+    The global vectors are updated by each attention too, and have no feed-forward.
+    """
 
     def __init__(self, dim: int, shape_THW: Size, pattern: Sequence[Cuboid], options: BlockOptions):
         super().__init__()
@@ -408,7 +321,7 @@ class CrossAttentionBlock(nn.Module):
 
 
 def init_weights(module: nn.Module) -> None:
-    """How a network starts when it is trained from scratch; give it to `nn.Module.apply`.
+    """Set the weights with which training from scratch starts; give it to `nn.Module.apply`.
 
     Linear: Kaiming normal, fan in, gain 1. Convolution: Kaiming normal, fan out, LeakyReLU(0.1).
     Biases 0, norms 1 and 0. Embeddings and bias tables: truncated normal, std 0.02.

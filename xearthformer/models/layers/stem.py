@@ -1,32 +1,30 @@
 """The stem of an Earthformer: convolutions that make frames coarser, and the mirrored way back.
 
-Legend of the shape suffixes: B batch, T time, H W space, C channels.
+Attribute names are those of the published checkpoints (Gao et al. 2022, "Earthformer").
+Legend of the shape suffixes: B batch, T time, H W space, C channels, F frames (B and T together).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import (
-    ACTIVATIONS,
-    PatchMerging,
-    Upsampling,
-    conv_block,
-    expect_counts,
-    expect_one_of,
-    per_frame,
-)
+from .attention import ACTIVATIONS
+from .checks import expect_counts, expect_one_of
+from .cuboid import Size
 
 KINDS = ("conv", "stack_conv")
 HW = tuple[int, int]
 
 
-def coarser(size_HW: HW, scales: Sequence[HW]) -> list[HW]:
-    """A grid's (H, W), and what it becomes step by step, rounded up because merging pads.
+def coarser(size_HW: HW, factors: Sequence[HW]) -> list[HW]:
+    """A grid's (H, W), and what it becomes factor by factor, rounded up because merging pads.
 
     Examples
     --------
@@ -34,10 +32,69 @@ def coarser(size_HW: HW, scales: Sequence[HW]) -> list[HW]:
     [(24, 9), (24, 5), (12, 3)]
     """
     sizes = [size_HW]
-    for sh, sw in scales:
+    for fh, fw in factors:
         h, w = sizes[-1]
-        sizes.append((-(-h // sh), -(-w // sw)))
+        sizes.append((-(-h // fh), -(-w // fw)))
     return sizes
+
+
+# Layers that also networks without a stem are built of.
+
+
+def per_frame(net: Callable[[Tensor], Tensor], x_BTHWC: Tensor) -> Tensor:
+    """Apply a network of images (B, C, H, W) to every frame."""
+    x_FCHW = net(rearrange(x_BTHWC, "b t h w c -> (b t) c h w"))
+    return rearrange(x_FCHW, "(b t) c h w -> b t h w c", t=x_BTHWC.shape[1])
+
+
+def conv_block(channels: Sequence[int], groups: int, activation: str) -> nn.Sequential:
+    """3x3 convolution, group norm, activation, once for every step from one width to the next."""
+    layers: list[nn.Module] = []
+    for c_in, c_out in pairwise(channels):
+        layers += [
+            nn.Conv2d(c_in, c_out, 3, padding=1),
+            nn.GroupNorm(groups, c_out),
+            ACTIVATIONS[activation](),
+        ]
+    return nn.Sequential(*layers)
+
+
+class PatchMerging(nn.Module):
+    """Downsampling: fold (dt, dh, dw) neighbours into channels, normalise, project.
+
+    An axis is padded with zeros at its end to a multiple of its factor, in both padding modes.
+    """
+
+    def __init__(self, dim_in: int, dim_out: int, factor: Size):
+        super().__init__()
+        self.factor = factor
+        self.norm = nn.LayerNorm(prod(factor) * dim_in)
+        self.reduction = nn.Linear(prod(factor) * dim_in, dim_out, bias=False)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        pt, ph, pw = (-n % f for n, f in zip(x_BTHWC.shape[1:4], self.factor, strict=True))
+        x_BTHWC = F.pad(x_BTHWC, (0, 0, 0, pw, 0, ph, 0, pt))  # F.pad counts from the last axis
+        folded = rearrange(
+            x_BTHWC,
+            "b (t dt) (h dh) (w dw) c -> b t h w (dt dh dw c)",
+            **dict(zip(("dt", "dh", "dw"), self.factor, strict=True)),
+        )
+        return self.reduction(self.norm(folded))
+
+
+class Upsampling(nn.Module):
+    """Nearest-neighbour resize of each frame to (H, W), then a 3x3 convolution."""
+
+    def __init__(self, dim_in: int, dim_out: int, size_HW: HW):
+        super().__init__()
+        self.size_HW = size_HW
+        self.conv = nn.Conv2d(dim_in, dim_out, 3, padding=1)
+
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        return per_frame(lambda x_FCHW: self.conv(F.interpolate(x_FCHW, self.size_HW)), x_BTHWC)
+
+
+# The stem.
 
 
 @dataclass(frozen=True)
@@ -91,10 +148,9 @@ class Stem:
                 f"found stem.scales={pairs}"
             )
         expect_counts("stem.convs", self.convs, length=stages)
-        if self.dims:
-            expect_counts("stem.dims", self.dims, length=stages)
-        if self.final_convs:
-            expect_counts("stem.final_convs", self.final_convs, length=stages)
+        for name in ("dims", "final_convs"):
+            if values := getattr(self, name):
+                expect_counts(f"stem.{name}", values, length=stages)
 
     def widths(self, base_units: int) -> tuple[int, ...]:
         """Channels after each stage; the last is `base_units`, and each divides into its groups."""
@@ -118,53 +174,61 @@ class Stem:
         return conv_block((c_in, *(c_out,) * n), self.groups(c_out), self.activation)
 
 
-class InitialEncoder(nn.Module):
+class Stages(nn.Module):
+    """Pairs of layers, one pair per stage.
+
+    Published checkpoints know the layers of a "conv" stem by `names`, and those of a "stack_conv"
+    stem by `names` with "_list", also where it has a single stage.
+    """
+
+    def __init__(
+        self, kind: str, names: tuple[str, str], stages: Iterable[tuple[nn.Module, nn.Module]]
+    ):
+        super().__init__()
+        self.names = names if kind == "conv" else tuple(f"{name}_list" for name in names)
+        for name, layers in zip(self.names, zip(*stages, strict=True), strict=True):
+            setattr(self, name, layers[0] if kind == "conv" else nn.ModuleList(layers))
+
+    @property
+    def stages(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The pairs, in the order in which they run."""
+        first, second = (getattr(self, name) for name in self.names)
+        if isinstance(first, nn.ModuleList):
+            return list(zip(first, second, strict=True))
+        return [(first, second)]
+
+
+class InitialEncoder(Stages):
     """Frames to the encoder's grid: stage by stage, convolutions, then patch merging."""
 
     def __init__(self, stem: Stem, channels: int, base_units: int):
-        super().__init__()
-        blocks, merges = nn.ModuleList(), nn.ModuleList()
-        steps = pairwise((channels, *stem.widths(base_units)))
-        for (c_in, c_out), n, scale in zip(steps, stem.convs, stem.scales, strict=True):
-            blocks.append(stem.convolve(c_in, c_out, n))
-            merges.append(PatchMerging(c_out, c_out, (1, *scale)))
-        if stem.kind == "conv":
-            self.conv_block, self.patch_merge = blocks[0], merges[0]
-        else:
-            self.conv_block_list, self.patch_merge_list = blocks, merges
+        widths = pairwise((channels, *stem.widths(base_units)))
+        stages = (
+            (stem.convolve(c_in, c_out, n), PatchMerging(c_out, c_out, (1, *factor)))
+            for (c_in, c_out), n, factor in zip(widths, stem.convs, stem.scales, strict=True)
+        )
+        super().__init__(stem.kind, ("conv_block", "patch_merge"), stages)
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
-        if hasattr(self, "conv_block"):
-            stages = [(self.conv_block, self.patch_merge)]
-        else:
-            stages = list(zip(self.conv_block_list, self.patch_merge_list, strict=True))
-        for convolve, merge in stages:
+        for convolve, merge in self.stages:
             x_BTHWC = merge(per_frame(convolve, x_BTHWC))
         return x_BTHWC
 
 
-class FinalDecoder(nn.Module):
+class FinalDecoder(Stages):
     """The decoder's grid to frames: the stages mirrored, upsampling, then convolutions."""
 
     def __init__(self, stem: Stem, base_units: int, size_HW: HW):
-        super().__init__()
-        upsamples, blocks = nn.ModuleList(), nn.ModuleList()
-        steps = pairwise((base_units, *reversed(stem.widths(base_units))))
-        sizes = reversed(coarser(size_HW, stem.scales)[:-1])
+        widths = pairwise((base_units, *reversed(stem.widths(base_units))))
         convs = stem.final_convs or stem.convs[::-1]
-        for (c_in, c_out), n, size in zip(steps, convs, sizes, strict=True):
-            upsamples.append(Upsampling(c_in, c_in, size))
-            blocks.append(stem.convolve(c_in, c_out, n))
-        if stem.kind == "conv":
-            self.upsample, self.conv_block = upsamples[0], blocks[0]
-        else:
-            self.upsample_list, self.conv_block_list = upsamples, blocks
+        sizes = reversed(coarser(size_HW, stem.scales)[:-1])  # rounding up has no inverse
+        stages = (
+            (Upsampling(c_in, c_in, size), stem.convolve(c_in, c_out, n))
+            for (c_in, c_out), n, size in zip(widths, convs, sizes, strict=True)
+        )
+        super().__init__(stem.kind, ("upsample", "conv_block"), stages)
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
-        if hasattr(self, "conv_block"):
-            stages = [(self.upsample, self.conv_block)]
-        else:
-            stages = list(zip(self.upsample_list, self.conv_block_list, strict=True))
-        for upsample, convolve in stages:
+        for upsample, convolve in self.stages:
             x_BTHWC = per_frame(convolve, upsample(x_BTHWC))
         return x_BTHWC

@@ -1,0 +1,30 @@
+"""Checks of the values in a model's config; each error names the field and shows the value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+
+
+def expect_one_of(name: str, value: object, allowed: Iterable[str]) -> None:
+    """Raise a ValueError unless `value` is one of `allowed`."""
+    if value not in (allowed := tuple(allowed)):
+        raise ValueError(f"expected {name} to be one of {allowed}, found {value!r}")
+
+
+def expect_counts(name: str, values: object, length: int | None = None) -> None:
+    """Raise a ValueError unless `values` is a tuple of whole numbers >= 1, of this length."""
+    fits = isinstance(values, tuple) and len(values) == (length or len(values) or 1)
+    if not fits or not all(isinstance(value, int) and value >= 1 for value in values):
+        many = f"{length} " if length else ""
+        raise ValueError(f"expected {name} to be {many}whole numbers from 1 on, found {values!r}")
+
+
+def expect_fields(kind: type, values: Mapping[str, object]) -> None:
+    """Raise a ValueError unless `values` can fill the dataclass `kind`."""
+    names = [field.name for field in fields(kind)]
+    if unknown := [name for name in values if name not in names]:
+        raise ValueError(f"expected fields of {kind.__name__}, {names}, found {unknown}")
+    needed = [f.name for f in fields(kind) if f.default is f.default_factory is MISSING]
+    if missing := [name for name in needed if name not in values]:
+        raise ValueError(f"expected {needed} for a {kind.__name__}, missing: {missing}")
