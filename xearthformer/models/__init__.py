@@ -12,7 +12,7 @@ from torch import nn
 
 from .baselines import convlstm, e3d_lstm, lim, persistence, phydnet, predrnn, rainformer, unet
 from .earthformer import earthformer, nowcast
-from .layers.attention import expect_fields
+from .layers.checks import expect_fields
 from .prediff import prediff
 from .published import earthformer as published_earthformer
 from .published import prediff as published_prediff
@@ -20,11 +20,7 @@ from .published.weights import load_published
 
 # Name -> the class of its config, its own class, its presets. A new model is a new line.
 MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
-    "earthformer": (
-        earthformer.EarthformerConfig,
-        earthformer.Earthformer,
-        earthformer.PRESETS,
-    ),
+    "earthformer": (earthformer.EarthformerConfig, earthformer.Earthformer, earthformer.PRESETS),
     "nowcast": (nowcast.NowcastConfig, nowcast.Nowcast, nowcast.PRESETS),
     "prediff": (prediff.PreDiffConfig, prediff.PreDiff, prediff.PRESETS),
     "lim": (lim.LIMConfig, lim.LIM, lim.PRESETS),

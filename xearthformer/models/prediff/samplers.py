@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 
 from ...errors import mismatch, whole_number
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
 
 STEPS = 1000  # of the diffusion
 # The schedule that the published denoiser was trained on: sqrt(beta) grows linearly with t.
@@ -29,19 +32,6 @@ BETAS = {
 
 Denoise = Callable[[Tensor, int], Tensor]  # (z_t, t) -> the noise in z_t
 Guide = Callable[[Tensor, int, Tensor, float, bool], Tensor]  # see `sample`
-
-
-class Scheduler(Protocol):
-    """The part of diffusers' schedulers that is used here."""
-
-    timesteps: Tensor
-    alphas_cumprod: Tensor
-
-    def set_timesteps(self, num_inference_steps: int) -> None: ...
-
-    def step(self, noise: Tensor, t: int, z: Tensor, **options: object) -> object: ...
-
-    def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor: ...
 
 
 class NotFinite(ArithmeticError):
@@ -62,7 +52,7 @@ class Method:
     has_eta: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
 
-    def scheduler(self) -> Scheduler:
+    def scheduler(self) -> SchedulerMixin:
         """Return a new scheduler; each holds the state of one sampling."""
         import diffusers
 
@@ -201,7 +191,7 @@ def sample(
 
 
 @lru_cache
-def _schedule() -> Scheduler:
+def _schedule() -> SchedulerMixin:
     """The schedule's constants. Sampling has schedulers of its own, as they hold state."""
     return METHODS["ddpm"].scheduler()
 

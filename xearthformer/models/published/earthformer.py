@@ -9,24 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..earthformer.earthformer import Earthformer, EarthformerConfig
-from ..layers.attention import expect_one_of
+from ..layers.checks import expect_one_of
 from ..layers.stem import Stem
 
-# Keys that have the same name and meaning in EarthformerConfig.
-SAME = (
+# Keys that have the same name and meaning in the configs here; those that PreDiff has too first.
+SAME_IN_ALL = (
     "input_shape",
-    "target_shape",
     "base_units",
     "num_heads",
+    "downsample",
+    "ffn_activation",
+    "padding_type",
+    "pos_embed_type",
+)
+SAME = (
+    *SAME_IN_ALL,
+    "target_shape",
     "enc_depth",
     "dec_depth",
     "enc_attn_patterns",
     "dec_self_attn_patterns",
     "dec_cross_attn_patterns",
-    "downsample",
-    "ffn_activation",
-    "padding_type",
-    "pos_embed_type",
 )
 # The same, with the value that a publication without the key means.
 DEFAULTS = {
@@ -37,24 +40,27 @@ DEFAULTS = {
 # EarthformerConfig has one `dropout` for these three.
 DROPOUTS = ("attn_drop", "proj_drop", "ffn_drop")
 # Options that have this one value in every publication; other values are not built.
-FIXED = {
-    "block_units": None,
+FIXED_IN_ALL = {
     "scale_alpha": 1,
-    "enc_use_inter_ffn": True,
-    "dec_use_inter_ffn": True,
-    "dec_hierarchical_pos_embed": False,
     "downsample_type": "patch_merge",
-    "upsample_type": "upsample",
-    "use_dec_self_global": False,
-    "use_dec_cross_global": False,
-    "use_global_vector_ffn": False,
     "global_dim_ratio": 1,
-    "dec_cross_last_n_frames": None,
-    "dec_cross_start": 0,
     "gated_ffn": False,
     "norm_layer": "layer_norm",
     "use_relative_pos": True,
     "self_attn_use_final_proj": True,
+}
+FIXED = {
+    **FIXED_IN_ALL,
+    "block_units": None,
+    "enc_use_inter_ffn": True,
+    "dec_use_inter_ffn": True,
+    "dec_hierarchical_pos_embed": False,
+    "upsample_type": "upsample",
+    "use_dec_self_global": False,
+    "use_dec_cross_global": False,
+    "use_global_vector_ffn": False,
+    "dec_cross_last_n_frames": None,
+    "dec_cross_start": 0,
     "dec_use_first_self_attn": False,
     "z_init_method": "zeros",
     "attn_linear_init_mode": "0",

@@ -12,30 +12,15 @@ from torch import nn
 from ..prediff.alignment import Alignment, AlignmentConfig
 from ..prediff.denoiser import EarthformerUNet, EarthformerUNetConfig
 from ..prediff.prediff import AutoencoderConfig
-from .earthformer import DROPOUTS, common_dropout, expect_published
+from .earthformer import DROPOUTS, FIXED_IN_ALL, SAME_IN_ALL, common_dropout, expect_published
 
 # Keys that have the same name and meaning in LevelsConfig; published `block_attn_patterns` are its
 # `attn_patterns`.
-SAME = (
-    "input_shape",
-    "base_units",
-    "num_heads",
-    "depth",
-    "downsample",
-    "ffn_activation",
-    "padding_type",
-    "pos_embed_type",
-)
+SAME = (*SAME_IN_ALL, "depth")
 # Options that have this one value in every publication; other values are not built.
 FIXED = {
-    "scale_alpha": 1,
-    "downsample_type": "patch_merge",
+    **FIXED_IN_ALL,
     "num_global_vectors": 0,
-    "global_dim_ratio": 1,
-    "gated_ffn": False,
-    "norm_layer": "layer_norm",
-    "use_relative_pos": True,
-    "self_attn_use_final_proj": True,
     "time_embed_channels_mult": 4,
     "time_embed_use_scale_shift_norm": False,
     "time_embed_dropout": 0,

@@ -74,15 +74,8 @@ def published_weights(
 ) -> dict[str, Tensor]:
     """Return the state dict in a checkpoint, without Lightning's wrapping and prefix.
 
-    Parameters
-    ----------
-    checkpoint : mapping
-        A state dict, or a mapping that has one under "state_dict".
-    keys : mapping
-        The network's own state dict; the prefix is what stands before its first key.
+    The prefix is what stands before the first of the network's own keys.
 
-    Examples
-    --------
     >>> published_weights({"state_dict": {"net.w": 1, "net.b": 2}}, {"w": 0, "b": 0})
     {'w': 1, 'b': 2}
     """
@@ -101,8 +94,6 @@ def renamed(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str,
     The autoencoder's attention layers had other names. A moving average holds the trained entries
     only, under names without dots; the other entries are then the network's own.
 
-    Examples
-    --------
     >>> renamed({"mid.query.weight": 1}, {"mid.to_q.weight": 0})
     {'mid.to_q.weight': 1}
     >>> averaged = {"ema.downweight": 1, "ema.decay": 2}
