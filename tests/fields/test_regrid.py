@@ -1,4 +1,4 @@
-"""grid: onto the model's cells and back, on grids small enough to check by hand and on real SST."""
+"""regrid: onto the model's cells and back, on grids small enough to check by hand and on real SST."""
 
 import numpy as np
 import pytest
@@ -122,7 +122,7 @@ def test_the_whole_turn_has_no_seam():
     np.testing.assert_array_equal(np.roll(there, 36, axis=-1), same)
 
 
-def test_the_poles_are_no_rim():
+def test_the_poles_are_no_edge():
     da = field(np.arange(-89.5, 90, 1), np.arange(0.5, 360, 1), 7.0)
     out = regrid.to_model(da, np.arange(-90.0, 91, 5), np.arange(0.0, 360, 5))
     assert (out == 7).all()
@@ -171,7 +171,7 @@ def test_coordinates_of_other_dims_stay_and_others_go():
 # --- to_user -------------------------------------------------------------------------------------
 
 
-def test_back_is_linear_inside_nearest_at_the_rim_and_nan_beyond():
+def test_back_is_linear_inside_nearest_at_the_edge_and_nan_beyond():
     # The cells of 5 degrees are no coarser than these, and so there are no means to keep.
     da = field([0.0, 5.0], [10.0, 15.0, 20.0], lambda lat, lon: lon)
     y = xr.DataArray([-9.0, -2.0, 4.0, 10.0], dims="y", attrs={"units": "degrees_north"})
@@ -203,8 +203,8 @@ def test_there_undoes_back_without_land(step, goal):
     assert "(linear keeping cell means)" in regrid.describe(user, ICAR_LAT, goal)
 
 
-def test_back_leaves_a_line_straight_but_at_the_rim():
-    # The nearest node within half a cell of the rim bends it; that fades to a sixth every cell.
+def test_back_leaves_a_line_straight_but_at_the_edge():
+    # The nearest node within half a cell of the edge bends it; that fades to a sixth every cell.
     da = field(ICAR_LAT, ICAR_LON, lambda lat, lon: lon)
     back = regrid.to_user(da, field().y, field().x)
     off = abs(back - back.x).isel(time=0).sel(y=slice(-54, 58)).max("y")
@@ -340,7 +340,7 @@ def test_holes_outside_the_model_do_not_matter():
     regrid.check_contains(field(x=lon), ICAR_LAT, ICAR_LON)
 
 
-def test_the_rim_reaches_half_a_model_cell_and_one_cell_of_the_data():
+def test_the_edge_is_half_a_model_cell_and_one_cell_of_the_data():
     # Model centres at 95 and 330; half a model cell is 2.5 degrees, one cell of the data 2.
     near = field(np.arange(-53.0, 60, 2), np.arange(97.0, 330, 2), 1.5)  # -53 .. 59, 97 .. 329
     out = regrid.to_model(near, ICAR_LAT, ICAR_LON)

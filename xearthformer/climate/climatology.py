@@ -91,19 +91,7 @@ def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> 
     >>> anomaly(da, (2000, 2001)).values.ravel()[[0, 12]]
     array([-6.,  6.])
     """
-
-    def one(each: xr.DataArray) -> xr.DataArray:
-        if not isinstance(climatology, xr.Dataset):
-            return _anomaly(each, climatology)
-        if each.name in climatology:
-            return _anomaly(each, climatology[each.name])
-        raise mismatch(
-            f"a climatology with the variable {each.name!r}",
-            ", ".join(map(str, climatology.data_vars)) or "none",
-            f'anomaly(ds["{each.name}"], climatology["..."])',
-        )
-
-    return on_each(da, one, [find_time(da)])
+    return on_each(da, lambda each: _anomaly(each, climatology), [find_time(da)])
 
 
 def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
@@ -118,7 +106,7 @@ def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
     mean = by_month.mean(dim, dtype=np.float64).astype(da.dtype).transpose("month", ...)
     if mean.chunks is not None:
         mean = mean.chunk(month=-1)
-    text = f"{str_month(first)}/{str_month(last)}"
+    text = f"{str_month(first)}/{str_month(last)}"  # an ISO 8601 interval
     attrs = {**da.attrs, "climatology_period": text}
     if is_temperature(str(da.attrs.get("units", ""))) and not is_difference(da):
         attrs["units_metadata"] = ON_SCALE
@@ -127,7 +115,15 @@ def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
     return mean
 
 
-def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray) -> xr.DataArray:
+def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) -> xr.DataArray:
+    if isinstance(reference, xr.Dataset):
+        if da.name not in reference:
+            raise mismatch(
+                f"a climatology with the variable {da.name!r}",
+                ", ".join(map(str, reference.data_vars)) or "none",
+                f'anomaly(ds["{da.name}"], climatology["..."])',
+            )
+        reference = reference[da.name]
     check_float(da)
     dim, time = _monthly(da)
     if is_difference(da):
@@ -318,7 +314,6 @@ def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
         if each.chunks is not None:
             out = out.chunk(each.chunksizes)
         line = f"xearthformer running_mean: centred over {n} steps of {along}"
-        out.attrs = add_history(each.attrs, line)
-        return out
+        return out.assign_attrs(add_history(each.attrs, line))
 
     return on_each(da, one, [along])

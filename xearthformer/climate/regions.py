@@ -163,11 +163,6 @@ def index(da: Labelled, name: str) -> Labelled:
 def cell_areas(da: xr.DataArray) -> xr.DataArray:
     """Return the areas (y, x) of the cells of a latitude-longitude grid, relative to each other.
 
-    Raises
-    ------
-    ValueError
-        If there is no 1-D latitude and longitude.
-
     Examples
     --------
     >>> lat, lon = [0.0, 60.0], [0.0, 10.0]  # bands 30S .. 30N and 30N .. 90N

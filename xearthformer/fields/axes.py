@@ -46,8 +46,6 @@ class Axes:
 def find_axes(obj: Data) -> Axes:
     """Return which dims are time, y and x.
 
-    cf-xarray decides (attributes axis, standard_name, units of the coordinates), then names.
-
     Raises
     ------
     ValueError
@@ -125,8 +123,7 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     Raises
     ------
     ValueError
-        If the grid is curvilinear or a map projection, a coordinate is missing, or a longitude
-        comes twice.
+        If the grid is curvilinear or projected, or a coordinate is missing or comes twice.
     """
     y, x = coordinate(da, "y"), coordinate(da, "x")
     hint = "a regrid onto 1-D latitude and longitude first (xesmf, cdo remapbil)"
@@ -145,7 +142,12 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     if y is None or x is None:
         names = "da.assign_coords(lat=..., lon=...) along the dims of these names"
         raise mismatch(expected, "no coordinates along y or x", names)
-    projected = [str(axis.name) for axis in (y, x) if _is_projected(axis)]
+    projected = [
+        str(axis.name)
+        for axis in (y, x)
+        if str(axis.attrs.get("standard_name", "")).startswith(("projection_", "grid_"))
+        or to_metres(str(axis.attrs.get("units", ""))) is not None
+    ]
     if projected:
         raise mismatch(expected, f"a map projection along {' and '.join(projected)}", hint)
     latitude, longitude = y.values.astype(float), x.values.astype(float) % 360.0
@@ -163,13 +165,6 @@ def is_degrees(coord: xr.DataArray) -> bool:
     """Return whether a coordinate is a latitude or a longitude, by its units or its name."""
     units = str(coord.attrs.get("units", ""))
     return units.startswith("degree") or str(coord.name).lower() in DEGREES
-
-
-def _is_projected(axis: xr.DataArray) -> bool:
-    """Return whether a coordinate lies in the plane of a map, or on a rotated grid."""
-    name = str(axis.attrs.get("standard_name", ""))
-    in_length = to_metres(str(axis.attrs.get("units", ""))) is not None
-    return name.startswith(("projection_", "grid_")) or in_length
 
 
 def spacing_in_metres(obj: Data, dim: str) -> float | None:

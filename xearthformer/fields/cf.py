@@ -78,9 +78,8 @@ def prepare(
     Raises
     ------
     ValueError
-        If an axis is missing, another dim is longer than 1, the data is another quantity, an
-        anomaly or absolute values where the other is needed, units do not convert, or there is no
-        latitude and longitude.
+        If an axis or latitude and longitude are missing, another dim is longer than 1, the data is
+        another quantity or kind (anomaly, absolute), or units do not convert.
     TypeError
         If the data is not floating-point.
     """

@@ -133,20 +133,16 @@ def check_quantity(da: xr.DataArray, standard_name: str | None, difference: bool
     if standard_name and found not in {"unknown", *names_of(standard_name)}:
         hint = f'da.assign_attrs(standard_name="{standard_name}"), if that is what it is'
         raise mismatch(standard_name, _describe(da), hint)
-    if difference and not is_difference(da):
-        raise mismatch(
-            "an anomaly",
-            f"absolute values: {_describe(da)}",
-            'da.earthformer.anomaly(climatology=("1981", "2010")), or if these are anomalies '
-            f'already da.assign_attrs(units_metadata="{DIFFERENCE}")',
-        )
-    if not difference and is_difference(da):
-        raise mismatch(
-            "absolute values",
-            f"an anomaly: {_describe(da)}",
-            'da + climatology.sel(month=da["time"].dt.month), or if these are absolute values '
-            f'already da.assign_attrs(units_metadata="{ON_SCALE}")',
-        )
+    if is_difference(da) == difference:
+        return
+    if difference:
+        expected, other, kind = "an anomaly", "absolute values", DIFFERENCE
+        hint = 'da.earthformer.anomaly(climatology=("1981", "2010")), or if these are anomalies'
+    else:
+        expected, other, kind = "absolute values", "an anomaly", ON_SCALE
+        hint = 'da + climatology.sel(month=da["time"].dt.month), or if these are absolute values'
+    hint += f' already da.assign_attrs(units_metadata="{kind}")'
+    raise mismatch(expected, f"{other}: {_describe(da)}", hint)
 
 
 def _describe(da: xr.DataArray) -> str:

@@ -348,14 +348,13 @@ def to_model(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> xr.
     Returns
     -------
     DataArray (..., y, x)
-        On those centres; name, attributes, dtype (float32 or float64), the other coordinates and
-        their chunks as before. On the model's own grid the values are untouched.
+        On those centres; name, attributes, dtype (float32 or float64), other coordinates and
+        chunks as before. On the model's own grid the values are untouched.
 
     Raises
     ------
     ValueError
-        If the data does not hold the model's grid (see `check_contains`), or an axis does not
-        ascend.
+        If an axis does not ascend, or the data does not hold the model's grid (`check_contains`).
 
     Examples
     --------
@@ -384,18 +383,9 @@ def to_user(da: xr.DataArray, y: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
     `da` (land) is filled from the nearest ocean first, so that coasts keep their values; the
     user's own land mask is for the caller to put back.
 
-    Parameters
-    ----------
-    da : DataArray (..., y, x)
-        Dims in any order, on the model's grid, as returned by `to_model`.
-    y, x : DataArray
-        The user's prepared coordinates: ascending latitude, ascending longitude in [0, 360).
-
-    Returns
-    -------
-    DataArray (..., y, x)
-        With coordinates `y` and `x`; the rest as in `da`. On the model's own grid the values are
-        untouched.
+    The grid of `da` (..., y, x) is the model's, as `to_model` returns it; `y` and `x` are the
+    user's prepared coordinates: ascending latitude, ascending longitude in [0, 360). All else stays
+    as in `da`, and so do the values on the model's own grid.
 
     Examples
     --------

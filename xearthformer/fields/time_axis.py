@@ -82,7 +82,13 @@ def check_time(time: xr.DataArray) -> Step:
     if np.abs(deltas - middle).max() * 1000 <= middle:
         return _timedelta(middle)
     if MONTH_APART[0] <= middle and len(np.unique(months)) == months.size:
-        raise _missing_months(months, name)
+        missing = sorted(set(range(months[0], months[-1])) - set(months.tolist()))
+        raise mismatch(
+            "every month",
+            f"no {_shortened([str_month(m) for m in missing])}",
+            f'da.sel({name}=slice("{str_month(missing[-1] + 1)}", None)) to start after the gap, '
+            f'or fill it by da.resample({name}="MS").mean().interpolate_na("{name}")',
+        )
     if 27 * DAY <= longest <= 32 * DAY and len(np.unique(months)) < months.size:
         twice = [str_month(int(m)) for m in months[1:][np.diff(months) == 0]]
         raise mismatch(
@@ -171,6 +177,7 @@ def _middle_of(stamp: Stamp) -> Stamp:
 
 
 def _days_in_month(stamp: Stamp) -> int:
+    # pandas deprecates `daysinmonth`, the only name in cftime
     return stamp.days_in_month if isinstance(stamp, pd.Timestamp) else stamp.daysinmonth
 
 
@@ -209,18 +216,6 @@ def _check_ascending(time: xr.DataArray, deltas: np.ndarray, name: str) -> None:
         )
     order = "descending" if (deltas < 0).all() else "unordered"
     raise mismatch("ascending time", f"{order} time", f'da.sortby("{name}")')
-
-
-def _missing_months(months: np.ndarray, name: str) -> ValueError:
-    """Return the error for a monthly record with gaps."""
-    missing = sorted(set(range(months[0], months[-1])) - set(months.tolist()))
-    after = str_month(missing[-1] + 1)
-    return mismatch(
-        "every month",
-        f"no {_shortened([str_month(m) for m in missing])}",
-        f'da.sel({name}=slice("{after}", None)) to start after the gap, or fill it by '
-        f'da.resample({name}="MS").mean().interpolate_na("{name}")',
-    )
 
 
 def _irregular(time: xr.DataArray, deltas: np.ndarray, name: str) -> ValueError:
