@@ -195,7 +195,7 @@ def test_what_a_card_cannot_serve_is_refused(tmp_path, da):
         da.earthformer.forecast(
             bare, members=3, guidance=xef.anticipated_intensity(value=[0.1, 0.2])
         )
-    with pytest.raises(TypeError, match="guidance as"):
+    with pytest.raises(TypeError, match="guidance by xef.anticipated_intensity"):
         da.earthformer.forecast(bare, guidance="wet")
 
 
