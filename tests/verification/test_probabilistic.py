@@ -14,7 +14,7 @@ from xearthformer.verification.verify import statistics, verify
 RAIN = {"standard_name": "rainfall_rate", "units": "mm h-1"}
 STEP = np.timedelta64(300, "s")
 NAN = np.nan
-OF_ALL = [name for name, each in scores.SCORES.items() if each.least_members]
+OF_ALL = [name for name, each in scores.SCORES.items() if each.group.least_members]
 
 
 def frames(values) -> xr.DataArray:

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from xearthformer.verification.base import COUNT, Measure
-from xearthformer.verification.categorical import CONTINGENCY, SCORES, max_pool
+from xearthformer.verification.categorical import CONTINGENCY, POOLED, max_pool
 from xearthformer.verification.deterministic import MOMENTS
 from xearthformer.verification.spatial import FRACTIONS
 
 NAN = np.nan
-(POOLED,) = SCORES["csi_pool4"].groups
 
 
 def sums(forecast, observed, *groups, **how):
@@ -31,7 +30,7 @@ def test_pooled_events_are_those_of_maxima():
     # Maxima of 4 x 4: (5, 0) forecast, (7, 4) observed: at 3 one hit, one miss.
     forecast, observed = np.zeros((4, 8)), np.zeros((4, 8))
     forecast[0, 0], observed[3, 3], observed[1, 6] = 5, 7, 4
-    found = sums(forecast, observed, POOLED, thresholds=(3,))
+    found = sums(forecast, observed, POOLED[4], thresholds=(3,))
     assert [found[f"{name}_pool4"].item() for name in ("hits", "misses", "false_alarms")] == [
         1,
         1,
@@ -39,7 +38,7 @@ def test_pooled_events_are_those_of_maxima():
     ]
     # What isn't observed doesn't count in the forecast's maximum either; nor does an empty block.
     observed[0, 0], observed[:, 4:] = NAN, NAN
-    found = sums(forecast, observed, POOLED, thresholds=(3,))
+    found = sums(forecast, observed, POOLED[4], thresholds=(3,))
     assert [found[f"{name}_pool4"].item() for name in ("hits", "misses", "false_alarms")] == [
         0,
         1,

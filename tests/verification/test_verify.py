@@ -198,7 +198,7 @@ def test_missing_pairs_count_for_nothing(small):
 # --- sums add up, lazily
 
 
-EVERY = [name for name, each in scores.SCORES.items() if each.least_members < 2]
+EVERY = [name for name, each in scores.SCORES.items() if each.group.least_members < 2]
 
 
 def test_sums_of_inits_and_machines_add_up(small):
@@ -320,7 +320,7 @@ def test_units_are_converted(small):
 def test_members_are_scored_one_by_one(small):
     fc, observed = small
     both = xr.concat([fc, fc + 1], "member")
-    apart = [name for name in EVERY if not scores.SCORES[name].least_members]
+    apart = [name for name in EVERY if not scores.SCORES[name].group.least_members]
     found = verify(both, observed, apart, window=2)
     assert found["csi"].dims == ("lead", "member", "threshold")
     for member, one in enumerate([fc, fc + 1]):

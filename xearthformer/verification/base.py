@@ -1,8 +1,8 @@
 """What a score is: sums over every pair of frames, and a formula of their total. NumPy only.
 
 Sums add up over leads, inits, events and machines; formulas are taken of totals alone. A family of
-scores (`deterministic`, `categorical`, ...) writes its sums as groups and lists its scores in a
-table `SCORES`; the tables meet in `scores`.
+scores (`deterministic`, `categorical`, ...) writes its sums as a `Group` and lists its scores in a
+table `SCORES`; `scores` merges the tables.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from .rings import Rings
+
 if TYPE_CHECKING:
     import dask.array
     import xarray as xr
-
-    from .rings import Rings
 
 Array: TypeAlias = "np.ndarray | dask.array.Array"
 
@@ -27,24 +27,26 @@ Array: TypeAlias = "np.ndarray | dask.array.Array"
 class Pair:
     """A forecast frame, the observed frame of its valid time, and where both have a value.
 
-    Arrays of any shape, (y, x) for scores of fields. For ensembles `forecast` and `valid` have an
-    axis of members in front.
+    Frames have any shape, (y, x) for scores of fields. The forecast of an ensemble, and `valid`
+    with it, have an axis of members in front.
     """
 
     forecast: np.ndarray
     observed: np.ndarray
-    valid: np.ndarray
+    valid: np.ndarray  # bool
 
     def events(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the valid pixels that reach a threshold, forecast and observed."""
         forecast, observed = self.forecast >= threshold, self.observed >= threshold
         return forecast & self.valid, observed & self.valid
 
-    def where_all_valid(self, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return members (member, pixel), observations and weights where every member is valid."""
-        valid = self.valid.all(axis=0)
+    def cases(self, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return members (member, pixel), observations and weights where all members are valid."""
+        valid = np.asarray(self.valid.all(axis=0))
+        count = np.count_nonzero(valid)
+        weights = np.ones(count) if measure.areas is None else measure.areas[valid]
         members = self.forecast[:, valid].astype(float)
-        return members, np.asarray(self.observed)[valid].astype(float), measure.weights(valid)
+        return members, np.asarray(self.observed)[valid].astype(float), weights
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,14 @@ class Group:
     names : tuple of str
         Names of the sums; no two groups share one.
     compute : callable
-        Gives the sums (name, *dims) of a pair.
+        Gives the sums of a pair, (name, *dims).
     dims : tuple of str
         Dims of each sum, among the `labels` of a measure.
     least_members : int
         Smallest ensemble that it can be computed of, all members together. 0: members are compared
         with the observation one by one.
     fields : bool
-        Whether pixels must be neighbours on a grid: then an index has no such score.
+        Whether it needs a grid: an index has no such score.
     window : bool
         Whether it needs the width of a neighbourhood.
     """
@@ -84,58 +86,35 @@ class Score:
     ----------
     long_name : str
         The attribute `long_name` of the result.
-    groups : tuple of Group
-        Groups of sums that the formula needs.
+    group : Group
+        The sums it needs. The counts `n` and `cases_weight` are there besides.
     formula : callable
-        Gives the score of a total: a Dataset of these sums.
+        Gives the score of a total: a Dataset of the sums.
     power : int
-        The score's units: this power of the variable's. Default 0, a pure number.
+        The score has this power of the variable's units. Default 0, a pure number.
+    column : str
+        Heading of its column in printed tables. Default "": not printed.
     about : str
-        One line for the documentation, after the long name.
-    title : str
-        Column heading in printed tables. "": the score's name.
+        A few more words for the documentation.
     companions : tuple of str
-        Scores that are always given with this one.
+        Names of scores that are always given with this one.
     default : bool
         Whether `verify` gives it when no scores are named and its needs are met.
-    printed : bool
-        Whether it is a column of the tables that the command line prints.
     """
 
     long_name: str
-    groups: tuple[Group, ...]
+    group: Group
     formula: Callable[[xr.Dataset], xr.DataArray]
     power: int = 0
+    column: str = ""
     about: str = ""
-    title: str = ""
     companions: tuple[str, ...] = ()
     default: bool = False
-    printed: bool = False
-
-    @property
-    def dims(self) -> set[str]:
-        """Dims of its sums."""
-        return {dim for group in self.groups for dim in group.dims}
-
-    @property
-    def least_members(self) -> int:
-        """Smallest ensemble that has this score; 0: members are scored one by one."""
-        return max(group.least_members for group in self.groups)
-
-    @property
-    def fields(self) -> bool:
-        """Whether an index has no such score."""
-        return any(group.fields for group in self.groups)
-
-    @property
-    def window(self) -> bool:
-        """Whether it needs the width of a neighbourhood."""
-        return any(group.window for group in self.groups)
 
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """The sums to compute of a pair of frames, and what they need to know.
+    """The groups of sums to compute of a pair of frames, and what they need to know.
 
     Attributes
     ----------
@@ -174,18 +153,12 @@ class Measure:
     def shapes(self) -> list[tuple[int, ...]]:
         """The shape of each group's sums: names, then its dims."""
         labels = self.labels
-        return [
-            (len(group.names), *(len(labels[dim]) for dim in group.dims)) for group in self.groups
-        ]
+        return [(len(g.names), *(len(labels[dim]) for dim in g.dims)) for g in self.groups]
 
     @property
     def size(self) -> int:
         """The number of sums."""
         return sum(math.prod(shape) for shape in self.shapes)
-
-    def weights(self, valid: np.ndarray) -> np.ndarray:
-        """Return the weights of the pixels that are valid."""
-        return np.ones(np.count_nonzero(valid)) if self.areas is None else self.areas[valid]
 
     def compute(self, forecast: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """Return all sums of a pair of frames, float64 (size,); `split` names them."""
@@ -210,9 +183,9 @@ def count_pairs(pair: Pair, measure: Measure) -> np.ndarray:
 
 
 def count_cases(pair: Pair, measure: Measure) -> np.ndarray:
-    """Return the number and the weight of the pixels where every member is valid."""
-    valid = pair.valid.all(axis=0)
-    return np.array([np.count_nonzero(valid), measure.weights(valid).sum()])
+    """Return the number and the weight of the pixels where all members are valid."""
+    *_, weights = pair.cases(measure)
+    return np.array([weights.size, weights.sum()])
 
 
 # Counted with every score: of members one by one, and of all members together.

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 COUNTS = "hits", "misses", "false_alarms"
-POOLS = 4, 16  # pixels a side of the blocks whose maxima are scored
 
 
 def count_events(pair: Pair, measure: Measure) -> np.ndarray:
@@ -53,68 +52,61 @@ def csi(total: xr.Dataset, pool: str = "") -> xr.DataArray:
     return ratio(hits, hits + misses + false_alarms)
 
 
-def pod(total: xr.Dataset) -> xr.DataArray:
-    """Return hits over observed events."""
-    return ratio(total["hits"], total["hits"] + total["misses"])
-
-
-def sucr(total: xr.Dataset) -> xr.DataArray:
-    """Return hits over forecast events."""
-    return ratio(total["hits"], total["hits"] + total["false_alarms"])
-
-
-def bias(total: xr.Dataset) -> xr.DataArray:
-    """Return forecast events over observed events."""
-    return ratio(total["hits"] + total["false_alarms"], total["hits"] + total["misses"])
-
-
 CONTINGENCY = Group(COUNTS, count_events, ("threshold",))
+# Maxima of blocks of 4 x 4 and 16 x 16 pixels: near misses count as hits.
+POOLED = {
+    size: Group(
+        tuple(f"{name}_pool{size}" for name in COUNTS),
+        partial(count_pooled_events, size=size),
+        ("threshold",),
+        fields=True,
+    )
+    for size in (4, 16)
+}
 
 SCORES = {
     "csi": Score(
         "critical success index",
-        (CONTINGENCY,),
+        CONTINGENCY,
         csi,
+        column="CSI",
         about="hits / (hits + misses + false alarms)",
-        title="CSI",
         default=True,
-        printed=True,
     ),
     "pod": Score(
         "probability of detection",
-        (CONTINGENCY,),
-        pod,
+        CONTINGENCY,
+        lambda total: ratio(total["hits"], total["hits"] + total["misses"]),
         about="hits / observed events",
-        title="POD",
         default=True,
     ),
     "sucr": Score(
-        "success ratio", (CONTINGENCY,), sucr, about="hits / forecast events", default=True
+        "success ratio",
+        CONTINGENCY,
+        lambda total: ratio(total["hits"], total["hits"] + total["false_alarms"]),
+        about="hits / forecast events",
+        default=True,
     ),
     "bias": Score(
         "frequency bias",
-        (CONTINGENCY,),
-        bias,
+        CONTINGENCY,
+        lambda t: ratio(t["hits"] + t["false_alarms"], t["hits"] + t["misses"]),
         about="forecast events / observed events",
         default=True,
     ),
     "csi_m": Score(
         "mean critical success index of the thresholds",
-        (CONTINGENCY,),
+        CONTINGENCY,
         lambda total: csi(total).mean("threshold"),
-        about="without those that neither side reaches",
-        title="CSI-M",
+        about="but for those that neither side reaches",
         default=True,
     ),
+    **{
+        f"csi_pool{size}": Score(
+            f"critical success index of {size} x {size} maxima",
+            group,
+            partial(csi, pool=f"_pool{size}"),
+        )
+        for size, group in POOLED.items()
+    },
 }
-for size in POOLS:
-    pool = f"_pool{size}"
-    POOLED = Group(
-        tuple(name + pool for name in COUNTS),
-        partial(count_pooled_events, size=size),
-        ("threshold",),
-        fields=True,
-    )
-    SCORES[f"csi{pool}"] = Score(
-        f"critical success index of {size} x {size} maxima", (POOLED,), partial(csi, pool=pool)
-    )

@@ -9,6 +9,7 @@ import xarray as xr
 
 from .base import Group, Measure, Pair, Score, ratio
 
+MEANS = "f", "o", "ff", "oo", "fo"  # what a correlation is made of
 ROUNDING = 1e-13  # share of the mean square below which a variance is rounding error
 
 
@@ -53,42 +54,24 @@ def correlation(means: Mapping[str, xr.DataArray] | xr.Dataset) -> xr.DataArray:
 
 SCORES = {
     "mse": Score(
-        "mean square error",
-        (MOMENTS,),
-        lambda total: mean(total, "ee"),
-        power=2,
-        title="MSE",
-        default=True,
-        printed=True,
+        "mean square error", MOMENTS, lambda total: mean(total, "ee"), 2, "MSE", default=True
     ),
     "rmse": Score(
-        "root mean square error",
-        (MOMENTS,),
-        lambda total: mean(total, "ee") ** 0.5,
-        power=1,
-        title="RMSE",
-        default=True,
+        "root mean square error", MOMENTS, lambda total: mean(total, "ee") ** 0.5, 1, default=True
     ),
-    "mae": Score(
-        "mean absolute error",
-        (MOMENTS,),
-        lambda total: mean(total, "ae"),
-        power=1,
-        title="MAE",
-        default=True,
-    ),
+    "mae": Score("mean absolute error", MOMENTS, lambda total: mean(total, "ae"), 1, default=True),
     "me": Score(
         "mean error, forecast less observation",
-        (MOMENTS,),
+        MOMENTS,
         lambda total: mean(total, "f") - mean(total, "o"),
         power=1,
         default=True,
     ),
     "correlation": Score(
         "Pearson correlation",
-        (MOMENTS,),
-        lambda total: correlation({key: mean(total, key) for key in ("f", "o", "ff", "oo", "fo")}),
+        MOMENTS,
+        lambda total: correlation({name: mean(total, name) for name in MEANS}),
+        column="correlation",
         default=True,
-        printed=True,
     ),
 }

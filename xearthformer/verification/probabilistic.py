@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import mismatch
-from .base import CASES, Group, Measure, Pair, Score, ratio
+from .base import Group, Measure, Pair, Score, ratio
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -68,7 +68,7 @@ def sum_crps(pair: Pair, measure: Measure) -> np.ndarray:
     mean |x_i - o| - sum_ij |x_i - x_j| / (2 M (M - 1)), and with x sorted the double sum is
     2 sum_i (2 i - M + 1) x_i. A single member has no spread: |x - o|.
     """
-    members, observed, weights = pair.where_all_valid(measure)
+    members, observed, weights = pair.cases(measure)
     error = np.abs(members - observed).mean(axis=0)
     count = len(members)
     if count > 1:
@@ -84,7 +84,7 @@ def sum_spread(pair: Pair, measure: Measure) -> np.ndarray:
     distribution its mean is the mean squared error of an ensemble mean of M members (Fortin et al.,
     2014, J. Hydrometeorol. 15, 1708-1713).
     """
-    members, observed, weights = pair.where_all_valid(measure)
+    members, observed, weights = pair.cases(measure)
     count = len(members)
     mean = members.mean(axis=0)
     error = mean - observed
@@ -94,7 +94,7 @@ def sum_spread(pair: Pair, measure: Measure) -> np.ndarray:
 
 def count_ranks(pair: Pair, measure: Measure) -> np.ndarray:
     """Return how many observations have k members below them, k = 0 .. M (1, rank)."""
-    members, observed, _ = pair.where_all_valid(measure)
+    members, observed, _ = pair.cases(measure)
     size = len(members) + 2
     low, high = (members < observed).sum(axis=0), (members <= observed).sum(axis=0)
     # Members that equal the observation leave its rank open: all ranks low .. high share it evenly.
@@ -110,7 +110,7 @@ def count_probabilities(pair: Pair, measure: Measure) -> np.ndarray:
     First of all pixels, then of those where the observation is an event too. Brier score,
     reliability and ROC are all computed from these.
     """
-    members, observed, _ = pair.where_all_valid(measure)
+    members, observed, _ = pair.cases(measure)
     size = len(members) + 1
     counts = np.zeros((2, len(measure.thresholds), size))
     for i, threshold in enumerate(measure.thresholds):
@@ -123,11 +123,6 @@ def count_probabilities(pair: Pair, measure: Measure) -> np.ndarray:
 # --- scores of a total
 
 
-def crps(total: xr.Dataset) -> xr.DataArray:
-    """Return the mean fair continuous ranked probability score."""
-    return ratio(total["crps"], total["cases_weight"])
-
-
 def spread(total: xr.Dataset) -> xr.DataArray:
     """Return the root of the mean variance of the members."""
     return ratio(total["variance"], total["cases_weight"]) ** 0.5
@@ -136,11 +131,6 @@ def spread(total: xr.Dataset) -> xr.DataArray:
 def rmse_of_mean(total: xr.Dataset) -> xr.DataArray:
     """Return the root mean square error of the ensemble mean."""
     return ratio(total["mean_ee"], total["cases_weight"]) ** 0.5
-
-
-def spread_skill(total: xr.Dataset) -> xr.DataArray:
-    """Return the spread over the error of the mean: 1 where members err as much as they differ."""
-    return ratio(spread(total), rmse_of_mean(total))
 
 
 def brier(total: xr.Dataset) -> xr.DataArray:
@@ -156,18 +146,13 @@ def brier(total: xr.Dataset) -> xr.DataArray:
     return ratio((square - fair).sum(P), forecasts.sum(P))
 
 
-def reliability(total: xr.Dataset) -> xr.DataArray:
-    """Return how often the event was observed after forecasts of each probability."""
-    return ratio(total["events"], total["forecasts"])
-
-
 def roc_pod(total: xr.Dataset) -> xr.DataArray:
-    """Return the share of events that were warned of, where a probability or more is a warning."""
+    """Return the share of events with a forecast of each probability or more."""
     return _share_at_least(total["events"])
 
 
 def roc_pofd(total: xr.Dataset) -> xr.DataArray:
-    """Return the share of non-events that were warned of, where a probability or more warns."""
+    """Return the share of non-events with a forecast of each probability or more."""
     return _share_at_least(total["forecasts"] - total["events"])
 
 
@@ -199,78 +184,63 @@ PROBABILITIES = Group(
 SCORES = {
     "crps": Score(
         "fair continuous ranked probability score",
-        (CASES, CRPS),
-        crps,
+        CRPS,
+        lambda total: ratio(total["crps"], total["cases_weight"]),
         power=1,
-        about="whatever the number of members (Ferro, 2014); of one member the absolute error",
-        title="CRPS",
+        column="CRPS",
+        about="whatever the number of members (Ferro, 2014); of one, the mean absolute error",
         default=True,
-        printed=True,
     ),
     "spread_skill": Score(
         "spread over error of the mean",
-        (CASES, SPREAD),
-        spread_skill,
-        about="1 for members that differ as much as the truth does from them",
-        title="spread / skill",
+        SPREAD,
+        lambda total: ratio(spread(total), rmse_of_mean(total)),
+        column="spread / skill",
+        about="1 where members differ as much as the truth does from them",
         companions=("spread", "rmse_of_mean"),
         default=True,
-        printed=True,
     ),
     "spread": Score(
         "spread of the members",
-        (CASES, SPREAD),
+        SPREAD,
         spread,
         power=1,
         about="root of the mean unbiased variance times (M + 1) / M",
     ),
     "rmse_of_mean": Score(
-        "root mean square error of the ensemble mean", (CASES, SPREAD), rmse_of_mean, power=1
+        "root mean square error of the ensemble mean", SPREAD, rmse_of_mean, power=1
     ),
     "rank_histogram": Score(
         "observations of this rank",
-        (RANKS,),
+        RANKS,
         itemgetter("ranks"),
-        about="(lead, rank), 0 to M members below; ranks share it where members equal the truth",
+        about="with 0 to M members below; members that equal the observation share it evenly",
         default=True,
     ),
     "brier": Score(
         "fair Brier score",
-        (PROBABILITIES,),
+        PROBABILITIES,
         brier,
-        about="the plain one of infinitely many members (Ferro, 2014)",
-        title="Brier",
+        about="what the plain one would be of infinitely many members (Ferro, 2014)",
         default=True,
     ),
     "reliability": Score(
         "observed frequency",
-        (PROBABILITIES,),
-        reliability,
-        about="of the event, (lead, threshold, probability), where k of M members forecast it",
+        PROBABILITIES,
+        lambda total: ratio(total["events"], total["forecasts"]),
+        about="of the event, where k of M members forecast it",
         companions=("reliability_n",),
         default=True,
     ),
-    "reliability_n": Score(
-        "forecasts of this probability", (PROBABILITIES,), itemgetter("forecasts")
-    ),
+    "reliability_n": Score("forecasts of this probability", PROBABILITIES, itemgetter("forecasts")),
     "roc": Score(
         "area under the ROC curve",
-        (PROBABILITIES,),
+        PROBABILITIES,
         roc,
-        about="`roc_pod` over `roc_pofd`",
+        about="`roc_pod` over `roc_pofd`, where a probability or more is a warning",
         companions=("roc_pod", "roc_pofd"),
         default=True,
     ),
-    "roc_pod": Score(
-        "probability of detection",
-        (PROBABILITIES,),
-        roc_pod,
-        about="of warnings at this probability or more",
-    ),
-    "roc_pofd": Score(
-        "probability of false detection",
-        (PROBABILITIES,),
-        roc_pofd,
-        about="of warnings at this probability or more",
-    ),
+    "roc_pod": Score("probability of detection", PROBABILITIES, roc_pod),
+    "roc_pofd": Score("probability of false detection", PROBABILITIES, roc_pofd),
 }

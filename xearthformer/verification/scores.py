@@ -7,6 +7,7 @@ documentation and the printed tables read the registry.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from textwrap import fill
 
 import numpy as np
 import xarray as xr
@@ -33,9 +34,9 @@ def default_scores(
         name
         for name, entry in SCORES.items()
         if entry.default
-        and (thresholds or "threshold" not in entry.dims)
-        and (window is not None or not entry.window)
-        and (members > 1 or not entry.least_members)
+        and (thresholds or "threshold" not in entry.group.dims)
+        and (window is not None or not entry.group.window)
+        and (members > 1 or not entry.group.least_members)
     ]
 
 
@@ -44,7 +45,7 @@ def groups_of(names: Iterable[str]) -> tuple[tuple[Group, ...], tuple[Group, ...
 
     Each comes once, after the count of its pairs; pairs are counted even when there is no score.
     """
-    groups = dict.fromkeys(group for name in names for group in SCORES[name].groups)
+    groups = dict.fromkeys(SCORES[name].group for name in names)
     single = [group for group in groups if not group.least_members]
     together = [group for group in groups if group.least_members]
     return (
@@ -85,9 +86,7 @@ def score(sums: xr.Dataset, names: Iterable[str] | None = None) -> xr.Dataset:
     >>> score(sums.assign(n=(("init", "lead"), [[9.0], [9.0]])), ["csi"])["csi"].values
     array([0.6])
     """
-    available = [
-        name for name, e in SCORES.items() if all(group.names[0] in sums for group in e.groups)
-    ]
+    available = [name for name, entry in SCORES.items() if entry.group.names[0] in sums]
     names = available if names is None else list(names)
     for name in names:
         if name not in available:
@@ -112,9 +111,9 @@ def score(sums: xr.Dataset, names: Iterable[str] | None = None) -> xr.Dataset:
 def _units(entry: Score, sums: xr.Dataset) -> dict[str, str]:
     """Return the attribute `units` of a score, where the variable has units.
 
-    >>> _units(Score("", (), len, power=2), xr.Dataset(attrs={"units": "mm h-1"}))
+    >>> _units(SCORES["mse"], xr.Dataset(attrs={"units": "mm h-1"}))
     {'units': '(mm h-1)^2'}
-    >>> _units(Score("", (), len, power=1), xr.Dataset())
+    >>> _units(SCORES["rmse"], xr.Dataset())
     {}
     """
     units = str(sums.attrs.get("units", ""))
@@ -122,30 +121,32 @@ def _units(entry: Score, sums: xr.Dataset) -> dict[str, str]:
         return {"units": "1"}
     if units and units != "1" and entry.power > 1:
         units = f"({units})^{entry.power}"
-    length = sums["wavelength"].attrs["units"] if "wavelength" in entry.dims else "1"
+    length = sums["wavelength"].attrs["units"] if "wavelength" in entry.group.dims else "1"
     if length != "1":  # a spectral density is of an area
         units = f"{units} {length}^2".removeprefix("1").strip()
     return {"units": units} if units else {}
 
 
 def describe_scores() -> str:
-    """Return the table of all scores for documentation: names, what they need, what they are."""
+    """Return all scores as a list for documentation: name, needs, what it is."""
     lines = []
     for name, entry in SCORES.items():
+        group = entry.group
+        ensemble = f"{group.least_members} members" if group.least_members > 1 else "all members"
         needs = {
-            "thresholds": "threshold" in entry.dims,
-            "a window": entry.window,
-            "2 members": entry.least_members > 1,
-            "all members together": entry.least_members == 1,
+            "thresholds": "threshold" in group.dims,
+            "window": group.window,
+            ensemble: group.least_members > 0,
         }
         words = ", ".join(need for need, needed in needs.items() if needed)
-        about = f", {entry.about}" if entry.about else ""
-        lines.append(f"- `{name}`{f' ({words})' if words else ''}: {entry.long_name}{about}")
+        line = f"- `{name}`{words and f' ({words})'}: {entry.long_name}"
+        line += entry.about and f"; {entry.about}"
+        lines.append(fill(line, 92, subsequent_indent="  "))  # 96 columns, indented
     return "\n".join(lines)
 
 
 def printed_columns(result: xr.Dataset) -> dict[str, str]:
-    """Return the scores of a result that printed tables show, name: heading; by threshold first."""
-    printed = {k: e for k, e in SCORES.items() if e.printed and k in result}
-    names = sorted(printed, key=lambda name: "threshold" not in printed[name].dims)
-    return {name: printed[name].title or name for name in names}
+    """Return the scores of a result that are printed, and their headings; by threshold first."""
+    printed = {k: e for k, e in SCORES.items() if e.column and k in result}
+    names = sorted(printed, key=lambda name: "threshold" not in printed[name].group.dims)
+    return {name: printed[name].column for name in names}

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy.ndimage import uniform_filter
 
 from .base import Group, Measure, Pair, Score, ratio
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 def sum_fractions(pair: Pair, measure: Measure) -> np.ndarray:
@@ -32,27 +27,17 @@ def sum_fractions(pair: Pair, measure: Measure) -> np.ndarray:
     return np.array(sums, float).T
 
 
-def fss(total: xr.Dataset) -> xr.DataArray:
-    """Return 1 less the mean square error of fractions over the worst that it could be."""
-    return 1 - ratio(total["fraction_errors"], total["fraction_squares"])
-
-
 FRACTIONS = Group(
-    ("fraction_errors", "fraction_squares"),
-    sum_fractions,
-    ("threshold",),
-    fields=True,
-    window=True,
+    ("fraction_errors", "fraction_squares"), sum_fractions, ("threshold",), fields=True, window=True
 )
 
 SCORES = {
     "fss": Score(
         "fractions skill score",
-        (FRACTIONS,),
-        fss,
-        about="neighbourhoods of `window` (Roberts and Lean, 2008)",
-        title="FSS",
+        FRACTIONS,
+        lambda total: 1 - ratio(total["fraction_errors"], total["fraction_squares"]),
+        column="FSS",
+        about="in neighbourhoods of the window (Roberts and Lean, 2008)",
         default=True,
-        printed=True,
     ),
 }

@@ -14,6 +14,7 @@ from .base import Array, Measure
 
 if TYPE_CHECKING:
     import dask.array
+    from dask.typing import Key
 
 BLOCK_BYTES = 128 * 2**20  # of a forecast in memory, per task that compares it to lazy observations
 LABELS = {
@@ -44,8 +45,11 @@ def sum_pairs(
         One float64 variable per sum, with the forecast's labels; lazy if either side is.
     """
     lazy = forecast.chunks is not None or observed.chunks is not None
-    run = _build_graph if lazy else _sum_frames
-    values = run(forecast.data, observed.data, positions, measure)
+    values = (
+        _build_graph(forecast.data, observed.data, positions, measure)
+        if lazy
+        else _sum_frames(forecast.data, [observed.data], positions, measure)
+    )
     leading = [str(dim) for dim in forecast.dims[: _leading(forecast, observed, measure)]]
     units = {key: forecast.attrs[key] for key in ("units",) if key in forecast.attrs}
     attrs = {"threshold": units, **LABELS}
@@ -78,27 +82,30 @@ def _build_graph(f: Array, o: Array, positions: np.ndarray, measure: Measure) ->
     import dask.array
     from dask.highlevelgraph import HighLevelGraph
 
-    whole = dict.fromkeys(range(1, f.ndim), -1)
-    size = max(1, BLOCK_BYTES // max(1, f[:1].nbytes))
-    if isinstance(f, np.ndarray):
-        f = dask.array.from_array(f, chunks={0: size, **whole})
+    whole = dict.fromkeys(range(1, f.ndim), -1)  # no frame is split
     if isinstance(o, np.ndarray):
-        o = dask.array.from_array(o, chunks=-1)
-    f, o = f.rechunk(whole), o.rechunk(dict.fromkeys(range(1, o.ndim), -1))
+        lazy_o = dask.array.from_array(o, chunks=-1)
+    else:
+        lazy_o = o.rechunk(dict.fromkeys(range(1, o.ndim), -1))
+    if isinstance(f, np.ndarray):
+        inits = max(1, BLOCK_BYTES // max(1, f[:1].nbytes))
+        lazy_f = dask.array.from_array(f, chunks={0: inits, **whole})
+    else:
+        lazy_f = f.rechunk(whole)
     token, rest = uuid4().hex, (0,) * (f.ndim - 1)
     name, key = f"sums-{token}", f"measure-{token}"
-    graph: dict[object, object] = {key: measure}
+    graph: dict[Key, object] = {key: measure}  # once, whatever the number of tasks
     leading = _leading(f, o, measure)
-    ends = np.cumsum((0, *f.chunks[0])).tolist()
+    ends = np.cumsum([0, *lazy_f.chunks[0]]).tolist()
     for i, (start, end) in enumerate(itertools.pairwise(ends)):
-        chunks, within = _chunks_with(positions[start:end], o.chunks[0])
-        frames = [(o.name, chunk, *(0,) * (o.ndim - 1)) for chunk in chunks]
-        task = _sum_block, (f.name, i, *rest), frames, within, key
-        # Nothing observed: the forecast's block is not even a dependency.
+        chunks, within = _chunks_with(positions[start:end], lazy_o.chunks[0])
+        parts = [(lazy_o.name, chunk, *(0,) * (o.ndim - 1)) for chunk in chunks]
+        task = _sum_frames, (lazy_f.name, i, *rest), parts, within, key
+        # Without observations the forecast's block is no dependency: it is never computed.
         zeros = np.zeros, (end - start, *f.shape[1:leading], measure.size)
-        graph[name, i, *(0,) * leading] = task if frames else zeros
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=[f, o])
-    shape = (f.chunks[0], *f.chunks[1:leading], (measure.size,))
+        graph[name, i, *(0,) * leading] = task if parts else zeros
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=[lazy_f, lazy_o])
+    shape = (lazy_f.chunks[0], *lazy_f.chunks[1:leading], (measure.size,))
     return dask.array.Array(layers, name, shape, dtype=float)
 
 
@@ -118,21 +125,15 @@ def _chunks_with(positions: np.ndarray, sizes: tuple[int, ...]) -> tuple[list[in
     return needed.tolist(), np.where(positions >= 0, positions + shift[chunk], -1)
 
 
-def _sum_block(
+def _sum_frames(
     f: np.ndarray, frames: list[np.ndarray], positions: np.ndarray, measure: Measure
 ) -> np.ndarray:
-    o = frames[0] if len(frames) == 1 else np.concatenate(frames)
-    return _sum_frames(f, o, positions, measure)
-
-
-def _sum_frames(
-    f: np.ndarray, o: np.ndarray, positions: np.ndarray, measure: Measure
-) -> np.ndarray:
     """Return sums (init, lead, [member,] sum), frame by frame; 0 without an observation."""
+    o = frames[0] if len(frames) == 1 else np.concatenate(frames)  # one chunk is not copied
     leading = f.shape[: _leading(f, o, measure)]
     sums = np.zeros((*leading, measure.size))
     for index in np.ndindex(leading):
-        position = positions[index[:2]]
+        position = positions[index[:2]]  # members share their observation
         if position >= 0:
             sums[index] = measure.compute(f[index], o[position])
     return sums

@@ -177,13 +177,13 @@ def _measures(
     _check_scores(scores, at, window, members, gridded)
     pixels = rings = areas = None
     attrs = {}
-    if window is not None and any(SCORES[name].window for name in scores):
+    if window is not None and any(SCORES[name].group.window for name in scores):
         pixels = _window_pixels(observed, window)
         width = window if isinstance(window, str) else f"{window:g} px"
         attrs["fss_window"] = f"{width}: {pixels[0]} x {pixels[1]} pixels"
     if gridded and _is_latlon(observed):
         areas = cell_areas(observed).values
-    if any("wavelength" in SCORES[name].dims for name in scores):
+    if any("wavelength" in SCORES[name].group.dims for name in scores):
         rings = _rings(observed)
     single, together = groups_of(scores)
     measures = [Measure(single, at, pixels, areas, rings)] if single else []
@@ -212,16 +212,16 @@ def _check_scores(
     for name in scores:
         if name not in SCORES:
             raise mismatch(f"scores among {', '.join(SCORES)}", repr(name), 'scores=["mse"]')
-        entry = SCORES[name]
-        if "threshold" in entry.dims and not thresholds:
+        group = SCORES[name].group
+        if "threshold" in group.dims and not thresholds:
             raise mismatch(f"thresholds, for {name}", "none", "thresholds=[0.5, 1, 5]")
-        if members < entry.least_members:
-            expected = f"an ensemble of {entry.least_members} members or more, for {name}"
+        if members < group.least_members:
+            expected = f"an ensemble of {group.least_members} members or more, for {name}"
             raise mismatch(expected, f"{members} member", 'scores=["crps", "rmse"]')
-        if entry.window and window is None:
+        if group.window and window is None:
             hint = 'window="16 km", or a number of pixels'
             raise mismatch(f"a window, for {name}", "none", hint)
-        if entry.fields and not gridded:
+        if group.fields and not gridded:
             raise mismatch(f"fields, for {name}", "an index", 'scores=["csi", "mse"]')
 
 
