@@ -167,7 +167,7 @@ def test_training_is_taught_by_the_truth():
         ({"layers": 0}, "expected layers to be"),
         ({"widths": (12,)}, "expected widths that are multiples of 8"),
         ({"scales": (2, 2)}, "expected widths to be 2 whole numbers"),
-        ({"sampling_steps": -1}, "expected sampling steps"),
+        ({"sampling_steps": -1}, "expected sampling_steps"),
     ],
 )
 def test_a_config_that_does_not_fit_is_an_error(changes, words):

@@ -13,7 +13,7 @@ from xearthformer.models.baselines.phydnet import (
     PhyCell,
     PhyDNet,
     PhyDNetConfig,
-    from_moments,
+    moment_matrix,
     moments,
 )
 
@@ -24,6 +24,16 @@ def field(polynomial, size=9):
     """A polynomial p(y, x) on a grid around the origin, (1, 1, H, W), float64."""
     place = torch.arange(size, dtype=torch.float64) - size // 2
     return polynomial(place[:, None], place[None, :])[None, None]
+
+
+def from_moments(m_IJ):
+    """The one filter (..., k, l) with these moments: the inverse of `moments`."""
+    inverse_kI = torch.linalg.inv(moment_matrix(m_IJ.shape[-1])).to(m_IJ)
+    return inverse_kI @ m_IJ @ inverse_kI.mT
+
+
+def test_the_filter_of_the_second_derivative_is_the_usual_one():
+    assert from_moments(unit(0, 2, 3))[1].round().tolist() == [1.0, -2.0, 1.0]
 
 
 def unit(i, j, orders=ORDERS):
@@ -160,7 +170,7 @@ def test_training_is_taught_by_the_truth_and_bound_by_moments():
         ({"in_len": 0}, "expected in_len to be"),
         ({"height": 18}, r"expected scales whose product divides frames of \(18, 16\)"),
         ({"scales": ((2, 2), (2, 3))}, r"together \(4, 6\)"),
-        ({"sampling_steps": -1}, "expected sampling steps"),
+        ({"sampling_steps": -1}, "expected sampling_steps"),
     ],
 )
 def test_a_config_that_does_not_fit_is_an_error(changes, words):

@@ -160,7 +160,7 @@ def test_config_round_trips_through_json(preset):
         ({"hidden": 0}, "expected hidden to be"),
         ({"in_len": 0}, "expected in_len to be"),
         ({"decoupling": 0.0}, "expected decoupling above 0, found 0.0"),
-        ({"sampling_steps": -1}, "from 0 on, found -1"),
+        ({"sampling_steps": -1}, r"sampling_steps as a whole number from 0\n   found -1"),
     ],
 )
 def test_bad_configs(change, words):

@@ -235,7 +235,9 @@ def test_bad_configs(fields, words):
 
 
 def test_frames_of_another_shape(tiny):
-    with pytest.raises(ValueError, match=r"expected x of shape .*4, 16, 16, 1\), found \(1, 4, 16"):
+    with pytest.raises(
+        ValueError, match=r"expected x of shape .*4, 16, 16, 1\)\), found \(1, 4, 16"
+    ):
         tiny.predict(torch.zeros(1, 4, 16, 32, 1))
 
 

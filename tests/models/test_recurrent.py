@@ -9,7 +9,6 @@ from xearthformer.models.baselines.convlstm import PRESETS
 from xearthformer.models.layers.recurrent import (
     ConvLSTMCell,
     ScheduledSampling,
-    expect_frames,
     expect_patch,
     from_patches,
     to_patches,
@@ -87,7 +86,7 @@ def test_frames_of_another_shape():
     with pytest.raises(
         ValueError, match=r"\(batch, \*\(4, 16, 16, 1\)\), found \(1, 4, 16, 8, 1\)"
     ):
-        expect_frames(torch.zeros(1, 4, 16, 8, 1), PRESETS["tiny"])
+        PRESETS["tiny"].expect_frames(torch.zeros(1, 4, 16, 8, 1))
 
 
 # --- scheduled sampling ---
@@ -147,8 +146,8 @@ def test_without_steps_the_end_is_the_beginning():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"steps": -1}, "from 0 on, found -1"),
-        ({"steps": 1.5}, "from 0 on, found 1.5"),
+        ({"steps": -1}, r"sampling_steps as a whole number from 0\n   found -1"),
+        ({"steps": 1.5}, r"sampling_steps as a whole number from 0\n   found 1.5"),
         ({"steps": 1, "start": 1.5}, "found 1.5 and 0"),
         ({"steps": 1, "end": 0.5}, "found 1.0 and 0.5"),
     ],

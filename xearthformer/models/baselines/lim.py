@@ -1,10 +1,12 @@
 """LIM: a linear inverse model with delays, after Penland and Sardeshmukh (1995).
 
-The state is a few leading principal components of an anomaly field, now and at some steps before;
+The state is a few leading principal components of an anomaly field, now and at some times before;
 a month multiplies it by a matrix and adds noise that is white in time. The fit is closed form.
-
-Letters: B batch, T time, H W space, C channels, K principal components, D delays, S ocean cells.
+Legend of the shape suffixes: B batch, T time, H W space, C channels, K principal components,
+D delays, S ocean cells, N rows of a regression, P = D K its predictors.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -14,38 +16,35 @@ import numpy as np
 import torch
 from einops import einsum
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 
-MAX_RADIUS = 0.995  # of the eigenvalues: the slowest mode loses two thirds in 200 steps
+from .base import ForecastConfig, FrameForecaster
+
+MAX_RADIUS = 0.995  # largest |eigenvalue|: the slowest mode loses two thirds in 200 steps
 
 
 @dataclass(frozen=True)
-class LIMConfig:
-    """What a LIM sees, and how it is fitted; `delays=(0,), ridge=0` is the LIM of the paper.
+class LIMConfig(ForecastConfig):
+    """The frames of a LIM and its fit; `delays=(0,), ridge=0` is the LIM of the paper.
 
     The defaults are for monthly sea surface temperature, on the ICAR-ENSO grid.
 
-    Attributes
+    Parameters
     ----------
     in_len : int
-        Frames it is given, 1 + the longest delay.
+        Number of frames given, 1 + the longest delay.
     out_len : int
-        Frames it forecasts.
+        Number of frames forecast.
     height, width : int
         Cells of the field.
     n_eofs : int
-        Principal components in the state (K).
+        Number of principal components in the state (K).
     delays : tuple of int
-        Which frames it looks at, in steps before the last; ascending.
+        The frames that the state holds, counted back from the last; ascending.
     ridge : float
-        What is added to the predictors' covariance (1 is the variance of a component): it damps
-        what the record can't tell. A model that simulates, rather than forecasts, wants none: the
-        ridge takes from the variance.
-
-    Raises
-    ------
-    ValueError
-        Delays that don't ascend from 0 or more, an `in_len` that isn't theirs, a negative ridge.
+        Added to the predictors' covariance (1 is the variance of a component): it damps what the
+        record can't tell. For simulations rather than forecasts use none: the ridge takes from the
+        variance.
 
     Examples
     --------
@@ -64,8 +63,8 @@ class LIMConfig:
     def __post_init__(self) -> None:
         delays = tuple(self.delays)
         object.__setattr__(self, "delays", delays)
-        whole = all(isinstance(d, int) and not isinstance(d, bool) for d in delays)
-        if not delays or not whole or delays[0] < 0 or delays != tuple(sorted(set(delays))):
+        are_whole = all(isinstance(d, int) and not isinstance(d, bool) for d in delays)
+        if not delays or not are_whole or delays[0] < 0 or delays != tuple(sorted(set(delays))):
             raise ValueError(
                 f"expected delays as ascending whole numbers from 0 on, found {self.delays}: "
                 "LIMConfig(delays=(0, 1, 3), in_len=4)"
@@ -85,34 +84,18 @@ PRESETS = {
 }
 
 
-class LIM(nn.Module):
+class LIM(FrameForecaster[LIMConfig]):
     """A linear inverse model with delays: z(t + 1) = sum_d A_d z(t - d) + noise, with z = P x.
 
-    A field is forecast as E z. The principal components z are in units of their own standard
-    deviation, and P E = 1: a forecast read again is the state that it came from, so that a model
-    that goes on from its own output is the same model. Land counts for nothing on the way in and
-    is zero on the way out.
-
-    Attributes
-    ----------
-    ocean : Tensor (H, W) of bool
-        False on land.
-    projection : Tensor (K, H, W)
-        P: field to principal components, with area weights and land mask.
-    patterns : Tensor (K, H, W)
-        E: principal components to field, in units of the field per standard deviation.
-    propagator : Tensor (D, K, K)
-        A_d, one for each delay; no eigenvalue of their `companion` is beyond 0.995.
-    noise_covariance : Tensor (K, K)
-        Covariance of what a step leaves unexplained.
-
-    References
-    ----------
-    Penland and Sardeshmukh (1995), J. Climate 8, 1999-2024: the model without delays.
+    Without delays it is the model of Penland and Sardeshmukh (1995), J. Climate 8, 1999-2024.
+    The forecast, of the mean, is the field E z. The principal components z are in units of their
+    own standard deviation, and P E = 1: a forecast read again is the state that it came from, so
+    that a model that goes on from its own output is the same model. Land is ignored on the way in
+    and zero on the way out.
 
     Examples
     --------
-    Two cells that turn by a quarter a step and lose a tenth, stirred by noise:
+    Two cells that turn by a quarter each time and lose a tenth, stirred by noise:
 
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
@@ -127,18 +110,15 @@ class LIM(nn.Module):
      [-0.8  0. ]]
     """
 
-    samples = False
-    sample_by_sample = True  # a batch need not be filled up
-    ocean: Tensor
-    projection: Tensor
-    patterns: Tensor
-    propagator: Tensor
-    noise_covariance: Tensor
+    sample_by_sample = True  # a batch need not be filled up, see `forward`
+    ocean: Tensor  # (H, W) of bool, false on land
+    projection: Tensor  # P (K, H, W): field to components, with area weights and land mask
+    patterns: Tensor  # E (K, H, W): components to field, field units per standard deviation
+    propagator: Tensor  # A_d (D, K, K); no eigenvalue of their `companion` is beyond MAX_RADIUS
+    noise_covariance: Tensor  # (K, K): of the part of a month that is left unexplained
 
     def __init__(self, config: LIMConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.in_len, self.out_len = config.in_len, config.out_len
+        super().__init__(config)
         h, w, k = config.height, config.width, config.n_eofs
         self.register_buffer("ocean", torch.ones(h, w, dtype=torch.bool))
         self.register_buffer("projection", torch.zeros(k, h, w))
@@ -147,8 +127,8 @@ class LIM(nn.Module):
         self.register_buffer("noise_covariance", torch.eye(k))
 
     @classmethod
-    def fit(cls, x_THW: ArrayLike, latitude: ArrayLike, config: LIMConfig | None = None) -> "LIM":
-        """Fit a LIM to a record of anomalies, in float64.
+    def fit(cls, x_THW: ArrayLike, latitude: ArrayLike, config: LIMConfig | None = None) -> LIM:
+        """Fit a LIM to a record of anomalies, in float64; return it in float32, for evaluation.
 
         EOFs are weighted by sqrt(cos(latitude)). All A_d together are the ridge regression of the
         components on themselves, delayed: A = B^T X (X^T X + ridge N)^-1, for N rows of predictors
@@ -159,81 +139,68 @@ class LIM(nn.Module):
         Parameters
         ----------
         x_THW : array (T, H, W)
-            Anomalies, a frame a step without gaps, zero meaning the climatology; NaN on land.
+            Anomalies, one frame per time without gaps, zero meaning the climatology; NaN on land.
         latitude : array (H,)
             Cell centres, degrees north.
         config : LIMConfig, optional
 
-        Returns
-        -------
-        LIM
-            In float32 and evaluation mode.
-
         Raises
         ------
         ValueError
-            Shapes that aren't the config's, missing values that aren't land, too short a record.
+            When shapes aren't the config's, values are missing at some times only, or the record
+            is too short.
         """
         config = config or LIMConfig()
         x_THW, latitude = np.asarray(x_THW, np.float64), np.asarray(latitude, np.float64)
-        ocean_HW = _check(x_THW, latitude, config)
+        ocean_HW = _ocean(x_THW, latitude, config)
         x_TS = x_THW[:, ocean_HW]
-        weight_S = np.broadcast_to(_area_weight(latitude)[:, None], ocean_HW.shape)[ocean_HW]
+        # A cell's area goes with cos(latitude); an EOF is of the covariance, so its root is used.
+        weight_H = np.sqrt(np.clip(np.cos(np.deg2rad(latitude)), 0, None))
+        weight_S = np.broadcast_to(weight_H[:, None], ocean_HW.shape)[ocean_HW]
         projection_KS, z_TK = _principal_components(x_TS, weight_S, config.n_eofs)
         patterns_KS = z_TK.T @ x_TS / len(x_TS)  # regression on uncorrelated components: P E = 1
         propagator_DKK, noise_covariance = _regression(z_TK, config.delays, config.ridge)
 
-        model = cls(config)
+        # Zero on land: whatever stands there is ignored, and the forecast is zero.
+        maps = np.zeros((2, config.n_eofs, *ocean_HW.shape))
+        maps[..., ocean_HW] = projection_KS, patterns_KS
         state = {
-            "projection": _on_map(projection_KS, ocean_HW),
-            "patterns": _on_map(patterns_KS, ocean_HW),
+            "projection": maps[0],
+            "patterns": maps[1],
             "propagator": propagator_DKK,
             "noise_covariance": noise_covariance,
         }
         tensors = {name: torch.from_numpy(array).float() for name, array in state.items()}
+        model = cls(config)
         model.load_state_dict({"ocean": torch.from_numpy(ocean_HW), **tensors})
         return model.eval()
 
     def project(self, x_THWC: Tensor) -> Tensor:
-        """Principal components (..., C, K) of fields (..., H, W, C)."""
-        x_THWC = torch.where(self.ocean[..., None], x_THWC, 0)
+        """Return the principal components (..., C, K) of fields (..., H, W, C)."""
+        x_THWC = torch.where(self.ocean[..., None], x_THWC, 0)  # NaN on land times 0 is NaN
         return einsum(x_THWC, self.projection, "... h w c, k h w -> ... c k")
 
     def expand(self, z_TCK: Tensor) -> Tensor:
-        """Fields (..., H, W, C) of principal components (..., C, K)."""
+        """Return the fields (..., H, W, C) of principal components (..., C, K)."""
         return einsum(z_TCK, self.patterns, "... c k, k h w -> ... h w c")
 
-    def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The mean forecast, frames 1 .. out_len after the last one given (B, out_len, H, W, C).
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        # Sample by sample: in a product of few rows, a row's arithmetic may depend on its place,
+        # and a forecast must be the same bits in any batch.
+        return torch.cat([self._one_sample(x_1THWC) for x_1THWC in x_BTHWC.split(1)])
 
-        Samples run one after another: in a product of few rows, the arithmetic of a row may depend
-        on which row it is.
-        """
-        return torch.cat([self._predict(x_BTHWC) for x_BTHWC in x_BTHWC.split(1)])
-
-    def _predict(self, x_BTHWC: Tensor) -> Tensor:
-        past = list(self.project(x_BTHWC[:, -self.in_len :]).unbind(dim=1))  # each (B, C, K)
+    def _one_sample(self, x_1THWC: Tensor) -> Tensor:
+        past = list(self.project(x_1THWC[:, -self.in_len :]).unbind(dim=1))  # each (1, C, K)
         for _ in range(self.out_len):
-            steps = zip(self.config.delays, self.propagator, strict=True)
-            past.append(sum(past[-1 - delay] @ step.T for delay, step in steps))
+            terms = zip(self.config.delays, self.propagator, strict=True)
+            past.append(sum(past[-1 - delay] @ a_KK.T for delay, a_KK in terms))
         return self.expand(torch.stack(past[-self.out_len :], dim=1))
-
-    def loss(self, x_BTHWC: Tensor, y_BTHWC: Tensor) -> Tensor:
-        """Mean squared error of the forecast."""
-        return nn.functional.mse_loss(self.predict(x_BTHWC), y_BTHWC)
 
 
 def companion(propagator_DKK: np.ndarray, delays: Sequence[int]) -> np.ndarray:
-    """The matrix of one step of the state with its whole past, z(t), z(t - 1), .. z(t - max d).
+    """Return the matrix that takes the state with its past, z(t), .. z(t - max d), one time on.
 
-    Parameters
-    ----------
-    propagator_DKK : array (D, K, K)
-    delays : sequence of D int
-
-    Returns
-    -------
-    array (M K, M K), M = 1 + the longest delay
+    From A_d (D, K, K) to (M K, M K), with M = 1 + the longest delay.
 
     Examples
     --------
@@ -243,33 +210,34 @@ def companion(propagator_DKK: np.ndarray, delays: Sequence[int]) -> np.ndarray:
            [0. , 1. , 0. ]])
     """
     k, past = propagator_DKK.shape[1], max(delays)
-    matrix = np.eye((past + 1) * k, k=-k)
-    for delay, step in zip(delays, propagator_DKK, strict=True):
-        matrix[:k, delay * k : (delay + 1) * k] = step
+    matrix = np.eye((past + 1) * k, k=-k)  # every older state moves one place back
+    for delay, a_KK in zip(delays, propagator_DKK, strict=True):
+        matrix[:k, delay * k : (delay + 1) * k] = a_KK
     return matrix
 
 
-def _check(x_THW: np.ndarray, latitude: np.ndarray, config: LIMConfig) -> np.ndarray:
-    """The ocean (H, W), once record, latitudes and config are seen to fit."""
+def _ocean(x_THW: np.ndarray, latitude: np.ndarray, config: LIMConfig) -> np.ndarray:
+    """Return the ocean mask (H, W); raise unless record, latitudes and config fit."""
     shape = config.height, config.width
     if x_THW.ndim != 3 or x_THW.shape[1:] != shape or latitude.shape != shape[:1]:
         raise ValueError(
             f"expected x (T, {shape[0]}, {shape[1]}) and latitude ({shape[0]},), as the config "
             f"says; found {x_THW.shape} and {latitude.shape}: LIMConfig(height=..., width=...)"
         )
-    valid = np.isfinite(x_THW)
-    ocean_HW = valid.all(axis=0)
-    gaps = valid.any(axis=0) & ~ocean_HW
-    if gaps.any():
-        row, column = np.argwhere(gaps)[0]
+    is_finite = np.isfinite(x_THW)
+    ocean_HW = is_finite.all(axis=0)
+    gaps_HW = is_finite.any(axis=0) & ~ocean_HW
+    if gaps_HW.any():
+        row, column = np.argwhere(gaps_HW)[0]
         raise ValueError(
-            f"expected NaN on land alone, at all times; found {gaps.sum()} cells that are missing "
-            f"at some times, the first at row {row}, column {column}: fill or mask them"
+            f"expected NaN on land alone, at all times; found {gaps_HW.sum()} cells that are "
+            f"missing at some times, the first at row {row}, column {column}: fill or mask them"
         )
     cells, rows = int(ocean_HW.sum()), len(x_THW) - config.in_len
     unknowns = config.n_eofs * len(config.delays)
-    enough = rows >= 2 and (config.ridge > 0 or rows > unknowns)
-    if not 1 <= config.n_eofs <= min(cells, len(x_THW) - 1) or not enough:
+    # Two rows for a covariance; without a ridge, more equations than unknowns.
+    is_long_enough = rows >= 2 and (config.ridge > 0 or rows > unknowns)
+    if not 1 <= config.n_eofs <= min(cells, len(x_THW) - 1) or not is_long_enough:
         raise ValueError(
             f"n_eofs {config.n_eofs}, delays {config.delays} and ridge {config.ridge:g} need more "
             f"data: found {len(x_THW)} frames of {cells} ocean cells; take fewer EOFs, fewer or "
@@ -278,52 +246,44 @@ def _check(x_THW: np.ndarray, latitude: np.ndarray, config: LIMConfig) -> np.nda
     return ocean_HW
 
 
-def _area_weight(latitude: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.clip(np.cos(np.deg2rad(latitude)), 0, None))
-
-
 def _principal_components(
     x_TS: np.ndarray, weight_S: np.ndarray, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Projection (K, S) and principal components (T, K) of unit mean square; signs are fixed."""
+    """Return the projection (K, S) and the components (T, K), of unit mean square."""
     _, _, eofs_KS = np.linalg.svd(x_TS * weight_S, full_matrices=False)
     projection_KS = eofs_KS[:n] * weight_S
     z_TK = x_TS @ projection_KS.T
-    scale_K = np.sqrt((z_TK**2).mean(axis=0))
-    varies_K = scale_K > 1e-6 * scale_K[0]
+    std_K = np.sqrt((z_TK**2).mean(axis=0))
+    varies_K = std_K > 1e-6 * std_K[0]  # below it is rounding, which unit variance would blow up
     if not varies_K.all():
         raise ValueError(
             f"n_eofs is {n}, but the record varies in {varies_K.sum()} ways only: take fewer EOFs"
         )
-    scale_K = np.where(projection_KS.sum(axis=1) < 0, -scale_K, scale_K)
-    return projection_KS / scale_K[:, None], z_TK / scale_K
+    # The sign of an EOF is arbitrary: fix it, so that a fit is reproducible.
+    std_K = np.where(projection_KS.sum(axis=1) < 0, -std_K, std_K)
+    return projection_KS / std_K[:, None], z_TK / std_K
 
 
 def _regression(
     z_TK: np.ndarray, delays: Sequence[int], ridge: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A_d (D, K, K) and the covariance (K, K) of what they leave of the record."""
+    """Return A_d (D, K, K) and the covariance (K, K) of the residuals."""
     k, first = z_TK.shape[1], max(delays)
     target_NK = z_TK[first + 1 :]
     n = len(target_NK)
-    past_NP = np.hstack([z_TK[first - d : first - d + n] for d in delays])  # P = D K predictors
-    damping_PP = np.sqrt(ridge * n) * np.eye(past_NP.shape[1])  # ridge, as rows that ask for zero
-    nothing_PK = np.zeros((past_NP.shape[1], k))
-    rows, wanted = np.vstack([past_NP, damping_PP]), np.vstack([target_NK, nothing_PK])
-    coefficients_PK = np.linalg.lstsq(rows, wanted, rcond=None)[0]
+    past_NP = np.hstack([z_TK[first - d : first - d + n] for d in delays])
+    # The ridge as rows of predictors whose target is zero: better conditioned than X^T X.
+    damping_PP = np.sqrt(ridge * n) * np.eye(past_NP.shape[1])
+    zeros_PK = np.zeros((past_NP.shape[1], k))
+    rows, targets = np.vstack([past_NP, damping_PP]), np.vstack([target_NK, zeros_PK])
+    coefficients_PK = np.linalg.lstsq(rows, targets, rcond=None)[0]
     propagator_DKK = _stable(coefficients_PK.reshape(len(delays), k, k).swapaxes(1, 2), delays)
     residual_NK = target_NK - past_NP @ propagator_DKK.swapaxes(1, 2).reshape(-1, k)
     return propagator_DKK, np.cov(residual_NK, rowvar=False).reshape(k, k)
 
 
 def _stable(propagator_DKK: np.ndarray, delays: Sequence[int]) -> np.ndarray:
-    """All eigenvalues shrunk by one factor, where one of them is beyond `MAX_RADIUS`."""
+    """Shrink all eigenvalues by one factor if any of them is beyond `MAX_RADIUS`."""
     radius = np.abs(np.linalg.eigvals(companion(propagator_DKK, delays))).max()
     shrink = min(1.0, MAX_RADIUS / radius) if radius > 0 else 1.0
     return propagator_DKK * shrink ** (np.array(delays) + 1.0)[:, None, None]
-
-
-def _on_map(values_KS: np.ndarray, ocean_HW: np.ndarray) -> np.ndarray:
-    maps_KHW = np.zeros((len(values_KS), *ocean_HW.shape))
-    maps_KHW[:, ocean_HW] = values_KS
-    return maps_KHW

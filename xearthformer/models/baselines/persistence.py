@@ -1,19 +1,23 @@
-"""Persistence: what is stays, as it is or fading towards the climatology.
+"""Persistence: the last frame stays, as it is or fading towards the climatology.
 
-Letters: B batch, T time, H W space, C channels.
+Legend of the shape suffixes: B batch, T time, L lead, H W space, C channels.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
+
+from .base import ForecastConfig, FrameForecaster
 
 
 @dataclass(frozen=True)
-class PersistenceConfig:
-    """Frames given (the last one counts) and frames forecast."""
+class PersistenceConfig(ForecastConfig):
+    """Number of frames given, of which the last one counts, and of frames forecast."""
 
     in_len: int = 1
     out_len: int = 14
@@ -26,7 +30,7 @@ PERSISTENCE_PRESETS = {
 }
 
 
-class Persistence(nn.Module):
+class Persistence(FrameForecaster[PersistenceConfig]):
     """The last frame, again and again; any height, width and channels.
 
     Examples
@@ -37,25 +41,13 @@ class Persistence(nn.Module):
     [2.0, 2.0, 2.0]
     """
 
-    samples = False
-
-    def __init__(self, config: PersistenceConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.in_len, self.out_len = config.in_len, config.out_len
-
-    def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The last frame, `out_len` times (B, out_len, H, W, C)."""
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
         return x_BTHWC[:, -1:].repeat(1, self.out_len, 1, 1, 1)
-
-    def loss(self, x_BTHWC: Tensor, y_BTHWC: Tensor) -> Tensor:
-        """Mean squared error of the forecast."""
-        return nn.functional.mse_loss(self.predict(x_BTHWC), y_BTHWC)
 
 
 @dataclass(frozen=True)
-class DampedPersistenceConfig:
-    """Frames given (the last one counts), frames forecast, and cells of the field."""
+class DampedPersistenceConfig(ForecastConfig):
+    """Number of frames given (the last one counts) and forecast, and of the field's cells."""
 
     in_len: int = 1
     out_len: int = 14
@@ -69,13 +61,8 @@ DAMPED_PRESETS = {
 }
 
 
-class DampedPersistence(nn.Module):
-    """The last anomaly times its autocorrelation at the lead: the best forecast a cell makes alone.
-
-    Attributes
-    ----------
-    damping : Tensor (out_len, H, W)
-        Autocorrelation at leads 1 .. out_len, within [0, 1].
+class DampedPersistence(FrameForecaster[DampedPersistenceConfig]):
+    """The last anomaly times its autocorrelation at the lead: the best forecast of a lone cell.
 
     Examples
     --------
@@ -88,32 +75,29 @@ class DampedPersistence(nn.Module):
     [2.0, 0.0]
     """
 
-    samples = False
-    damping: Tensor
+    damping: Tensor  # (L, H, W): autocorrelation at leads 1 .. out_len, within 0..1
 
     def __init__(self, config: DampedPersistenceConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.in_len, self.out_len = config.in_len, config.out_len
+        super().__init__(config)
         self.register_buffer("damping", torch.zeros(config.out_len, config.height, config.width))
 
     @classmethod
     def fit(
         cls, x_THW: ArrayLike, config: DampedPersistenceConfig | None = None
-    ) -> "DampedPersistence":
+    ) -> DampedPersistence:
         """Fit the autocorrelation of every cell, in float64.
 
         Parameters
         ----------
         x_THW : array (T, H, W)
-            Anomalies, a frame a step without gaps, zero meaning the climatology. The forecast is
-            zero in cells that are missing at any time (land) or never vary (ice).
+            Anomalies, one frame per time without gaps, zero meaning the climatology. The forecast
+            is zero in cells that are missing at any time (land) or never vary (ice).
         config : DampedPersistenceConfig, optional
 
         Raises
         ------
         ValueError
-            A shape that isn't the config's; a record not longer than the forecast.
+            When the shape isn't the config's, or the record is not longer than the forecast.
         """
         config = config or DampedPersistenceConfig()
         x_THW = np.asarray(x_THW, np.float64)
@@ -124,7 +108,7 @@ class DampedPersistence(nn.Module):
                 f"config says; found {x_THW.shape}: DampedPersistenceConfig(height=..., width=...)"
             )
         x_THW = np.where(np.isfinite(x_THW).all(axis=0), x_THW, 0)
-        variance_HW = (x_THW**2).mean(axis=0)
+        variance_HW = (x_THW**2).mean(axis=0)  # around the climatology, not the record's mean
         covariance_LHW = np.stack(
             [(x_THW[k:] * x_THW[:-k]).mean(axis=0) for k in range(1, config.out_len + 1)]
         )
@@ -132,13 +116,9 @@ class DampedPersistence(nn.Module):
             covariance_LHW, variance_HW, out=np.zeros_like(covariance_LHW), where=variance_HW > 0
         )
         model = cls(config)
+        # Below 0 the sign would flip; above 1, which a short record can give, it would grow.
         model.load_state_dict({"damping": torch.from_numpy(damping.clip(0, 1)).float()})
         return model.eval()
 
-    def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The last frame, faded (B, out_len, H, W, C); missing stays missing."""
-        return x_BTHWC[:, -1:] * self.damping[..., None]
-
-    def loss(self, x_BTHWC: Tensor, y_BTHWC: Tensor) -> Tensor:
-        """Mean squared error of the forecast."""
-        return nn.functional.mse_loss(self.predict(x_BTHWC), y_BTHWC)
+    def forward(self, x_BTHWC: Tensor) -> Tensor:
+        return x_BTHWC[:, -1:] * self.damping[..., None]  # (B, 1, H, W, C) by (L, H, W, 1)

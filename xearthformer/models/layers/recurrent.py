@@ -1,21 +1,32 @@
-"""What recurrent networks share: the ConvLSTM cell, patches of frames, whose frame goes in next.
+"""Building blocks of networks that make one frame after another.
 
+First the ConvLSTM cell; then two ways to a grid coarser than the frames, patches (pixels folded
+into channels) and strided stages (learned); last, which frame a network is fed at each step.
 Legend of the shape suffixes: B batch, T time, H W space, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from math import prod
+from typing import TypeVar
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import expect_counts
+from ...errors import whole_number
+from .checks import expect_counts
 
 HW = tuple[int, int]
 State = tuple[Tensor, Tensor]  # h and c of a cell, each (B, C, H, W)
+
+SLOPE = 0.2  # leaky ReLU of a strided stage, as in DCGAN
+GROUP = 8  # channels per group of a stage's norm
+
+
+# The cell.
 
 
 def expect_odd(name: str, kernel: int) -> None:
@@ -29,24 +40,17 @@ class ConvLSTMCell(nn.Module):
     """A convolutional LSTM (Shi et al., 2015, "Convolutional LSTM Network", Eqn 3).
 
     All gates are one convolution of input and hidden state. The equation's peepholes (W_ci, W_cf,
-    W_co, through which the gates see the cell) are there when asked for; the parameter counts of
-    the paper's Table 1 say that it has a weight for every channel, the same in all places.
+    W_co, through which the gates see the cell) are optional; the parameter counts of the paper's
+    Table 1 say that each has one weight per channel, the same at every place.
 
     Parameters
     ----------
-    c_in : int
-        Channels of the input; 0 for a cell that has none.
-    hidden : int
-        Channels of h and c.
+    c_in, hidden : int
+        Channels of the input (0 for a cell without input) and of h and c.
     kernel : int
         Side of the convolution, odd.
     peephole : bool
         Whether the gates see the cell.
-
-    Raises
-    ------
-    ValueError
-        An even kernel.
 
     Examples
     --------
@@ -62,29 +66,40 @@ class ConvLSTMCell(nn.Module):
         expect_odd("kernel", kernel)
         self.hidden = hidden
         self.gates = nn.Conv2d(c_in + hidden, 4 * hidden, kernel, padding=kernel // 2)
-        if peephole:
-            self.peepholes = nn.Parameter(torch.zeros(3, hidden, 1, 1))
-        else:
-            self.peepholes = None
+        # W_ci, W_cf, W_co. Zeros: training begins as without peepholes.
+        self.peepholes = nn.Parameter(torch.zeros(3, hidden, 1, 1)) if peephole else None
 
     def forward(self, x_BCHW: Tensor | None, state: State | None = None) -> State:
-        """The next (h, c). Without a state it starts from zeros; without an input (None, of a cell
-        with `c_in` 0) there must be a state."""
+        """Return the next (h, c); without a state, start from zeros.
+
+        A cell with `c_in` 0 takes None for its input, and then needs a state.
+        """
         if state is None:
             b, _, height, width = x_BCHW.shape
             state = (x_BCHW.new_zeros(b, self.hidden, height, width),) * 2
         h_BCHW, c_BCHW = state
-        seen_BCHW = h_BCHW if x_BCHW is None else torch.cat([x_BCHW, h_BCHW], dim=1)
-        i, f, g, o = self.gates(seen_BCHW).chunk(4, dim=1)
+        input_BCHW = h_BCHW if x_BCHW is None else torch.cat([x_BCHW, h_BCHW], dim=1)
+        i, f, g, o = self.gates(input_BCHW).chunk(4, dim=1)  # each (B, hidden, H, W)
         if self.peepholes is not None:
             i, f = i + self.peepholes[0] * c_BCHW, f + self.peepholes[1] * c_BCHW
         c_BCHW = torch.sigmoid(f) * c_BCHW + torch.sigmoid(i) * torch.tanh(g)
         if self.peepholes is not None:
-            o = o + self.peepholes[2] * c_BCHW
+            o = o + self.peepholes[2] * c_BCHW  # the output gate sees the new cell
         return torch.sigmoid(o) * torch.tanh(c_BCHW), c_BCHW
 
 
-# Patches: places of a frame become channels, so that the grid is smaller.
+def run_stack(
+    cells: Iterable[ConvLSTMCell], x_BCHW: Tensor | None, states: Iterable[State | None]
+) -> list[State]:
+    """Return the next states of a stack of cells, each of which reads h of the one below."""
+    new_states = []
+    for cell, state in zip(cells, states, strict=True):
+        new_states.append(cell(x_BCHW, state))
+        x_BCHW = new_states[-1][0]
+    return new_states
+
+
+# Patches: pixels become channels, so that the grid is coarser.
 
 
 def expect_patch(patch: HW, size_HW: HW) -> None:
@@ -94,31 +109,8 @@ def expect_patch(patch: HW, size_HW: HW) -> None:
         raise ValueError(f"expected a patch that divides frames of {size_HW}, found {patch}")
 
 
-def expect_sizes(config: Any) -> None:
-    """Raise a ValueError unless a config's in_len, out_len, height, width, channels are counts."""
-    for name in ("in_len", "out_len", "height", "width", "channels"):
-        expect_counts(name, (getattr(config, name),))
-
-
-def expect_layout(config: Any) -> None:
-    """Raise a ValueError unless a config's in_len, out_len, height, width, channels and patch are
-    counts that fit one another."""
-    expect_sizes(config)
-    expect_patch(config.patch, (config.height, config.width))
-
-
-def expect_frames(x_BTHWC: Tensor, config: Any) -> None:
-    """Raise a ValueError unless x holds in_len frames of the config's height, width, channels."""
-    shape = config.in_len, config.height, config.width, config.channels
-    if tuple(x_BTHWC.shape[1:]) != shape:
-        raise ValueError(
-            f"expected x of shape (batch, in_len, height, width, channels) = (batch, *{shape}), "
-            f"found {tuple(x_BTHWC.shape)}"
-        )
-
-
 def to_patches(x_BTHWC: Tensor, patch: HW) -> Tensor:
-    """Frames with patches of (h, w) pixels folded into channels: x_BTCHW.
+    """Fold patches of (h, w) pixels into channels: (B, T, h w C, H / h, W / w).
 
     Examples
     --------
@@ -132,32 +124,106 @@ def to_patches(x_BTHWC: Tensor, patch: HW) -> Tensor:
 
 
 def from_patches(x_BTCHW: Tensor, patch: HW) -> Tensor:
-    """The inverse of `to_patches`: x_BTHWC."""
+    """Return the frames (B, T, H, W, C): the inverse of `to_patches`."""
     return rearrange(x_BTCHW, "b t (p q c) h w -> b t (h p) (w q) c", p=patch[0], q=patch[1])
 
 
-# Whose frame goes in: the truth or the network's own forecast.
+# Strided stages: convolutions to a coarser grid, and the way back mirrored.
+
+
+def stage_factors(
+    scales: Sequence[int | Sequence[int]], widths: tuple[int, ...], size_HW: HW
+) -> tuple[HW, ...]:
+    """Return the factors (h, w) by which each stage makes the grid coarser.
+
+    A single number stands for both sides. Raise a ValueError unless there is one width per stage,
+    each a multiple of 8, and the stages together divide the frames' (H, W).
+
+    Examples
+    --------
+    >>> stage_factors([2, (1, 3)], (8, 16), (4, 6))
+    ((2, 2), (1, 3))
+    """
+    if not isinstance(scales, list | tuple) or not scales:
+        raise ValueError(f"expected scales as a list of one or more, found {scales!r}")
+    factors = tuple(tuple(s) if isinstance(s, list | tuple) else (s, s) for s in scales)
+    for pair in factors:
+        expect_counts("scales", pair, length=2)
+    expect_counts("widths", widths, length=len(factors))
+    if any(width % GROUP for width in widths):
+        raise ValueError(f"expected widths that are multiples of {GROUP}, found {widths}")
+    together = tuple(prod(side) for side in zip(*factors, strict=True))  # (h, w) of all stages
+    if size_HW[0] % together[0] or size_HW[1] % together[1]:
+        raise ValueError(
+            f"expected scales whose product divides frames of {size_HW}, "
+            f"found {factors}, together {together}"
+        )
+    return factors
+
+
+def down_stages(channels: int, widths: Sequence[int], factors: Sequence[HW]) -> list[nn.Sequential]:
+    """Build the stages from frames (B, channels, H, W) to the coarsest grid.
+
+    After Radford et al. (2016), "DCGAN": a stage is one strided convolution, a norm, a leaky ReLU.
+
+    Examples
+    --------
+    >>> encoder = nn.Sequential(*down_stages(1, (8, 16), ((2, 3), (2, 1))))
+    >>> encoder(torch.zeros(1, 1, 4, 6)).shape
+    torch.Size([1, 16, 1, 2])
+    """
+    ends = pairwise((channels, *widths))  # channels before and after each stage
+    return [_stage(nn.Conv2d, *end, factor) for end, factor in zip(ends, factors, strict=True)]
+
+
+def up_stages(
+    widths: Sequence[int], factors: Sequence[HW], skips: bool = False
+) -> list[nn.Sequential]:
+    """Build `down_stages` mirrored: from the coarsest grid to (B, widths[0], H, W).
+
+    With `skips`, every stage but the first takes the encoder's features next to its own, and so
+    twice the channels.
+
+    Examples
+    --------
+    >>> decoder = nn.Sequential(*up_stages((8, 16), ((2, 3), (2, 1))))
+    >>> decoder(torch.zeros(1, 16, 1, 2)).shape
+    torch.Size([1, 8, 4, 6])
+    """
+    ends = zip(pairwise((*reversed(widths), widths[0])), reversed(factors), strict=True)
+    return [
+        _stage(nn.ConvTranspose2d, 2 * c_in if skips and i else c_in, c_out, factor)
+        for i, ((c_in, c_out), factor) in enumerate(ends)
+    ]
+
+
+def _stage(Conv: type[nn.Module], c_in: int, c_out: int, factor: HW) -> nn.Sequential:
+    kernel = tuple(f + 2 for f in factor)  # one pixel more than the stride on each side
+    return nn.Sequential(
+        Conv(c_in, c_out, kernel, stride=factor, padding=1),
+        # A group norm, so that no sample's arithmetic depends on its neighbours in the batch.
+        nn.GroupNorm(c_out // GROUP, c_out),
+        nn.LeakyReLU(SLOPE),
+    )
+
+
+# Which frame is fed: the truth or the network's own.
 
 
 class ScheduledSampling(nn.Module):
-    """Which frames a network in training is fed from the truth (Bengio et al., 2015, section 2.4).
+    """Draw which frames a network in training is fed from the truth.
 
-    For each sample and step a coin is tossed; the share of truth goes linearly from `start` to
-    `end` over the first `steps` steps of training and stays there. From 0.5 up to 1 it is the
-    reverse kind of Wang et al. (2022, "PredRNN"). The coins are of torch's global
-    generator; the count of steps is saved with the weights.
+    Bengio et al. (2015), section 2.4: a coin is tossed for each sample and frame; the share of
+    truth goes linearly from `start` to `end` over the first `steps` steps of training and stays
+    there. From 0.5 up to 1 it is the reverse kind of Wang et al. (2022, "PredRNN"). The coins
+    come from torch's global generator; the count of steps is saved with the weights.
 
     Parameters
     ----------
     steps : int
         Training steps until `end` is reached; 0: from the beginning.
     start, end : float
-        Shares of truth; `end`, which evaluation has, is 0 or 1.
-
-    Raises
-    ------
-    ValueError
-        A share outside of 0..1, an end that is neither 0 nor 1, a negative number of steps.
+        Shares of truth, from 0 to 1; `end`, which evaluation uses, is 0 or 1.
 
     Examples
     --------
@@ -176,23 +242,22 @@ class ScheduledSampling(nn.Module):
 
     def __init__(self, steps: int, start: float = 1.0, end: float = 0.0):
         super().__init__()
-        if not isinstance(steps, int) or steps < 0:
-            raise ValueError(f"expected sampling steps as a whole number from 0 on, found {steps}")
+        self.steps = whole_number("sampling_steps", steps, least=0)
         if not 0 <= start <= 1 or end not in (0, 1):
             raise ValueError(
                 f"expected a share of truth that starts within 0..1 and ends at 0 or 1, "
                 f"found {start} and {end}"
             )
-        self.steps, self.start, self.end = steps, start, end
+        self.start, self.end = start, end
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def share(self) -> Tensor:
-        """The share of truth at this step of training, a scalar tensor."""
-        done = (self.step / self.steps).clamp(max=1) if self.steps else 1.0
-        return torch.as_tensor(self.start + (self.end - self.start) * done)
+        """Return the share of truth at this step of training, a scalar."""
+        progress = (self.step / self.steps).clamp(max=1) if self.steps else 1.0
+        return torch.as_tensor(self.start + (self.end - self.start) * progress)
 
     def forward(self, batch: int, frames: int, device: torch.device | str) -> Tensor:
-        """A mask_BT, true where the truth is fed; in training it also counts the step."""
+        """Return a mask (B, T), true where the truth is fed; in training, count the step."""
         if not self.training:
             return torch.full((batch, frames), bool(self.end), device=device)
         mask_BT = torch.rand(batch, frames, device=device) < self.share().to(device)
@@ -200,28 +265,19 @@ class ScheduledSampling(nn.Module):
         return mask_BT
 
 
-Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+S = TypeVar("S")  # a network's state, whatever it is
+Step = Callable[[Tensor, S | None], tuple[Tensor, S]]  # frame and state to the next of both
 
 
-def unroll(step: Step, truth_BTCHW: Tensor, length: int, mask_BT: Tensor | None = None) -> Tensor:
-    """Feed a network frame after frame, each of the truth or of its own making.
+def unroll(
+    step: Step[S], truth_BTCHW: Tensor, length: int, mask_BT: Tensor | None = None
+) -> Tensor:
+    """Feed a network frame after frame; return its forecasts of frames 1 .. length, BTCHW.
 
-    Parameters
-    ----------
-    step : function
-        (x_BCHW, state) to (the forecast of the next frame, state); the first state is None.
-    truth_BTCHW : Tensor
-        The frames there are, from the first on. Beyond them the network is fed its own.
-    length : int
-        Steps: in_len + out_len - 1.
-    mask_BT : Tensor, optional
-        Where true, the truth is fed, else the forecast made of that frame; of `length` columns,
-        the first of which doesn't count. Without a mask the truth is fed while there is one.
-
-    Returns
-    -------
-    Tensor (B, length, C, H, W)
-        The forecasts of the frames 1 .. length, counted from 0; the last out_len are those to come.
+    `step` takes (x_BCHW, state) to (the forecast of the next frame, state); the first state is
+    None. The network is fed the truth, from frame 0 on, and after its end its own forecasts. With
+    a mask, of `length` columns, it is fed its own where the mask is false; the first column is
+    ignored, since no forecast of frame 0 exists.
 
     Examples
     --------
@@ -234,14 +290,15 @@ def unroll(step: Step, truth_BTCHW: Tensor, length: int, mask_BT: Tensor | None 
     >>> unroll(lambda x, state: (x + 1, state), truth, length=4, mask_BT=own).flatten().tolist()
     [1.0, 2.0, 3.0, 4.0]
     """
-    state, x_BCHW, made = None, truth_BTCHW[:, 0], []
+    state, x_BCHW, forecasts = None, truth_BTCHW[:, 0], []
     for t in range(length):
         if 0 < t < truth_BTCHW.shape[1]:
             x_BCHW = truth_BTCHW[:, t]
             if mask_BT is not None:
-                x_BCHW = torch.where(mask_BT[:, t, None, None, None], x_BCHW, made[-1])
+                # forecasts[-1] was made for this very frame
+                x_BCHW = torch.where(mask_BT[:, t, None, None, None], x_BCHW, forecasts[-1])
         elif t > 0:
-            x_BCHW = made[-1]
+            x_BCHW = forecasts[-1]
         y_BCHW, state = step(x_BCHW, state)
-        made.append(y_BCHW)
-    return torch.stack(made, dim=1)
+        forecasts.append(y_BCHW)
+    return torch.stack(forecasts, dim=1)
