@@ -1,4 +1,4 @@
-"""regrid: onto the model's cells and back, on grids small enough to check by hand and on real SST."""
+"""Regridding to the model's cells and back, on grids checked by hand and on real SST."""
 
 import numpy as np
 import pytest
