@@ -116,12 +116,12 @@ class EarthformerConfig:
         self._check_patterns()
 
     def _check_values(self) -> None:
-        expect_counts("input_shape", self.input_shape, length=4)
-        expect_counts("target_shape", self.target_shape, length=4)
+        for name in ("input_shape", "target_shape"):
+            expect_counts(name, getattr(self, name), length=4)
         expect_counts("enc_depth", self.enc_depth)
         expect_counts("dec_depth", self.dec_depth, length=self.levels)
-        expect_counts("base_units", (self.base_units,))
-        expect_counts("downsample", (self.downsample,))
+        for name in ("base_units", "downsample"):
+            expect_counts(name, (getattr(self, name),))
         expect_one_of("pos_embed_type", self.pos_embed_type, POS_EMBED_TYPES)
         self.stem.widths(self.base_units)
         if self.base_units % self.block_options.num_heads:
@@ -168,6 +168,14 @@ class EarthformerConfig:
     def block_options(self) -> BlockOptions:
         """The fields that every block shares."""
         return BlockOptions(**{f.name: getattr(self, f.name) for f in fields(BlockOptions)})
+
+    def expect_input(self, x_BTHWC: Tensor) -> None:
+        """Raise a ValueError unless these are frames of `input_shape`."""
+        if tuple(x_BTHWC.shape[1:]) != self.input_shape:
+            raise ValueError(
+                f"expected x of shape (batch, *input_shape={self.input_shape}), "
+                f"found {tuple(x_BTHWC.shape)}"
+            )
 
 
 _SEVIR = EarthformerConfig(
@@ -244,13 +252,8 @@ class Encoder(nn.Module):
         super().__init__()
         options, n = config.block_options, config.downsample
         self.blocks = nn.ModuleList()
-        for dim, shape_THW, name, depth in zip(
-            config.widths,
-            config.level_shapes,
-            config.enc_attn_patterns,
-            config.enc_depth,
-            strict=True,
-        ):
+        levels = config.widths, config.level_shapes, config.enc_attn_patterns, config.enc_depth
+        for dim, shape_THW, name, depth in zip(*levels, strict=True):
             pattern = self_pattern(name, shape_THW)
             self.blocks.append(repeat(depth, SelfAttentionBlock, dim, shape_THW, pattern, options))
         widths = list(pairwise(config.widths))
@@ -346,23 +349,19 @@ class Earthformer(nn.Module):
         self.decoder = Decoder(config)
         self.final_decoder = FinalDecoder(stem, base, config.target_shape[1:3])
         self.dec_final_proj = nn.Linear(stem.widths(base)[0], config.target_shape[-1])
-        self.apply(init_weights)
+        self.apply(init_weights)  # the global vectors, a plain parameter, have theirs
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
-        if tuple(x_BTHWC.shape[1:]) != self.config.input_shape:
-            raise ValueError(
-                f"expected x of shape (batch, *input_shape={self.config.input_shape}), "
-                f"found {tuple(x_BTHWC.shape)}"
-            )
+        self.config.expect_input(x_BTHWC)
         batch, g_BKC = x_BTHWC.shape[0], None
         if self.config.num_global_vectors:
             g_BKC = self.init_global_vectors.expand(batch, -1, -1)
-        x_BTHWC = self.enc_pos_embed(self.initial_encoder(x_BTHWC))
+        x_BTHWC = self.enc_pos_embed(self.initial_encoder(x_BTHWC))  # H, W, C of the finest level
         memory = self.encoder(x_BTHWC, g_BKC)
         # the query is zeros with a position embedding, at the coarsest level
         z_1THWC = self.z_proj(self.dec_pos_embed(x_BTHWC.new_zeros(self.query_shape)))
         y_BTHWC = self.decoder(z_1THWC.expand(batch, -1, -1, -1, -1), memory)
-        return self.dec_final_proj(self.final_decoder(y_BTHWC))
+        return self.dec_final_proj(self.final_decoder(y_BTHWC))  # H, W, C of the target
 
     def loss(self, x_BTHWC: Tensor, y_BTHWC: Tensor) -> Tensor:
         """Mean squared error of the forecast from x against the target y; a scalar."""
@@ -373,7 +372,7 @@ class Earthformer(nn.Module):
 
         The network is deterministic: `generator`, part of every model's contract, is unused.
         """
-        if not self.training:
+        if not self.training:  # switching modes would touch every module
             return self(x_BTHWC)
         self.eval()
         try:

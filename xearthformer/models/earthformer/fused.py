@@ -103,28 +103,24 @@ class LocalAttention(nn.Module):
         self.register_buffer("bias_NVS", torch.cat(columns, dim=-1))
 
     def forward(
-        self,
-        q_MVC: Tensor,
-        kv_MSC: Tensor,
-        far_MVJ: Tensor | None = None,
-        values_NKD: Tensor | None = None,
+        self, q_MVC: Tensor, kv_MSC: Tensor, far: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
-        """Values x_MVC; `far_MVJ` and `values_NKD` are scores and values of the global vectors."""
+        """Values x_MVC; `far` are the scores (M, V, J) and values (N, K, D) of global vectors."""
         (n, v, s), m = self.bias_NVS.shape, len(q_MVC)
         q_BVD = rearrange(q_MVC, "m v (n d) -> (m n) v d", n=n)
-        kv = rearrange(kv_MSC, "m s (p n d) -> p m n s d", p=2, n=n)
-        more = kv.new_zeros(
-            2, 1, n, s - kv.shape[-2], kv.shape[-1]
-        )  # keys and values beyond its own
+        kv = rearrange(kv_MSC, "m s (p n d) -> p m n s d", p=2, n=n)  # keys, then values
+        # keys and values beyond the cuboid's own
+        more = kv.new_zeros(2, 1, n, s - kv.shape[-2], kv.shape[-1])
         score_MNVS = self.bias_NVS.expand(m, n, v, s).clone()
-        if values_NKD is not None:
+        if far is not None:
+            far_MVJ, values_NKD = far
             more[1, 0, :, : values_NKD.shape[1]] = values_NKD
             far_MNVK = rearrange(far_MVJ, "m v (n k) -> m n v k", n=n)
             score_MNVS[..., kv.shape[-2] :][..., : far_MNVK.shape[-1]] = far_MNVK
         k_BSD, v_BSD = torch.cat([kv, more.expand(-1, m, -1, -1, -1)], dim=-2).flatten(1, 2)
         # a global vector's key is zero, and its score stands where the others have their bias
         score_BVS = score_MNVS.flatten(0, 1).baddbmm_(q_BVD.to(score_MNVS), k_BSD.mT.to(score_MNVS))
-        x_BVD = torch.bmm(score_BVS.softmax(-1), v_BSD)
+        x_BVD = torch.bmm(score_BVS.softmax(-1), v_BSD)  # one batch of cuboids and heads
         return rearrange(x_BVD, "(m n) v d -> m v (n d)", n=n)
 
 
@@ -219,7 +215,7 @@ class SelfLayer(nn.Module):
         for (times, grid), local in zip(self.runs, self.local, strict=True):
             x_MVC = grid.cut(x_THWC[None, times])[0]
             n_MVC = self.norm(x_MVC)
-            weight, values_NKD = self.qkv, None
+            weight = self.qkv
             if g_KC is not None:
                 far_JC, values_NKD, dg_KC = self.exchange(n_MVC.flatten(0, 1), g_KC)
                 weight, g_KC = torch.cat([self.qkv, far_JC]), g_KC + dg_KC
@@ -227,8 +223,8 @@ class SelfLayer(nn.Module):
             some = cuboids_at_once(x_MVC)
             for x, n in zip(x_MVC.split(some), n_MVC.split(some), strict=True):
                 q, kv, far_MVJ = F.linear(n, weight).tensor_split([c, 3 * c], dim=-1)
-                update = local(q, kv, far_MVJ, values_NKD)
-                y_MVC.append(self.feed_forward(x + self.proj(update)))
+                far = None if g_KC is None else (far_MVJ, values_NKD)
+                y_MVC.append(self.feed_forward(x + self.proj(local(q, kv, far))))
             frames.append(grid.join(torch.cat(y_MVC)[None])[0])
         return torch.cat(frames) if len(frames) > 1 else frames[0], g_KC
 
@@ -278,6 +274,7 @@ class PlainLayer(nn.Module):
 
 def fused_layer(plain: CuboidAttention, feed_forward: FeedForward, num_globals: int) -> nn.Module:
     """A fused layer where the cuboids allow it: no mask, and padding at the end of time only."""
+    # Only a padding in time alone, in runs of neighbours, can go in a run of its own.
     grid = plain.grid
     if plain.mask is not None or grid.padded[1:] != grid.shape[1:]:
         return PlainLayer(plain, feed_forward)
@@ -337,11 +334,7 @@ class FusedEarthformer(nn.Module):
         self.decode = Decode(plain.final_decoder, sizes[:0:-1], plain.dec_final_proj)
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
-        if tuple(x_BTHWC.shape[1:]) != self.config.input_shape:
-            raise ValueError(
-                f"expected x of shape (batch, *input_shape={self.config.input_shape}), "
-                f"found {tuple(x_BTHWC.shape)}"
-            )
+        self.config.expect_input(x_BTHWC)
         return torch.stack([self._sample(x_THWC) for x_THWC in x_BTHWC])
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -142,6 +142,7 @@ class CoarseConvolution(nn.Module):
     def forward(self, x_FHWC: Tensor) -> Tensor:
         (_, h, w, _), (p, q), (top, left) = x_FHWC.shape, self.factor, self.early
         y_FHWC = rearrange(self.convolve(x_FHWC), "f h w (p q o) -> f (h p) (w q) o", p=p, q=q)
+        # early pixels belong to the cell before
         return y_FHWC[:, top : top + h * p, left : left + w * q]
 
 
@@ -173,7 +174,7 @@ class CoarsePair(nn.Module):
             bias_O = torch.einsum("omhw,m->o", w2, first.bias.double())
             if edges == ("all", "all"):
                 bias_O = bias_O + second.bias
-            sign = (-1) ** (2 - edges.count("all"))
+            sign = (-1) ** (2 - edges.count("all"))  # image 1, edges -1, corners 1
             f = tuple(f if edge == "all" else 1 for f, edge in zip(factor, edges, strict=True))
             strip = CoarseConvolution(sign * compose(w1, w2), sign * bias_O, f)
             self.strips.append(strip.to(first.weight.dtype))
@@ -219,6 +220,7 @@ def upsampling_pair(upsample: Upsampling, conv: nn.Conv2d, size_HW: tuple[int, i
     if factor is None:
         return apart
     pair = CoarsePair(upsample.conv, conv, factor)
+    # multiplications per coarse pixel
     cost_apart = apart[0].convolve.weight.numel() + prod(factor) * conv.weight.numel()
     return pair if pair.strips[0].convolve.weight.numel() <= cost_apart else apart
 

@@ -95,7 +95,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.dropout(self.activation(self.ffn_1(self.layer_norm(x))))
-        return x + self.dropout(self.ffn_2(hidden))
+        return x + self.dropout(self.ffn_2(hidden))  # hidden is (..., 4C)
 
 
 # Cuboid attention.
@@ -111,7 +111,7 @@ class CuboidAttention(nn.Module):
         super().__init__()
         self.num_heads = options.num_heads
         self.head_dim = dim // options.num_heads
-        self.q_factor = self.head_dim**-0.5  # keeps the variance of scores at 1
+        self.q_factor = self.head_dim**-0.5  # scores of variance 1 (Vaswani et al. 2017)
         self.norm = nn.LayerNorm(dim)
         self.proj = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(options.dropout)
@@ -222,25 +222,16 @@ class CuboidSelfAttention(CuboidAttention):
         if g2g is not None:
             gq, gk, gv = g2g
             score = torch.cat([score, self.q_factor * (gq @ gk.mT)], dim=-1)
-            v = torch.cat([v, gv], dim=-2)
+            v = torch.cat([v, gv], dim=-2)  # (B, N, M V + K, D)
         return self.dropout(masked_softmax(score, self.global_mask)) @ v
 
 
 class CuboidCrossAttention(CuboidAttention):
     """Attention of the decoder's cuboids to the encoder's memory in the same places.
 
-    Parameters
-    ----------
-    dim : int
-        Channels C of query and memory.
-    shape_THW, memory_THW : (T, H, W)
-        Their grids, which differ in time only. A cuboid spans the whole of time in both.
-    cuboid : Cuboid
-        The cuboid, as a pattern names it.
-    max_T : int
-        Frames of the position bias: the model's frames in and out together.
-    options : BlockOptions
-        Those of the network; global vectors take no part.
+    The grids of query and memory differ in time only; a cuboid spans the whole of time in both, and
+    `max_T` frames, the model's in and out together, have a position bias. Global vectors take no
+    part.
     """
 
     def __init__(
@@ -265,8 +256,8 @@ class CuboidCrossAttention(CuboidAttention):
 
     def forward(self, x_BTHWC: Tensor, memory_BTHWC: Tensor) -> Tensor:
         """The update of the query's elements, x_BTHWC."""
-        (q,) = self.heads(self.q_proj(self.grid.cut(self.norm(x_BTHWC))))
-        k, v = self.heads(self.kv_proj(self.memory_grid.cut(memory_BTHWC)))
+        (q,) = self.heads(self.q_proj(self.grid.cut(self.norm(x_BTHWC))))  # (B, N, M, V, D)
+        k, v = self.heads(self.kv_proj(self.memory_grid.cut(memory_BTHWC)))  # (B, N, M, S, D)
         weight = self.dropout(masked_softmax(self.score(q, k), self.mask))
         return self.grid.join(self.out(weight @ v))
 

@@ -25,6 +25,7 @@ def expect_fields(kind: type, values: Mapping[str, object]) -> None:
     names = [field.name for field in fields(kind)]
     if unknown := [name for name in values if name not in names]:
         raise ValueError(f"expected fields of {kind.__name__}, {names}, found {unknown}")
+    # a field without a default has MISSING in both places
     needed = [f.name for f in fields(kind) if f.default is f.default_factory is MISSING]
     if missing := [name for name in needed if name not in values]:
         raise ValueError(f"expected {needed} for a {kind.__name__}, missing: {missing}")

@@ -1,6 +1,7 @@
 """Cuboids: how a space-time grid is cut into groups that attend within, and patterns of such cuts.
 
-After Gao et al. (2022), "Earthformer", section 3. Geometry only: what has weights is in blocks.py.
+After Gao et al. (2022), "Earthformer", section 3. Geometry only: layers with weights are in
+attention.py.
 Legend of the shape suffixes: B batch, T time, H W space, C channels, M cuboids in a grid,
 V elements of a cuboid, S elements of the memory's cuboid.
 """
@@ -22,14 +23,14 @@ Size = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Cuboid:
-    """One attention layer's cuboid, as a pattern names it: a size, and per axis how it is laid out.
+    """The cuboid of one attention layer, before it meets a grid.
 
     Parameters
     ----------
     size : (bt, bh, bw)
         Elements along time, height, width.
     strategy : str
-        A letter per axis: "l", local, a contiguous run; "d", dilated, elements size/b apart.
+        One letter per axis: "l", local, neighbours; "d", dilated, elements (axis / b) apart.
     shift : (st, sh, sw)
         How far the grid is rolled back before it is cut.
     """
@@ -39,7 +40,7 @@ class Cuboid:
     shift: Size = (0, 0, 0)
 
     def on(self, shape_THW: Size) -> CuboidGrid:
-        """This cuboid on a grid: at most as long as an axis; a whole or dilated axis stays put."""
+        """This cuboid on a grid: no longer than an axis; no shift of a whole or dilated axis."""
         size, shift = [], []
         for n, b, s, layout in zip(shape_THW, self.size, self.shift, self.strategy, strict=True):
             size.append(min(b, n))
@@ -49,7 +50,7 @@ class Cuboid:
 
 @dataclass(frozen=True)
 class CuboidGrid:
-    """How one grid comes apart into cuboids (`cut`) and together again (`join`).
+    """How a grid is cut into cuboids, and joined from them again.
 
     Examples
     --------
@@ -68,7 +69,7 @@ class CuboidGrid:
 
     @property
     def padded(self) -> Size:
-        """The grid's shape after padding every axis to a multiple of the cuboid."""
+        """The grid's shape with every axis padded to a multiple of the cuboid."""
         return tuple(ceil(n / b) * b for n, b in zip(self.shape, self.size, strict=True))
 
     @property
@@ -80,7 +81,7 @@ class CuboidGrid:
         """Pad at the end of each axis, roll, and fold into cuboids: x_BMVC."""
         if self.is_padded:
             pt, ph, pw = (p - n for p, n in zip(self.padded, self.shape, strict=True))
-            x_BTHWC = F.pad(x_BTHWC, (0, 0, 0, pw, 0, ph, 0, pt))
+            x_BTHWC = F.pad(x_BTHWC, (0, 0, 0, pw, 0, ph, 0, pt))  # F.pad counts from the last axis
         if any(self.shift):
             x_BTHWC = x_BTHWC.roll([-s for s in self.shift], dims=(1, 2, 3))
         return self._fold(x_BTHWC)
@@ -88,54 +89,53 @@ class CuboidGrid:
     def join(self, x_BMVC: Tensor) -> Tensor:
         """The inverse of `cut`: unfold, roll back, crop: x_BTHWC."""
         t, h, w = self.shape
-        whole, parts = self._axes()
-        x_BTHWC = rearrange(x_BMVC, f"{parts} -> {whole}", **self._lengths())
+        x_BTHWC = self._fold(x_BMVC, back=True)
         if any(self.shift):
             x_BTHWC = x_BTHWC.roll(self.shift, dims=(1, 2, 3))
-        return x_BTHWC[:, :t, :h, :w]
+        return x_BTHWC[:, :t, :h, :w]  # without the padding
 
     def regions(self) -> Tensor:
-        """The region of every element: elements that were neighbours before the roll share one.
+        """The region of every element (M, V): only elements of the same one may attend.
 
-        Along a shifted axis the last cuboid holds two strangers, its own end and what was rolled
-        round, so the axis has three regions (the Swin mask): [:-b], [-b:-s], [-s:].
+        Along a shifted axis the last cuboid holds both the axis's end and its start, rolled round,
+        so the axis has three regions, [:-b], [-b:-s] and [-s:] (the mask of Swin, Liu et al. 2021).
         """
         region_THW = torch.zeros(self.padded, dtype=torch.long)
         for axis, (n, b, s) in enumerate(zip(self.padded, self.size, self.shift, strict=True)):
             i = torch.arange(n)
             slices = (i >= n - b).long() + (i >= n - s).long() if s else torch.zeros_like(i)
+            # digits of base 3, one per axis
             region_THW = 3 * region_THW + slices.reshape([-1 if a == axis else 1 for a in range(3)])
         return self._fold(region_THW[None, ..., None])[0, ..., 0]
 
     def inside(self) -> Tensor:
-        """Whether an element of a cuboid is the grid's own (M, V), and not padding."""
+        """Whether an element of a cuboid is one of the grid (M, V), and not padding."""
         return self.cut(torch.ones(1, *self.shape, 1))[0, ..., 0].bool()
 
-    def _fold(self, x_BTHWC: Tensor) -> Tensor:
-        whole, parts = self._axes()
-        return rearrange(x_BTHWC, f"{whole} -> {parts}", **self._lengths())
-
-    def _axes(self) -> tuple[str, str]:
+    def _fold(self, x: Tensor, back: bool = False) -> Tensor:
+        """Grid to cuboids, x_BTHWC to x_BMVC, or back."""
+        # an axis is n cuboids of length b; where it is dilated, neighbours fall into different ones
         layout = {"l": "(n{0} b{0})", "d": "(b{0} n{0})"}
-        axes = [layout[s].format(a) for s, a in zip(self.strategy, "thw", strict=True)]
-        return f"b {' '.join(axes)} c", "b (nt nh nw) (bt bh bw) c"
-
-    def _lengths(self) -> dict[str, int]:
+        grid = " ".join(layout[s].format(a) for s, a in zip(self.strategy, "thw", strict=True))
+        sides = f"b {grid} c", "b (nt nh nw) (bt bh bw) c"
         counts = (p // b for p, b in zip(self.padded, self.size, strict=True))
-        return dict(zip(("bt", "bh", "bw", "nt", "nh", "nw"), (*self.size, *counts), strict=True))
+        names = "bt", "bh", "bw", "nt", "nh", "nw"
+        lengths = dict(zip(names, (*self.size, *counts), strict=True))
+        return rearrange(x, " -> ".join(reversed(sides) if back else sides), **lengths)
 
 
 def attention_mask(query: CuboidGrid, memory: CuboidGrid, ignore_padding: bool) -> Tensor | None:
-    """Which memory elements a query element may see, (M, V, S) bool; None when it may see all."""
+    """The memory's elements that a query's may attend to, (M, V, S) bool; None for all of them."""
     hides_padding = ignore_padding and memory.is_padded
     if not any(query.shift) and not hides_padding:
-        return None
-    mask_MVS = query.regions()[:, :, None] == memory.regions()[:, None, :]
+        return None  # saves the time and memory of a mask that masks nothing
+    mask_MVS = query.regions()[:, :, None] == memory.regions()[:, None, :]  # (M, V, 1), (M, 1, S)
     return mask_MVS & memory.inside()[:, None, :] if hides_padding else mask_MVS
 
 
 def masked_softmax(score: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax over the last axis, exactly zero where masked, also in a row that is all masked."""
+    # -inf would give NaN in such a row, hence the lowest number and the second fill
     if mask is None:
         return score.softmax(-1)
     weight = score.masked_fill(~mask, torch.finfo(score.dtype).min).softmax(-1)
@@ -153,7 +153,7 @@ def relative_position_index(size: Size) -> Tensor:
     >>> relative_position_index((1, 1, 3)).tolist()
     [[2, 1, 0], [3, 2, 1], [4, 3, 2]]
     """
-    place_V3 = torch.cartesian_prod(*(torch.arange(b) for b in size))
+    place_V3 = torch.cartesian_prod(*(torch.arange(b) for b in size))  # in the order of `cut`
     difference_VV3 = place_V3[:, None] - place_V3[None]
     index_VV = torch.zeros_like(difference_VV3[..., 0])
     for axis, b in enumerate(size):
@@ -166,67 +166,44 @@ def relative_position_index(size: Size) -> Tensor:
 
 def _video_swin(t: int, h: int, w: int, p: int = 2, m: int = 4) -> list[Cuboid]:
     p, m = min(p, t), min(m, h, w)
+    # the second layer's windows lie across the edges of the first's
     return [Cuboid((p, m, m)), Cuboid((p, m, m), shift=(p // 2, m // 2, m // 2))]
 
 
 def _spatial_lg(t: int, h: int, w: int, m: int) -> list[Cuboid]:
-    if h <= m and w <= m:
-        return _divided_st(t, h, w)
+    if h <= m and w <= m:  # local and global are one: the whole frame
+        return SELF_PATTERNS["divided_st"](t, h, w)
     return [Cuboid((t, 1, 1)), Cuboid((1, m, m)), Cuboid((1, m, m), "ddd")]
 
 
 def _axial_space_dilate(t: int, h: int, w: int, k: int) -> list[Cuboid]:
     k = min(k, h, w)
     column, row = (1, h // k, 1), (1, 1, w // k)
-    return [
-        Cuboid((t, 1, 1)),
-        *(Cuboid(column, "ddd"), Cuboid(column)),
-        *(Cuboid(row, "ddd"), Cuboid(row)),
-    ]
-
-
-def _axial(t: int, h: int, w: int) -> list[Cuboid]:
-    return [Cuboid((t, 1, 1)), Cuboid((1, h, 1)), Cuboid((1, 1, w))]
-
-
-def _divided_st(t: int, h: int, w: int) -> list[Cuboid]:
-    return [Cuboid((t, 1, 1)), Cuboid((1, h, w))]
-
-
-def _full(t: int, h: int, w: int) -> list[Cuboid]:
-    return [Cuboid((t, h, w))]
+    dilated_then_local = [Cuboid(size, how) for size in (column, row) for how in ("ddd", "lll")]
+    return [Cuboid((t, 1, 1)), *dilated_then_local]
 
 
 def _cross(t: int, h: int, w: int, k: int) -> list[Cuboid]:
+    """Local, dilated and shifted windows of k x k; a pattern takes the first few."""
     k = min(k, h, w)
-    return [Cuboid((t, k, k))]
-
-
-def _cross_lg(t: int, h: int, w: int, k: int) -> list[Cuboid]:
-    (local,) = _cross(t, h, w, k)
-    return [local, Cuboid(local.size, "ddd")]
-
-
-def _cross_heter(t: int, h: int, w: int, k: int) -> list[Cuboid]:
-    local, dilated = _cross_lg(t, h, w, k)
-    half = local.size[1] // 2
-    return [local, dilated, Cuboid(local.size, shift=(0, half, half))]
+    size = (t, k, k)
+    return [Cuboid(size), Cuboid(size, "ddd"), Cuboid(size, shift=(0, k // 2, k // 2))]
 
 
 # A regular expression for the name (its groups are numbers) -> the cuboids on a level's (T, H, W).
 SELF_PATTERNS: dict[str, Callable[..., list[Cuboid]]] = {
-    r"axial": _axial,
-    r"full": _full,
-    r"divided_st": _divided_st,
+    r"axial": lambda t, h, w: [Cuboid((t, 1, 1)), Cuboid((1, h, 1)), Cuboid((1, 1, w))],
+    r"full": lambda t, h, w: [Cuboid((t, h, w))],
+    r"divided_st": lambda t, h, w: [Cuboid((t, 1, 1)), Cuboid((1, h, w))],
     r"video_swin": _video_swin,
     r"video_swin_([1-9]\d*)x([1-9]\d*)": _video_swin,
     r"spatial_lg_([1-9]\d*)": _spatial_lg,
     r"axial_space_dilate_([1-9]\d*)": _axial_space_dilate,
 }
 CROSS_PATTERNS: dict[str, Callable[..., list[Cuboid]]] = {
-    r"cross_([1-9]\d*)x\1": _cross,
-    r"cross_([1-9]\d*)x\1_lg": _cross_lg,
-    r"cross_([1-9]\d*)x\1_heter": _cross_heter,
+    r"cross_([1-9]\d*)x\1": lambda *sizes: _cross(*sizes)[:1],
+    r"cross_([1-9]\d*)x\1_lg": lambda *sizes: _cross(*sizes)[:2],
+    r"cross_([1-9]\d*)x\1_heter": _cross,
 }
 PATTERN_NAMES = {
     "self": "axial, full, divided_st, video_swin, video_swin_PxM, spatial_lg_M, "
@@ -236,19 +213,9 @@ PATTERN_NAMES = {
 
 
 def self_pattern(name: str, shape_THW: Size) -> list[Cuboid]:
-    """The cuboids of a self-attention block, one a layer.
+    """The cuboids of a self-attention block on the encoder's grid, one per layer.
 
-    Parameters
-    ----------
-    name : str
-        One of `PATTERN_NAMES["self"]`, the capitals standing for numbers.
-    shape_THW : (T, H, W)
-        The encoder's grid at this level.
-
-    Raises
-    ------
-    ValueError
-        When no pattern has this name.
+    A ValueError unless the name is one of `PATTERN_NAMES["self"]`, the capitals being numbers.
 
     Examples
     --------
@@ -259,7 +226,7 @@ def self_pattern(name: str, shape_THW: Size) -> list[Cuboid]:
 
 
 def cross_pattern(name: str, shape_THW: Size) -> list[Cuboid]:
-    """The cuboids of a cross-attention block; each spans the whole of time.
+    """The cuboids of a cross-attention block, one per layer; each spans the whole of time.
 
     Examples
     --------
@@ -269,7 +236,9 @@ def cross_pattern(name: str, shape_THW: Size) -> list[Cuboid]:
     return _pattern("cross", CROSS_PATTERNS, name, shape_THW)
 
 
-def _pattern(kind: str, table: dict, name: str, shape_THW: Size) -> list[Cuboid]:
+def _pattern(
+    kind: str, table: dict[str, Callable[..., list[Cuboid]]], name: str, shape_THW: Size
+) -> list[Cuboid]:
     for form, cuboids in table.items():
         if match := re.fullmatch(form, name):
             return cuboids(*shape_THW, *map(int, match.groups()))

@@ -40,12 +40,8 @@ def smooth(x_HW: Tensor, sigma: float) -> Tensor:
 
 def places(x_HW: Tensor) -> Tensor:
     """Pixel coordinates (1, 2, H, W) of a field, x then y."""
-    h, w = x_HW.shape[-2:]
-    y, x = torch.meshgrid(
-        torch.arange(h, dtype=x_HW.dtype, device=x_HW.device),
-        torch.arange(w, dtype=x_HW.dtype, device=x_HW.device),
-        indexing="ij",
-    )
+    axes = (torch.arange(n, dtype=x_HW.dtype, device=x_HW.device) for n in x_HW.shape[-2:])
+    y, x = torch.meshgrid(*axes, indexing="ij")
     return torch.stack([x, y])[None]
 
 
@@ -129,18 +125,10 @@ def _lucas_kanade(p_BTHW: Tensor, v_B2hw: Tensor, pixels: int, cell: int) -> Ten
 
 
 def paths(v_B2HW: Tensor, steps: int, sign: int) -> Tensor:
-    """Displacement along a steady motion after 1, 2, .. `steps` steps (B, L, 2, H, W).
+    """Displacement along a steady motion after 1, 2, .. L steps (B, L, 2, H, W).
 
-    Semi-Lagrangian, each step by the midpoint rule.
-
-    Parameters
-    ----------
-    v_B2HW : Tensor
-        Pixels per step.
-    steps : int
-        Number of steps, L.
-    sign : int
-        1: to where each pixel goes. -1: to where it came from.
+    Semi-Lagrangian, each step by the midpoint rule: to where each pixel goes (sign 1), or where it
+    came from (-1). The motion is in pixels per step.
 
     Examples
     --------

@@ -51,11 +51,8 @@ def conv_block(channels: Sequence[int], groups: int, activation: str) -> nn.Sequ
     """3x3 convolution, group norm, activation, once for every step from one width to the next."""
     layers: list[nn.Module] = []
     for c_in, c_out in pairwise(channels):
-        layers += [
-            nn.Conv2d(c_in, c_out, 3, padding=1),
-            nn.GroupNorm(groups, c_out),
-            ACTIVATIONS[activation](),
-        ]
+        layers += [nn.Conv2d(c_in, c_out, 3, padding=1), nn.GroupNorm(groups, c_out)]
+        layers.append(ACTIVATIONS[activation]())
     return nn.Sequential(*layers)
 
 
@@ -79,7 +76,7 @@ class PatchMerging(nn.Module):
             "b (t dt) (h dh) (w dw) c -> b t h w (dt dh dw c)",
             **dict(zip(("dt", "dh", "dw"), self.factor, strict=True)),
         )
-        return self.reduction(self.norm(folded))
+        return self.reduction(self.norm(folded))  # (B, T/dt, H/dh, W/dw, dim_out)
 
 
 class Upsampling(nn.Module):
@@ -91,6 +88,7 @@ class Upsampling(nn.Module):
         self.conv = nn.Conv2d(dim_in, dim_out, 3, padding=1)
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
+        # a size, not a factor: it restores what merging rounded up
         return per_frame(lambda x_FCHW: self.conv(F.interpolate(x_FCHW, self.size_HW)), x_BTHWC)
 
 
@@ -134,7 +132,7 @@ class Stem:
 
     def __post_init__(self) -> None:
         pairs = tuple((s, s) if isinstance(s, int) else tuple(s) for s in self.scales)
-        object.__setattr__(self, "scales", pairs)
+        object.__setattr__(self, "scales", pairs)  # JSON has no tuples
         for name in ("convs", "dims", "final_convs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for pair in pairs:
@@ -167,7 +165,7 @@ class Stem:
 
     def groups(self, channels: int) -> int:
         """Groups of the group norm over this many channels."""
-        return 16 if self.kind == "conv" else max(1, channels // 4)
+        return 16 if self.kind == "conv" else max(1, channels // 4)  # as published
 
     def convolve(self, c_in: int, c_out: int, n: int) -> nn.Sequential:
         """A stage's block of n convolutions."""
@@ -211,7 +209,7 @@ class InitialEncoder(Stages):
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         for convolve, merge in self.stages:
-            x_BTHWC = merge(per_frame(convolve, x_BTHWC))
+            x_BTHWC = merge(per_frame(convolve, x_BTHWC))  # C of the stage, then H and W down
         return x_BTHWC
 
 
@@ -230,5 +228,5 @@ class FinalDecoder(Stages):
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         for upsample, convolve in self.stages:
-            x_BTHWC = per_frame(convolve, upsample(x_BTHWC))
+            x_BTHWC = per_frame(convolve, upsample(x_BTHWC))  # H and W up, then C of the stage
         return x_BTHWC
