@@ -20,9 +20,11 @@ from .published.weights import load_published
 
 # Name -> the class of its config, its own class, its presets. A new model is a new line.
 MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
+    # Models that packs ship or that checkpoints were published for.
     "earthformer": (earthformer.EarthformerConfig, earthformer.Earthformer, earthformer.PRESETS),
     "nowcast": (nowcast.NowcastConfig, nowcast.Nowcast, nowcast.PRESETS),
     "prediff": (prediff.PreDiffConfig, prediff.PreDiff, prediff.PRESETS),
+    # Baselines without gradient descent: a linear inverse model, the last anomaly, the same damped.
     "lim": (lim.LIMConfig, lim.LIM, lim.PRESETS),
     "persistence": (
         persistence.PersistenceConfig,
@@ -34,6 +36,7 @@ MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
         persistence.DampedPersistence,
         persistence.DAMPED_PRESETS,
     ),
+    # Baselines of the papers: recurrent and convolutional networks.
     "convlstm": (convlstm.ConvLSTMConfig, convlstm.ConvLSTM, convlstm.PRESETS),
     "predrnn": (predrnn.PredRNNConfig, predrnn.PredRNN, predrnn.PRESETS),
     "phydnet": (phydnet.PhyDNetConfig, phydnet.PhyDNet, phydnet.PRESETS),
@@ -87,7 +90,7 @@ def build(name: str, config: object) -> nn.Module:
             )
         config = presets[config]
     elif isinstance(config, Mapping):
-        expect_fields(Config, config)
+        expect_fields(Config, config)  # before Python's own, less helpful TypeError
         config = Config(**config)
     if not isinstance(config, Config):
         kind = type(config).__name__
