@@ -20,7 +20,7 @@ from .published.weights import load_published
 
 # Name -> the class of its config, its own class, its presets. A new model is a new line.
 MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
-    # Models that packs ship or that checkpoints were published for.
+    # The papers' networks, and `nowcast`, which is this package's own.
     "earthformer": (earthformer.EarthformerConfig, earthformer.Earthformer, earthformer.PRESETS),
     "nowcast": (nowcast.NowcastConfig, nowcast.Nowcast, nowcast.PRESETS),
     "prediff": (prediff.PreDiffConfig, prediff.PreDiff, prediff.PRESETS),
