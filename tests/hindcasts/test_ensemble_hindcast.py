@@ -2,8 +2,10 @@
 
 import pytest
 import xarray as xr
+import zarr
 from small_hindcast import one_thread
 from small_prediff import rain, save
+from zarr.storage import MemoryStore
 
 import xearthformer as xef
 from xearthformer.cli import main
@@ -48,6 +50,16 @@ def test_a_store_of_another_ensemble_is_refused(pack, tmp_path, other):
     xef.hindcast(rain(steps=3), pack, tmp_path / "h.zarr", **HOW)
     with pytest.raises(ValueError, match="ensemble|grid|lead"):
         xef.hindcast(rain(steps=3), pack, tmp_path / "h.zarr", **{**HOW, **other})
+
+
+def test_the_record_of_an_ensemble_stays_as_it_was(pack):
+    """What version 0.1 wrote, in its words: its stores must go on to be resumed."""
+    store, guidance = MemoryStore(), xef.anticipated_intensity(sigmas=2)
+    xef.hindcast(rain(steps=3), pack, store, guidance=guidance, **HOW)
+    assert zarr.open_group(store, path="hindcast_log", mode="r").attrs["ensemble"] == (
+        "3 members of seed 0 by dpm++ in 2 steps, guided by "
+        "anticipated_intensity(sigmas=2.0, scale=50.0)"
+    )
 
 
 def test_the_commands_take_members(pack, tmp_path, capsys):

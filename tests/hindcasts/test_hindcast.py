@@ -18,7 +18,7 @@ from zarr.storage import LocalStore, MemoryStore, ZipStore
 import xearthformer as xef
 from xearthformer import models
 from xearthformer.cli import main
-from xearthformer.hindcasts import store as ledger
+from xearthformer.hindcasts.store import LOCK
 from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
 
 
@@ -64,7 +64,7 @@ def test_a_store_opens_as_the_forecast(ssta, tiny_pack, straight, tmp_path):
     assert all("_FillValue" not in raw[name].attrs for name in ("init", "lead", "valid_time"))
     root = json.loads((tmp_path / "h.zarr" / "zarr.json").read_text())
     assert root["zarr_format"] == 3 and root["consolidated_metadata"]
-    assert not (tmp_path / "h.zarr" / ledger.LOCK).exists()
+    assert not (tmp_path / "h.zarr" / LOCK).exists()
 
 
 FORMS = {
@@ -240,6 +240,40 @@ def test_windows_of_a_frame_and_forecasts_of_nothing_but_nan(rain, tmp_path, ini
     assert not counted
 
 
+# --- the record
+
+
+# What version 0.1 wrote: its stores must go on to be resumed.
+CARDS = {
+    "lim": "0f8d6bf93a4a7f486cd85487",
+    "damped-persistence": "d5d3055afcb9541ed0f449ed",
+}
+RECORD = {
+    "format": "1",
+    "lead": "3",
+    "precision": "float32",
+    "compile": "False",
+    "init": "3, 2010-10-15 .. 2010-12-15, digest 0d422f5941d3447b5ddfd47b",
+    "grid": "lat (89), lon (180), digest cf40ae13483c5145ed419ed9",
+    "variable": "sst float32 degree_Celsius temperature: difference",
+}
+TIMES = {
+    "lim": "12, 2010-01-15 .. 2010-12-15, digest 140f03769e8830ae8991e868",
+    "damped-persistence": "3, 2010-10-15 .. 2010-12-15, digest 0d422f5941d3447b5ddfd47b",
+}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_record_of_a_shipped_pack_stays_as_it_was(name):
+    sst = xef.synthetic_sst(years=31, start="1980-01")["sst"]
+    ssta, store = sst.earthformer.anomaly(climatology=("1981", "2010")), MemoryStore()
+    hindcast(ssta, name, store, init=slice("2010-10", None), lead=3)
+    weights = xef.open_pack(name).card.weights_sha256
+    pack = f"{name} 1, weights {weights}, card {CARDS[name]}"
+    found = dict(zarr.open_group(store, path="hindcast_log", mode="r").attrs)
+    assert found == {**RECORD, "pack": pack, "times": TIMES[name]}
+
+
 # --- how the network runs
 
 
@@ -280,8 +314,8 @@ OTHER = {
     "compile": (lambda ssta: {"compile": True}, "compile .*: False\n.*found True"),
     "chunks": (lambda ssta: {"chunks": 3}, "chunks .*: 1\n.*found chunks=3"),
     "on_error": (lambda ssta: {"on_error": "ignore"}, 'on_error="raise" or "skip"'),
-    "no chunks": (lambda ssta: {"chunks": 0}, "whole number of inits"),
-    "chunks in words": (lambda ssta: {"chunks": "auto"}, "whole number of inits"),
+    "no chunks": (lambda ssta: {"chunks": 0}, "chunks as a whole number from 1"),
+    "chunks in words": (lambda ssta: {"chunks": "auto"}, "chunks as a whole number from 1"),
     "an init twice": (lambda ssta: {"init": ["2000-05", "2000-05"]}, "2000-05-15 more than once"),
     "no inits": (lambda ssta: {"init": "1999"}, "the data's own times"),
 }
@@ -320,10 +354,10 @@ def test_what_one_of_the_two_lacks_is_a_difference(
 ):
     """A store, or a call, of a version that has more options than the other."""
     module = importlib.import_module("xearthformer.hindcasts.hindcast")
-    decide, fewer = module.DECIDE, ("compile",)
-    monkeypatch.setattr(module, "DECIDE", fewer if left_out == "record" else decide)
+    every, fewer = module.RECORDED, ("compile",)
+    monkeypatch.setattr(module, "RECORDED", fewer if left_out == "record" else every)
     hindcast(ssta, tiny_pack, tmp_path / "h.zarr", init="2000-05")
-    monkeypatch.setattr(module, "DECIDE", fewer if left_out == "call" else decide)
+    monkeypatch.setattr(module, "RECORDED", fewer if left_out == "call" else every)
     there, found = ("none", "float32") if left_out == "record" else ("float32", "none")
     with pytest.raises(ValueError, match=f"(?s)the precision that .*: {there}\n.*found {found}"):
         hindcast(ssta, tiny_pack, tmp_path / "h.zarr", init="2000-05")

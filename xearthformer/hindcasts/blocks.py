@@ -1,17 +1,17 @@
 """The work of a hindcast: blocks of inits, forecast by this process or by a cluster's workers.
 
-What comes of them comes back one block at a time, in the order in which they are done.
+Results come back one block at a time, in the order in which they are finished.
 """
 
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import dask
 import numpy as np
@@ -20,22 +20,39 @@ import xarray as xr
 from ..fields import windows
 from ..fields.time_axis import str_time
 from ..inference.forecast import forecast
+from ..inference.options import Options
 from ..packs.pack import Pack
-from . import store
+from .store import frame_digests
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-CLUSTERS = (None, "distributed", "dask.distributed")  # what dask calls the scheduler of a cluster
-LOOK = 5.0  # seconds between looks at a cluster from which nothing comes
+CLUSTERS = (None, "distributed", "dask.distributed")  # dask's names for a cluster's scheduler
+POLL = 5.0  # seconds between looks at a cluster from which nothing comes
 GONE = "the dask cluster, or this process's client of it, went away: the same call goes on"
 
-# Data from one time step to another, and the inits to forecast from it.
-Piece = tuple[xr.DataArray, list[Any]]
-# A block's forecasts and the digests of the frames they were made from.
-Made = tuple[np.ndarray, np.ndarray]
-# What comes of a block: its positions among the inits, and their forecasts or an error.
-Outcome = tuple[np.ndarray, Made | Exception]
+Scheduler: TypeAlias = str | Callable[..., object] | None  # as dask takes it
+
+
+class Piece(NamedTuple):
+    """Data over consecutive time steps, and the inits to forecast from it."""
+
+    data: xr.DataArray
+    inits: list[object]
+
+
+class BlockForecast(NamedTuple):
+    """A block's forecasts, and the digests of the frames they were made from.
+
+    `values` has dims (init, lead, *the user's spatial dims), `digests` (time,), of uint64.
+    """
+
+    values: np.ndarray
+    digests: np.ndarray
+
+
+# A block's positions among the inits, and its forecasts, or the error that it ended with.
+Outcome: TypeAlias = tuple[np.ndarray, BlockForecast | Exception]
 
 
 @dataclass(frozen=True)
@@ -45,16 +62,16 @@ class Job:
     Attributes
     ----------
     da : DataArray
-        The user's data, as it is.
+        The user's data, unchanged.
     time : str
         Its time dim.
     times : array (time,)
         The stamps along it.
     positions : int array (init,)
-        Of each init on that dim.
+        The position of each init along it.
     pack : Pack
-    options : mapping
-        Further arguments of `forecast`.
+    options : Options
+        How to forecast.
     """
 
     da: xr.DataArray
@@ -62,45 +79,47 @@ class Job:
     times: np.ndarray
     positions: np.ndarray
     pack: Pack
-    options: Mapping[str, Any]
+    options: Options
 
     @property
     def used(self) -> slice:
-        """The time steps that go into it, two or more: a single one doesn't tell the step."""
+        """The time steps that go into the hindcast."""
         first, end = self.positions.min() - self.pack.card.context + 1, self.positions.max() + 1
         return _two_or_more(int(first), int(end), 0)
 
-    def spans(self, which: np.ndarray) -> list[tuple[slice, list[Any]]]:
-        """The time steps that some inits need, and these inits, for each run of them."""
-        history, found = self.pack.card.context, []
-        for run in windows.blocks(self.positions[which], history, len(which)):
-            positions = self.positions[which[run]]
-            first, end = int(positions[0]) - history + 1, int(positions[-1]) + 1
-            steps = _two_or_more(first, end, self.used.start)
-            found.append((steps, list(self.times[positions])))
-        return found
+    def _spans(self, inits: np.ndarray) -> list[tuple[slice, np.ndarray]]:
+        """The time steps that some inits need, run by run, and the positions of these inits."""
+        context, spans = self.pack.card.context, []
+        for run in windows.blocks(self.positions[inits], context, len(inits)):
+            positions = self.positions[inits[run]]
+            first, end = int(positions[0]) - context + 1, int(positions[-1]) + 1
+            spans.append((_two_or_more(first, end, self.used.start), positions))
+        return spans
 
-    def pieces(self, which: np.ndarray) -> list[Piece]:
-        """The same with the data."""
-        return [(self.da.isel({self.time: steps}), init) for steps, init in self.spans(which)]
+    def pieces(self, inits: np.ndarray) -> list[Piece]:
+        """Return the data that some inits need."""
+        return [
+            Piece(self.da.isel({self.time: steps}), list(self.times[positions]))
+            for steps, positions in self._spans(inits)
+        ]
 
-    def frames(self, which: np.ndarray) -> np.ndarray:
-        """The same time steps, counted from the first that is used."""
-        steps = [np.arange(steps.start, steps.stop) for steps, _ in self.spans(which)]
+    def frames(self, inits: np.ndarray) -> np.ndarray:
+        """Return the positions of the same time steps, counted from the first that is used."""
+        steps = [np.arange(steps.start, steps.stop) for steps, _ in self._spans(inits)]
         return np.concatenate(steps) - self.used.start
 
-    def labels(self, which: np.ndarray) -> list[str]:
-        """Inits in words."""
-        return [str_time(stamp) for stamp in self.times[self.positions[which]]]
+    def labels(self, inits: np.ndarray) -> list[str]:
+        """Return inits as text."""
+        return [str_time(stamp) for stamp in self.times[self.positions[inits]]]
 
     @property
-    def work(self) -> Callable[..., Made]:
-        """What makes forecasts of pieces; it takes no data and no weights along."""
+    def work(self) -> Callable[..., BlockForecast]:
+        """The function that forecasts pieces; it carries neither data nor weights to a worker."""
         return partial(_forecast, time=self.time, pack=self.pack, options=self.options)
 
     @cached_property
     def persisted(self) -> bool:
-        """Whether the data, or some of it, lies on a cluster."""
+        """Whether the data, or some of it, is in a cluster's memory."""
         if self.da.chunks is None or "distributed" not in sys.modules:
             return False
         from distributed import futures_of
@@ -108,31 +127,31 @@ class Job:
         return bool(futures_of(self.da))
 
     @property
-    def scheduler(self) -> Any:
-        """What dask reads the data with here: the threads of this process, if not told otherwise.
+    def scheduler(self) -> Scheduler:
+        """What dask reads the data with here: threads of this process, unless configured otherwise.
 
-        No cluster, but where the data lies on one. Two reads share keys, and each one's graph,
+        A cluster only where the data is in its memory. Two reads share keys, and each one's graph,
         optimized alone, gives them another meaning: for workers that hear both the wait may have
         no end (https://github.com/dask/dask/issues/9888).
         """
-        chosen = dask.config.get("scheduler", None)
+        chosen: Scheduler = dask.config.get("scheduler", None)
         return "threads" if chosen in CLUSTERS and not self.persisted else chosen
 
 
-def outcomes(job: Job, tasks: deque[np.ndarray]) -> Generator[Outcome, None, None]:
-    """Do blocks, which may become more on the way, here or on the cluster that there is.
+def outcomes(job: Job, blocks: deque[np.ndarray]) -> Generator[Outcome, None, None]:
+    """Forecast blocks, here or on the cluster of this process's dask client.
 
     Parameters
     ----------
     job : Job
-    tasks : deque of int arrays
-        Blocks, as positions among the inits; each is taken out when it is begun.
+    blocks : deque of int arrays
+        Positions among the inits. Each block is taken out when it is begun; the caller may add
+        more on the way.
 
     Yields
     ------
-    int array, (array, uint64 array) or Exception
-        A block, and its forecasts (init, lead, *the user's spatial dims) with the digests of the
-        frames that they were made from, or what went wrong.
+    int array, BlockForecast or Exception
+        A block, and its forecasts, or the error that it ended with.
 
     Raises
     ------
@@ -141,47 +160,47 @@ def outcomes(job: Job, tasks: deque[np.ndarray]) -> Generator[Outcome, None, Non
     """
     client = _client()
     if client is not None:
-        yield from _on_cluster(job, tasks, client)
+        yield from _on_cluster(job, blocks, client)
         return
-    while tasks:
-        which = tasks.popleft()
-        outcome: Made | Exception
+    while blocks:
+        inits = blocks.popleft()
+        outcome: BlockForecast | Exception
         try:
-            outcome = job.work(job.pieces(which), scheduler=job.scheduler)
+            outcome = job.work(job.pieces(inits), scheduler=job.scheduler)
         except Exception as error:
             outcome = error
-        yield which, outcome
+        yield inits, outcome
 
 
 def _on_cluster(
-    job: Job, tasks: deque[np.ndarray], client: "Client"
+    job: Job, blocks: deque[np.ndarray], client: "Client"
 ) -> Generator[Outcome, None, None]:
-    """Blocks as tasks, two for each thread of the cluster; one at a time comes here.
+    """Forecast blocks as tasks, two for each thread of the cluster, so that none has to wait.
 
     A block is one task under a key of its own, that reads its data by itself: see `Job.scheduler`.
     """
     running: dict[Future, np.ndarray] = {}
     finished: SimpleQueue[Future] = SimpleQueue()
     try:
-        while tasks or running:
-            while tasks and len(running) < 2 * max(1, _threads(client)):
-                which = tasks.popleft()
+        while blocks or running:
+            while blocks and len(running) < 2 * max(1, _threads(client)):
+                inits = blocks.popleft()
                 try:
-                    pieces = [(_to_send(da, job), init) for da, init in job.pieces(which)]
+                    pieces = [Piece(_to_send(da, job), init) for da, init in job.pieces(inits)]
                 except Exception as error:
-                    yield which, error
+                    yield inits, error
                     continue
                 with warnings.catch_warnings():  # it sends the block's own data, and no more
                     warnings.filterwarnings("ignore", "Sending large graph")
                     future = client.submit(job.work, pieces, scheduler="threads", pure=False)
-                running[future] = which
+                running[future] = inits
                 future.add_done_callback(finished.put)
             future = _next(finished, client)
-            which = running.pop(future)
+            inits = running.pop(future)
             if future.cancelled():
                 raise ConnectionError(GONE)
             failure = future.exception()
-            yield which, future.result() if failure is None else failure
+            yield inits, future.result() if failure is None else failure
             del future  # the cluster keeps a result while someone here knows of it
     finally:
         if client.status == "running":
@@ -189,7 +208,7 @@ def _on_cluster(
 
 
 def _to_send(da: xr.DataArray, job: Job) -> xr.DataArray:
-    """Dask data as the part of its graph that it needs; what workers can't read is read here."""
+    """Dask data with only the graph that it needs; what workers can't read is read here."""
     if da.chunks is None or job.persisted:
         return da.load()
     (part,) = dask.optimize(da)
@@ -197,14 +216,14 @@ def _to_send(da: xr.DataArray, job: Job) -> xr.DataArray:
 
 
 def _next(finished: "SimpleQueue[Future]", client: "Client") -> "Future":
-    """The next block that is done, failed or cancelled; no wait for what can't come."""
-    said = False
+    """Wait for a block that ended; a cluster that went away is an error, not a wait for ever."""
+    warned = False
     while True:
         try:
-            return finished.get(timeout=LOOK)
+            return finished.get(timeout=POLL)
         except Empty:
-            if _threads(client) == 0 and not said:
-                said = True
+            if _threads(client) == 0 and not warned:
+                warned = True
                 warnings.warn("the dask cluster has no workers: waiting for some", stacklevel=2)
 
 
@@ -219,7 +238,7 @@ def _threads(client: "Client") -> int:
 
 
 def _client() -> "Client | None":
-    """The dask.distributed client of this process, if it is open and waits for its answers.
+    """The dask.distributed client of this process, if it is open and not asynchronous.
 
     None in a task of a cluster: all of its threads may be such tasks, that wait for each other.
     """
@@ -237,24 +256,19 @@ def _client() -> "Client | None":
 
 
 def _forecast(
-    pieces: list[Piece],
-    *,
-    time: str,
-    pack: Pack,
-    options: Mapping[str, Any],
-    scheduler: Any,
-) -> Made:
-    """A block: its forecasts, dims (init, lead, *the user's spatial dims), and what of."""
-    answers, digests = [], []
+    pieces: list[Piece], *, time: str, pack: Pack, options: Options, scheduler: Scheduler
+) -> BlockForecast:
+    """Forecast a block."""
+    values, digests = [], []
     for da, init in pieces:
         da = da.load(scheduler=scheduler)
-        answers.append(forecast(da, pack, init=init, progress=False, **options).to_numpy())
-        digests.append(store.frame_digests(da, time))
-    return np.concatenate(answers), np.concatenate(digests)
+        values.append(forecast(da, pack, init=init, progress=False, **vars(options)).to_numpy())
+        digests.append(frame_digests(da, time))
+    return BlockForecast(np.concatenate(values), np.concatenate(digests))
 
 
 def _two_or_more(first: int, end: int, lowest: int) -> slice:
-    """A slice with a neighbour where it is of a single step."""
+    """A slice of time steps, at least two: from a single one the length of a step can't be told."""
     if end - first > 1:
         return slice(first, end)
     return slice(first - 1, end) if first > lowest else slice(first, end + 1)

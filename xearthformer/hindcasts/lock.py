@@ -1,11 +1,16 @@
-"""One writer at a time: a lock in a Zarr store, which a process holds while it lives.
+"""One writer at a time: the lock of a Zarr store, which a process holds while it lives.
 
-The lock is a key of the store, so it is wherever the store is: on a disk, in a bucket, in memory.
-It says who holds it, and the holder renews it every few seconds. A holder that is gone holds
-nothing: on its own machine its process is looked up; from elsewhere the lock is watched for
-renewals.
+The lock is a key of the store and says who holds it. There are two kinds:
+
+- In a local folder, the key's file is locked by the operating system, through filelock. Such a lock
+  ends with its process, whatever ends that.
+- Buckets, memory and disks without such locks have no file that filelock could lock. There the
+  key itself is the lock, and its holder renews it every few seconds. A holder that is gone holds
+  nothing: on its own machine its process is looked up; from elsewhere the key is watched for
+  renewals.
 """
 
+import errno
 import json
 import os
 import socket
@@ -13,35 +18,38 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from zarr.abc.store import Store
+from zarr.storage import LocalStore
 
 from ..errors import mismatch
-from .stores import create, delete, read, room, write
+from .store import create, delete, explain_full_disk, read, write
 
 BEAT = 5.0  # seconds between renewals
 SILENCE = 60.0  # seconds without one, by the clocks of both machines, before a lock is doubted
 WATCH = 3 * BEAT  # seconds that a doubted lock is watched for a renewal: clocks may disagree
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)  # of disks that can't lock a file
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lock.
+    """The holder of a lock.
 
     Attributes
     ----------
     token : str
-        Of one call: two calls in a process are two owners.
+        Identifies one call: two calls in one process are two owners.
     host, pid
         For people to read.
     place, born : str
         What makes the pid mean one process: the boot and the namespace it counts in, and when it
         began. "" where the system doesn't tell; then renewals alone count.
     beat : float
-        When it was last renewed, seconds since 1970.
+        Time of the last renewal, in seconds since 1970.
     """
 
     token: str
@@ -52,93 +60,136 @@ class Owner:
     beat: float
 
 
-def me() -> Owner:
-    """This process, for one call."""
+def this_process() -> Owner:
+    """Return this process as the owner of one more lock."""
     pid = os.getpid()
     return Owner(uuid.uuid4().hex, socket.gethostname(), pid, _place(), _born(pid), time.time())
 
 
+@dataclass(frozen=True)
 class Lock:
-    """A lock that is held; `check` says whether it still is."""
+    """A lock that this process has taken; `check` says whether it still holds it."""
 
-    def __init__(self, store: Store, key: str, owner: Owner) -> None:
-        self._store, self._key, self._owner = store, key, owner
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._renew, daemon=True)
+    store: Store
+    key: str
+    owner: Owner
 
     def check(self) -> None:
-        """See that nobody took the lock over, as they may once it hasn't been renewed for long.
+        """Check that nobody took the lock over, as they may when it wasn't renewed for long.
 
         Raises
         ------
         ValueError
         """
-        found = _parse(read(self._store, self._key))
-        if found is None or found.token != self._owner.token:
+        # A local lock is checked too: a user may have deleted the folder and begun another store.
+        present = _parse(read(self.store, self.key))
+        if present is None or present.token != self.owner.token:
             raise mismatch(
-                f"to be the only writer of {self._store}",
-                f"{_who(found)} writing it, after this process was silent for long",
+                f"to be the only writer of {self.store}",
+                f"{_name(present)} writing it, after this process was silent for long",
                 "this call again, when the other has ended",
             )
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def release(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        # a lock that can't be removed now is no longer renewed: it is forgotten after a while
+    def remove(self) -> None:
+        """Delete the key, if it is still this owner's."""
+        # One that can't be deleted now isn't renewed any more: it is forgotten after a while.
         with suppress(Exception):
             self.check()
-            delete(self._store, self._key)
-
-    def _renew(self) -> None:
-        while not self._stop.wait(BEAT):
-            # whatever a network or a full disk does to one renewal, the next may succeed
-            with suppress(Exception):
-                self.check()
-                beat = replace(self._owner, beat=time.time())
-                write(self._store, self._key, _text(beat))
+            delete(self.store, self.key)
 
 
 @contextmanager
-def held(store: Store, key: str) -> Iterator[Lock]:
+def hold(store: Store, key: str) -> Iterator[Lock]:
     """Hold the lock at a key, or refuse.
-
-    Two that come at the same moment are told apart by the store where it creates a key only once
-    (disk, memory); elsewhere the last to write wins, the other sees it when it reads its own lock
-    back or, at the latest, at its next `Lock.check`.
 
     Raises
     ------
     ValueError
         Another process, alive, holds it.
     """
-    there = read(store, key)
-    if there is not None:
-        if _holds(there, store, key):
-            raise _taken(there, store, key)
-        if read(store, key) == there:
-            delete(store, key)
-    owner = me()
-    with room(store, "nothing was written"):
-        create(store, key, _text(owner))
-    found = read(store, key)
-    if found is not None and found != _text(owner):
-        raise _taken(found, store, key)
-    lock = Lock(store, key, owner)
-    lock.check()
-    lock.start()
-    try:
+    lock = Lock(store, key, this_process())
+    with ExitStack() as stack:  # undone from the last to the first
+        with explain_full_disk(store, "nothing was written"):
+            file = _lock_file(store, key)
+            if file is None:
+                _claim(lock)
+            else:
+                stack.callback(file.release)
+                # In place: a file put there in exchange for this one would not be locked.
+                Path(file.lock_file).write_bytes(_text(lock.owner))
+        lock.check()
+        stack.callback(lock.remove)
+        if file is None:
+            stack.enter_context(_renewals(lock))
         yield lock
+
+
+def _lock_file(store: Store, key: str) -> FileLock | None:
+    """Lock a key's file by the operating system; None where store or disk has no such locks."""
+    if not isinstance(store, LocalStore):
+        return None
+    path = store.root / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Without filelock's own substitute for such disks, which knows no processes of other machines.
+    file = FileLock(path, fallback_to_soft=False)
+    try:
+        file.acquire(timeout=0)
+    except Timeout as error:
+        raise _taken(store, read(store, key)) from error
+    except NotImplementedError:
+        return None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return None
+    return file
+
+
+def _claim(lock: Lock) -> None:
+    """Write the key that is a lock, or refuse.
+
+    Two that come at the same moment are told apart by the store where it creates a key only once
+    (memory); elsewhere the last to write wins, and the other sees that when it reads its own key
+    back or, at the latest, at its next `Lock.check`.
+    """
+    store, key, ours = lock.store, lock.key, _text(lock.owner)
+    present = read(store, key)
+    if present is not None:
+        if present and _is_held(present, store, key):  # "": from a lock file, which was let go
+            raise _taken(store, present)
+        if read(store, key) == present:
+            delete(store, key)
+    create(store, key, ours)
+    present = read(store, key)
+    if present is not None and present != ours:
+        raise _taken(store, present)
+
+
+@contextmanager
+def _renewals(lock: Lock) -> Iterator[None]:
+    """Renew a lock every few seconds, in a thread."""
+    stop = threading.Event()
+
+    def renew() -> None:
+        while not stop.wait(BEAT):
+            # Whatever a network or a full disk does to one renewal, the next may succeed.
+            with suppress(Exception):
+                lock.check()
+                write(lock.store, lock.key, _text(replace(lock.owner, beat=time.time())))
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
     finally:
-        lock.release()
+        stop.set()
+        thread.join()
 
 
-def _holds(text: bytes, store: Store, key: str) -> bool:
-    """Whether the owner of a lock lives."""
+def _is_held(text: bytes, store: Store, key: str) -> bool:
+    """Whether the owner of a lock that is renewed lives."""
     owner = _parse(text)
-    if owner is not None and _gone(owner):
+    if owner is not None and _is_gone(owner):
         return False
     if owner is not None and abs(time.time() - owner.beat) < SILENCE:
         return True
@@ -150,16 +201,16 @@ def _holds(text: bytes, store: Store, key: str) -> bool:
     return False
 
 
-def _taken(text: bytes, store: Store, key: str) -> ValueError:
+def _taken(store: Store, text: bytes | None) -> ValueError:
     return mismatch(
         f"one writer at a time of {store}",
-        f"{_who(_parse(text))} writing it",
+        f"{_name(_parse(text))} writing it",
         f"again when it has ended; a process that was killed is forgotten at once on its own "
         f"machine, elsewhere {SILENCE + WATCH:.0f} s after its end",
     )
 
 
-def _who(owner: Owner | None) -> str:
+def _name(owner: Owner | None) -> str:
     return "another process" if owner is None else f"process {owner.pid} on {owner.host}"
 
 
@@ -183,13 +234,13 @@ def _place() -> str:
         return ""
 
 
-def _gone(owner: Owner) -> bool:
+def _is_gone(owner: Owner) -> bool:
     """Whether the owner's process has ended; False where this machine can't tell."""
     if not owner.place or owner.place != _place():
         return False
     born = _born(owner.pid)
     if born:
-        return born != owner.born
+        return born != owner.born  # the pid may have gone to another process
     try:
         os.kill(owner.pid, 0)  # signal 0 asks, and does nothing
     except PermissionError:

@@ -1,59 +1,193 @@
-"""The store of a hindcast: its skeleton, what it was made from, which inits it holds.
+"""The store of a hindcast: how it is opened and written, what it was made from, what it holds.
 
-Beside the forecast, in the Zarr group `hindcast_log`, stand the record of what goes into it (the
-group's attributes), a digest of every frame of data that went into what is done, and the markers:
-`status(init)`, one byte an init, one chunk a block. Everything is written in an order that a
-process may be killed in: the root's metadata last of the skeleton, a block's marker after its data
-has reached the disk.
+Next to the forecast, the Zarr group `hindcast_log` holds the record of what the hindcast is made
+from (the group's attributes), a digest of every frame of data that was used, and the markers:
+`status(init)`, one byte per init, one chunk per block of inits. A process may be killed between any
+two writes: the root's metadata comes last of the skeleton, a block's marker after its data has
+reached the disk.
 """
 
+import errno
 import hashlib
 import json
+import os
 import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import xarray as xr
 import zarr
+from fsspec.mapping import FSMap  # type: ignore[import-untyped]
 from zarr.abc.store import Store
-from zarr.storage import MemoryStore
+from zarr.buffer import cpu, default_buffer_prototype
+from zarr.core.common import JSON
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from ..errors import mismatch
-from .stores import keys, read, room, settle, write
+
+StoreLike: TypeAlias = str | os.PathLike[str] | FSMap | Store
 
 LOG = "hindcast_log"
 ROOT, LOG_ROOT = "zarr.json", f"{LOG}/zarr.json"
 STATUS, DIGESTS = f"{LOG}/status", f"{LOG}/digest"
 LOCK = f"{STATUS}/lock"  # in an array's folder: no reader of groups comes across it
 MISSING, DONE, FAILED = 0, 1, 2
-FLAGS: dict[str, Any] = {
+STATUS_ATTRS: dict[str, JSON] = {
     "long_name": "whether an init's forecast is in the store",
     "flag_values": [MISSING, DONE, FAILED],
     "flag_meanings": "missing done failed",
 }
-UNKNOWN = 0  # the digest of a frame that nothing was made from yet
-FRAMES: dict[str, Any] = {"long_name": "digest of the data of a time step, 0 where it wasn't used"}
+NO_DIGEST = 0  # of a frame that no forecast in the store was made from
+DIGEST_ATTRS: dict[str, JSON] = {
+    "long_name": "digest of the data of a time step, 0 where it wasn't used"
+}
 FRAMES_PER_CHUNK = 4096
-SHOWN = 20  # errors told in the store's attributes
+ERRORS_LISTED = 20  # in the store's attributes, which every reader loads
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # of disks that can't create a key only once
+SYNCS = 8  # files that are sent to the disk at the same time
+
+
+# --- any Zarr store: opening, keys, disks
+
+
+def open_store(store: StoreLike) -> Store:
+    """Return a Zarr store from a path, a URL that fsspec knows, its mapping, or an open store.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Anything else; a store that can't be written to, or not twice (a zip file).
+    """
+    if isinstance(store, Store):
+        opened: Store = store
+    elif isinstance(store, FSMap):
+        opened = FsspecStore.from_mapper(store)
+    elif isinstance(store, str | os.PathLike):
+        text = os.fspath(store)
+        text = text.removeprefix("file://") if isinstance(text, str) else os.fsdecode(text)
+        remote = "://" in text or "::" in text
+        opened = FsspecStore.from_url(text) if remote else LocalStore(Path(text).expanduser())
+    else:
+        raise TypeError(
+            f"expected a path, a URL or a Zarr store\n   found {type(store).__name__}\n"
+            "     try group.store, of a Zarr group at the root of its store"
+        )
+    if opened.read_only or not opened.supports_deletes:
+        raise mismatch(
+            "a store to write to, over and over",
+            f"{opened}, read-only or without deletion (a zip file)",
+            "a folder, copied into a zip file when it is finished",
+        )
+    return opened
+
+
+def read(store: Store, key: str) -> bytes | None:
+    """Return the value of a key; None where there is none."""
+    value = sync(store.get(key, default_buffer_prototype()))
+    return None if value is None else value.to_bytes()
+
+
+def write(store: Store, key: str, value: bytes) -> None:
+    """Set a key: at once and whole, where the store can (zarr's own stores can)."""
+    sync(store.set(key, cpu.Buffer.from_bytes(value)))
+
+
+def create(store: Store, key: str, value: bytes) -> None:
+    """Set a key that isn't there yet; of several writers one wins, where the store can tell."""
+    try:
+        sync(store.set_if_not_exists(key, cpu.Buffer.from_bytes(value)))
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        write(store, key, value)
+
+
+def delete(store: Store, key: str) -> None:
+    """Remove a key, if it is there."""
+    sync(store.delete(key))
+
+
+def keys(store: Store) -> list[str]:
+    """Return every key of a store."""
+
+    async def collect(iterator: AsyncIterator[str]) -> list[str]:
+        return [key async for key in iterator]
+
+    return sync(collect(store.list()))
+
+
+@contextmanager
+def explain_full_disk(store: Store, present: str) -> Iterator[None]:
+    """Add to the error of a full disk which store was written, and what it holds already."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        message = f"{os.strerror(error.errno)}: {store}; {present}"
+        raise OSError(error.errno, f"{message}; make room, and the same call goes on") from error
+
+
+def flush(store: Store, keys: Iterable[str]) -> None:
+    """Wait until keys of a local store, and their folders, have reached the disk.
+
+    Other stores answer a write when it is safe, or (memory) never.
+    """
+    if not isinstance(store, LocalStore):
+        return
+    paths = (store.root / key for key in keys)
+    files = [path for path in paths if path.exists()]  # Zarr writes no chunk that is all NaN
+    folders = {f for path in files for f in path.parents if f.is_relative_to(store.root)}
+    with ThreadPoolExecutor(SYNCS) as pool:  # disks answer many at once as fast as one
+        list(pool.map(_fsync, files))
+    if hasattr(os, "O_DIRECTORY"):  # a folder can be opened: not on Windows
+        for folder in folders:
+            _fsync(folder, unsupported=(errno.EINVAL, errno.ENOTSUP))
+
+
+def _fsync(path: Path, unsupported: tuple[int, ...] = ()) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in unsupported:
+            raise
+    finally:
+        os.close(handle)
+
+
+def remove_partial_files(store: Store) -> None:
+    """Remove what interrupted writes have left behind."""
+    if isinstance(store, LocalStore):
+        for path in store.root.rglob("*.partial"):
+            path.unlink(missing_ok=True)
+
+
+# --- what a hindcast's store holds
 
 
 @dataclass(frozen=True)
-class Table:
-    """A small array in memory, of which every change is written, in whole chunks."""
+class CachedArray:
+    """A small Zarr array that is kept in memory; every change is written, in whole chunks."""
 
     array: zarr.Array
     values: np.ndarray
 
-    def set(self, where: np.ndarray, values: Any) -> None:
+    def set(self, where: np.ndarray, values: int | np.ndarray) -> None:
+        """Write values at these positions."""
         new, size = self.values.copy(), self.array.chunks[0]
         new[where] = values
         for chunk in np.unique(where // size):
-            here = slice(chunk * size, (chunk + 1) * size)
-            self.array[here] = new[here]
-        self.values[where] = values
+            positions = slice(chunk * size, (chunk + 1) * size)
+            self.array[positions] = new[positions]
+        self.values[where] = values  # last: memory never says more than the store
 
 
 @dataclass(frozen=True)
@@ -64,106 +198,112 @@ class Ledger:
     ----------
     store : Store
     values : zarr.Array (init, lead, y, x)
-        In chunks of one or more inits.
-    status : Table (init,)
+        The forecasts, in chunks of one or more inits.
+    status : CachedArray (init,)
         MISSING, DONE or FAILED; a chunk is a block, and holds whole chunks of `values`.
-    digests : Table (time,)
-        Of the frames that went into what is done.
+    digests : CachedArray (time,)
+        Digests of the frames that the forecasts in the store were made from.
     errors : dict
         What went wrong in this run, by init.
     """
 
     store: Store
     values: zarr.Array
-    status: Table
-    digests: Table
+    status: CachedArray
+    digests: CachedArray
     errors: dict[str, str] = field(default_factory=dict)
 
     @property
     def chunk(self) -> int:
-        """Inits a chunk."""
+        """Number of inits per chunk."""
         return int(self.values.chunks[0])
 
     @property
-    def count(self) -> int:
-        """Inits, in all."""
+    def size(self) -> int:
+        """Number of inits in all."""
         return self.status.values.size
 
     @property
     def done(self) -> int:
-        """Inits that are there."""
+        """Number of inits whose forecast is in the store."""
         return int((self.status.values == DONE).sum())
 
-    def missing(self) -> list[np.ndarray]:
-        """Positions of the inits to forecast, block by block, in whole chunks."""
-        every, block = np.arange(self.count), self.status.array.chunks[0]
-        lacking = np.unique(np.flatnonzero(self.status.values != DONE) // self.chunk)
-        wanted = every[np.isin(every // self.chunk, lacking)]
-        return np.split(wanted, np.flatnonzero(np.diff(wanted // block)) + 1) if wanted.size else []
+    def todo(self) -> list[np.ndarray]:
+        """Return the positions of the inits to forecast, block by block, in whole chunks."""
+        block = self.status.array.chunks[0]
+        chunks = np.unique(np.flatnonzero(self.status.values != DONE) // self.chunk)
+        inits = np.flatnonzero(np.isin(np.arange(self.size) // self.chunk, chunks))
+        return np.split(inits, np.flatnonzero(np.diff(inits // block)) + 1) if inits.size else []
 
-    def chunks_of(self, which: np.ndarray) -> list[np.ndarray]:
-        """The same positions, chunk by chunk."""
-        return np.split(which, np.flatnonzero(np.diff(which // self.chunk)) + 1)
+    def chunks_of(self, inits: np.ndarray) -> list[np.ndarray]:
+        """Split positions of inits by chunk."""
+        return np.split(inits, np.flatnonzero(np.diff(inits // self.chunk)) + 1)
 
     def save(
-        self, which: np.ndarray, values: np.ndarray, frames: np.ndarray, digests: np.ndarray
+        self, inits: np.ndarray, values: np.ndarray, frames: np.ndarray, digests: np.ndarray
     ) -> None:
-        """Forecasts into their chunks, on to the disk, and only then the marker.
+        """Write forecasts to their chunks, see them to the disk, and only then mark them.
 
         Parameters
         ----------
-        which : int array
+        inits : int array
             Positions of the inits, whole chunks of them.
         values : array (init, lead, y, x)
         frames, digests : int array, uint64 array
             Positions of the time steps that they were made from, and their digests.
         """
-        with self._room():
-            ends = np.flatnonzero(np.diff(which) != 1) + 1
-            for inits, part in zip(np.split(which, ends), np.split(values, ends), strict=True):
-                self.values[inits[0] : inits[-1] + 1] = part
-            settle(self.store, self._keys(which))
+        with self._explain_full_disk():
+            ends = np.flatnonzero(np.diff(inits) != 1) + 1
+            for run, part in zip(np.split(inits, ends), np.split(values, ends), strict=True):
+                self.values[run[0] : run[-1] + 1] = part
+            rest = (0,) * (self.values.ndim - 1)  # a chunk holds every lead and the whole grid
+            keys = [
+                self.values.metadata.encode_chunk_key((int(chunk), *rest))
+                for chunk in np.unique(inits // self.chunk)
+            ]
+            flush(self.store, [f"{self.values.path}/{key}" for key in keys])
             self.digests.set(frames, digests)
-            self.status.set(which, DONE)
+            self.status.set(inits, DONE)
 
-    def fail(self, which: np.ndarray, labels: Iterable[str], error: str) -> None:
+    def fail(self, inits: np.ndarray, labels: Iterable[str], error: str) -> None:
         """Note inits that couldn't be forecast; the next call tries them again."""
-        with self._room():
-            self.status.set(which, FAILED)
+        with self._explain_full_disk():
+            self.status.set(inits, FAILED)
             self.errors.update(dict.fromkeys(labels, error))
-        self.sum_up()
+        self.update_attributes()
 
-    def sum_up(self) -> None:
+    def update_attributes(self) -> None:
         """Say in the root's attribute `incomplete` what the store lacks; nothing when it is whole.
 
         Metadata and consolidated metadata are one key in Zarr format 3: it is replaced at once.
         """
         meta = json.loads(read(self.store, ROOT) or b"{}")
         attributes = {k: v for k, v in meta["attributes"].items() if k != "incomplete"}
-        if self.done < self.count:
-            attributes["incomplete"] = incomplete(self.done, self.count, self.errors)
+        if self.done < self.size:
+            attributes["incomplete"] = _incomplete(self.done, self.size, self.errors)
         if attributes != meta["attributes"]:
             text = json.dumps({**meta, "attributes": attributes}, indent=2)
-            with self._room():
+            with self._explain_full_disk():
                 write(self.store, ROOT, text.encode())
 
-    def _room(self) -> AbstractContextManager[None]:
-        return room(self.store, f"{self.done} of {self.count} inits are there and stay")
-
-    def _keys(self, which: np.ndarray) -> list[str]:
-        rest = (0,) * (self.values.ndim - 1)
-        keys = [
-            self.values.metadata.encode_chunk_key((int(chunk), *rest))
-            for chunk in np.unique(which // self.chunk)
-        ]
-        return [f"{self.values.path}/{key}" for key in keys]
+    def _explain_full_disk(self) -> AbstractContextManager[None]:
+        present = f"{self.done} of {self.size} inits are there and stay"
+        return explain_full_disk(self.store, present)
 
 
-# --- from nothing, or from where it stopped
+def _incomplete(done: int, size: int, errors: Mapping[str, str]) -> str:
+    """The text of a store's attribute `incomplete`."""
+    lines = [f"{init}: {error}" for init, error in errors.items()]
+    more = [f"and {len(lines) - ERRORS_LISTED} more"] if len(lines) > ERRORS_LISTED else []
+    head = f"{size - done} of {size} inits aren't there yet, and NaN: see status in group {LOG}"
+    return "\n".join([head, *lines[:ERRORS_LISTED], *more])
 
 
-def recorded(store: Store) -> dict[str, Any] | None:
-    """What a store's hindcast was made from; None where there is none yet.
+# --- a new store, or one to go on with
+
+
+def read_record(store: Store) -> dict[str, str] | None:
+    """Return what a store's hindcast was made from; None where there is none yet.
 
     Raises
     ------
@@ -172,17 +312,17 @@ def recorded(store: Store) -> dict[str, Any] | None:
     """
     text = read(store, LOG_ROOT)
     if text is not None:
-        attributes: dict[str, Any] = json.loads(text)["attributes"]
-        return attributes
+        record: dict[str, str] = json.loads(text)["attributes"]
+        return record
     for key in keys(store):
-        if not key.startswith(f"{LOG}/"):
+        if not key.startswith(f"{LOG}/"):  # a lock may be there before all else
             raise mismatch(
                 "an empty store, or one that hindcast made", f"{key} in {store}", "another store"
             )
     return None
 
 
-def begin(
+def open_ledger(
     store: Store,
     empty: xr.Dataset,
     record: Mapping[str, str],
@@ -191,7 +331,7 @@ def begin(
     chunk: int,
     block: int,
 ) -> Ledger:
-    """Write the skeleton of a hindcast, if it isn't there whole, and open its ledger.
+    """Open the ledger of a store; write the skeleton of a hindcast if it isn't there whole.
 
     Parameters
     ----------
@@ -199,71 +339,74 @@ def begin(
     empty : Dataset
         The answer without its values: one variable (init, lead, y, x), coordinates, attributes.
     record : mapping
-        What goes into the hindcast; all text, so that a difference can be told.
+        What goes into the hindcast, as text that people can compare.
     frames : int
-        Time steps that go into it.
+        Number of time steps that go into it.
     chunk, block : int
-        Of a new store; one that is there keeps its own.
+        Inits per chunk and per block of a new store; one that is there keeps its own.
     """
     if read(store, ROOT) is None:
-        with room(store, "no init is there yet"):
-            _build(store, empty, record, frames, chunk, block)
+        with explain_full_disk(store, "no init is there yet"):
+            _write_skeleton(store, empty, record, frames, chunk, block)
     (name,) = empty.data_vars
-    opened = [
+    values, status, digests = (
         zarr.open_array(store, path=path, mode="r+", zarr_format=3)
         for path in (str(name), STATUS, DIGESTS)
-    ]
-    values, status, digests = opened
-    return Ledger(store, values, Table(status, _all(status)), Table(digests, _all(digests)))
+    )
+    return Ledger(
+        store,
+        values,
+        CachedArray(status, _read_readable(status)),
+        CachedArray(digests, _read_readable(digests)),
+    )
 
 
-def _build(
+def _write_skeleton(
     store: Store, empty: xr.Dataset, record: Mapping[str, str], frames: int, chunk: int, block: int
 ) -> None:
-    """The skeleton is made in memory and copied: the record first, the root's metadata last.
+    """Make the skeleton in memory and copy it: the record first, the root's metadata last.
 
     A store without the root's metadata is no Zarr group yet, and is built again.
     """
     memory = MemoryStore()
     (name,) = empty.data_vars
     count, *rest = empty[name].shape
-    encoding: dict[str, dict[str, Any]] = {str(c): {"_FillValue": None} for c in empty.coords}
+    encoding: dict[str, dict[str, object]] = {str(c): {"_FillValue": None} for c in empty.coords}
     encoding[str(name)] = {
         "chunks": (chunk, *rest),
         "fill_value": np.nan,
-        "chunk_key_encoding": {"name": "default", "separator": "."},  # a file an init, no folders
+        "chunk_key_encoding": {"name": "default", "separator": "."},  # one file per init, flat
     }
-    bare = empty.drop_encoding().assign_attrs(incomplete=incomplete(0, count, {}))
+    bare = empty.drop_encoding().assign_attrs(incomplete=_incomplete(0, count, {}))
     bare[name] = bare[name].variable.chunk({"init": chunk} | dict.fromkeys(bare[name].dims[1:], -1))
     bare.to_zarr(memory, compute=False, zarr_format=3, consolidated=False, encoding=encoding)
     log = zarr.open_group(memory, mode="r+").create_group(LOG, attributes=dict(record))
-    tables = (
-        (STATUS, "init", count, block, "uint8", FLAGS),
-        (DIGESTS, "time", frames, min(frames, FRAMES_PER_CHUNK), "uint64", FRAMES),
-    )
-    for path, dim, size, part, dtype, about in tables:
+    for path, dim, size, part, dtype, attrs in (
+        (STATUS, "init", count, block, "uint8", STATUS_ATTRS),
+        (DIGESTS, "time", frames, min(frames, FRAMES_PER_CHUNK), "uint64", DIGEST_ATTRS),
+    ):
         log.create_array(
             path.removeprefix(f"{LOG}/"),
             shape=(size,),
             chunks=(part,),
             dtype=dtype,
             compressors=None,
-            fill_value=0,
+            fill_value=0,  # MISSING, NO_DIGEST
             dimension_names=[dim],
-            attributes=about,
+            attributes=attrs,
         )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Consolidated metadata")
+        warnings.filterwarnings("ignore", "Consolidated metadata")  # not in the specification yet
         zarr.consolidate_metadata(memory)
     first = [LOG_ROOT, *(key for key in keys(memory) if key not in (LOG_ROOT, ROOT))]
     for key in first:
         write(store, key, read(memory, key) or b"")
-    settle(store, first)
+    flush(store, first)
     write(store, ROOT, read(memory, ROOT) or b"")
 
 
-def _all(array: zarr.Array) -> np.ndarray:
-    """A table's values; a chunk that can't be read (a machine that lost its power) says nothing."""
+def _read_readable(array: zarr.Array) -> np.ndarray:
+    """Read an array, with 0 for chunks that can't be read, as after a loss of power."""
     unreadable = ValueError, RuntimeError
     with suppress(*unreadable):
         return np.asarray(array[:])
@@ -275,32 +418,24 @@ def _all(array: zarr.Array) -> np.ndarray:
     return values
 
 
-def incomplete(done: int, count: int, errors: Mapping[str, str]) -> str:
-    """What the attribute `incomplete` of a store says."""
-    told = [f"{init}: {error}" for init, error in errors.items()]
-    more = [f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
-    head = f"{count - done} of {count} inits aren't there yet, and NaN: see status in group {LOG}"
-    return "\n".join([head, *told[:SHOWN], *more])
+# --- digests, by which data is compared without being kept
 
 
-# --- what data is told apart by
-
-
-def digest(parts: Iterable[Any]) -> str:
-    """A short hash of texts and arrays; byte order doesn't count, and one NaN is like another."""
-    found = hashlib.blake2b(digest_size=12)
+def digest(parts: Iterable[object]) -> str:
+    """Return a short hash of texts and arrays; byte order and the kind of NaN don't count."""
+    hashed = hashlib.blake2b(digest_size=12)
     for part in parts:
         if isinstance(part, np.ndarray) and part.dtype.kind == "f":
             values = np.ascontiguousarray(part, part.dtype.newbyteorder("="))
             values = np.where(np.isnan(values), np.array(np.nan, values.dtype), values)
-            found.update(f"|{values.shape}".encode() + values.tobytes())
+            hashed.update(f"|{values.shape}".encode() + values.tobytes())
         else:
             text = part.tolist() if isinstance(part, np.ndarray) else part
-            found.update(f"|{text}".encode())
-    return found.hexdigest()
+            hashed.update(f"|{text}".encode())
+    return hashed.hexdigest()
 
 
 def frame_digests(da: xr.DataArray, time: str) -> np.ndarray:
-    """A number for each time step's values, never 0; to the bit, but for the kind of NaN."""
+    """Return one number per time step for its values, never 0 (which says "not used")."""
     values = da.transpose(time, ...).values
     return np.array([int(digest([frame])[:16], 16) or 1 for frame in values], np.uint64)
