@@ -178,12 +178,13 @@ class EarthformerConfig:
             )
 
 
+_GLOBALS = {"num_global_vectors": 8, "use_global_self_attn": True}
+_DEEP = {"enc_depth": (4, 4), "dec_depth": (4, 4)}
 _SEVIR = EarthformerConfig(
     input_shape=(13, 384, 384, 1),
     target_shape=(12, 384, 384, 1),
     base_units=128,
-    num_global_vectors=8,
-    use_global_self_attn=True,
+    **_GLOBALS,
     separate_global_qkv=True,
     stem=Stem("stack_conv", scales=(3, 2, 2), convs=(2, 2, 2), dims=(16, 64, 128)),
 )
@@ -199,13 +200,7 @@ PRESETS: dict[str, EarthformerConfig] = {
     "enso": _ENSO,
     # The sizes of the paper's tables.
     "sevir-paper": replace(_SEVIR, enc_depth=(2, 2), dec_depth=(2, 2), separate_global_qkv=False),
-    "enso-paper": replace(
-        _ENSO,
-        enc_depth=(4, 4),
-        dec_depth=(4, 4),
-        num_global_vectors=8,
-        use_global_self_attn=True,
-    ),
+    "enso-paper": replace(_ENSO, **_DEEP, **_GLOBALS),
     "sevir-lr": replace(
         _SEVIR,
         input_shape=(7, 128, 128, 1),
@@ -220,8 +215,7 @@ PRESETS: dict[str, EarthformerConfig] = {
         _ENSO,
         input_shape=(10, 64, 64, 1),
         target_shape=(10, 64, 64, 1),
-        enc_depth=(4, 4),
-        dec_depth=(4, 4),
+        **_DEEP,
         pos_embed_type="t+hw",
         stem=Stem("conv", scales=(2,), convs=(2,), final_convs=(1,)),
     ),
