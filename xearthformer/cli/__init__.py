@@ -80,6 +80,7 @@ SHARED: dict[str, Argument] = {
         "metavar": "PACK",
         "help": "packs by name, folder or file",
     },
+    "device": {"flags": ["--device"], "default": "auto", "help": "auto, cpu, cuda, ..."},
     "output": {"flags": ["-o", "--output"], "required": True, "metavar": "OUT"},
 }
 FORMS: dict[str, dict[str, Argument]] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..datasets.local import open_file
 from .files import check_target, parse_inits, select_variable, write_file
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 RAIN = "rainfall_rate"
+REFLECTIVITY = "equivalent_reflectivity_factor"
 
 
 def verify_file(
@@ -29,51 +30,40 @@ def verify_file(
 ) -> None:
     """Forecast from every time of a file with several packs, and score them on the file itself.
 
-    Prints events, errors and CRPS; of an ensemble those of its members, pooled, and of its mean.
+    Prints events, errors and CRPS; for an ensemble those of its members, pooled, and of its mean.
 
     Parameters
     ----------
-    input : str
-        What to read: any file that xarray opens, or a Zarr store (.zarr).
-    packs : list of str
-        Packs as `packs list` names them, folders, files; "pysteps" is extrapolation.
-    init : list of str
-        Where forecasts start; A/B stands for all times from A to B, A/B/N for every Nth.
     lead : int
-        Time steps; as far as all packs reach when not given.
-    thresholds : list of float
-        What makes an event, in the data's units; 0.5 1 5 for rain in mm/h when not given.
+        Number of time steps; as far as all packs reach when not given.
     window : float or str
         Width of the neighbourhoods of FSS: pixels, or a length.
-    variable : str
-        Variable to forecast; the one that the packs ask for when not given.
-    anomaly : (str, str)
-        First and last year of the climatology to take the anomaly from.
-    by_lead : bool
-        Print CSI at each lead too.
-    output : str
-        file.nc or store.zarr for the scores.
-    device : str
-        auto, cpu, cuda, ...
     """
     target = None if output is None else check_target(output, overwrite=False)
     from ..comparison.compare import compare, lead_tables, summary
     from ..fields.time_axis import str_time
 
-    span = slice(None) if init is None else parse_inits(init)
-    how: dict[str, Any] = {"thresholds": thresholds, "window": window, "device": device}
+    inits = slice(None) if init is None else parse_inits(init)
     with _data(input, packs, variable, anomaly) as da:
-        result = compare(da, packs, init=span, lead=lead, **how)
+        result = compare(
+            da,
+            packs,
+            init=inits,
+            lead=lead,
+            thresholds=thresholds,
+            window=window,
+            device=device,
+        )
     first, last = (str_time(stamp) for stamp in result["init"].values[[0, -1]])
-    said = f"{result.attrs['pairs']}, {first} to {last}; means over the leads"
+    words = f"{result.attrs['pairs']}, {first} to {last}; means over the leads"
     if "threshold" in result:
-        said += f"; thresholds in {result['threshold'].attrs.get('units', 'units of the data')}"
+        words += f"; thresholds in {result['threshold'].attrs.get('units', 'units of the data')}"
     left_out = result["left_out"].sum("lead")
     if left_out.any():
         name = left_out.idxmax("forecast").item()
-        said += "; all are scored where each has a value, which leaves out "
-        said += f"{left_out.sel(forecast=name).item()} pairs of {name}"
-    print(f"{input}: {da.name}, {said}\n{summary(result)}")
+        words += "; all are scored where each has a value, which leaves out "
+        words += f"{left_out.sel(forecast=name).item()} pairs of {name}"
+    print(f"{input}: {da.name}, {words}\n{summary(result)}")
     if by_lead:
         print(f"\n{lead_tables(result)}")
     if target is not None:
@@ -81,16 +71,12 @@ def verify_file(
 
 
 def sevir_scores(*, data: str, packs: Sequence[str], device: str = "auto") -> None:
-    """Score packs on the test events of SEVIR, beside the results of the Earthformer paper.
+    """Score packs on the test events of SEVIR, next to the results of the Earthformer paper.
 
     Parameters
     ----------
     data : str
         SEVIR's folder or URL.
-    packs : list of str
-        Packs as `packs list` names them, folders, files.
-    device : str
-        auto, cpu, cuda, ...
     """
     from ..comparison.papers import sevir_table, text
     from ..datasets.sevir.backend import open_sevir
@@ -100,16 +86,12 @@ def sevir_scores(*, data: str, packs: Sequence[str], device: str = "auto") -> No
 
 
 def icar_enso_scores(*, data: str, packs: Sequence[str], device: str = "auto") -> None:
-    """Score packs on the test simulations of ICAR-ENSO, beside those of the Earthformer paper.
+    """Score packs on the test simulations of ICAR-ENSO, next to those of the Earthformer paper.
 
     Parameters
     ----------
     data : str
         The folder with CMIP_train.nc.
-    packs : list of str
-        Packs as `packs list` names them, folders, files.
-    device : str
-        auto, cpu, cuda, ...
     """
     from ..comparison.papers import enso_table, text
     from ..datasets.icar_enso import open_icar_enso
@@ -123,34 +105,23 @@ def icar_enso_scores(*, data: str, packs: Sequence[str], device: str = "auto") -
 def _data(
     input: str, packs: Sequence[str], variable: str | None, anomaly: tuple[str, str] | None
 ) -> "Iterator[xr.DataArray]":
-    """The variable named, or the one that the packs ask for; rain rate by way of `open_radar`."""
+    """Open the variable named, or the one that the packs ask for; rain through `open_radar`."""
     from ..comparison.compare import EXTRAPOLATION
     from ..datasets import radar
     from ..fields import quantities
     from ..packs.pack import open_pack
 
     cards = [open_pack(name).card for name in packs if name != EXTRAPOLATION]
-    asking = [card for card in cards if card.input.standard_name]
-    wanted = asking[0].input if asking else None
-    rain = EXTRAPOLATION in packs if wanted is None else wanted.standard_name == RAIN
-    difference = wanted is not None and wanted.difference and anomaly is None
+    particular = [card for card in cards if card.input.standard_name]  # persistence takes anything
+    quantity = particular[0].input if particular else None
+    rain = EXTRAPOLATION in packs if quantity is None else quantity.standard_name == RAIN
+    difference = quantity is not None and quantity.difference and anomaly is None
     with open_file(input) as ds:
-        in_fives = any(card.time_step == "5min" for card in asking)
-        if variable is None and rain and (in_fives or _is_reflectivity(ds)):
+        in_fives = any(card.time_step == "5min" for card in particular)
+        reflectivity = quantities.has(ds, REFLECTIVITY) and not quantities.has(ds, RAIN)
+        if variable is None and rain and (in_fives or reflectivity):
             yield radar.open_radar(ds)
             return
-        name = RAIN if rain else wanted.standard_name if wanted else None
+        name = RAIN if rain else quantity.standard_name if quantity else None
         name = variable or quantities.find_variable(ds, standard_name=name, difference=difference)
         yield select_variable(ds, name, anomaly)
-
-
-def _is_reflectivity(ds: "xr.Dataset") -> bool:
-    """Whether a file has radar reflectivity, and no rain rate."""
-    from ..fields import quantities
-
-    def has(name: str) -> bool:
-        known = quantities.names_of(name)
-        names = ((str(key).lower(), da.attrs.get("standard_name")) for key, da in ds.items())
-        return any(known & {*pair} for pair in names)
-
-    return has("equivalent_reflectivity_factor") and not has(RAIN)

@@ -34,6 +34,15 @@ def names_of(standard_name: str) -> set[str]:
     return {standard_name, *ALIASES.get(standard_name, ())}
 
 
+def has(ds: xr.Dataset, standard_name: str) -> bool:
+    """Return whether a Dataset has a variable of this quantity, by attribute or by name."""
+    names = names_of(standard_name)
+    return any(
+        str(name).lower() in names or da.attrs.get("standard_name") in names
+        for name, da in ds.items()
+    )
+
+
 def is_difference(da: xr.DataArray) -> bool:
     """Return whether the values are anomalies, by their attributes.
 
