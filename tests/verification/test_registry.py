@@ -43,7 +43,7 @@ def test_a_score_is_one_entry(monkeypatch, pair):
     assert toy["toy"].values.tolist() == [1] and toy["toy_pooled"].item() == 1
     assert toy["toy"].attrs == {"long_name": "largest error of a frame", "units": "mm h-1"}
     assert "toy" in verify(*pair) and "toy" in scores.default_scores((), None)
-    assert "- `toy`: largest error of a frame; a toy" in scores.describe_scores()
+    assert "- `toy` (by default): largest error of a frame; a toy" in scores.describe_scores()
     # what the command line prints is chosen from these
     assert scores.printed_columns(verify(*pair))["toy"] == "MISS"
     with pytest.raises(ValueError, match="scores among .*, toy"):
@@ -67,7 +67,7 @@ def test_an_entry_says_what_it_needs(monkeypatch, pair, needs, message):
 
 
 def test_the_documentation_lists_every_score():
-    assert "<table of scores>" not in verify.__doc__
+    assert "<list of scores>" not in verify.__doc__
     for name, entry in scores.SCORES.items():
         assert f"\n    - `{name}`" in verify.__doc__
         assert set(entry.companions) <= {*scores.SCORES}

@@ -41,7 +41,7 @@ def align(
     forecast = _as_forecast(forecast)
     time = find_time(observed)
     other = [d for d in observed.dims if d not in (time, *forecast.dims) and observed.sizes[d] == 1]
-    observed = observed.squeeze(other, drop=True)
+    observed = observed.squeeze(other, drop=True)  # a single level or band
     space = _match_dims(forecast, observed, time)
     forecast = forecast.transpose(*[dim for dim in LEADING if dim in forecast.dims], *space)
     observed = match_units(forecast, observed.transpose(time, *space))
@@ -88,7 +88,7 @@ def match_units(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
         )
     if units == observed_units:
         return observed
-    if not units:
+    if not units:  # refused, since a forecast without units can be in any
         hint = f'fc.assign_attrs(units="{observed_units}")'
         raise mismatch(f"a forecast in {observed_units}", "no units", hint)
     return convert_units(observed, units, difference=difference)
@@ -124,7 +124,7 @@ def match_valid_times(forecast: xr.DataArray, time: xr.DataArray) -> np.ndarray:
     >>> match_valid_times(fc, xr.DataArray(time, dims="time"))
     array([ 2, -1])
     """
-    monthly = forecast["lead"].dtype.kind != "m"
+    monthly = forecast["lead"].dtype.kind != "m"  # timedelta64
     stamps = _comparable(time, monthly).tolist()
     position_of = {stamp: position for position, stamp in enumerate(stamps)}
     if len(position_of) < len(stamps):
@@ -173,13 +173,13 @@ def match_cells(
     cells, centres = forecast[dim].values, observed[dim].values
     if is_degrees(observed[dim]):  # rounded first, since -1e-15 % 360 is 360
         cells, centres = (np.round(d.astype(float), 6) % 360 for d in (cells, centres))
-    order = np.argsort(centres)
+    order = np.argsort(centres)  # rows from north to south descend
     places = np.searchsorted(centres[order], cells)
     # The nearest centre is one of the two neighbours in order.
     near = np.stack([order[(places + step).clip(0, centres.size - 1)] for step in (-1, 0)])
     gaps = np.abs(centres[near] - cells)
     at = np.take_along_axis(near, gaps.argmin(axis=0)[None], axis=0)[0]
-    spacing = np.abs(np.diff(cells)).min() if cells.size > 1 else 1.0
+    spacing = np.abs(np.diff(cells)).min() if cells.size > 1 else 1.0  # one cell: no spacing
     if (gaps.min(axis=0) > SAME_CELL * spacing).any():
         raise error
     # Untouched where nothing moves: an index along a lazy dim would split its chunks.
@@ -201,6 +201,7 @@ def _as_forecast(forecast: xr.DataArray) -> xr.DataArray:
         )
     valid = forecast["valid_time"].reset_coords(drop=True)
     lead = forecast["lead"]
+    # Bare numbers are months; leads in "minutes" are durations that were not decoded.
     months = lead.dtype.kind in "iuf" and lead.attrs.get("units", "months") == "months"
     if valid.dtype.kind not in "MO" or not (months or lead.dtype.kind == "m"):
         raise mismatch(
@@ -208,7 +209,7 @@ def _as_forecast(forecast: xr.DataArray) -> xr.DataArray:
             f"valid_time {valid.dtype}, lead {lead.dtype} in {lead.attrs.get('units')}",
             "xr.open_dataset(..., decode_times=True, decode_timedelta=True)",
         )
-    forecast = forecast.drop_vars("valid_time")
+    forecast = forecast.drop_vars("valid_time")  # back below, along both dims
     for dim in ("init", "lead"):
         if dim not in forecast.dims:
             forecast = forecast.expand_dims(dim)

@@ -51,92 +51,42 @@ class Pair:
 
 @dataclass(frozen=True)
 class Group:
-    """Sums that are computed together.
+    """Sums that are computed together."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        Names of the sums; no two groups share one.
-    compute : callable
-        Gives the sums of a pair, (name, *dims).
-    dims : tuple of str
-        Dims of each sum, among the `labels` of a measure.
-    least_members : int
-        Smallest ensemble that it can be computed of, all members together. 0: members are compared
-        with the observation one by one.
-    fields : bool
-        Whether it needs a grid: an index has no such score.
-    window : bool
-        Whether it needs the width of a neighbourhood.
-    """
-
-    names: tuple[str, ...]
-    compute: Callable[[Pair, Measure], np.ndarray]
-    dims: tuple[str, ...] = ()
+    names: tuple[str, ...]  # of the sums; no two groups share one
+    compute: Callable[[Pair, Measure], np.ndarray]  # the sums of a pair, (name, *dims)
+    dims: tuple[str, ...] = ()  # of each sum, among the `labels` of a measure
+    # Smallest ensemble that it can be computed of, all members together; 0: members are compared
+    # with the observation one by one.
     least_members: int = 0
-    fields: bool = False
-    window: bool = False
+    fields: bool = False  # needs a grid: an index has no such score
+    window: bool = False  # needs the width of a neighbourhood
 
 
 @dataclass(frozen=True)
 class Score:
-    """A score, as one entry of a family's table.
+    """A score, as one entry of a family's table."""
 
-    Attributes
-    ----------
-    long_name : str
-        The attribute `long_name` of the result.
-    group : Group
-        The sums it needs. The counts `n` and `cases_weight` are there besides.
-    formula : callable
-        Gives the score of a total: a Dataset of the sums.
-    power : int
-        The score has this power of the variable's units. Default 0, a pure number.
-    column : str
-        Heading of its column in printed tables. Default "": not printed.
-    about : str
-        A few more words for the documentation.
-    companions : tuple of str
-        Names of scores that are always given with this one.
-    default : bool
-        Whether `verify` gives it when no scores are named and its needs are met.
-    """
-
-    long_name: str
-    group: Group
-    formula: Callable[[xr.Dataset], xr.DataArray]
-    power: int = 0
-    column: str = ""
-    about: str = ""
-    companions: tuple[str, ...] = ()
-    default: bool = False
+    long_name: str  # the attribute of the result, and the first words of the documentation
+    group: Group  # the sums it needs; the counts `n` and `cases_weight` are always there too
+    formula: Callable[[xr.Dataset], xr.DataArray]  # the score of a total: a Dataset of the sums
+    power: int = 0  # of the variable's units that the score has; 0: a pure number
+    column: str = ""  # heading of its column in printed tables; "": not printed
+    about: str = ""  # more words for the documentation
+    companions: tuple[str, ...] = ()  # scores that are always given with this one
+    default: bool = False  # given when no scores are named, where its needs are met
 
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """The groups of sums to compute of a pair of frames, and what they need to know.
-
-    Attributes
-    ----------
-    groups : tuple of Group
-    thresholds : tuple of float
-        A pixel is an event where its value is at least this.
-    window : (int, int), optional
-        Neighbourhood of FSS in pixels, y and x.
-    areas : array (y, x), optional
-        Weight of each pixel in errors. None: all the same.
-    rings : Rings, optional
-        Rings of wavenumbers that spectra are averaged around.
-    members : int, optional
-        Number of members, for groups of ensembles. None: frames are compared one by one.
-    """
+    """The groups of sums to compute of a pair of frames, and what they need to know."""
 
     groups: tuple[Group, ...]
-    thresholds: tuple[float, ...] = ()
-    window: tuple[int, int] | None = None
-    areas: np.ndarray | None = None
-    rings: Rings | None = None
-    members: int | None = None
+    thresholds: tuple[float, ...] = ()  # a pixel is an event where its value is at least this
+    window: tuple[int, int] | None = None  # neighbourhood of FSS in pixels, y and x
+    areas: np.ndarray | None = None  # (y, x) weights of pixels in errors; None: all the same
+    rings: Rings | None = None  # of wavenumbers, that spectra are averaged around
+    members: int | None = None  # number of members; None: frames are compared one by one
 
     @property
     def labels(self) -> dict[str, np.ndarray]:
@@ -162,6 +112,7 @@ class Measure:
 
     def compute(self, forecast: np.ndarray, observed: np.ndarray) -> np.ndarray:
         """Return all sums of a pair of frames, float64 (size,); `split` names them."""
+        # An ensemble's members broadcast against the one observed frame.
         pair = Pair(forecast, observed, ~(np.isnan(forecast) | np.isnan(observed)))
         return np.concatenate([np.ravel(group.compute(pair, self)) for group in self.groups])
 

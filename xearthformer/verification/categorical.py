@@ -35,6 +35,7 @@ def max_pool(field: np.ndarray, valid: np.ndarray, size: int) -> np.ndarray:
     array([[1., 2.]])
     """
     rows, columns = (-(-pixels // size) for pixels in field.shape)  # rounded up
+    # -inf is no event at any threshold, and marks blocks without a valid pixel.
     blocks = np.full((rows * size, columns * size), -np.inf, field.dtype)
     blocks[: field.shape[0], : field.shape[1]] = np.where(valid, field, -np.inf)
     return blocks.reshape(rows, size, columns, size).max(axis=(1, 3))
@@ -42,6 +43,7 @@ def max_pool(field: np.ndarray, valid: np.ndarray, size: int) -> np.ndarray:
 
 def count_pooled_events(pair: Pair, measure: Measure, size: int) -> np.ndarray:
     """Return the same counts of max-pooled fields, over the blocks with a valid pixel."""
+    # A pixel that one side lacks is left out of both maxima.
     forecast, observed = (max_pool(f, pair.valid, size) for f in (pair.forecast, pair.observed))
     return count_events(Pair(forecast, observed, np.isfinite(forecast)), measure)
 
@@ -98,7 +100,7 @@ SCORES = {
         "mean critical success index of the thresholds",
         CONTINGENCY,
         lambda total: csi(total).mean("threshold"),
-        about="but for those that neither side reaches",
+        about="without those that neither side reaches",
         default=True,
     ),
     **{

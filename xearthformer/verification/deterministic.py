@@ -15,10 +15,11 @@ ROUNDING = 1e-13  # share of the mean square below which a variance is rounding 
 
 def sum_moments(pair: Pair, measure: Measure) -> np.ndarray:
     """Return weighted sums of 1, f, o, f f, o o, f o, |f - o| and (f - o)^2."""
-    f = np.where(pair.valid, pair.forecast, 0).astype(float)
+    f = np.where(pair.valid, pair.forecast, 0).astype(float)  # NaN * 0 would be NaN
     o = np.where(pair.valid, pair.observed, 0).astype(float)
     w = pair.valid.astype(float) if measure.areas is None else pair.valid * measure.areas
     wf, wo, error = w * f, w * o, f - o
+    # vdot sums products without an array of them.
     squares = [np.vdot(wf, f), np.vdot(wo, o), np.vdot(wf, o)]
     errors = [np.vdot(w, np.abs(error)), np.vdot(w * error, error)]
     return np.array([w.sum(), wf.sum(), wo.sum(), *squares, *errors])

@@ -89,6 +89,7 @@ def skill_of(pairs: xr.Dataset) -> xr.Dataset:
     means = pairs.mean("init")
     scores = {"correlation": correlation(means), "rmse": means["ee"] ** 0.5}
     skill = xr.Dataset({**scores, "n": pairs["f"].count("init")})
+    # skipna=False: a lead without pairs leaves the mean open, not easier.
     weight = xr.DataArray(_enso_weights(skill["lead"].values), dims="lead")
     skill = skill.assign(
         correlation_mean=skill["correlation"].mean("lead", skipna=False),
@@ -163,8 +164,9 @@ def _at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, months: int)
 
 def _forward_mean(da: xr.DataArray, months: int) -> xr.DataArray:
     """Return means over leads k .. k + months - 1, labelled k; missing when any of them is."""
-    last = da.sizes["lead"] - months + 1
+    last = da.sizes["lead"] - months + 1  # leads with a whole mean
     shifted = [da.isel(lead=slice(i, i + last)).drop_vars("lead") for i in range(months)]
+    # Shifted leads are added up: NaN in any of them spreads to the mean.
     average = functools.reduce(operator.add, shifted).reset_coords(drop=True) / months
     return average.assign_coords(lead=da["lead"].isel(lead=slice(last)).variable)
 

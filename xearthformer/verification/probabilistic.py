@@ -6,6 +6,7 @@ forecast without members is an ensemble of one.
 
 from __future__ import annotations
 
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def exceedance(forecast: xr.DataArray, threshold: float) -> xr.DataArray:
         raise mismatch(
             "an ensemble, with the dim member", f"dims {forecast.dims}", "forecast(..., members=20)"
         )
-    valid = forecast.notnull().all("member")
+    valid = forecast.notnull().all("member")  # NaN >= threshold is False, not missing
     units = str(forecast.attrs.get("units", ""))
     long_name = f"probability of at least {threshold:g} {units if units != '1' else ''}".strip()
     origin = {key: forecast.attrs[key] for key in ("pack", "history") if key in forecast.attrs}
@@ -71,7 +72,7 @@ def sum_crps(pair: Pair, measure: Measure) -> np.ndarray:
     members, observed, weights = pair.cases(measure)
     error = np.abs(members - observed).mean(axis=0)
     count = len(members)
-    if count > 1:
+    if count > 1:  # the mean absolute error otherwise
         ranks = (2 * np.arange(count) - count + 1) / (count * (count - 1))
         error -= ranks @ np.sort(members, axis=0)
     return np.array([np.vdot(weights, error)])
@@ -95,7 +96,7 @@ def sum_spread(pair: Pair, measure: Measure) -> np.ndarray:
 def count_ranks(pair: Pair, measure: Measure) -> np.ndarray:
     """Return how many observations have k members below them, k = 0 .. M (1, rank)."""
     members, observed, _ = pair.cases(measure)
-    size = len(members) + 2
+    size = len(members) + 2  # ranks 0 .. M, and an end after the last
     low, high = (members < observed).sum(axis=0), (members <= observed).sum(axis=0)
     # Members that equal the observation leave its rank open: all ranks low .. high share it evenly.
     share = 1 / (high - low + 1)
@@ -111,10 +112,10 @@ def count_probabilities(pair: Pair, measure: Measure) -> np.ndarray:
     reliability and ROC are all computed from these.
     """
     members, observed, _ = pair.cases(measure)
-    size = len(members) + 1
+    size = len(members) + 1  # k = 0 .. M
     counts = np.zeros((2, len(measure.thresholds), size))
     for i, threshold in enumerate(measure.thresholds):
-        events = np.count_nonzero(members >= threshold, axis=0)
+        events = np.count_nonzero(members >= threshold, axis=0)  # k, (pixel,)
         counts[0, i] = np.bincount(events, minlength=size)
         counts[1, i] = np.bincount(events[observed >= threshold], minlength=size)
     return counts
@@ -123,14 +124,9 @@ def count_probabilities(pair: Pair, measure: Measure) -> np.ndarray:
 # --- scores of a total
 
 
-def spread(total: xr.Dataset) -> xr.DataArray:
-    """Return the root of the mean variance of the members."""
-    return ratio(total["variance"], total["cases_weight"]) ** 0.5
-
-
-def rmse_of_mean(total: xr.Dataset) -> xr.DataArray:
-    """Return the root mean square error of the ensemble mean."""
-    return ratio(total["mean_ee"], total["cases_weight"]) ** 0.5
+def root_mean(total: xr.Dataset, name: str) -> xr.DataArray:
+    """Return the root of a weighted mean over cases."""
+    return ratio(total[name], total["cases_weight"]) ** 0.5
 
 
 def brier(total: xr.Dataset) -> xr.DataArray:
@@ -141,30 +137,30 @@ def brier(total: xr.Dataset) -> xr.DataArray:
     """
     forecasts, events, p = total["forecasts"], total["events"], total[P]
     members = p.size - 1
-    square = forecasts * p**2 - 2 * events * p + events
+    square = forecasts * p**2 - 2 * events * p + events  # (p - o)^2, since o^2 = o
     fair = forecasts * p * (1 - p) / (members - 1) if members > 1 else 0
     return ratio((square - fair).sum(P), forecasts.sum(P))
 
 
-def roc_pod(total: xr.Dataset) -> xr.DataArray:
-    """Return the share of events with a forecast of each probability or more."""
+def pod(total: xr.Dataset) -> xr.DataArray:
+    """Return the share of events that were forecast with each probability or more."""
     return _share_at_least(total["events"])
 
 
-def roc_pofd(total: xr.Dataset) -> xr.DataArray:
-    """Return the share of non-events with a forecast of each probability or more."""
+def pofd(total: xr.Dataset) -> xr.DataArray:
+    """Return the share of non-events that were forecast with each probability or more."""
     return _share_at_least(total["forecasts"] - total["events"])
 
 
 def roc(total: xr.Dataset) -> xr.DataArray:
-    """Return the area under `roc_pod` over `roc_pofd`, by straight lines from never to always.
+    """Return the area under `pod` over `pofd`, by straight lines from never to always.
 
     It is how often an event had a higher probability than a non-event; equal ones count half.
     """
-    pod, pofd = roc_pod(total), roc_pofd(total)
+    y, x = pod(total), pofd(total)
     # From one probability to the next higher one; beyond the highest no warning is left.
-    next_pod, next_pofd = (da.shift({P: -1}, fill_value=0) for da in (pod, pofd))
-    return ((pofd - next_pofd) * (pod + next_pod) / 2).sum(P, skipna=False)
+    next_y, next_x = (da.shift({P: -1}, fill_value=0) for da in (y, x))
+    return ((x - next_x) * (y + next_y) / 2).sum(P, skipna=False)
 
 
 def _share_at_least(counts: xr.DataArray) -> xr.DataArray:
@@ -194,7 +190,7 @@ SCORES = {
     "spread_skill": Score(
         "spread over error of the mean",
         SPREAD,
-        lambda total: ratio(spread(total), rmse_of_mean(total)),
+        lambda total: ratio(root_mean(total, "variance"), root_mean(total, "mean_ee")),
         column="spread / skill",
         about="1 where members differ as much as the truth does from them",
         companions=("spread", "rmse_of_mean"),
@@ -203,12 +199,15 @@ SCORES = {
     "spread": Score(
         "spread of the members",
         SPREAD,
-        spread,
+        partial(root_mean, name="variance"),
         power=1,
         about="root of the mean unbiased variance times (M + 1) / M",
     ),
     "rmse_of_mean": Score(
-        "root mean square error of the ensemble mean", SPREAD, rmse_of_mean, power=1
+        "root mean square error of the ensemble mean",
+        SPREAD,
+        partial(root_mean, name="mean_ee"),
+        power=1,
     ),
     "rank_histogram": Score(
         "observations of this rank",
@@ -241,6 +240,6 @@ SCORES = {
         companions=("roc_pod", "roc_pofd"),
         default=True,
     ),
-    "roc_pod": Score("probability of detection", PROBABILITIES, roc_pod),
-    "roc_pofd": Score("probability of false detection", PROBABILITIES, roc_pofd),
+    "roc_pod": Score("probability of detection", PROBABILITIES, pod),
+    "roc_pofd": Score("probability of false detection", PROBABILITIES, pofd),
 }

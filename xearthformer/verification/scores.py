@@ -16,6 +16,7 @@ from ..errors import mismatch
 from . import categorical, deterministic, probabilistic, spatial, spectra
 from .base import CASES, COUNT, Group, Score
 
+# In the order of the documentation and of results.
 SCORES: dict[str, Score] = {
     **deterministic.SCORES,
     **categorical.SCORES,
@@ -43,7 +44,7 @@ def default_scores(
 def groups_of(names: Iterable[str]) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
     """Return the groups of sums that scores need: of members one by one, and of all together.
 
-    Each comes once, after the count of its pairs; pairs are counted even when there is no score.
+    Each comes once, after the count of its pairs; without any score pairs are counted all the same.
     """
     groups = dict.fromkeys(SCORES[name].group for name in names)
     single = [group for group in groups if not group.least_members]
@@ -75,7 +76,7 @@ def score(sums: xr.Dataset, names: Iterable[str] | None = None) -> xr.Dataset:
     Raises
     ------
     ValueError
-        A name that is not in `SCORES`, or whose sums are not there.
+        A name that is not in `SCORES`, or whose sums are missing.
 
     Examples
     --------
@@ -93,7 +94,7 @@ def score(sums: xr.Dataset, names: Iterable[str] | None = None) -> xr.Dataset:
             raise mismatch(f"one of {', '.join(available)}", repr(name), f"sums taken for {name!r}")
     selected = dict.fromkeys(key for name in names for key in (name, *SCORES[name].companions))
     by_lead = sums.sum("init", keep_attrs=True) if "init" in sums.dims else sums
-    pooled = by_lead.sum("lead", keep_attrs=True)
+    pooled = by_lead.sum("lead", keep_attrs=True)  # sums, never scores, are pooled
     result = {}
     for name in selected:
         entry = SCORES[name]
@@ -117,7 +118,7 @@ def _units(entry: Score, sums: xr.Dataset) -> dict[str, str]:
     {}
     """
     units = str(sums.attrs.get("units", ""))
-    if entry.power == 0:
+    if entry.power == 0:  # a ratio or a count
         return {"units": "1"}
     if units and units != "1" and entry.power > 1:
         units = f"({units})^{entry.power}"
@@ -137,6 +138,7 @@ def describe_scores() -> str:
             "thresholds": "threshold" in group.dims,
             "window": group.window,
             ensemble: group.least_members > 0,
+            "by default": entry.default,
         }
         words = ", ".join(need for need, needed in needs.items() if needed)
         line = f"- `{name}`{words and f' ({words})'}: {entry.long_name}"

@@ -22,6 +22,7 @@ def sum_fractions(pair: Pair, measure: Measure) -> np.ndarray:
             for events in pair.events(threshold)
         )
         difference = forecast - observed
+        # The worst error: events that never meet.
         square = np.vdot(forecast, forecast) + np.vdot(observed, observed)
         sums.append([np.vdot(difference, difference), square])
     return np.array(sums, float).T

@@ -44,6 +44,7 @@ def sum_pairs(
     Dataset (init, lead, [member,] [threshold], [rank], [probability], [wavelength])
         One float64 variable per sum, with the forecast's labels; lazy if either side is.
     """
+    # One lazy side is enough: the other is then put into the graph.
     lazy = forecast.chunks is not None or observed.chunks is not None
     values = (
         _build_graph(forecast.data, observed.data, positions, measure)
@@ -117,6 +118,7 @@ def _chunks_with(positions: np.ndarray, sizes: tuple[int, ...]) -> tuple[list[in
            [-1,  2]]))
     """
     edges = np.cumsum((0, *sizes))
+    # searchsorted gives the edge beyond a position; -1 falls in chunk -1, the spare entry of shift.
     chunk = np.searchsorted(edges, positions, side="right") - 1
     needed = np.unique(chunk[positions >= 0])
     before = np.cumsum((0, *np.array(sizes)[needed]))[:-1]

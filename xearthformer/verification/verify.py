@@ -53,9 +53,8 @@ def verify(
         longitudes to 180 or to 360, any length of record. Its units are converted to the
         forecast's.
     scores : sequence of str, optional
-        Names from the table in the notes. None: the errors and the correlation; with thresholds
-        csi, pod, sucr, bias and csi_m; with a window besides fss; with members crps, spread_skill
-        and rank_histogram, with thresholds besides brier, reliability and roc.
+        Names from the list in the notes. None: those marked "by default" that have what they need:
+        thresholds, a window, two members or more.
     thresholds : sequence of float, optional
         An event is a value of at least this, in the forecast's units. None: 0.5, 1 and 5 mm h-1 for
         rain rate, SEVIR's six for its VIL in 0..255 (a variable `vil` of units "1"), else none.
@@ -80,14 +79,14 @@ def verify(
 
     Notes
     -----
-    The scores, and what they need:
+    The scores, what they need, and which are given by default:
 
-    <table of scores>
+    <list of scores>
 
     Scores of all members together count the pixels where the observation and every member have a
     value: `cases` (lead). M is the number of members; a forecast without members is an ensemble of
     one. In spectra, pixels without a value hold the mean; wavelengths are in the units of the
-    grid's coordinates, in km on latitude and longitude, in pixels where there is no length.
+    grid's coordinates, km on latitude and longitude, pixels where coordinates are no lengths.
 
     Examples
     --------
@@ -107,13 +106,13 @@ def verify(
     )
 
 
-def _with_table(doc: str) -> str:
-    """Return a docstring with the registry's table in place of its mark, indented like the mark."""
-    mark = r"(?m)^( *)<table of scores>$"
-    return re.sub(mark, lambda found: indent(describe_scores(), found[1]), doc)
+def _with_list(doc: str) -> str:
+    """Return a docstring with the registry's list in place of its mark, indented like the mark."""
+    mark = r"(?m)^( *)<list of scores>$"
+    return re.sub(mark, lambda match: indent(describe_scores(), match[1]), doc)
 
 
-verify.__doc__ = _with_table(verify.__doc__ or "")  # python -OO has no docstrings
+verify.__doc__ = _with_list(verify.__doc__ or "")  # python -OO has no docstrings
 
 
 @renamed(scale="window")
@@ -131,8 +130,10 @@ def statistics(
     and `scores.score` gives the scores of all.
     """
     fc = pick_variable(forecast)
+    # Labels are compared before any value is read.
     fc, obs, positions = align(fc, pick_variable(observed, fc.name))
     measures, attrs = _measures(fc, obs, scores, thresholds, window)
+    # Without members it is an ensemble of one; scores one by one keep the dims as they are.
     ensemble = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)
     parts = [
         sum_pairs(ensemble if measure.members else fc, obs, positions, measure)
@@ -173,7 +174,7 @@ def _measures(
     members = forecast.sizes.get("member", 1)
     if scores is None:
         scores = default_scores(at, window, members)
-    gridded = observed.ndim == 3
+    gridded = observed.ndim == 3  # an index has the dim time alone
     _check_scores(scores, at, window, members, gridded)
     pixels = rings = areas = None
     attrs = {}
@@ -250,6 +251,7 @@ def _window_pixels(da: xr.DataArray, window: float | str) -> tuple[int, int]:
             lengths = f"no lengths along {y} and {x}"
             hint = "window=16, a number of pixels"
             raise mismatch("a grid whose pixels have a length", lengths, hint)
+        # At least the pixel itself, where pixels are wider than the window.
         pixels = [max(1, round(width / spacing)) for spacing in spacings if spacing]
     # From twice the domain on every window holds all of it, and FSS stays the same.
     return min(pixels[0], 2 * da.sizes[y]), min(pixels[1], 2 * da.sizes[x])
@@ -280,7 +282,7 @@ def _rings(da: xr.DataArray) -> Rings:
     if min(shape) < 2:
         raise mismatch("fields of 2 x 2 pixels or more, for spectrum", f"{shape}", 'scores=["mse"]')
     spacings = [spacing for spacing in _spacings(da, y, x) if spacing]
-    if len(spacings) < 2:
+    if len(spacings) < 2:  # no length along y or x
         return Rings(shape, (1.0, 1.0))
     units = "km" if _is_latlon(da) else str(da[y].attrs["units"])
     metres = to_metres(units) or 1.0
