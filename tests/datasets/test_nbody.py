@@ -158,9 +158,9 @@ def test_without_scikit_learn(monkeypatch):
 @pytest.mark.parametrize(
     ("kwargs", "match"),
     [
-        ({"sequences": 0}, "sequences: expected a whole number from 1, found 0"),
-        ({"bodies": 1.5}, "bodies: expected a whole number from 1, found 1.5"),
-        ({"seed": -1}, "seed: expected a whole number from 0, found -1"),
+        ({"sequences": 0}, r"sequences as a whole number from 1\n +found 0"),
+        ({"bodies": 1.5}, r"bodies as a whole number from 1\n +found 1.5"),
+        ({"seed": -1}, r"seed as a whole number from 0\n +found -1"),
         ({"digits": np.zeros((2, 8))}, r"found float64 of shape \(2, 8\)"),
         ({"digits": np.ones((2, 65, 8))}, r"64 x 64 pixels, a frame's\n +found 65 x 8"),
         ({"digits": np.full((1, 2, 2), np.nan)}, "found less, or NaN, or nothing"),

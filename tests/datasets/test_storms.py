@@ -173,7 +173,7 @@ def test_small_scales_forget_sooner(calm):
 def test_memory_by_hand():
     rng = np.random.default_rng(0)
     kept = np.full(200_000, 0.5)
-    states = storms._remembering(kept, lambda: rng.standard_normal(200_000))
+    states = storms._red_noise(kept, lambda: rng.standard_normal(200_000))
     zs = [z for z, _ in zip(states, range(4), strict=False)]
     np.testing.assert_allclose([z.var() for z in zs], 1, atol=0.02)
     # (1 + n (1 - 1/4) / (1 + 1/4)) / 2^n = 0.8, 0.55, 0.35
@@ -221,11 +221,11 @@ def test_shapes_are_longer_along_their_bearing(calm):
 @pytest.mark.parametrize(
     ("kwargs", "match"),
     [
-        ({"seed": -1}, "seed: expected a whole number from 0, found -1"),
-        ({"seed": True}, "seed: expected a whole number from 0, found True"),
-        ({"events": 0}, "events: expected a whole number from 1, found 0"),
-        ({"size": 100.0}, "size: expected a whole number from 8, found 100.0"),
-        ({"frames": "7"}, "frames: expected a whole number from 1, found '7'"),
+        ({"seed": -1}, r"seed as a whole number from 0\n +found -1"),
+        ({"seed": True}, r"seed as a whole number from 0\n +found True"),
+        ({"events": 0}, r"events as a whole number from 1\n +found 0"),
+        ({"size": 100.0}, r"size as a whole number from 8\n +found 100.0"),
+        ({"frames": "7"}, r"frames as a whole number from 1\n +found '7'"),
     ],
 )
 def test_what_cannot_be_simulated(kwargs, match):

@@ -1,6 +1,7 @@
-"""ICAR-ENSO 2021: simulated and reanalysed anomalies, in rows of 36 months, as continuous records.
+"""ICAR-ENSO 2021: simulated and reanalysed anomalies as continuous monthly records.
 
-A row starts in January and a year after the row before it, with which it has 24 months in common.
+The files hold rows of 36 months. A row starts in January, a year after the row before it, so that
+two rows overlap by 24 months.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,7 +16,7 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.units import DIFFERENCE
 
-# Of each source: its files of fields and of labels, then models and rows (years) a model, in order.
+# For each source: the files of fields and labels, then models and rows (years) per model, in order.
 SOURCES: dict[str, tuple[str, str, Mapping[str, tuple[int, int]]]] = {
     "cmip": ("CMIP_train.nc", "CMIP_label.nc", {"cmip6": (15, 151), "cmip5": (17, 140)}),
     "soda": ("SODA_train.nc", "SODA_label.nc", {"soda": (1, 100)}),
@@ -62,41 +62,42 @@ ATTRS: dict[str, dict[str, str]] = {
         "references": "https://tianchi.aliyun.com/dataset/98942",
     },
 }
-TOLERANCE = 1e-4  # of what is the same month in two rows, in the data's own units
-EDGE = 2  # last months of a row whose label may know less than the next row's
+TOLERANCE = 1e-4  # between two rows' values of one month, in the data's own units
+EDGE = 2  # last months of a row, whose three-month mean may lack months that the next row has
+ORIGINAL = "the file as the archive has it"
 
 
 def open_icar_enso(
     folder: str | os.PathLike[str], split: str | None = None, source: str = "cmip"
 ) -> xr.Dataset:
-    """Open ICAR-ENSO: continuous months of every model, from rows of 36 that overlap.
+    """Open ICAR-ENSO: one continuous monthly record per model, from overlapping rows.
 
     Parameters
     ----------
     folder : path
-        Where CMIP_train.nc and CMIP_label.nc lie, or SODA_train.nc and SODA_label.nc.
+        The folder of CMIP_train.nc and CMIP_label.nc, or of SODA_train.nc and SODA_label.nc.
     split : {None, "train", "val", "test"}
         None: every model. The papers' splits of CMIP: train is all of CMIP6 and models 1 to 15 of
         CMIP5, val is model 16 of CMIP5, test its model 17.
     source : {"cmip", "soda"}
-        Simulations, or the SODA reanalysis, as one model.
+        Simulations, or the SODA reanalysis, which counts as one model.
 
     Returns
     -------
     Dataset
-        sst, t300, ua, va (model, time, lat, lon), float32, lazy, a model a chunk: anomalies on the
-        whole grid of 5 degrees, -55 to 60 and 0 to 355; nino (model, time), the labels, in memory.
-        Time is monthly, of a calendar without leap days that starts in the year 1: the archive
-        doesn't say the years. The coordinate `months` (model,) is the length of each record: 1836
-        for CMIP6, 1704 for CMIP5, 1224 for SODA; a shorter one ends in NaN, which
-        `isel(time=slice(int(ds.months[i])))` takes off.
+        sst, t300, ua, va (model, time, lat, lon), float32, lazy, one chunk per model: anomalies on
+        the 5-degree grid, -55 to 60 and 0 to 355; nino (model, time), the labels, in memory. Time
+        is monthly, in a calendar without leap days that starts in the year 1, as the archive does
+        not give the years. The coordinate `months` (model,) is the length of each record: 1836 for
+        CMIP6, 1704 for CMIP5, 1224 for SODA. Shorter records end in NaN, which
+        `isel(time=slice(int(ds.months[i])))` removes.
 
     Raises
     ------
     FileNotFoundError
     ValueError
-        An unknown split or source; a file of other dims; rows that don't agree where they
-        overlap, of labels at once, of fields when they are computed. The file is named.
+        An unknown split or source; a file of other dims; rows that differ where they overlap,
+        found at once for labels, for fields when they are computed. The error names the file.
 
     Notes
     -----
@@ -120,19 +121,19 @@ def open_icar_enso(
         for generation, (models, years) in generations.items()
         for i in range(models)
     }
-    parts = [_unfolded(Path(folder) / name, rows) for name in (fields, labels)]
+    records = [_read_records(Path(folder) / name, rows) for name in (fields, labels)]
     months = {model: (years - 1) * YEAR + MONTHS for model, years in rows.items()}
-    ds = xr.merge(parts, join="exact").assign_coords(_coords(months))
+    ds = xr.merge(records, join="exact").assign_coords(_coords(months))
     if split is not None:
         ds = ds.sel(model=SPLITS[split])
     ds = ds.isel(time=slice(int(ds["months"].max())))
-    ds["nino"] = ds["nino"].compute()
+    ds["nino"] = ds["nino"].compute()  # small, and its rows are checked before any work
     for name in ds.data_vars:
         ds[name].attrs = dict(ATTRS.get(str(name), {}))
     return ds.assign_attrs(ATTRS[""], source=source, split=split or "none")
 
 
-def _coords(months: Mapping[str, int]) -> dict[str, Any]:
+def _coords(months: Mapping[str, int]) -> dict[str, tuple[object, ...]]:
     time = xr.date_range(
         "0001-01-01", periods=max(months.values()), freq="MS", calendar="noleap", use_cftime=True
     )
@@ -145,19 +146,19 @@ def _coords(months: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _unfolded(path: Path, rows: Mapping[str, int]) -> xr.Dataset:
-    """Every variable of a file, (year, month, ...) as (model, time, ...), lazy."""
+def _read_records(path: Path, rows: Mapping[str, int]) -> xr.Dataset:
+    """Read a file lazily, each variable (year, month, ...) as records (model, time, ...)."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    ds = xr.open_dataset(path)
+    ds = xr.open_dataset(path)  # without dask: the file's own chunks would split rows
     _check_form(ds, path, sum(rows.values()))
     ds = ds.drop_vars(ds.coords)
     years = tuple(rows.values())
     longest = (max(years) - 1) * YEAR + MONTHS
-    unfolded = {}
+    variables = {}
     for name, var in ds.chunk({"year": years}).variables.items():
         data = var.data.map_blocks(
-            _unfold,
+            _join_rows,
             longest,
             f"{name} of {path}",
             list(rows),
@@ -165,42 +166,42 @@ def _unfolded(path: Path, rows: Mapping[str, int]) -> xr.Dataset:
             dtype=var.dtype,
             meta=np.empty((0,) * var.ndim, var.dtype),
         )
-        unfolded[name] = (("model", "time", *var.dims[2:]), data)
-    return xr.Dataset(unfolded)
+        variables[name] = (("model", "time", *var.dims[2:]), data)
+    return xr.Dataset(variables)
 
 
 def _check_form(ds: xr.Dataset, path: Path, years: int) -> None:
-    mend = "the file as the archive has it"
-    wanted = {"year": years, "month": MONTHS}
-    rows = all(var.dims[:2] == ("year", "month") for var in ds.data_vars.values())
-    if not rows or any(ds.sizes[dim] != size for dim, size in wanted.items()):
+    sizes = {"year": years, "month": MONTHS}
+    in_rows = all(var.dims[:2] == ("year", "month") for var in ds.data_vars.values())
+    if not in_rows or any(ds.sizes[dim] != size for dim, size in sizes.items()):
         found = ", ".join(f"{dim} {size}" for dim, size in ds.sizes.items())
-        raise mismatch(f"rows (year {years}, month {MONTHS}, ...): {path}", found, mend)
+        raise mismatch(f"rows (year {years}, month {MONTHS}, ...): {path}", found, ORIGINAL)
     for dim, values in (("lat", LATITUDE), ("lon", LONGITUDE)):
         if dim in ds.dims and (
             ds.sizes[dim] != values.size
             or (dim in ds.coords and not np.array_equal(ds[dim], values))
         ):
             expected = f"{dim} {values[0]:g} to {values[-1]:g}, every 5 degrees: {path}"
-            raise mismatch(expected, f"{ds[dim].values}", mend)
+            raise mismatch(expected, f"{ds[dim].values}", ORIGINAL)
 
 
-def _unfold(
+def _join_rows(
     rows: np.ndarray, length: int, name: str, models: list[str], block_id: tuple[int, ...]
 ) -> np.ndarray:
-    """Rows of a model (years, 36, ...) as one record (1, length, ...), NaN after its end."""
+    """Join the rows (years, 36, ...) of a model to a record (1, length, ...), NaN after its end."""
     here, after = rows[:-1, YEAR:], rows[1:, : MONTHS - YEAR]
-    known = MONTHS - YEAR - (EDGE if rows.ndim == 2 else 0)
-    same = np.isclose(here[:, :known], after[:, :known], rtol=0, atol=TOLERANCE, equal_nan=True)
+    overlap = MONTHS - YEAR - (EDGE if rows.ndim == 2 else 0)  # labels have two dims
+    same = np.isclose(here[:, :overlap], after[:, :overlap], rtol=0, atol=TOLERANCE, equal_nan=True)
     if not same.all():
         year, month = (int(i[0]) for i in (~same).nonzero()[:2])
         raise mismatch(
             f"rows that agree where they overlap: {name}",
             f"month {month + YEAR} of row {year} of {models[block_id[0]]} isn't month {month} of "
             f"row {year + 1}",
-            "the file as the archive has it",
+            ORIGINAL,
         )
     out = np.full((1, length, *rows.shape[2:]), np.nan, rows.dtype)
+    # each row gives its first year, which all later rows lack; the last gives all its months
     first = rows[:, :YEAR].reshape(-1, *rows.shape[2:])
     out[0, : len(first)] = first
     out[0, len(first) : len(first) + MONTHS - YEAR] = rows[-1, YEAR:]

@@ -1,4 +1,4 @@
-"""Radar: composites of rain as one quantity, a rain rate in mm/h every five minutes."""
+"""Radar composites as one quantity: a rain rate in mm/h every five minutes."""
 
 import os
 
@@ -8,7 +8,9 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_axes
+from ..fields.cf import add_history
 from ..fields.time_axis import check_time
+from .local import open_file
 
 STEP = pd.Timedelta("5min")
 RAIN = {"standard_name": "rainfall_rate", "long_name": "radar rain rate", "units": "mm h-1"}
@@ -17,9 +19,9 @@ ZR = {"zr_a": 223.0, "zr_b": 1.53}  # Z = a R**b where the data doesn't say its 
 
 
 def rain_from_dbz(dbz: xr.DataArray) -> xr.DataArray:
-    """Reflectivity in dBZ as a rain rate in mm/h, by Z = a R**b.
+    """Convert reflectivity in dBZ to a rain rate in mm/h, by Z = a R**b.
 
-    The attributes `zr_a` and `zr_b` say which a and b, else they are those of FMI, 223 and 1.53.
+    The attributes `zr_a` and `zr_b` give a and b; without them they are FMI's, 223 and 1.53.
 
     Examples
     --------
@@ -39,21 +41,21 @@ def open_radar(data: "str | os.PathLike[str] | xr.Dataset") -> xr.DataArray:
     Parameters
     ----------
     data : path or Dataset
-        A file that xarray opens, or what came out of one. It holds a rainfall rate, or a
-        reflectivity in dBZ, which becomes one by `rain_from_dbz`.
+        A file that xarray opens, or its Dataset. It holds a rainfall rate, or a reflectivity in
+        dBZ, which `rain_from_dbz` converts.
 
     Returns
     -------
     DataArray
-        Rain rate in mm/h, with the dims, coordinates and missing values of the data; lazy when it
-        is opened from a file. Frames that come more often than every five minutes are averaged
-        over the five minutes that end at each new time; five minutes that lack a frame, at the
-        ends of the record, are left out. What was done stands in `history`.
+        Rain rate in mm/h, with the dims, coordinates and missing values of the data; lazy if
+        opened from a file. Frames more frequent than every five minutes are averaged over the
+        five minutes that end at each new time; five minutes that lack a frame, at the ends of the
+        record, are left out. The attribute `history` names each of these changes.
 
     Raises
     ------
     ValueError
-        Neither or both quantities; a step that isn't regular, or is longer than five minutes.
+        Neither or both quantities; times that are not regular, or more than five minutes apart.
 
     Examples
     --------
@@ -63,8 +65,8 @@ def open_radar(data: "str | os.PathLike[str] | xr.Dataset") -> xr.DataArray:
     array([2., 2.])
     """
     if not isinstance(data, xr.Dataset):
-        data = xr.open_dataset(data, chunks={}, decode_coords="all")
-    da, said = _rain(data)
+        data = open_file(data)
+    da, changes = _rain(data)
     time = str(find_axes(da).time)
     step = check_time(da[time])
     if step == "month" or step > STEP:
@@ -75,25 +77,26 @@ def open_radar(data: "str | os.PathLike[str] | xr.Dataset") -> xr.DataArray:
         )
     if step < STEP:
         da = _every_five_minutes(da, time, pd.Timedelta(step))
-        said.append(f"{pd.Timedelta(step).seconds / 60:g}-minute frames averaged over 5 minutes")
-    if not said:
+        changes.append(f"{pd.Timedelta(step).seconds / 60:g}-minute frames averaged over 5 minutes")
+    if not changes:
         return da
-    before = str(data.attrs.get("history", ""))
-    return da.assign_attrs(history=f"{before}\nxearthformer: {'; '.join(said)}".strip())
+    # the file's history goes on with the variable, its other attributes don't
+    attrs = add_history(data.attrs, f"xearthformer: {'; '.join(changes)}")
+    return da.assign_attrs(history=attrs["history"])
 
 
 def _rain(ds: xr.Dataset) -> tuple[xr.DataArray, list[str]]:
-    """The rain rate of a Dataset in mm/h, and what was done to get it."""
-    named = {name: da.attrs.get("standard_name") for name, da in ds.data_vars.items()}
-    found = [name for name, said in named.items() if said in (RAIN["standard_name"], REFLECTIVITY)]
-    if len(found) != 1:
+    """Return the rain rate of a Dataset in mm/h, and the changes to get it, for `history`."""
+    names = {name: da.attrs.get("standard_name") for name, da in ds.data_vars.items()}
+    rainy = [name for name in names if names[name] in (RAIN["standard_name"], REFLECTIVITY)]
+    if len(rainy) != 1:
         raise mismatch(
             f"one variable with standard_name {RAIN['standard_name']!r} or {REFLECTIVITY!r}",
-            f"{len(found)} among {', '.join(map(str, named)) or 'no variables'}",
+            f"{len(rainy)} among {', '.join(map(str, names)) or 'no variables'}",
             'ds["..."].attrs["standard_name"] = "rainfall_rate", or ds[["..."]] with one of them',
         )
-    da = ds[found[0]]
-    if named[found[0]] == REFLECTIVITY:
+    da = ds[rainy[0]]
+    if names[rainy[0]] == REFLECTIVITY:
         da = rain_from_dbz(da)
         a, b = da.attrs["zr_a"], da.attrs["zr_b"]
         return da, [f"rain rate from reflectivity by Z = {a:g} R**{b:g}"]
@@ -101,10 +104,11 @@ def _rain(ds: xr.Dataset) -> tuple[xr.DataArray, list[str]]:
 
 
 def _every_five_minutes(da: xr.DataArray, time: str, step: pd.Timedelta) -> xr.DataArray:
-    """Means over the five minutes that end at each new time, where no frame of them lacks."""
+    """Average over the five minutes that end at each new time, where all their frames exist."""
     means = da.resample({time: STEP}, closed="right", label="right").mean(
         skipna=False, keep_attrs=True
     )
+    # resample also gives the first and the last five minutes, of which the record has a part only
     first, last = da.indexes[time][[0, -1]]
     ends = means.indexes[time]
     whole = (ends - STEP >= first - step) & (ends < last + step)

@@ -1,7 +1,7 @@
 """N-body MNIST: digits in a box that attract each other, and their energy, which is conserved.
 
-The data set of the Earthformer paper (Gao et al. 2022, NeurIPS 35), made as it is asked for: each
-digit is a body, gravity is softened, walls reflect.
+The data set of the Earthformer paper (Gao et al. 2022, NeurIPS 35), simulated when it is read:
+each digit is a body, gravity is softened, walls reflect.
 """
 
 from functools import lru_cache
@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from ...errors import mismatch
+from ...errors import mismatch, whole_number
+from ...fields.cf import add_history
 
 if TYPE_CHECKING:
     import dask.array
@@ -21,8 +22,8 @@ DIGIT = 20  # pixels along a side of scikit-learn's digits, which have 8
 GRAVITY = 100.0  # pixel^3 / frame^2, for the mass of 1 that every body has
 SOFTENING = 5.0  # pixels
 SPEED = (1.0, 3.0)  # pixels / frame, at the start
-SUBSTEPS = 128  # of the integration, a frame
-BLOCK = 64  # sequences a chunk
+SUBSTEPS = 128  # of the integration, per frame
+CHUNK = 64  # sequences
 START = np.datetime64("2000-01-01T00:00:00", "ns")
 
 DIMS = {
@@ -36,7 +37,11 @@ ATTRS: dict[str, dict[str, str]] = {
     "energy": {"long_name": "kinetic and potential energy of the bodies", "units": "1"},
     "position": {"long_name": "middle of a digit, from the outer corner of pixel (0, 0)"},
     "digit": {"long_name": "which of the digits a body looks like"},
-    "time": {"standard_name": "time", "axis": "T", "comment": "a frame a second, whenever"},
+    "time": {
+        "standard_name": "time",
+        "axis": "T",
+        "comment": "one frame per second; the date is arbitrary",
+    },
     "y": {"long_name": "row", "axis": "Y"},
     "x": {"long_name": "column", "axis": "X"},
     "": {
@@ -61,39 +66,39 @@ def nbody(
     Parameters
     ----------
     seed : int
-        From 0 on.
+        Random seed, 0 or more.
     sequences : int
-        How many. Sequence k depends on the seed, k and the arguments below alone: its bits are the
-        same whatever is computed beside it.
+        Number of sequences. Sequence k depends on the seed, k and the arguments below alone: its
+        bits are the same whichever other sequences are computed.
     bodies, frames, size : int
-        Digits in a sequence, frames of it (the paper's: 10 in, 10 out), pixels along a side.
+        Digits in a sequence, its frames (the paper's: 10 in, 10 out), pixels along a side.
     digits : array (n, height, width), optional
-        What bodies look like: MNIST, from wherever you have it; its largest value becomes 255.
-        None: scikit-learn's 1797 digits, drawn with 20 x 20 pixels.
+        Images of the bodies, such as your copy of MNIST; their largest value becomes 255. None:
+        scikit-learn's 1797 digits, drawn with 20 x 20 pixels.
 
     Returns
     -------
     Dataset
-        - frames (sequence, time, y, x), uint8: light adds up, to 255
-        - position (sequence, time, body, axis), float64: of each digit's middle, in pixels
-        - energy (sequence, time), float64: mass pixel^2 / frame^2, for bodies of mass 1
-        - digit (sequence, body), int64: which of the digits
+        - frames (sequence, time, y, x), uint8: the brightness of digits adds up, to 255 at most
+        - position (sequence, time, body, axis), float64: centre of each digit in pixels
+        - energy (sequence, time), float64: in mass pixel^2 / frame^2, for bodies of mass 1
+        - digit (sequence, body), int64: the number of each body's image
 
-        Lazy, 64 sequences a chunk.
+        Lazy, 64 sequences per chunk.
 
     Raises
     ------
     ValueError
-        A number that isn't whole, or too small; digits of another shape, or larger than a frame.
+        A number that is not whole, or too small; digits of another shape, or larger than a frame.
     ImportError
-        No scikit-learn to take the digits from.
+        scikit-learn, where the digits come from, is not installed.
 
     Notes
     -----
     Body i is accelerated by the sum over j of G m_j (x_j - x_i) / (d_ij + s)^3, with the distance
-    d_ij and the softening s. Velocity Verlet, 128 steps a frame, keeps the energy: over 20 frames
-    of 512 sequences, where 8.2 of it is kinetic in the mean, to 0.0002 between bounces and to 0.03
-    with them.
+    d_ij and the softening s. Velocity Verlet with 128 steps per frame conserves the energy: over
+    20 frames of 512 sequences, with a mean kinetic energy of 8.2, to 0.0002 between bounces and to
+    0.03 with them.
 
     Examples
     --------
@@ -102,17 +107,16 @@ def nbody(
     Frozen({'sequence': 2, 'time': 20, 'y': 64, 'x': 64})
     """
     counts = {"sequences": sequences, "bodies": bodies, "frames": frames, "size": size}
-    for name, value in {"seed": seed, **counts}.items():
-        least = int(name != "seed")
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{name}: expected a whole number from {least}, found {value!r}")
-    looks = _scikit_learn_digits() if digits is None else _as_bytes(digits)
-    if max(looks.shape[1:]) > size:
+    whole_number("seed", seed, 0)
+    for name, value in counts.items():
+        whole_number(name, value)
+    images = _scikit_learn_digits() if digits is None else _as_bytes(digits)
+    if max(images.shape[1:]) > size:
         fit = f"digits of at most {size} x {size} pixels, a frame's"
-        raise mismatch(fit, " x ".join(map(str, looks.shape[1:])), f"size={max(looks.shape[1:])}")
+        raise mismatch(fit, " x ".join(map(str, images.shape[1:])), f"size={max(images.shape[1:])}")
     arrays = {
         name: (DIMS[name], array, ATTRS[name])
-        for name, array in _lazy(looks, seed, *counts.values()).items()
+        for name, array in _lazy(images, seed, *counts.values()).items()
     }
     time = START + np.arange(frames) * np.timedelta64(1, "s")
     coords = {
@@ -121,20 +125,20 @@ def nbody(
         "x": ("x", np.arange(size), ATTRS["x"]),
         "axis": ["y", "x"],
     }
-    history = f"nbody({seed=}, {sequences=}, {bodies=}, {frames=}, {size=})"
-    return xr.Dataset(arrays, coords, {**ATTRS[""], "history": history})
+    line = f"nbody({seed=}, {sequences=}, {bodies=}, {frames=}, {size=})"
+    return xr.Dataset(arrays, coords, add_history(ATTRS[""], line))
 
 
 def _lazy(
-    looks: np.ndarray, seed: int, sequences: int, bodies: int, frames: int, size: int
+    images: np.ndarray, seed: int, sequences: int, bodies: int, frames: int, size: int
 ) -> "dict[str, dask.array.Array]":
-    """The arrays of a Dataset, BLOCK sequences a chunk."""
+    """Return the arrays of the Dataset; CHUNK sequences per chunk."""
     import dask.array
 
-    number = dask.array.arange(sequences, chunks=BLOCK)
-    room = tuple(float(size - side) for side in looks.shape[1:])
+    number = dask.array.arange(sequences, chunks=CHUNK)
+    room = tuple(float(size - side) for side in images.shape[1:])
     digit = number.map_blocks(
-        *(_choose, seed, bodies, len(looks)),
+        *(_choose, seed, bodies, len(images)),
         new_axis=1,
         chunks=(number.chunks[0], bodies),
         meta=np.empty((0, 0), np.int64),
@@ -147,25 +151,26 @@ def _lazy(
     )
     drawn = dask.array.blockwise(
         *(_draw, "styx", state, "stbc", digit, "sb"),
-        *(dask.array.from_array(looks, chunks=-1), "nhw", size, None),
+        # an array of one chunk, so that the images are in the graph once and not in every task
+        *(dask.array.from_array(images, chunks=-1), "nhw", size, None),
         new_axes={"y": size, "x": size},
         concatenate=True,
         meta=np.empty((0, 0, 0, 0), np.uint8),
     )
     return {
         "frames": drawn,
-        "position": state[..., :2] + np.array(looks.shape[1:]) / 2,
+        "position": state[..., :2] + np.array(images.shape[1:]) / 2,  # from corner to centre
         "energy": state.map_blocks(energy_of, drop_axis=[2, 3], meta=np.empty((0, 0))),
         "digit": digit,
     }
 
 
-# --- what bodies look like
+# --- images of the bodies
 
 
 @lru_cache(maxsize=1)
 def _scikit_learn_digits() -> np.ndarray:
-    """The digits that come with scikit-learn, drawn larger: uint8 (1797, 20, 20)."""
+    """Return the digits that come with scikit-learn, enlarged: uint8 (1797, 20, 20)."""
     try:
         from sklearn.datasets import load_digits  # type: ignore[import-untyped]
     except ImportError as error:
@@ -181,34 +186,35 @@ def _scikit_learn_digits() -> np.ndarray:
 
 
 def _as_bytes(digits: ArrayLike) -> np.ndarray:
-    """Digits as uint8, the brightest pixel of all at 255."""
-    looks = np.asarray(digits)
-    if looks.ndim != 3 or not looks.size or looks.dtype.kind not in "uif":
-        found = f"{looks.dtype} of shape {looks.shape}"
+    """Return digits as uint8, the brightest pixel of all at 255."""
+    images = np.asarray(digits)
+    if images.ndim != 3 or not images.size or images.dtype.kind not in "uif":
+        found = f"{images.dtype} of shape {images.shape}"
         raise mismatch("digits (n, height, width), of numbers", found, "digits=images, an array")
-    if not (np.isfinite(looks).all() and looks.min() >= 0 and looks.max() > 0):
+    if not (np.isfinite(images).all() and images.min() >= 0 and images.max() > 0):
         raise mismatch("brightness from 0 up", "less, or NaN, or nothing", "digits.clip(0)")
-    return np.rint(looks * (255 / float(looks.max()))).astype(np.uint8)
+    return np.rint(images * (255 / float(images.max()))).astype(np.uint8)
 
 
-# --- blocks of sequences: S sequences, T frames, B bodies
+# --- chunks of sequences: S sequences, T frames, B bodies
 
 
 def _rng(seed: int, number: int, stream: int) -> np.random.Generator:
+    # by its own number, a sequence doesn't depend on the others of its chunk
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(number), stream)))
 
 
 def _choose(numbers_S: np.ndarray, seed: int, bodies: int, among: int) -> np.ndarray:
-    """Which digit each body looks like: (S, B)."""
+    """Return the number of each body's image: (S, B)."""
     return np.stack([_rng(seed, number, 0).integers(among, size=bodies) for number in numbers_S])
 
 
 def _simulate(
     numbers_S: np.ndarray, seed: int, bodies: int, frames: int, room: tuple[float, float]
 ) -> np.ndarray:
-    """Positions and velocities, (y, x, vy, vx) of each body: (S, T, B, 4).
+    """Return positions and velocities, (y, x, vy, vx) of each body: (S, T, B, 4).
 
-    A position is that of a digit's upper left corner, between 0 and `room`.
+    A position is that of the corner of a digit's pixel (0, 0), between 0 and `room`.
     """
     state = np.empty((len(numbers_S), frames, bodies, 4))
     for start_B4, number in zip(state[:, 0], numbers_S, strict=True):
@@ -222,35 +228,34 @@ def _simulate(
 
 
 def advance(state: np.ndarray, room: tuple[float, float]) -> np.ndarray:
-    """A frame later: (S, B, 4) by velocity Verlet, bodies flying straight between the kicks.
+    """Return the state (S, B, 4) one frame later, by velocity Verlet.
 
-    Straight flight, reflected by the walls, is exact, as the kicks are; so that the whole is
-    symplectic (Hairer, Lubich, Wanner 2006, Geometric Numerical Integration, section I.1.4).
+    Bodies fly straight between the kicks of gravity. Straight flight, reflected by the walls, is
+    exact, as the kicks are, so the whole is symplectic (Hairer, Lubich, Wanner 2006, Geometric
+    Numerical Integration, section I.1.4).
     """
-    at, speed = state[..., :2].copy(), state[..., 2:].copy()
-    step = 1 / SUBSTEPS
-    pull = _acceleration(at)
+    position, velocity = state[..., :2].copy(), state[..., 2:].copy()
+    dt = 1 / SUBSTEPS
+    acceleration = _acceleration(position)
     for _ in range(SUBSTEPS):
-        speed += step / 2 * pull
-        at += step * speed
+        velocity += dt / 2 * acceleration
+        position += dt * velocity
         for axis, wall in enumerate(room):
-            x, v = at[..., axis], speed[..., axis]
+            x, v = position[..., axis], velocity[..., axis]  # views: changed in place
             v[(x < 0) | (x > wall)] *= -1
             np.abs(x, out=x)
             x[x > wall] = 2 * wall - x[x > wall]
-        pull = _acceleration(at)
-        speed += step / 2 * pull
-    return np.concatenate([at, speed], axis=-1)
+        acceleration = _acceleration(position)
+        velocity += dt / 2 * acceleration
+    return np.concatenate([position, velocity], axis=-1)
 
 
-def _acceleration(at: np.ndarray) -> np.ndarray:
-    """Of bodies at (S, B, 2), pair by pair, so that no bit depends on how many sequences there are.
-
-    Bits of element-wise arithmetic don't, those of a sum over an axis might.
-    """
-    out = np.zeros_like(at)
-    for i, j in combinations(range(at.shape[1]), 2):
-        apart, distance = _between(at, i, j)
+def _acceleration(position: np.ndarray) -> np.ndarray:
+    """Return the acceleration (S, B, 2) of bodies by the gravity of the others."""
+    out = np.zeros_like(position)
+    # pair by pair: the bits of a sum over an axis could depend on the number of sequences
+    for i, j in combinations(range(position.shape[1]), 2):
+        apart, distance = _between(position, i, j)
         soft = distance + SOFTENING
         pull = (GRAVITY / (soft * soft * soft))[..., None] * apart
         out[:, i] += pull
@@ -259,7 +264,7 @@ def _acceleration(at: np.ndarray) -> np.ndarray:
 
 
 def energy_of(state: np.ndarray) -> np.ndarray:
-    """Kinetic energy, and that of attraction: (S, T) of a state (S, T, B, 4).
+    """Return the kinetic plus the potential energy (S, T) of a state (S, T, B, 4).
 
     Examples
     --------
@@ -271,7 +276,7 @@ def energy_of(state: np.ndarray) -> np.ndarray:
     """
     energy = np.zeros(state.shape[:2])
     for body in range(state.shape[2]):
-        for axis in (2, 3):
+        for axis in (2, 3):  # vy, vx
             energy += state[:, :, body, axis] ** 2 / 2
     for i, j in combinations(range(state.shape[2]), 2):
         soft = _between(state[..., :2], i, j)[1] + SOFTENING
@@ -279,19 +284,20 @@ def energy_of(state: np.ndarray) -> np.ndarray:
     return energy
 
 
-def _between(at: np.ndarray, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
-    """The way from body i to body j (..., 2), and its length."""
-    apart = at[..., j, :] - at[..., i, :]
+def _between(position: np.ndarray, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vector from body i to body j (..., 2), and its length."""
+    apart = position[..., j, :] - position[..., i, :]
     return apart, np.sqrt(apart[..., 0] ** 2 + apart[..., 1] ** 2)
 
 
-def _draw(state: np.ndarray, digit: np.ndarray, looks: np.ndarray, size: int) -> np.ndarray:
-    """Frames (S, T, size, size): digits between pixels are spread over these, light adds up."""
-    height, width = looks.shape[1:]
+def _draw(state: np.ndarray, digit: np.ndarray, images: np.ndarray, size: int) -> np.ndarray:
+    """Return frames (S, T, size, size); a digit between pixels is spread over its neighbours."""
+    height, width = images.shape[1:]
+    # a row and a column too many, for the share 0 of what lies exactly at the far wall
     canvas = np.zeros((*state.shape[:2], size + 1, size + 1), np.float32)
     for s, t, b in np.ndindex(state.shape[:3]):
         (y, fy), (x, fx) = (divmod(float(place), 1) for place in state[s, t, b, :2])
-        look = looks[digit[s, b]]
+        image = images[digit[s, b]]
         for down, right, share in (
             (0, 0, (1 - fy) * (1 - fx)),
             (0, 1, (1 - fy) * fx),
@@ -299,5 +305,5 @@ def _draw(state: np.ndarray, digit: np.ndarray, looks: np.ndarray, size: int) ->
             (1, 1, fy * fx),
         ):
             top, left = int(y) + down, int(x) + right
-            canvas[s, t, top : top + height, left : left + width] += np.float32(share) * look
+            canvas[s, t, top : top + height, left : left + width] += np.float32(share) * image
     return np.rint(canvas[..., :size, :size].clip(max=255)).astype(np.uint8)

@@ -1,12 +1,11 @@
-"""Sea surface temperature from a linear inverse model: endless, seeded, and in the form of ERSST.
+"""Sea surface temperature from a linear inverse model: any length, seeded, in the form of ERSST.
 
 SST = monthly climatology + patterns x principal components + a residual. The components follow
 the noise-driven model of Penland and Sardeshmukh (1995, J. Climate 8, 1999-2024), with delays; the
-residual, all that the patterns leave, is smooth noise with a memory. What was fitted lies beside
-this file; examples/fit_lim.py fits it to other years.
+residual, the variance that the patterns leave, is smooth red noise. The fitted patterns lie next
+to this file; examples/fit_lim.py fits them to other years.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -19,16 +18,19 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from safetensors.numpy import load_file, save
 
+from ...errors import whole_number
+from ...fields.cf import add_history
+
 if TYPE_CHECKING:
     import dask.array
 
 SHIPPED = Path(__file__).parent / "ersst_patterns.safetensors"
 FREEZING = np.float32(-1.8)  # degC; ERSST's SST under ice
 NODES = 10.0  # degrees between the points that carry the residual's noise
-BLOCK = 120  # months built at once
+SLAB = 120  # months built at once: bounds the memory of the intermediate arrays
 SPIN_UP = 480  # months dropped; what is left of a start from zero is below 0.995 ** 480 = 0.09
-# Maps on file: their integers, and the step between these (None: largest / the largest integer).
-STEPS: dict[str, tuple[type[np.signedinteger], float | None]] = {
+# Maps are stored as integers: their type, and the value of 1 (None: largest / largest integer).
+ROUNDING: dict[str, tuple[type[np.signedinteger], float | None]] = {
     "patterns": (np.int8, None),
     "residual": (np.int16, None),
     "climatology": (np.int16, 0.001),
@@ -79,7 +81,7 @@ ATTRS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Patterns:
-    """What the simulation knows of the world; S counts ocean cells, K principal components.
+    """The fitted parameters of the simulation; S ocean cells, K principal components, D delays.
 
     Attributes
     ----------
@@ -92,15 +94,15 @@ class Patterns:
     patterns : float32 (K, S)
         Anomaly per standard deviation of each component, degC.
     propagator : float32 (D, K, K)
-        Of the components in units of their standard deviation, one for each delay.
+        One matrix per delay, for components in units of their standard deviation.
     delays : int64 (D,)
         In months.
     noise_covariance : float32 (K, K)
-        Of the components.
+        Covariance of the noise that drives the components.
     residual : float32 (S,)
-        Standard deviation of what the patterns leave, degC.
+        Standard deviation of the residual, degC.
     memory : float
-        Its autocorrelation after a month.
+        Autocorrelation of the residual after a month.
     """
 
     latitude: np.ndarray
@@ -114,35 +116,28 @@ class Patterns:
     residual: np.ndarray
     memory: float
 
-    def digest(self) -> str:
-        """A short hash of all arrays."""
-        digest = hashlib.sha256()
-        for field in fields(self):
-            digest.update(np.ascontiguousarray(getattr(self, field.name)).tobytes())
-        return digest.hexdigest()[:16]
-
 
 def save_patterns(patterns: Patterns, path: str | os.PathLike[str], about: str = "") -> None:
     """Write patterns to a safetensors file: maps as integers, the ocean as bits.
 
-    A component's map is rounded to 1/127 of its largest value, SST to 0.001 degC. `about` goes into
-    the file's metadata.
+    A component's map is rounded to 1/127 of its largest value, SST to 0.001 degC. `about` is a
+    note for the file's metadata.
     """
     arrays = {field.name: getattr(patterns, field.name) for field in fields(patterns)}
     arrays["ocean"] = np.packbits(patterns.ocean)
-    for name, (integer, step) in STEPS.items():
+    for name, (integer, step) in ROUNDING.items():
         values = np.asarray(arrays[name], np.float64)
         largest = np.abs(values).max(axis=-1, keepdims=True)
-        fitting = np.where(largest > 0, largest, 1) / np.iinfo(integer).max
-        steps = np.full_like(largest, step) if step else fitting
-        arrays[name] = np.rint(values / steps).astype(integer)
-        arrays[f"{name}_step"] = steps.astype(np.float64)
+        fitting = np.where(largest > 0, largest, 1) / np.iinfo(integer).max  # 1: an empty map
+        unit = np.full_like(largest, step) if step else fitting
+        arrays[name] = np.rint(values / unit).astype(integer)
+        arrays[f"{name}_step"] = unit.astype(np.float64)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     Path(path).write_bytes(save(arrays, metadata={"about": about}))
 
 
 def load_patterns(path: str | os.PathLike[str] = SHIPPED) -> Patterns:
-    """Read what `save_patterns` wrote; by default the patterns that ship, of ERSST v3b 1960-1999.
+    """Read a file of `save_patterns`; by default the patterns that ship, of ERSST v3b 1960-1999.
 
     Examples
     --------
@@ -153,7 +148,7 @@ def load_patterns(path: str | os.PathLike[str] = SHIPPED) -> Patterns:
     arrays = load_file(path)
     shape = arrays["latitude"].size, arrays["longitude"].size
     arrays["ocean"] = np.unpackbits(arrays["ocean"], count=shape[0] * shape[1]).reshape(shape) > 0
-    for name in STEPS:
+    for name in ROUNDING:
         arrays[name] = (arrays[name] * arrays.pop(f"{name}_step")).astype(np.float32)
     memory = float(arrays.pop("memory").item())
     return Patterns(memory=memory, **arrays)
@@ -171,17 +166,18 @@ def fit_patterns(
     Parameters
     ----------
     sst : DataArray (time, lat, lon)
-        Monthly SST in degC, NaN on land; the climatology is that of the whole record.
+        Monthly SST in degC, NaN on land; the climatology is that of all its years.
     components : array (T, K)
         Principal components of the same months, in units of their standard deviation.
     propagator, noise_covariance : array (D, K, K), array (K, K)
-        Of the components, as `models.lim.LIM` fits them with `ridge=0`.
-    delays : sequence of D int
+        The model of the components, as `models.baselines.lim.LIM` fits it with `ridge=0`.
+    delays : sequence of int (D,)
+        In months.
 
     Raises
     ------
     ValueError
-        Components of another number of months, or no whole years; a propagator of another shape.
+        Numbers of months that differ, or no whole years; a propagator of another shape.
     """
     time, y, x = sst.dims
     z_TK = np.asarray(components, np.float64)
@@ -197,6 +193,7 @@ def fit_patterns(
     anomaly_TS = values_TS - climatology[month_T]
     patterns = np.linalg.lstsq(z_TK, anomaly_TS, rcond=None)[0]
     rest_TS = anomaly_TS - z_TK @ patterns
+    # one memory for the globe: cells count by their variance and their area
     area = np.broadcast_to(np.cos(np.deg2rad(sst[y].to_numpy()))[:, None], ocean.shape)[ocean]
     variance = (rest_TS**2).mean(axis=0)
     covariance = (rest_TS[1:] * rest_TS[:-1]).mean(axis=0)
@@ -229,16 +226,16 @@ def synthetic_sst(
     Parameters
     ----------
     years : int
-        Length. A longer simulation begins with the shorter one of the same seed.
+        Number of years. A longer simulation begins with the shorter one of the same seed.
     seed : int
-        The same seed gives the same bits, whatever the chunks.
+        Random seed. The same seed gives the same bits, whatever the chunks.
     start : str
         First month.
     chunks : mapping of "time", "lat", "lon" to sizes, optional
-        Build lazily, by blocks of these sizes; a dim that isn't named stays whole. None: at once.
+        Build lazily, in chunks of these sizes; other dims stay whole. None: build at once.
     patterns : Patterns or path, optional
-        Patterns to simulate with, or a file that `save_patterns` wrote. None: the patterns that
-        ship, of ERSST v3b 1960-1999.
+        Fitted parameters, or a file of `save_patterns`. None: those of ERSST v3b 1960-1999 that
+        ship.
 
     Returns
     -------
@@ -249,7 +246,7 @@ def synthetic_sst(
     Raises
     ------
     ValueError
-        No years; a start that is no month; chunks of an unknown dim.
+        Years that are no whole number from 1; a start that is no month; an unknown dim in chunks.
 
     Examples
     --------
@@ -257,8 +254,7 @@ def synthetic_sst(
     >>> dict(ds.sizes), str(ds.time.values[0].astype("M8[D]"))
     ({'time': 24, 'lat': 89, 'lon': 180}, '1997-01-15')
     """
-    if isinstance(years, bool) or not isinstance(years, int | np.integer) or years < 1:
-        raise ValueError(f"years: expected a whole number from 1, found {years!r}")
+    whole_number("years", years)
     unknown = set(chunks or ()) - {"time", "lat", "lon"}
     if unknown:
         raise ValueError(f"chunks: expected 'time', 'lat', 'lon', found {sorted(unknown)}")
@@ -275,7 +271,7 @@ def synthetic_sst(
             "lat": ("lat", patterns.latitude, ATTRS["lat"]),
             "lon": ("lon", patterns.longitude, ATTRS["lon"]),
         },
-        attrs={**ATTRS[""], "history": f"synthetic_sst({years=}, {seed=}, {start=})"},
+        attrs=add_history(ATTRS[""], f"synthetic_sst({years=}, {seed=}, {start=})"),
     )
 
 
@@ -286,10 +282,10 @@ def simulate(
     rng: np.random.Generator,
     delays: Sequence[int] = (0,),
 ) -> np.ndarray:
-    """Principal components (months, K) of a linear inverse model driven by noise.
+    """Simulate principal components (months, K) by a linear inverse model driven by noise.
 
-    z(t + 1) = sum_d A_d z(t - d) + noise of covariance Q. It starts from zero and runs for
-    `SPIN_UP` months before the first that is given.
+    z(t + 1) = sum_d A_d z(t - d) + noise of covariance Q. It starts from zero; the first `SPIN_UP`
+    months are dropped.
 
     Parameters
     ----------
@@ -299,8 +295,9 @@ def simulate(
         Q.
     months : int
     rng : numpy Generator
-        It is drawn from month by month.
-    delays : sequence of D int
+        Drawn from month by month, so that a longer simulation begins with the shorter one.
+    delays : sequence of int (D,)
+        In months.
 
     Raises
     ------
@@ -317,31 +314,31 @@ def simulate(
     """
     values, vectors = np.linalg.eigh(np.asarray(noise_covariance, np.float64))
     root = vectors * np.sqrt(values.clip(0))
-    steps = _check_propagator(propagator, delays, len(root))
+    matrices = _check_propagator(propagator, delays, len(root))
     noise = rng.standard_normal((SPIN_UP + months, len(root)))
-    past = 1 + max(delays)
+    past = 1 + max(delays)  # months of zeros that the first month looks back on
     z = np.zeros((past + len(noise), len(root)))
     for t, shock in enumerate(noise, start=past):
         z[t] = root @ shock
-        for delay, step in zip(delays, steps, strict=True):
-            z[t] += step @ z[t - 1 - delay]
+        for delay, matrix in zip(delays, matrices, strict=True):
+            z[t] += matrix @ z[t - 1 - delay]
     return z[past + SPIN_UP :]
 
 
 def _check_propagator(propagator: ArrayLike, delays: Sequence[int], k: int) -> np.ndarray:
-    """The propagator, when it is of as many delays and components as it should be."""
-    steps = np.asarray(propagator, np.float64)
-    if steps.shape != (len(delays), k, k):
+    """Return the propagator as an array, if its shape is (delays, components, components)."""
+    matrices = np.asarray(propagator, np.float64)
+    if matrices.shape != (len(delays), k, k):
         raise ValueError(
             f"expected a propagator of shape {(len(delays), k, k)}: delays, components, "
-            f"components; found {steps.shape}: pass lim.propagator and lim.config.delays"
+            f"components; found {matrices.shape}: pass lim.propagator and lim.config.delays"
         )
-    return steps
+    return matrices
 
 
 @dataclass(frozen=True)
 class _Sst:
-    """A simulated SST whose fields are made when it is sliced.
+    """A simulated SST (T, Y, X) whose fields are computed when it is sliced.
 
     All arithmetic on fields is element by element, so a value's bits don't depend on the slice.
     """
@@ -352,13 +349,14 @@ class _Sst:
     residual_YX: np.ndarray
     month_T: np.ndarray
     z_TK: np.ndarray
-    noise_TJI: np.ndarray
+    noise_TJI: np.ndarray  # on nodes: J in latitude, I in longitude
 
     dtype = np.dtype(np.float32)
     ndim = 3
 
     @classmethod
     def simulate(cls, patterns: Patterns, time: np.ndarray, seed: int) -> "_Sst":
+        # a stream each for the components and the residual: both are drawn month by month
         streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2)]
         months = len(time)
         model = patterns.propagator, patterns.noise_covariance
@@ -380,40 +378,37 @@ class _Sst:
     def __getitem__(self, key: tuple[slice | int, slice | int, slice | int]) -> np.ndarray:
         time, y, x = (slice(k, k + 1) if isinstance(k, int | np.integer) else k for k in key)
         t = np.arange(self.shape[0])[time]
-        blocks = [self._fields(t[i : i + BLOCK], y, x) for i in range(0, max(len(t), 1), BLOCK)]
-        return np.concatenate(blocks)[
-            tuple(slice(None) if isinstance(k, slice) else 0 for k in key)
-        ]
+        slabs = [self._fields(t[i : i + SLAB], y, x) for i in range(0, max(len(t), 1), SLAB)]
+        # a whole number in the key drops its dim
+        return np.concatenate(slabs)[tuple(slice(None) if isinstance(k, slice) else 0 for k in key)]
 
     def _fields(self, t: np.ndarray, y: slice, x: slice) -> np.ndarray:
         sst = self.climatology_MYX[:, y, x][self.month_T[t]]
+        # a loop, as the bits of a matrix product depend on the sizes of the slice
         for z_T, map_YX in zip(self.z_TK[t].T, self.maps_KYX[:, y, x], strict=True):
             sst += z_T[:, None, None] * map_YX
-        noise = _interpolate(
-            self.noise_TJI[t], self.patterns.latitude[y], self.patterns.longitude[x]
-        )
-        sst += noise * self.residual_YX[y, x]
+        place = self.patterns.latitude[y], self.patterns.longitude[x]
+        sst += _interpolate(self.noise_TJI[t], *place) * self.residual_YX[y, x]
         return np.maximum(sst, FREEZING)
 
 
-@lru_cache(maxsize=1)
-def _shipped() -> Patterns:
-    return load_patterns()
+_shipped = lru_cache(maxsize=1)(load_patterns)  # read once in a process
 
 
 def _lazy(sst: _Sst, chunks: Mapping[str, int], seed: int) -> "dask.array.Array":
     import dask.array
     from dask.base import tokenize
 
+    # a name from the arguments: dask takes equal simulations for one
     sizes = tuple(chunks.get(dim, -1) for dim in ("time", "lat", "lon"))
-    token = tokenize(sst.patterns.digest(), sst.shape, int(sst.month_T[0]), seed, sizes)
+    token = tokenize(sst.patterns, sst.shape, int(sst.month_T[0]), seed, sizes)
     return dask.array.from_array(
         sst, sizes, name=f"synthetic-sst-{token}", asarray=False, fancy=False
     )
 
 
 def _months(start: str, months: int) -> np.ndarray:
-    """The 15th of each month, in nanoseconds where those reach (until 2262), else in seconds."""
+    """Return the 15th of each month, in nanoseconds if these reach (until 2262), else seconds."""
     try:
         first = np.datetime64(start, "M")
     except ValueError as error:
@@ -424,14 +419,14 @@ def _months(start: str, months: int) -> np.ndarray:
 
 
 def _on_map(values_S: np.ndarray, ocean: np.ndarray, land: float) -> np.ndarray:
-    """Ocean cells (..., S) on the map (..., Y, X)."""
+    """Put ocean cells (..., S) on the map (..., Y, X)."""
     maps = np.full((*values_S.shape[:-1], *ocean.shape), land, np.float32)
     maps[..., ocean] = values_S
     return maps
 
 
 def _red_noise(memory: float, months: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise (T, J, I) of unit variance on nodes at -90 .. 90 and 0 .. 350 degrees, float32."""
+    """Return noise (T, J, I) of unit variance on nodes at -90 .. 90 and 0 .. 350 degrees."""
     noise = rng.standard_normal((months, int(180 / NODES) + 1, int(360 / NODES)), np.float32)
     fresh = np.float32(np.sqrt(1 - memory**2))
     for t in range(1, months):
@@ -440,30 +435,19 @@ def _red_noise(memory: float, months: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _interpolate(noise_TJI: np.ndarray, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
-    """Bilinear from the nodes to cells (T, Y, X), scaled back to unit variance."""
-    south, north = _neighbours((latitude + 90) / NODES)
-    west, east = _neighbours(longitude % 360 / NODES)
-    columns = noise_TJI.shape[2]
+    """Interpolate bilinearly from nodes to cells (T, Y, X), rescaled to unit variance."""
+    (south, south_weight), (north, north_weight) = _neighbours((latitude + 90) / NODES)
+    (west, west_weight), (east, east_weight) = _neighbours(longitude % 360 / NODES)
     noise_TYI = (
-        noise_TJI[:, south.node] * south.weight[:, None]
-        + noise_TJI[:, north.node] * north.weight[:, None]
+        noise_TJI[:, south] * south_weight[:, None] + noise_TJI[:, north] * north_weight[:, None]
     )
-    return (
-        noise_TYI[..., west.node] * west.weight + noise_TYI[..., east.node % columns] * east.weight
-    )
+    east = east % noise_TJI.shape[2]  # past 350 degrees comes 0
+    return noise_TYI[..., west] * west_weight + noise_TYI[..., east] * east_weight
 
 
-@dataclass(frozen=True)
-class _Side:
-    """For each cell of an axis: the node on one side, and what it weighs."""
-
-    node: np.ndarray
-    weight: np.ndarray
-
-
-def _neighbours(position: np.ndarray) -> tuple[_Side, _Side]:
-    """Nodes below and above; weights are scaled so that their squares sum to one."""
+def _neighbours(position: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the nodes below and above each position, with weights whose squares sum to one."""
     low, high = np.floor(position).astype(int), np.ceil(position).astype(int)
     share = (position - low).astype(np.float32)
     norm = np.sqrt(share**2 + (1 - share) ** 2)
-    return _Side(low, (1 - share) / norm), _Side(high, share / norm)
+    return [(low, (1 - share) / norm), (high, share / norm)]

@@ -1,46 +1,48 @@
-"""Synthetic storms: endless, seeded rain in the form of SEVIR, to train on and to try things with.
+"""Synthetic storms: any number of seeded rain events in the form of SEVIR, for training and trials.
 
-A Gaussian field with a power-law spectrum forgets its small scales sooner than its large ones (a
+A Gaussian field with a power-law spectrum forgets its short waves sooner than its long ones (a
 continuous form of the cascades of Seed 2003, J. Appl. Meteor. 42, 381-388, and of STEPS: Bowler et
 al. 2006, Q. J. R. Meteorol. Soc. 132, 2127-2155) while a wind that turns, shears and spreads
-carries it along. Where it is high it rains, at lognormal rates.
+carries it along. It rains where the field is high, at lognormal rates.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from ...errors import whole_number
+from ...fields.cf import add_history
 from ..sevir.vil import vil_of_rain, vil_to_kg_m2
 
 MINUTES = 5  # between frames
 METRES = 1000.0  # between pixels
 START = np.datetime64("2000-01-01T00:00", "ns")
-# The fields live on a world without ends, this many pixels wider than the window, and no smaller.
+# The periodic field is at least MARGIN pixels wider than an event, and never below SMALLEST: else
+# what leaves on one side would soon come back on the other.
 MARGIN, SMALLEST = 128, 256
-DRY, MOST = 0.1, 150.0  # mm/h; less is no rain, more is cut as radars do (hail)
+DRY, MOST = 0.1, 150.0  # mm/h; less is no rain, more is clipped as radars do (hail)
 
-# An event's own numbers lie between these, logarithmically uniform and each on its own.
+# Ranges of an event's parameters, each drawn by itself, uniformly in its logarithm.
 RANGES: dict[str, tuple[float, float]] = {
     "wet": (0.06, 0.4),  # share of pixels and frames
     "median": (0.7, 1.8),  # mm/h, where it rains
     "spread": (0.8, 1.25),  # standard deviation of the logarithm of the rate
-    "slope": (3.2, 4.0),  # the field's power at a wavelength grows with this power of it
-    "outer": (100.0, 250.0),  # up to about this wavelength, km
-    "stretch": (1.0, 1.5),  # shapes are longer by this in one direction, shorter across it
+    "slope": (3.2, 4.0),  # exponent by which the field's power grows with the wavelength
+    "outer": (100.0, 250.0),  # km; above this wavelength the power stays level
+    "stretch": (1.0, 1.5),  # factor by which shapes are longer along the bearing, shorter across
     "memory": (1.2, 2.4),  # minutes; see MEMORY_POWER
     "speed": (3.0, 18.0),  # of the wind, m/s
 }
 TURN = 2e-5  # 1/s; standard deviation of each of the wind's four gradients
-# What is L km long keeps a correlation of 1/e for memory * L ** MEMORY_POWER minutes, seen by who
-# moves along. Radar in Finland, the Netherlands and Switzerland: about 7 minutes at 5 km, 24 at
-# 19 km, 80 at 70 km.
+# A wave of L km falls to a correlation of 1/e after memory * L ** MEMORY_POWER minutes, in a frame
+# that moves with the wind. Radar in Finland, the Netherlands and Switzerland: about 7 minutes at
+# 5 km, 24 at 19 km, 80 at 70 km.
 MEMORY_POWER = 0.9
 E_FOLD = 2.146  # solves (1 + x) exp(-x) = 1 / e
 
-ATTRS: dict[str, dict[str, Any]] = {
+ATTRS: dict[str, dict[str, str | float]] = {
     "vil": {
         "long_name": "vertically integrated liquid, on SEVIR's byte scale",
         "units": "1",
@@ -81,26 +83,26 @@ def synthetic_storms(
     Parameters
     ----------
     seed : int
-        From 0 on.
+        Random seed, 0 or more.
     events : int
-        How many. Event k depends on the seed, k, `size` and `frames` alone: its bits are the same
-        whatever is computed beside it.
+        Number of events. Event k depends on the seed, k, `size` and `frames` alone: its bits are
+        the same whichever other events are computed.
     size : int
-        Pixels of 1 km along a side.
+        Pixels of 1 km along a side, 8 or more.
     frames : int
-        Every 5 minutes.
+        Number of frames, one every 5 minutes.
 
     Returns
     -------
     Dataset
         `rain_rate` in mm h-1, `vil` on SEVIR's byte scale (whole numbers 0 .. 254) and `vil_kg_m2`,
-        what these stand for; (event, time, y, x), float32, lazy, an event a chunk. y and x are in
-        metres about SEVIR's point of projection, row 0 in the south; the times mean nothing.
+        the same in kg m-2; (event, time, y, x), float32, lazy, one chunk per event. y and x are in
+        metres from SEVIR's point of projection, row 0 in the south; the dates are arbitrary.
 
     Raises
     ------
     ValueError
-        A number that isn't whole, or too small.
+        A number that is not whole, or too small.
 
     Notes
     -----
@@ -117,19 +119,15 @@ def synthetic_storms(
     >>> 0.04 < float((storm > 0).mean()) < 0.4
     True
     """
-    for name, value, least in (
-        ("seed", seed, 0),
-        ("events", events, 1),
-        ("size", size, 8),
-        ("frames", frames, 1),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{name}: expected a whole number from {least}, found {value!r}")
+    whole_number("seed", seed, 0)
+    whole_number("events", events)
+    whole_number("size", size, 8)
+    whole_number("frames", frames)
     import dask.array
 
     numbers = dask.array.arange(events, chunks=1)
     rain = numbers.map_blocks(
-        _block,
+        _rain_events,
         seed=int(seed),
         frames=int(frames),
         size=int(size),
@@ -156,14 +154,11 @@ def synthetic_storms(
     vil = vil_of_rain(rate).round().assign_attrs(ATTRS["vil"])
     return xr.Dataset(
         {"vil": vil, "vil_kg_m2": vil_to_kg_m2(vil), "rain_rate": rate},
-        attrs={
-            **ATTRS[""],
-            "history": f"synthetic_storms({seed=}, {events=}, {size=}, {frames=})",
-        },
+        attrs=add_history(ATTRS[""], f"synthetic_storms({seed=}, {events=}, {size=}, {frames=})"),
     )
 
 
-def _block(numbers: np.ndarray, seed: int, frames: int, size: int) -> np.ndarray:
+def _rain_events(numbers: np.ndarray, seed: int, frames: int, size: int) -> np.ndarray:
     return np.stack([rain_event(seed, int(number), frames, size) for number in numbers])
 
 
@@ -172,7 +167,7 @@ def _block(numbers: np.ndarray, seed: int, frames: int, size: int) -> np.ndarray
 
 @dataclass(frozen=True)
 class Storm:
-    """What an event is like, before chance plays it out; `RANGES` tells of the first eight."""
+    """The parameters of an event; `RANGES` describes the first eight."""
 
     wet: float
     median: float
@@ -182,22 +177,22 @@ class Storm:
     stretch: float
     memory: float
     speed: float
-    heading: float
-    bearing: float
-    gradient: np.ndarray
+    heading: float  # direction of the wind; angles in radians from x towards y
+    bearing: float  # direction of the stretch
+    gradient: np.ndarray  # of the wind, (2, 2), 1/s
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Storm":
-        """A storm, by chance; angles in radians from x towards y, the wind's gradients in 1/s."""
+        """Draw the parameters at random."""
         own = {name: float(np.exp(rng.uniform(*np.log(ends)))) for name, ends in RANGES.items()}
         heading, bearing = rng.uniform(0, 2 * np.pi, 2).tolist()
         gradient = TURN * rng.standard_normal((2, 2))
         return cls(**own, heading=heading, bearing=bearing, gradient=gradient)
 
     def way_back(self, minutes: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Where air that is at pixel p (y, x) was `minutes` ago: matrix @ p + offset.
+        """Return where the air at pixel p (y, x) was `minutes` ago, as matrix @ p + offset.
 
-        The wind is steady, and linear about the middle of the window: an exact matrix exponential.
+        The wind is steady, and linear about the middle: its path is an exact matrix exponential.
         """
         from scipy.linalg import expm
 
@@ -210,7 +205,7 @@ class Storm:
 
 
 def rain_event(seed: int, event: int, frames: int, size: int) -> np.ndarray:
-    """Rain rate of one event: (frames, size, size), mm/h, float32; zero or at least `DRY`."""
+    """Return the rain rate of one event: (frames, size, size), mm/h, float32; 0 or at least DRY."""
     from scipy.special import ndtr, ndtri
 
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(event,)))
@@ -218,9 +213,9 @@ def rain_event(seed: int, event: int, frames: int, size: int) -> np.ndarray:
     field = _field(storm, rng, frames, size)
     field -= field.mean(dtype=np.float64)
     field /= field.std(dtype=np.float64)
-    edge = np.quantile(field, 1 - storm.wet)
-    wet = field > edge
-    heavier = ndtr(-field[wet]) / ndtr(-edge)  # the share of the rain that is heavier
+    threshold = np.quantile(field, 1 - storm.wet)  # of this field: `wet` is met exactly
+    wet = field > threshold
+    heavier = ndtr(-field[wet]) / ndtr(-threshold)  # the share of wet pixels with heavier rain
     rate = storm.median * np.exp(-storm.spread * ndtri(heavier))
     rain = np.zeros_like(field)
     rain[wet] = np.where(rate < DRY, 0, rate.clip(max=MOST))
@@ -228,7 +223,7 @@ def rain_event(seed: int, event: int, frames: int, size: int) -> np.ndarray:
 
 
 def _field(storm: Storm, rng: np.random.Generator, frames: int, size: int) -> np.ndarray:
-    """The Gaussian field of a storm, carried along: (frames, size, size), float32."""
+    """Return the Gaussian field of a storm, carried by the wind: (frames, size, size), float32."""
     from scipy import fft
     from scipy.ndimage import affine_transform
 
@@ -238,9 +233,9 @@ def _field(storm: Storm, rng: np.random.Generator, frames: int, size: int) -> np
     across = (y * np.cos(storm.bearing) - x * np.sin(storm.bearing)) / storm.stretch
     wavenumber = np.hypot(along, across) * 1000 / METRES  # 1/km
     amplitude = (wavenumber**2 + storm.outer**-2) ** (-storm.slope / 4)
-    # over the response of the cubic splines by which the field is read between its pixels
+    # divided by the response of the cubic splines that read the field between its pixels
     amplitude *= 9 / ((2 + np.cos(2 * np.pi * y)) * (2 + np.cos(2 * np.pi * x)))
-    wavenumber[0, 0] = wavenumber[0, 1]  # the mean remembers as long as the largest scale
+    wavenumber[0, 0] = wavenumber[0, 1]  # the mean's memory is that of the longest wave
     minutes = storm.memory * wavenumber**-MEMORY_POWER
 
     def noise() -> np.ndarray:
@@ -248,7 +243,7 @@ def _field(storm: Storm, rng: np.random.Generator, frames: int, size: int) -> np
         return np.asarray(fft.rfft2(white))
 
     out = np.empty((frames, size, size), np.float32)
-    states = _remembering(np.exp(-E_FOLD * MINUTES / minutes), noise)
+    states = _red_noise(np.exp(-E_FOLD * MINUTES / minutes), noise)
     for t, (frame, state) in enumerate(zip(out, states, strict=False)):
         spline = fft.irfft2(state * amplitude, s=(world, world))
         matrix, offset = storm.way_back(MINUTES * (t - (frames - 1) / 2), size)
@@ -258,17 +253,18 @@ def _field(storm: Storm, rng: np.random.Generator, frames: int, size: int) -> np
     return out
 
 
-def _remembering(kept: np.ndarray, noise: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:
-    """States in time of the noise's variance: two steps of memory, critically damped (AR(2)).
+def _red_noise(a: np.ndarray, noise: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield states of a critically damped AR(2) process, each of the noise's variance.
 
-    z(t) = 2 a z(t-1) - a^2 z(t-2) + c noise, for each mode with its own a = `kept`: correlated by
-    (1 + n (1 - a^2) / (1 + a^2)) a^n after n steps. Steady from the first state on.
+    z(t) = 2 a z(t-1) - a^2 z(t-2) + c noise, with an `a` for each mode; the correlation after n
+    states is (1 + n (1 - a^2) / (1 + a^2)) a^n.
     """
-    square = kept**2
-    next_to = 2 * kept / (1 + square)
-    fresh = np.sqrt((1 - square) ** 3 / (1 + square))
+    square = a**2
+    neighbour = 2 * a / (1 + square)  # the correlation of one state with the next
+    c = np.sqrt((1 - square) ** 3 / (1 + square))
     before = noise()
-    now = next_to * before + np.sqrt(1 - next_to**2) * noise()
+    # drawn by its correlation, so that the process is stationary from the first state on
+    now = neighbour * before + np.sqrt(1 - neighbour**2) * noise()
     while True:
         yield before
-        before, now = now, 2 * kept * now - square * before + fresh * noise()
+        before, now = now, 2 * a * now - square * before + c * noise()
