@@ -19,10 +19,11 @@ from ..errors import mismatch
 from ..packs.card import Card
 from ..packs.pack import Pack
 from ..training import loop
+from ..training.cards import draft_card
 from ..training.config import DataSource, Network, opened
 from ..training.recipe import Recipe
 from ..training.records import Period, check_periods, ends, is_period, on_grid, within
-from ..training.train import PAPER, build, check_shapes, draft_card, train
+from ..training.train import PAPER, build, check_shapes, train
 from .papers import (
     ENSO_COLUMNS,
     ENSO_IN,
@@ -262,8 +263,8 @@ def _check_length(records: list[xr.DataArray], test: Any, draft: Card) -> None:
 
 
 def _overlap(record: xr.DataArray, one: Period | None, other: Period) -> bool:
-    times = (within(record, span)["time"].values for span in (one, other))
-    return bool(np.intersect1d(*times).size)
+    first, second = (within(record, span)["time"].values for span in (one, other))
+    return bool(np.intersect1d(first, second).size)
 
 
 def _for_enso(record: xr.DataArray, draft: Card) -> xr.DataArray:

@@ -69,12 +69,10 @@ class DataSource:
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.catalog is None):
-            found = "neither"
-            if self.path is not None:
-                found = f"path {self.path} and catalog {self.catalog}"
-            raise mismatch(
-                "a path or an entry of a catalogue", found, "path: FILE or catalog: ENTRY"
-            )
+            both = f"path {self.path} and catalog {self.catalog}"
+            found = "neither" if self.path is None else both
+            hint = "path: FILE or catalog: ENTRY"
+            raise mismatch("a path or an entry of a catalogue", found, hint)
         if self.path is not None and self.options:
             expected, found = "options of an entry of a catalogue", f"options of path {self.path}"
             raise mismatch(expected, found, "catalog: ENTRY, or no options")
@@ -110,6 +108,8 @@ class DataSource:
             data = open_file(str(self.path))
         if self.variable is not None:
             data = data[self.variable]
+            if self.catalog is not None and data.dtype.kind in "iu":
+                data = data.astype("float32")  # images in bytes; in a file, integers may be packed
         if self.anomaly is not None:
             start, end = map(str, self.anomaly)
             data = climatology.anomaly(data, climatology=(start, end))  # type: ignore[type-var]
@@ -209,9 +209,9 @@ def call_with_entries(command: Callable[..., Result], entries: Mapping[str, obje
     for name, value in entries.items():
         for source in value if isinstance(value, list) else [value]:
             if isinstance(source, Mapping) and str(source.get("path")) in MOVED:
-                found = f"path: {source['path']}"
                 line = yaml.safe_dump(_moved(source), default_flow_style=True, sort_keys=False)
-                raise mismatch("the path of a file", found, f"{name}: {' '.join(line.split())}")
+                hint = f"{name}: {' '.join(line.split())}"
+                raise mismatch("the path of a file", f"path: {source['path']}", hint)
     checked = pydantic.validate_call(config=pydantic.ConfigDict(extra="forbid"))(command)
     try:
         return renamed(part="stage")(checked)(**entries)
@@ -222,8 +222,8 @@ def call_with_entries(command: Callable[..., Result], entries: Mapping[str, obje
 def _moved(source: Mapping[str, object]) -> dict[str, object]:
     """Return the catalogue's entry that gives what a magic path gave in version 0.1."""
     entry, variable, defaults = MOVED[str(source["path"])]
-    given = {key: source[key] for key in MOVED_FIELDS if key in source}
-    if entry == "nbody" and "events" in given:
-        given["sequences"] = given.pop("events")
+    options = defaults | {key: source[key] for key in MOVED_FIELDS if key in source}
+    if entry == "nbody" and "events" in options:
+        options["sequences"] = options.pop("events")
     rest = {key: value for key, value in source.items() if key not in ("path", *MOVED_FIELDS)}
-    return {"catalog": entry, "options": {**defaults, **given}, **variable, **rest}
+    return {"catalog": entry, "options": options, **variable, **rest}

@@ -26,13 +26,7 @@ MEMORY = 4 << 30  # bytes up to which latent windows are kept in memory, not rea
 
 @dataclass(frozen=True)
 class Latents(Batches):
-    """Latent windows out of a store, which are indexed as `windows.Windows` are.
-
-    Attributes
-    ----------
-    context, target : array (S, T, h, w, C)
-        Both in memory where there is room, else both in the store.
-    """
+    """Latent windows (S, T, h, w, C), both arrays in memory or both in their store."""
 
     context: zarr.Array | np.ndarray
     target: zarr.Array | np.ndarray

@@ -38,31 +38,20 @@ except ImportError as error:
         "training needs Lightning, which isn't installed: pip install 'xearthformer[train]'"
     ) from error
 
+# The files of a run: its identity; the last checkpoint, which holds the best weights too; a line
+# per epoch of losses, and one of seconds per step.
 RUN, LAST, LOSSES, SECONDS = "run.json", "last.ckpt", "losses.csv", "seconds.csv"
 WARM_UP = 3  # steps of a process that aren't timed, where an epoch has more: torch makes its plans
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how a run goes on.
+    """Where and how a run goes on."""
 
-    Attributes
-    ----------
-    folder : Path
-        For the last checkpoint, which holds the best weights too, the losses, the seconds per
-        step, and the identity.
-    identity : mapping
-        All that the losses depend on, JSON-able: only an equal run is resumed.
-    device : str
-        "auto" uses a GPU when there is one.
-    progress : bool
-        Whether to show a progress bar.
-    """
-
-    folder: Path
-    identity: Mapping[str, object]
-    device: str = "auto"
-    progress: bool = True
+    folder: Path  # of RUN, LAST, LOSSES and SECONDS
+    identity: Mapping[str, object]  # all that losses depend on, JSON-able: resumed only if equal
+    device: str = "auto"  # a GPU when there is one
+    progress: bool = True  # whether to show a progress bar
 
 
 class Epoch(TypedDict):
@@ -249,28 +238,10 @@ def fit(
 ) -> tuple[nn.Module, list[Epoch]]:
     """Train a model, or resume the run that was killed in the same folder.
 
-    Parameters
-    ----------
-    model : nn.Module
-        With `loss(x_BTHWC, y_BTHWC)`; it is not changed.
-    training, validation : Batches
-        Windows, crops or latent windows.
-    draws : Draws
-        Which windows of `training` an epoch sees.
-    recipe : Recipe
-    run : Run
-
-    Returns
-    -------
-    nn.Module, list of Epoch
-        The averaged model of the best epoch (without validation, the last), in evaluation mode on
-        the CPU; the losses.
-
-    Raises
-    ------
-    ValueError
-        A model without trainable parameters; a folder that holds another run; a loss that isn't
-        finite.
+    The model needs `loss(x_BTHWC, y_BTHWC)`; it is not changed. Returned are the averaged model of
+    the best epoch (without validation, the last), in evaluation mode on the CPU, and the losses.
+    A ValueError tells of a model without trainable parameters, a folder that holds another run, or
+    a loss that isn't finite.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(
@@ -280,7 +251,7 @@ def fit(
     claim(run)
     last = run.folder / LAST
     task = Task(copy.deepcopy(model), recipe, len(draws) * recipe.epochs, run)
-    if last.exists():
+    if last.exists():  # a finished run is only read
         task.loss_curve = _load(last)["losses"]
     if not is_over(task.loss_curve, recipe):
         # training seeds torch at every step: the caller's random numbers are put back

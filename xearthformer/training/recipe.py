@@ -1,10 +1,10 @@
-"""A recipe: how a model is trained, whatever the model and the data."""
+"""The recipe: how a model is trained, whatever the model and the data."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}  # and Lightning's names
+PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}  # our names: Lightning's
 
 
 @dataclass(frozen=True)
@@ -13,33 +13,33 @@ class Recipe:
 
     Attributes
     ----------
-    learning_rate, weight_decay : float
-        Of AdamW. The rate climbs linearly, then falls to zero on a cosine, step by step.
-    betas : (float, float)
-        Of AdamW.
+    learning_rate : float
+        AdamW's learning rate. It climbs linearly, then falls to zero on a cosine, step by step.
+    weight_decay, betas : float, (float, float)
+        AdamW's weight decay and moving averages.
     batch_size : int
-        Windows a step; an epoch is cut into batches as even as can be.
+        Largest number of windows per step; an epoch's batches are as even as can be.
     epochs : int
         Length of the schedule.
     stop : int or None
-        Epochs after which to stop, however long the schedule.
+        Number of epochs after which to stop, however long the schedule.
     warmup : float
-        Share of the schedule that climbs.
+        Share of the schedule in which the learning rate climbs.
     clip : float
-        Largest norm of the gradient.
+        Largest norm of the gradient. 0: no limit.
     ema_decay : float
-        Of the moving average of the weights that is validated and shipped; at step n it is at most
-        (1 + n) / (10 + n). 0: the weights themselves.
+        Decay of the moving average of the weights, which is validated and shipped; at step n at
+        most (1 + n) / (10 + n). 0: the weights themselves.
     patience : int
-        Epochs without a better validation loss after which to stop.
+        Number of epochs without a better validation loss after which to stop.
     noise : float
         Standard deviation of Gaussian noise added to the scaled input, against overfitting.
     turns : bool
-        Whether every window is turned by quarters and mirrored, at random.
+        Whether to turn every window by quarters and mirror it, at random.
     precision : "float32" or "bf16"
-        Of products and convolutions; weights and sums stay in float32.
+        Precision of products and convolutions; weights and sums stay in float32.
     seed : int
-        Of weights, order, dropout, noise and turns.
+        Random seed of weights, order, dropout, noise and turns.
     """
 
     learning_rate: float = 1e-4
@@ -58,7 +58,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "betas", tuple(self.betas))
+        object.__setattr__(self, "betas", tuple(self.betas))  # a list, from a file
         if self.precision not in PRECISIONS:
             raise ValueError(
                 f"recipe.precision: expected one of {list(PRECISIONS)}, found {self.precision!r}"
@@ -81,7 +81,7 @@ class Recipe:
                 raise ValueError(f"recipe.{name}: expected {low} .. {high}, found {value!r}")
 
     def rate(self, step: int, steps: int) -> float:
-        """Share of `learning_rate` at a step, of `steps` in the schedule.
+        """Return the share of `learning_rate` at a step, of `steps` in the schedule.
 
         Examples
         --------
@@ -90,5 +90,5 @@ class Recipe:
         """
         climb = round(self.warmup * steps)
         if step < climb:
-            return (step + 1) / climb
+            return (step + 1) / climb  # above zero at the first step, one at the last of the climb
         return (1 + math.cos(math.pi * (step - climb) / max(1, steps - climb))) / 2

@@ -31,11 +31,6 @@ Period = tuple[str | int, str | int]  # two time labels, both included: ("1990",
 Stretch = tuple[int, int, int]  # of a record: its number, first and one-past-last frame
 
 
-def listed(data: Record | Sequence[Record]) -> list[Record]:
-    """Return one record or several as a list."""
-    return [data] if isinstance(data, xr.DataArray | xr.Dataset) else list(data)
-
-
 def is_period(value: object) -> TypeIs[Period]:
     """Return whether a value is a pair of time labels, and not data."""
     # dates of every calendar have isoformat
@@ -52,6 +47,12 @@ def on_grid(data: Record, card: Card) -> xr.DataArray:
     if isinstance(card.grid, LatLonGrid):
         prepared = regrid.to_model(prepared, card.grid.latitude, card.grid.longitude)
     return prepared.compute()
+
+
+def on_grids(data: Record | Sequence[Record], card: Card) -> list[xr.DataArray]:
+    """Return one record or several on the card's grid, as a list."""
+    records = [data] if isinstance(data, xr.DataArray | xr.Dataset) else data
+    return [on_grid(record, card) for record in records]
 
 
 def within(da: xr.DataArray, period: Period | None) -> xr.DataArray:
@@ -102,22 +103,12 @@ def ends(da: xr.DataArray) -> str:
 
 @dataclass(frozen=True)
 class WindowSets:
-    """The windows to train and to validate on.
-
-    Attributes
-    ----------
-    training, validation : Batches
-        No validation windows: None.
-    counts : list of int
-        Number of training windows from the records, then from the extra ones.
-    spans : list of slice
-        Frames of the training period, one slice per record, then per extra record.
-    """
+    """The windows to train and to validate on."""
 
     training: Batches
     validation: Batches | None
-    counts: list[int]
-    spans: list[slice]
+    counts: list[int]  # training windows from the records, and from the extra ones
+    spans: list[slice]  # frames of the training period, per record and then per extra record
 
 
 def make_windows(
@@ -141,8 +132,18 @@ def make_windows(
     """
     between = validation if is_period(validation) else None
     checked = [] if validation is None or is_period(validation) else validation
-    frames = [_to_frames(da, card) for da in [*records, *extras, *checked]]
-    _check_missing(frames, card)
+    # as the model sees them, (N, H, W, 1): land filled, scaled
+    frames = [
+        tensors.to_tensor(inputs.enter(da, card).expand_dims("init"))[0]
+        for da in [*records, *extras, *checked]
+    ]
+    missing = sum(int(frames_NHWC.isnan().sum()) for frames_NHWC in frames)
+    if missing and card.missing != "allowed":
+        raise mismatch(
+            "no missing values in training data but on land",
+            f"{missing} on the model's grid",
+            "da.fillna(...) or da.interpolate_na(...) first",
+        )
     wholes = [(i, 0, len(frames_NHWC)) for i, frames_NHWC in enumerate(frames)]
     training = [(i, *_positions(da, period)) for i, da in enumerate(records)]
     extra = wholes[len(records) : len(records) + len(extras)]
@@ -152,7 +153,9 @@ def make_windows(
         # inputs may come from before the validation period: only the targets are kept apart
         checks = [(i, max(0, start - card.context), end) for i, start, end in stretches]
 
-    places = [_places(stretches, frames, card, crop) for stretches in (training, extra, checks)]
+    begins = [0, *accumulate(map(len, frames))]  # of each record, among all frames
+    groups = training, extra, checks
+    places = [_places(stretches, frames, begins, card, crop) for stretches in groups]
     _check_some("period", places[0], _words(period), records, card, crop)
     if validation is not None:
         words = "the records to validate on" if checked else _words(between)
@@ -166,21 +169,23 @@ def make_windows(
     else:
         joined = torch.cat(frames)
         sets = [Windows(joined, p, card.context, card.lead) for p in (to_train, to_check)]
-    begins = [0, *accumulate(map(len, frames))]
     spans = [slice(begins[i] + start, begins[i] + end) for i, start, end in training + extra]
     counts = [len(places[0]), len(places[1])]
     return WindowSets(sets[0], sets[1] if validation is not None else None, counts, spans)
 
 
 def _places(
-    stretches: list[Stretch], frames: list[torch.Tensor], card: Card, crop: Crop | None
+    stretches: list[Stretch],
+    frames: list[torch.Tensor],
+    begins: list[int],
+    card: Card,
+    crop: Crop | None,
 ) -> torch.Tensor:
     """Return where windows start that lie wholly in stretches of records.
 
     Whole frames: positions (S,) among the frames of all records. Crops: record, first frame, row
     and column (S, 4).
     """
-    begins = [0, *accumulate(map(len, frames))]
     places = [torch.empty((0, 4) if crop else 0, dtype=torch.int64)]  # for no stretches
     for i, first, end in stretches:
         starts = np.arange(first, max(first, end - card.context - card.lead + 1))
@@ -208,18 +213,3 @@ def _check_some(
             f"none in {where}; the data spans {', '.join(map(ends, records[:3]))}",
             f"{name}=(start, end) with more between them, or bring a longer record",
         )
-
-
-def _check_missing(frames: list[torch.Tensor], card: Card) -> None:
-    missing = sum(int(frames_NHWC.isnan().sum()) for frames_NHWC in frames)
-    if missing and card.missing != "allowed":
-        raise mismatch(
-            "no missing values in training data but on land",
-            f"{missing} on the model's grid",
-            "da.fillna(...) or da.interpolate_na(...) first",
-        )
-
-
-def _to_frames(da: xr.DataArray, card: Card) -> torch.Tensor:
-    """Return a record as the model sees it (N, H, W, 1): land filled, scaled."""
-    return tensors.to_tensor(inputs.enter(da, card).expand_dims("init"))[0]

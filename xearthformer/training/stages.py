@@ -1,4 +1,4 @@
-"""A model that is trained in stages: which stage, what the card keeps, and the whole model again.
+"""A model that is trained in stages: which stage, its windows, and the whole model again.
 
 The stages of PreDiff, and their losses, are in `models.prediff.losses`.
 """
@@ -12,25 +12,13 @@ from ..errors import mismatch
 from ..models.prediff import losses
 from ..models.prediff.prediff import PreDiff
 from ..packs.card import Card, Climatology
-from ..packs.pack import Pack
+from .cards import short
 from .latents import Latents, encode_windows
 from .loop import Epoch, Run, device_of
 from .records import WindowSets
 from .windows import Batches
 
-# What a card keeps of the pack that training begins with.
-KEPT = {"title", "input", "grid", "time_step", "missing", "scale", "climatology"}
-KEPT |= {"training", "scores", "references", "licence"}
 SAMPLE = 256  # training windows from which a stage measures its latent frames' spread
-
-
-def short(value: float) -> float:
-    """Round to six digits: enough for a scale, and short in the card.
-
-    >>> short(0.123456789)
-    0.123457
-    """
-    return float(f"{value:.6g}")
 
 
 def choose(
@@ -51,17 +39,6 @@ def choose(
     if chosen.name == "alignment" and network.config.alignment is None:
         raise mismatch("a config with an alignment network", "none", "config with `alignment`")
     return chosen
-
-
-def entries(start: Pack | None, card: Mapping[str, object]) -> dict[str, object]:
-    """Return the card's entries, and those kept of the pack that training begins with."""
-    if start is None:
-        return dict(card)
-    kept = start.card.model_dump(include=KEPT)
-    training = card.get("training", {})
-    if isinstance(training, Mapping):  # else for the card to refuse
-        training = {**kept["training"], **training}
-    return {**kept, **card, "training": training}
 
 
 def to_latent(network: PreDiff, windows: WindowSets, views: int, seed: int, run: Run) -> WindowSets:

@@ -8,43 +8,26 @@ Models with a closed-form `fit` go the same way, without the loop.
 import dataclasses
 import hashlib
 import inspect
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 from torch import nn
 
 from .. import models
 from ..errors import mismatch, renamed
-from ..fields.time_axis import check_time
 from ..models.prediff.losses import AutoencoderStage, Stage
-from ..packs.card import LAND, SEA, Card, LatLonGrid, ModelSpec, PixelGrid
+from ..packs.card import Card, LatLonGrid, PixelGrid
 from ..packs.pack import Pack, open_pack, save_pack
-from ..packs.published import PUBLISHED
-from ..packs.scale import Scale
-from . import loop, stages
+from . import cards, loop, stages
+from .cards import short
 from .recipe import Recipe
-from .records import (
-    Period,
-    Record,
-    WindowSets,
-    check_periods,
-    ends,
-    is_period,
-    listed,
-    make_windows,
-    on_grid,
-    within,
-)
-from .stages import short
+from .records import Period, Record, WindowSets, check_periods, is_period, make_windows, on_grids
 from .windows import Crop, Draws, Windows
 
 PAPER = Recipe()
-LIKE = "input", "grid", "time_step"  # card entries that `like` copies from a published pack
 
 
 @renamed(part="stage")
@@ -148,12 +131,16 @@ def train(
     first = open_pack(start) if start is not None else None
     network = first.model().requires_grad_(True) if first else build(model, config, recipe.seed)
     chosen = stages.choose(model, network, stage)
-    entries = stages.entries(first, card)
-    draft = draft_card(entries, model, network, Path(pack))
-    records, extras = ([on_grid(one, draft) for one in listed(part)] for part in (data, extra))
-    checks = _on_grid_too(validation, draft)
+    entries = cards.start_entries(first, card)
+    draft = cards.draft_card(entries, model, network, Path(pack))
+    records, extras = (on_grids(some, draft) for some in (data, extra))
+    checks: Period | list[xr.DataArray] | None = None
+    if is_period(validation):
+        checks = validation[0], validation[1]  # a list, from some callers
+    elif validation is not None:
+        checks = on_grids(validation, draft)
     check_periods(records, period, checks)
-    full = _complete_card(draft, entries, records, period, checks)
+    full = cards.complete_card(draft, entries, records, period, checks)
     check_shapes(network, full, records[0])
     task = chosen.task(network) if chosen else network
     lengths = {"context": task.in_len, "lead": task.out_len}  # a stage's may be shorter
@@ -170,7 +157,7 @@ def train(
             shares = [share]
         draws = Draws(windows.counts, shares, recipe.batch_size, recipe.seed)
         best, losses = loop.fit(task, windows.training, windows.validation, draws, recipe, run)
-        notes = _notes(losses, windows, shares, recipe)
+        notes = cards.notes(losses, windows, shares, recipe)
     if chosen:
         notes = f"{chosen.name}: {notes}"
         best, full = stages.finish(chosen, best, network, full, windows, losses)
@@ -180,98 +167,6 @@ def train(
     notes = "; ".join(filter(None, [full.training.notes, notes]))
     training = full.training.model_copy(update={"notes": notes})
     return save_pack(pack, best, full.model_copy(update={"training": training}))
-
-
-def _on_grid_too(
-    validation: Period | Record | Sequence[Record] | None, card: Card
-) -> Period | list[xr.DataArray] | None:
-    """Return a validation period as it is, and validation records on the card's grid."""
-    if validation is None:
-        return None
-    if is_period(validation):
-        return validation[0], validation[1]
-    return [on_grid(one, card) for one in listed(validation)]
-
-
-# --- the card
-
-
-def draft_card(entries: Mapping[str, object], name: str, network: nn.Module, pack: Path) -> Card:
-    """Return the card as far as it is known before the data; it lets missing values pass."""
-    like = entries.get("like")
-    if like is not None and like not in PUBLISHED:
-        raise ValueError(f"card.like: expected one of {', '.join(PUBLISHED)}, found {like!r}")
-    card = {
-        "name": pack.stem,
-        "version": "1",
-        "title": f"{name}, {network.in_len} frames in, {network.out_len} out",
-        "grid": None,
-        "time_step": None,
-        "training": {"data": "not said"},
-        **({key: PUBLISHED[like][key] for key in LIKE} if isinstance(like, str) else {}),
-        **{key: value for key, value in entries.items() if key != "like"},
-    }
-    if "input" not in card:
-        raise ValueError(
-            "the card must say what quantity the model reads: type card={'input': "
-            "{'standard_name': ..., 'units': ..., 'difference': ...}, ...}, or card={'like': ...} "
-            f"with one of {', '.join(PUBLISHED)}"
-        )
-    card |= {
-        "model": ModelSpec(name=name, config={}),  # save_pack writes the network's own
-        "output": card["input"],
-        "context": network.in_len,
-        "lead": network.out_len,
-        "missing": "allowed",
-    }
-    return Card.model_validate(card)
-
-
-def _complete_card(
-    draft: Card,
-    entries: Mapping[str, object],
-    records: list[xr.DataArray],
-    period: Period | None,
-    validation: Period | list[xr.DataArray] | None,
-) -> Card:
-    """Return the card with what the data says: time step, land, scale, periods."""
-    first = records[0]
-    never = first.isnull().all("time").to_numpy()  # (y, x)
-    card = draft.model_dump()
-    on_earth = isinstance(draft.grid, LatLonGrid)
-    card["missing"] = entries.get("missing", "land" if on_earth and never.any() else "forbidden")
-    if card["missing"] == "land" and on_earth and card["grid"]["land"] is None:
-        card["grid"]["land"] = ["".join(row) for row in np.where(never, LAND, SEA)]
-    if "scale" not in entries:
-        # of the training period alone, so that nothing of the validation leaks in
-        values = np.concatenate([within(da, period).to_numpy().ravel() for da in records])
-        offset = 0.0 if draft.input.difference else short(np.nanmean(values, dtype=np.float64))
-        factor = short(np.sqrt(np.nanmean((values - offset) ** 2, dtype=np.float64)))
-        card["scale"] = Scale(offset=offset, factor=factor)
-    if draft.time_step is None:
-        step = check_time(first["time"])
-        card["time_step"] = step if step == "month" else str(pd.Timedelta(step))
-    for name, span in (("period", period), ("validation", validation)):
-        if isinstance(span, list):
-            card["training"][name] = "; ".join(map(ends, span))
-        elif span is not None:
-            card["training"][name] = f"{span[0]}/{span[1]}"
-    return Card.model_validate(card)
-
-
-def _notes(
-    losses: list[loop.Epoch], windows: WindowSets, shares: list[float], recipe: Recipe
-) -> str:
-    """Describe in words how the weights came about."""
-    best = min(losses, key=lambda epoch: epoch["validation_loss"])  # the first, when all are NaN
-    epoch = losses[-1] if windows.validation is None else best
-    counts = f"{windows.counts[0]} training windows"
-    if shares[0] != 1:
-        counts = f"{shares[0]:g} x {counts}"
-    if windows.counts[1:] and windows.counts[1]:
-        counts += f" and {shares[1]:g} x {windows.counts[1]} from further records an epoch"
-    how = json.dumps(dataclasses.asdict(recipe))
-    return f"epoch {epoch['epoch'] + 1} of {len(losses)}; {counts}; recipe {how}"
 
 
 # --- the model
@@ -291,21 +186,23 @@ def check_shapes(network: nn.Module, card: Card, da: xr.DataArray) -> None:
         shape = card.grid.shape  # a sampling model sees tiles, not the whole field
     expected = (1, card.lead, *shape, 1)
     quickly = {"steps": 2} if network.samples else {}
+    hint = f"config=... with height {shape[0]}, width {shape[1]}, one channel"
     try:
         with torch.no_grad():
             empty_BTHWC = torch.zeros(1, card.context, *shape, 1)
             found = tuple(network.predict(empty_BTHWC, **quickly).shape)
     except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
         raise mismatch(
             f"a {card.model.name} for {shape[0]} x {shape[1]} cells, the card's grid",
-            f"a config that doesn't take them ({str(error).splitlines()[0]}): {network.config}",
-            f"config=... with height {shape[0]}, width {shape[1]}, one channel",
+            f"a config that doesn't take them ({reason}): {network.config}",
+            hint,
         ) from error
     if found != expected:
         raise mismatch(
             f"a {card.model.name} that gives {expected} (B, T, H, W, C), as the card's grid asks",
             f"{found} from {network.config}",
-            f"config=... with height {shape[0]}, width {shape[1]}, one channel",
+            hint,
         )
 
 
@@ -353,18 +250,16 @@ def _fit_closed_form(network: nn.Module, windows: WindowSets, card: Card) -> nn.
             "train(..., data=the longest of them)",
         )
     x_THW = windows.training.frames[windows.spans[0], ..., 0].numpy().copy()
-    known: dict[str, np.ndarray] = {}
+    arguments: dict[str, np.ndarray] = {}
     if isinstance(card.grid, LatLonGrid):
-        known["latitude"] = np.array(card.grid.latitude)
+        arguments["latitude"] = np.array(card.grid.latitude)
         if card.grid.is_land is not None:
             x_THW[:, card.grid.is_land] = np.nan
     fit = type(network).fit
     parameters = inspect.signature(fit).parameters
-    return fit(
-        x_THW,
-        config=network.config,
-        **{name: value for name, value in known.items() if name in parameters},
-    )
+    # a LIM asks for latitudes, damped persistence does not
+    arguments = {name: value for name, value in arguments.items() if name in parameters}
+    return fit(x_THW, config=network.config, **arguments)
 
 
 def _scores(

@@ -57,22 +57,12 @@ class Batches(Dataset):
 
 @dataclass(frozen=True)
 class Windows(Batches):
-    """Windows in time over whole frames.
+    """Windows in time over whole frames; none runs from one record into the next."""
 
-    Attributes
-    ----------
-    frames : Tensor (N, H, W, C)
-        The scaled frames of all records, one record after another.
-    starts : int64 Tensor (S,)
-        First frame of every window; no window runs from one record into the next.
-    context, lead : int
-        Number of input and of target frames.
-    """
-
-    frames: Tensor
-    starts: Tensor
-    context: int
-    lead: int
+    frames: Tensor  # (N, H, W, C), scaled, one record after another
+    starts: Tensor  # (S,) int64, the first frame of every window
+    context: int  # number of input frames
+    lead: int  # number of target frames
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -90,24 +80,13 @@ class Windows(Batches):
 
 @dataclass(frozen=True)
 class Crops(Batches):
-    """Windows in time and space, out of records that may differ in height and width.
+    """Windows in time and space, out of records that may differ in height and width."""
 
-    Attributes
-    ----------
-    records : list of Tensor (N, H, W, C)
-    places : int64 Tensor (S, 4)
-        Record, first frame, first row and first column of every crop.
-    context, lead : int
-        Number of input and of target frames.
-    size : int
-        Pixels of a side.
-    """
-
-    records: list[Tensor]
-    places: Tensor
-    context: int
-    lead: int
-    size: int
+    records: list[Tensor]  # (N, H, W, C) each, scaled
+    places: Tensor  # (S, 4) int64: record, first frame, first row, first column
+    context: int  # number of input frames
+    lead: int  # number of target frames
+    size: int  # pixels of a side
 
     def __len__(self) -> int:
         return len(self.places)
@@ -175,17 +154,9 @@ def find_crops(frames_NHWC: Tensor, starts: np.ndarray, context: int, crop: Crop
 class Draws(Sampler):
     """Which windows an epoch sees, in batches: a function of the seed and the epoch alone.
 
-    Parameters
-    ----------
-    counts : sequence of int
-        Number of windows in each group; a group's windows stand together.
-    shares : sequence of float
-        How often an epoch sees each window of a group: 1 once, 0.1 a tenth of them, another tenth
-        each epoch, 2.5 two or three times.
-    batch_size : int
-        Largest batch; all batches are as even as can be.
-    seed : int
-        Random seed.
+    Windows come in groups, one after another, of `counts` windows each. `shares` says how often an
+    epoch sees each window of a group: 1 once, 0.1 a tenth of them, another tenth each epoch, 2.5
+    two or three times. Batches hold up to `batch_size` windows and are as even as can be.
 
     Examples
     --------

@@ -1,0 +1,121 @@
+"""The card of a trained pack: from entries, from the data, and notes in words."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from torch import nn
+
+from ..fields.time_axis import check_time
+from ..packs.card import LAND, SEA, Card, LatLonGrid, ModelSpec
+from ..packs.pack import Pack
+from ..packs.published import PUBLISHED
+from ..packs.scale import Scale
+from .loop import Epoch
+from .recipe import Recipe
+from .records import Period, WindowSets, ends, within
+
+LIKE = "input", "grid", "time_step"  # card entries that `like` copies from a published pack
+# What a card keeps of the pack that training begins with.
+KEPT = {"title", "input", "grid", "time_step", "missing", "scale", "climatology"}
+KEPT |= {"training", "scores", "references", "licence"}
+
+
+def short(value: float) -> float:
+    """Round to six digits: enough for a scale, and short in the card.
+
+    >>> short(0.123456789)
+    0.123457
+    """
+    return float(f"{value:.6g}")
+
+
+def start_entries(start: Pack | None, card: Mapping[str, object]) -> dict[str, object]:
+    """Return the card's entries, and those kept of the pack that training begins with."""
+    if start is None:
+        return dict(card)
+    kept = start.card.model_dump(include=KEPT)
+    training = card.get("training", {})
+    if isinstance(training, Mapping):  # else for the card to refuse
+        training = {**kept["training"], **training}
+    return {**kept, **card, "training": training}
+
+
+def draft_card(entries: Mapping[str, object], name: str, network: nn.Module, pack: Path) -> Card:
+    """Return the card as far as it is known before the data; it lets missing values pass."""
+    like = entries.get("like")
+    if like is not None and like not in PUBLISHED:
+        raise ValueError(f"card.like: expected one of {', '.join(PUBLISHED)}, found {like!r}")
+    card = {
+        "name": pack.stem,
+        "version": "1",
+        "title": f"{name}, {network.in_len} frames in, {network.out_len} out",
+        "grid": None,
+        "time_step": None,
+        "training": {"data": "not said"},
+        **({key: PUBLISHED[like][key] for key in LIKE} if isinstance(like, str) else {}),
+        **{key: value for key, value in entries.items() if key != "like"},
+    }
+    if "input" not in card:
+        raise ValueError(
+            "the card must say what quantity the model reads: type card={'input': "
+            "{'standard_name': ..., 'units': ..., 'difference': ...}, ...}, or card={'like': ...} "
+            f"with one of {', '.join(PUBLISHED)}"
+        )
+    card |= {
+        "model": ModelSpec(name=name, config={}),  # save_pack writes the network's own
+        "output": card["input"],
+        "context": network.in_len,
+        "lead": network.out_len,
+        "missing": "allowed",
+    }
+    return Card.model_validate(card)
+
+
+def complete_card(
+    draft: Card,
+    entries: Mapping[str, object],
+    records: list[xr.DataArray],
+    period: Period | None,
+    validation: Period | list[xr.DataArray] | None,
+) -> Card:
+    """Return the card with what the data says: time step, land, scale, periods."""
+    first = records[0]
+    never = first.isnull().all("time").to_numpy()  # (y, x)
+    card = draft.model_dump()
+    on_earth = isinstance(draft.grid, LatLonGrid)
+    card["missing"] = entries.get("missing", "land" if on_earth and never.any() else "forbidden")
+    if card["missing"] == "land" and on_earth and card["grid"]["land"] is None:
+        card["grid"]["land"] = ["".join(row) for row in np.where(never, LAND, SEA)]
+    if "scale" not in entries:
+        # of the training period alone, so that nothing of the validation leaks in
+        values = np.concatenate([within(da, period).to_numpy().ravel() for da in records])
+        offset = 0.0 if draft.input.difference else short(np.nanmean(values, dtype=np.float64))
+        factor = short(np.sqrt(np.nanmean((values - offset) ** 2, dtype=np.float64)))
+        card["scale"] = Scale(offset=offset, factor=factor)
+    if draft.time_step is None:
+        step = check_time(first["time"])
+        card["time_step"] = step if step == "month" else str(pd.Timedelta(step))
+    for name, span in (("period", period), ("validation", validation)):
+        if isinstance(span, list):
+            card["training"][name] = "; ".join(map(ends, span))
+        elif span is not None:
+            card["training"][name] = f"{span[0]}/{span[1]}"
+    return Card.model_validate(card)
+
+
+def notes(losses: list[Epoch], windows: WindowSets, shares: list[float], recipe: Recipe) -> str:
+    """Describe in words how the weights came about."""
+    best = min(losses, key=lambda epoch: epoch["validation_loss"])  # the first, when all are NaN
+    epoch = losses[-1] if windows.validation is None else best
+    counts = f"{windows.counts[0]} training windows"
+    if shares[0] != 1:
+        counts = f"{shares[0]:g} x {counts}"
+    if windows.counts[1:] and windows.counts[1]:
+        counts += f" and {shares[1]:g} x {windows.counts[1]} from further records an epoch"
+    how = json.dumps(dataclasses.asdict(recipe))
+    return f"epoch {epoch['epoch'] + 1} of {len(losses)}; {counts}; recipe {how}"
