@@ -254,7 +254,7 @@ def test_what_is_made_opens(name):
         pytest.importorskip("sklearn")
     ds = xef.open_catalog()[name].read()
     assert all(da.chunks for da in ds.data_vars.values())
-    with pytest.raises(ValueError, match="this is made, not read"):
+    with pytest.raises(ValueError, match="this is simulated, not read"):
         xef.open_catalog()[name].read(data_root="folder")
 
 

@@ -88,27 +88,16 @@ class CatalogReader(BaseReader):
         data_root: str | os.PathLike[str] | None = None,
         **options: object,
     ) -> xr.Dataset:
-        """Open the entry lazily.
+        """Open the entry lazily, from `data_root` or from `folder`, where it is published.
 
-        Parameters
-        ----------
-        opener : str
-            A key of OPENERS.
-        folder : str, optional
-            Where the entry's files are published; None for simulated data.
-        data_root : path or address, optional
-            A copy to read in place of `folder`.
-        **options
-            Arguments of the opener; `storage_options` go to fsspec.
-
-        Raises
-        ------
-        OSError
-            The files don't exist, can't be reached, or are in an archive.
+        Simulated data has no folder. Raises OSError if the files don't exist, can't be reached, or
+        are in an archive.
         """
         if folder is None:
             if data_root is not None:
-                raise mismatch("no data_root: this is made, not read", repr(data_root), ".read()")
+                raise mismatch(
+                    "no data_root: this is simulated, not read", repr(data_root), ".read()"
+                )
             return OPENERS[opener](**options)
         place = os.path.expanduser(data_root or folder).rstrip("/")
         if place.endswith(".zip"):

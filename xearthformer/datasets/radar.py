@@ -30,9 +30,9 @@ def rain_from_dbz(dbz: xr.DataArray) -> xr.DataArray:
     1.0
     """
     a, b = (float(dbz.attrs.get(name, usual)) for name, usual in ZR.items())
-    kept = {"grid_mapping": dbz.attrs["grid_mapping"]} if "grid_mapping" in dbz.attrs else {}
+    grid = {key: dbz.attrs[key] for key in ("grid_mapping",) if key in dbz.attrs}
     rain = ((10 ** (dbz / 10) / a) ** (1 / b)).astype(dbz.dtype).rename("rain_rate")
-    return rain.assign_attrs({**RAIN, **kept, "zr_a": a, "zr_b": b})
+    return rain.assign_attrs({**RAIN, **grid, "zr_a": a, "zr_b": b})
 
 
 def open_radar(data: "str | os.PathLike[str] | xr.Dataset") -> xr.DataArray:

@@ -187,7 +187,7 @@ def open_sevir(
         None: every event. The papers' splits: train until 2019-01-01, val until 2019-06-01, test
         after it, without events of which a raster misses anything (`pct_missing`).
     events : iterable of str, optional
-        Ids, in the order wanted. None: all.
+        Ids, which also set the order. None: all.
     storage_options : mapping, optional
         Options for fsspec. None: S3 is read anonymously.
 

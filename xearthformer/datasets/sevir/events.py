@@ -58,16 +58,9 @@ SPLITS = {
 
 
 def read_catalog(catalog: Catalog, storage_options: Options | None = None) -> pd.DataFrame:
-    """Read SEVIR's CATALOG.csv, or check rows of it; the columns of DTYPES.
-
-    Raises
-    ------
-    FileNotFoundError
-    ValueError
-        A column is missing.
-    """
+    """Read SEVIR's CATALOG.csv, or check rows of it; ValueError if a column is missing."""
     if isinstance(catalog, pd.DataFrame):
-        return _typed(catalog, "the catalogue given")
+        return _typed(catalog, "the catalogue")
     from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
     address = os.fspath(catalog)
@@ -123,12 +116,7 @@ def exists(address: str, storage_options: Options | None = None) -> bool:
 def of_file(catalog: pd.DataFrame, name: str, contents: Contents) -> pd.DataFrame | None:
     """Return one row per event of a file, in its order; None if the catalogue has no row of it.
 
-    An event that the catalogue lacks has a row of NaN.
-
-    Raises
-    ------
-    ValueError
-        A row names an event that the file doesn't hold, or holds elsewhere.
+    An event that the catalogue lacks has a row of NaN; for the errors see `check_ids`.
     """
     base = re.split(r"[/\\]", name)[-1]
     rows = catalog[catalog["file_name"].str.split("/").str[-1] == base]
@@ -146,12 +134,7 @@ def of_file(catalog: pd.DataFrame, name: str, contents: Contents) -> pd.DataFram
 
 
 def check_ids(rows: pd.DataFrame, name: str, contents: Contents) -> None:
-    """Check that a file holds the events that rows of the catalogue name, at their places.
-
-    Raises
-    ------
-    ValueError
-    """
+    """Raise ValueError unless a file holds the events that rows of the catalogue name, in place."""
     if contents.sensor == "lght":  # an event is found by its id, not by its place
         agrees = rows["id"].isin([] if contents.ids is None else list(contents.ids))
         found = "no such dataset"
@@ -175,12 +158,9 @@ def check_ids(rows: pd.DataFrame, name: str, contents: Contents) -> None:
 
 
 def check_path(file_name: str) -> str:
-    """Return a `file_name` of the catalogue, if it stays below the root.
+    """Return a `file_name` of the catalogue; ValueError if it leads out of the root.
 
-    Raises
-    ------
-    ValueError
-        It leads elsewhere: a catalogue from anywhere must not choose which files are opened.
+    A catalogue may come from anyone, and must not choose which other files are opened.
     """
     folders = re.split(r"[/\\]", file_name)
     if ".." in folders or "" in folders or ":" in file_name or "~" in folders[0]:

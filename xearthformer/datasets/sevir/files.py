@@ -53,48 +53,35 @@ TEMPERATURE = {
     "units": "degC",
     "scale_factor": np.float32(1e-2),
 }
-SENSORS = {
-    "vil": Sensor(
-        "uint8",
-        384,
-        {
-            "long_name": "vertically integrated liquid, on SEVIR's byte scale",
-            "units": "1",
-            "comment": "xearthformer.vil_to_kg_m2 converts it to kg m-2",
-            "_FillValue": np.uint8(255),
-        },
-    ),
-    **{
-        name: Sensor(
-            "int16",
-            192,
-            {**TEMPERATURE, "long_name": f"GOES-16 brightness temperature at {band}"},
-        )
-        for name, band in {
-            "ir069": "6.9 um (band 9, water vapour)",
-            "ir107": "10.7 um (band 13, window)",
-        }.items()
+GOES = "GOES-16 brightness temperature at"
+ATTRS: dict[str, Mapping[str, object]] = {
+    "vil": {
+        "long_name": "vertically integrated liquid, on SEVIR's byte scale",
+        "units": "1",
+        "comment": "xearthformer.vil_to_kg_m2 converts it to kg m-2",
+        "_FillValue": np.uint8(255),
     },
-    "vis": Sensor(
-        "int16",
-        768,
-        {
-            "standard_name": "toa_bidirectional_reflectance",
-            "long_name": "GOES-16 reflectance at 0.64 um (band 2, visible)",
-            "units": "1",
-            "scale_factor": np.float32(1e-4),
-        },
-    ),
-    "lght": Sensor(
-        "int16",
-        48,
-        {
-            "long_name": "lightning flashes in the 5 minutes up to the frame (GOES-16 GLM)",
-            "units": "1",
-            "comment": "the first frame repeats the second",
-            "cell_methods": "time: sum",
-        },
-    ),
+    "ir069": {**TEMPERATURE, "long_name": f"{GOES} 6.9 um (band 9, water vapour)"},
+    "ir107": {**TEMPERATURE, "long_name": f"{GOES} 10.7 um (band 13, window)"},
+    "vis": {
+        "standard_name": "toa_bidirectional_reflectance",
+        "long_name": "GOES-16 reflectance at 0.64 um (band 2, visible)",
+        "units": "1",
+        "scale_factor": np.float32(1e-4),
+    },
+    "lght": {
+        "long_name": "lightning flashes in the 5 minutes up to the frame (GOES-16 GLM)",
+        "units": "1",
+        "comment": "the first frame repeats the second",
+        "cell_methods": "time: sum",
+    },
+}
+SENSORS = {
+    "vil": Sensor("uint8", 384, ATTRS["vil"]),
+    "ir069": Sensor("int16", 192, ATTRS["ir069"]),
+    "ir107": Sensor("int16", 192, ATTRS["ir107"]),
+    "vis": Sensor("int16", 768, ATTRS["vis"]),
+    "lght": Sensor("int16", 48, ATTRS["lght"]),
 }
 
 
@@ -215,7 +202,7 @@ class File:
         """Give the open file, under the lock; errors name the file and `what` is read of it."""
         with HDF5_LOCK:
             try:
-                # the lock is not re-entrant: it is held here, so the manager must not ask for it
+                # the lock is not re-entrant, and this thread has it already
                 with self._manager.acquire_context(needs_lock=False) as file:
                     yield file
             except FileNotFoundError as error:
@@ -232,11 +219,8 @@ class File:
     def read(self, dataset: str, key: tuple[int | slice, ...], event: int | str) -> np.ndarray:
         """Read part of a dataset, which belongs to an event.
 
-        Raises
-        ------
-        OSError
-            The file is damaged, cut short, or no HDF5; FileNotFoundError if there is none. The
-            error names the file and the event.
+        Raises OSError, which names the file and the event, if the file is damaged, cut short, or no
+        HDF5; FileNotFoundError if there is none.
         """
         with self._open(f", event {event}") as file:
             return file[dataset][key]
@@ -246,15 +230,7 @@ class File:
 
     @cached_property
     def contents(self) -> Contents:
-        """The contents of the file, from its names, shapes and ids.
-
-        Raises
-        ------
-        OSError
-            As `read`.
-        ValueError
-            No SEVIR file: a dataset is missing, or of another shape.
-        """
+        """The contents of the file; errors as of `read`, and ValueError if it is no SEVIR file."""
         with self._open() as file:
             return read_contents(file, self.name)
 

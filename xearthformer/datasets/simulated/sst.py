@@ -183,8 +183,8 @@ def fit_patterns(
     z_TK = np.asarray(components, np.float64)
     if len(z_TK) != sst.sizes[time] or sst.sizes[time] % 12:
         raise ValueError(
-            f"expected whole years of SST and a row of components a month, found {sst.sizes[time]} "
-            f"months and {len(z_TK)} rows"
+            f"expected whole years of SST and one row of components per month, found "
+            f"{sst.sizes[time]} months and {len(z_TK)} rows"
         )
     ocean = sst.notnull().all(str(time)).to_numpy()
     values_TS = sst.to_numpy()[:, ocean].astype(np.float64)

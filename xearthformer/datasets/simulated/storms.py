@@ -136,21 +136,15 @@ def synthetic_storms(
         meta=np.empty((0, 0, 0, 0), np.float32),
     )
     metres = (np.arange(size) + (1 - size) / 2) * METRES
+    times = START + np.arange(frames) * np.timedelta64(MINUTES, "m")
     coords = {
-        "event": np.array([f"{seed}-{k}" for k in range(events)]),
-        "time": START + np.arange(frames) * np.timedelta64(MINUTES, "m"),
-        "y": metres,
-        "x": metres,
+        "event": ("event", [f"{seed}-{k}" for k in range(events)], ATTRS["event"]),
+        "time": ("time", times, ATTRS["time"]),
+        "y": ("y", metres, ATTRS["y"]),
+        "x": ("x", metres, ATTRS["x"]),
+        "crs": ((), 0, ATTRS["crs"]),
     }
-    rate = xr.DataArray(
-        rain,
-        {
-            **{name: (name, values, ATTRS[name]) for name, values in coords.items()},
-            "crs": ((), 0, ATTRS["crs"]),
-        },
-        ("event", "time", "y", "x"),
-        attrs=ATTRS["rain_rate"],
-    )
+    rate = xr.DataArray(rain, coords, ("event", "time", "y", "x"), attrs=ATTRS["rain_rate"])
     vil = vil_of_rain(rate).round().assign_attrs(ATTRS["vil"])
     return xr.Dataset(
         {"vil": vil, "vil_kg_m2": vil_to_kg_m2(vil), "rain_rate": rate},
