@@ -61,21 +61,11 @@ def settings(
     precision: Precision = "float32",
     compile: bool = False,
 ) -> Settings:
-    """Choose device and batch size; "auto" depends on pack and device only, never on the data.
+    """Choose device and batch size for input of this height and width.
 
-    Parameters
-    ----------
-    pack : Pack
-    shape : (int, int)
-        Height and width of the network's input.
-    device, batch_size, precision, compile
-        As in `Options`. "bf16" means autocast: products and convolutions in bfloat16; sums, norms,
-        inputs and outputs in float32. A network that is not compiled is fused (`fused.fuse`).
-
-    Raises
-    ------
-    ValueError
-        A device that torch does not find; a batch size below one; an unknown precision.
+    "auto" depends on pack, shape and device only, never on the data. "bf16" means autocast:
+    products and convolutions in bfloat16; sums, norms, inputs and outputs in float32. A network
+    that is not compiled is fused (`fused.fuse`). What torch cannot do here is a ValueError.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -140,19 +130,11 @@ def predict(
     settings: Settings,
     fill_value_HW1: Tensor | None = None,
 ) -> Tensor:
-    """Forecast every window, `lead` steps each.
+    """Forecast every scaled window, `lead` steps each.
 
-    Parameters
-    ----------
-    model : nn.Module
-    x_BTHWC : Tensor
-        Scaled windows.
-    lead : int
-        Number of steps. Beyond `model.out_len` the model reads its own output.
-    settings : Settings
-    fill_value_HW1 : Tensor, optional
-        The scaled value of the cells that are not forecast (land), NaN at the others. It replaces
-        the model's output there before the model reads it again.
+    Beyond `model.out_len` the model reads its own output. `fill_value_HW1` is the scaled value of
+    the cells that are not forecast (land), NaN at the others: it replaces the model's output there
+    before the model reads it again.
 
     Returns
     -------

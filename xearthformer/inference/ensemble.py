@@ -22,25 +22,13 @@ from .engine import Settings, fixed_batches, is_generative
 
 @dataclass(frozen=True)
 class Ensemble:
-    """How members are drawn; a member's bits depend on all of it but the number of members.
-
-    Attributes
-    ----------
-    members, seed : int
-    sampler : str
-        One of `samplers.METHODS`.
-    steps : int
-        Number of sampling steps.
-    eta : float
-        Share of noise added at each step of "ddim".
-    guidance : tuple of guidance terms
-    """
+    """How members are drawn; a member's bits depend on all of it but the number of members."""
 
     members: int
     seed: int
-    sampler: str
-    steps: int
-    eta: float
+    sampler: str  # one of `samplers.METHODS`
+    steps: int  # of the sampler
+    eta: float  # share of noise that is added at each step of "ddim"
     guidance: tuple[guidance.Guidance, ...]
 
     def __str__(self) -> str:
@@ -58,15 +46,9 @@ def ensemble(
     steps: int | None,
     terms: guidance.Guidance | Sequence[guidance.Guidance] | None,
 ) -> Ensemble | None:
-    """Check the options of an ensemble; None for a deterministic model.
+    """Check the options of an ensemble, before anything is sampled; None for a deterministic model.
 
-    Raises
-    ------
-    ValueError
-        Members or guidance for a deterministic pack; fewer than one member; an unknown sampler;
-        steps out of its range; guidance that the pack cannot serve.
-    TypeError
-        Guidance of another type.
+    Raises ValueError for what the pack cannot serve, TypeError for guidance of another type.
     """
     listed = guidance.listed(terms)
     if not is_generative(card):
@@ -101,25 +83,9 @@ def sample(
     """Draw every member of every window, `lead` steps each.
 
     One row per member of a window goes through the model, in batches of one fixed size. The noise
-    of a row comes from a generator of its own (see `_generator`). Beyond `model.out_len` each
-    member reads its own output.
-
-    Parameters
-    ----------
-    model : PreDiff
-    x_BTHWC : Tensor
-        Scaled windows.
-    stamps : sequence of str
-        The init of each window, which names it in the seed of its noise.
-    lead : int
-        Number of steps.
-    settings : Settings
-    ensemble : Ensemble
-    card : Card
-    dims : (str, str)
-        The data's names of y and x, for constraints.
-    coords : mapping
-        The labels of these dims, where the data has some.
+    of a row comes from a generator of its own, named by the window's init (`stamps`). Beyond
+    `model.out_len` each member reads its own output. Constraints see frames with the data's own
+    `dims` of y and x and their labels (`coords`).
 
     Returns
     -------

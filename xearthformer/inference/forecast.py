@@ -45,37 +45,23 @@ BLOCK_BYTES = 128 * 2**20
 
 @dataclass(frozen=True)
 class Plan:
-    """What each task needs next to its data. It holds no weights: workers open the pack.
-
-    `tiles` is None where the data goes through the model whole, `ensemble` for a deterministic
-    model.
-    """
+    """What each task needs next to its data. It holds no weights: workers open the pack."""
 
     pack: Pack
     lead: int
     origin: cf.Origin
     settings: engine.Settings
-    tiles: Tiles | None
-    ensemble: ensemble.Ensemble | None
+    tiles: Tiles | None  # None: the data goes through the model whole
+    ensemble: ensemble.Ensemble | None  # None: the model is deterministic
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A forecast of which no value is computed.
+    """A forecast of which no value is computed."""
 
-    Attributes
-    ----------
-    data : DataArray (time, y, x)
-        The user's data as `inputs.prepare` returns it.
-    inits : Inits
-    answer : DataArray (init, lead, [member,] *the user's spatial dims)
-        Every label and attribute of the forecast, no values.
-    plan : Plan
-    """
-
-    data: xr.DataArray
+    data: xr.DataArray  # (time, y, x), as `inputs.prepare` returns it
     inits: windows.Inits
-    answer: xr.DataArray
+    answer: xr.DataArray  # every label and attribute of the forecast, on the user's own dims
     plan: Plan
 
 
@@ -163,13 +149,7 @@ def forecast(
 
 
 def set_up(da: xr.DataArray, pack: Pack, init: windows.InitLike, options: Options) -> Setup:
-    """Check everything that labels tell, and lay out the answer; no value is read.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `forecast`.
-    """
+    """Check everything that labels tell, and lay out the answer; no value is read."""
     card = pack.card
     prepared, origin = inputs.prepare(da, card)
     time = prepared["time"]

@@ -351,10 +351,8 @@ class Terms:
     terms : tuple of Guidance
     members : list of int
         The member in each row of the batch.
-    scale, climatology
-        From the card.
-    dims, coords
-        The data's names of y and x and their labels, for `Frames`.
+    scale, climatology : from the card
+    dims, coords : the data's names of y and x and their labels, for `Frames`
     """
 
     terms: tuple[Guidance, ...]
@@ -368,11 +366,8 @@ class Terms:
 def guide(model: PreDiff, context: Context, terms: Terms) -> Guide | None:
     """Return the hook of `samplers.sample` for these terms; None without any.
 
-    Raises
-    ------
-    ValueError
-        A constraint that is not differentiable, or whose result has another shape; each is tried
-        once before any sampling.
+    Each term is tried once: a constraint that is not differentiable, or whose result has another
+    shape, is a ValueError before any sampling.
     """
     if not terms.terms:
         return None
@@ -441,8 +436,8 @@ def _distance(model: PreDiff, context: Context, term: Guidance, terms: Terms) ->
                 "an answer that doesn't depend on the forecast, or not by way of torch",
                 "a function of fc by its own methods, or by torch's of fc.values",
             )
-        off = values.flatten(1) if values.ndim > 1 else values[:, None]
-        return torch.linalg.vector_norm(off - aim_B[:, None], dim=1)
+        values = values.flatten(1) if values.ndim > 1 else values[:, None]
+        return torch.linalg.vector_norm(values - aim_B[:, None], dim=1)
 
     return of_forecast, True
 
