@@ -295,6 +295,7 @@ SECTIONS = {
     "a field of config": ("model", "config", "in_len"),
     "model": ("model",),
     "data": ("data",),
+    "catalog": ("data", "catalog"),
     "options": ("data", "options"),
     "an option": ("data", "options", "seed"),
     "stage": ("stage",),

@@ -387,6 +387,19 @@ def test_a_folder_keeps_to_one_run(tmp_path):
         run(tmp_path, recipe=Recipe(**{**vars(QUICK), "seed": 1}))
 
 
+def test_names_of_version_0_1_are_understood(tmp_path):
+    with (
+        pytest.warns(FutureWarning, match="'part' is now 'stage'"),
+        pytest.raises(ValueError, match="trained whole\n   found stage='denoiser'"),
+    ):
+        run(tmp_path, part="denoiser")
+    (tmp_path / "run.json").write_text('{"part": {"name": "denoiser"}}')
+    (tmp_path / "last.ckpt").touch()
+    loop.claim(Run(tmp_path, {"stage": {"name": "denoiser"}}))
+    with pytest.raises(ValueError, match="differs in stage"):
+        loop.claim(Run(tmp_path, {"stage": {"name": "alignment"}}))
+
+
 def test_a_loss_that_explodes_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="loss of epoch 0 is .*recipe.learning_rate"):
         run(tmp_path, recipe=Recipe(learning_rate=1e30, batch_size=16, epochs=5, warmup=0, clip=0))

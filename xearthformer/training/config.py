@@ -120,6 +120,7 @@ def _padded(data: Record, time: str, before: int, after: int) -> Record:
     """Return a record with empty frames before and after it."""
     times = data.indexes[time]
     step = times[1] - times[0]
+    # whole steps on both sides: reindexing keeps the record's own times
     whole = pd.date_range(times[0] - before * step, times[-1] + after * step, freq=step)
     return data.reindex({time: whole})
 
@@ -206,14 +207,16 @@ def call_with_entries(command: Callable[..., Result], entries: Mapping[str, obje
     ...
     ValueError: sources...every: Input should be a valid integer, ... found 'other'...
     """
+    # before pydantic, which would only name the fields that are gone
     for name, value in entries.items():
         for source in value if isinstance(value, list) else [value]:
             if isinstance(source, Mapping) and str(source.get("path")) in MOVED:
                 line = yaml.safe_dump(_moved(source), default_flow_style=True, sort_keys=False)
                 hint = f"{name}: {' '.join(line.split())}"
                 raise mismatch("the path of a file", f"path: {source['path']}", hint)
+    # not jsonargparse, which imports classes that a file names
     checked = pydantic.validate_call(config=pydantic.ConfigDict(extra="forbid"))(command)
-    try:
+    try:  # `renamed` outside: pydantic would refuse the old name
         return renamed(part="stage")(checked)(**entries)
     except pydantic.ValidationError as error:
         raise ValueError(problems(error)) from error

@@ -57,6 +57,7 @@ class Recipe:
     precision: Literal["float32", "bf16"] = "float32"
     seed: int = 0
 
+    # checked here: a recipe may come from a file, and a run may take hours
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))  # a list, from a file
         if self.precision not in PRECISIONS:

@@ -129,6 +129,7 @@ def train(
     ('land', 'month', '1990/1998')
     """
     first = open_pack(start) if start is not None else None
+    # an opened pack's network is frozen
     network = first.model().requires_grad_(True) if first else build(model, config, recipe.seed)
     chosen = stages.choose(model, network, stage)
     entries = cards.start_entries(first, card)
@@ -154,7 +155,7 @@ def train(
         loop.claim(run)  # before latent windows are written into its folder
         if chosen and not isinstance(chosen, AutoencoderStage):
             windows = stages.to_latent(network, windows, chosen.views, recipe.seed, run)
-            shares = [share]
+            shares = [share]  # latent windows of extra records are among the others
         draws = Draws(windows.counts, shares, recipe.batch_size, recipe.seed)
         best, losses = loop.fit(task, windows.training, windows.validation, draws, recipe, run)
         notes = cards.notes(losses, windows, shares, recipe)
