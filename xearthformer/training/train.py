@@ -60,53 +60,46 @@ def train(
     ----------
     model : str
         Name in `models.MODELS`. A model with a closed-form `fit` is fitted to the training period.
-    data : DataArray, Dataset, or list of these
-        Records of the card's quantity, in any form that `forecast` takes. All frames are kept in
-        memory, on the model's grid. No window runs from one record into another.
+    data, extra : DataArray, Dataset, or list of these
+        Records of the card's quantity, in any form that `forecast` takes; all frames are kept in
+        memory. No window runs from one record into another. Those of `extra`, such as simulations,
+        are used whole, whatever their dates.
     config : preset name, dict, or the model's config
         Its shapes must be those of the card's grid.
     card : mapping
         Entries of the pack's card (see `packs.card.Card`). `like` copies quantity, grid and time
-        step from a published pack ("enso", "sevir", ...). Left out, these come from the data: the
-        time step; land (cells of the model's grid without a value at any time of the first
-        record); the scale (standard deviation in the training period, and mean, or 0 for a
-        difference). Lengths, periods, weights and scores always come from the training.
+        step from a published pack ("enso", "sevir", ...). Left out, these come from the data: time
+        step; land (cells without a value in the first record); scale (standard deviation in the
+        training period, and mean, or 0 for a difference).
     pack : path
         Folder or `.safetensors` file to write.
     period, validation : (start, end)
         Time labels, both included. Training windows lie wholly in `period` (None: all data). The
         targets of validation windows lie wholly in `validation`; their inputs may start before it.
-        `validation` may also be a record or several, which are used whole. The best epoch is
-        shipped; without validation, the last.
+        `validation` may also be one record or several, used whole. The best epoch is shipped;
+        without validation, the last.
     share, extra_share : float
         How often an epoch sees each window of `data` and of `extra`: 0.1 means a tenth of the
         windows, another tenth each epoch.
-    extra : DataArray, Dataset, or list of these
-        More records to train on, used whole whatever their dates, such as simulations.
     crop : Crop
         Cut windows in space too; records may then differ in height and width.
     stage : str or mapping
         For models that are trained in stages ("prediff": "autoencoder", "alignment", "denoiser"):
-        the stage's name, or its name and options (see `models.prediff.losses`). The last two learn
-        on latent windows, which are encoded once and kept in `folder`.
+        the stage's name, or its name and options (see `models.prediff.losses`).
     start : pack
-        Weights, config and card to begin with; `config` is then ignored, and entries of `card`
-        replace the pack's.
+        Weights, config and card to begin with; entries of `card` replace the pack's.
     recipe : Recipe
         How to train.
     folder : path
         For checkpoints, `losses.csv` and `seconds.csv`. Default: `<pack>.run`, next to the pack.
-    device : str
-        "auto" uses a GPU when there is one.
-    progress : bool
-        Whether to show a progress bar.
+    device, progress : str, bool
+        "auto" uses a GPU when there is one. Whether to show a progress bar.
 
     Returns
     -------
     Pack
         Its card's scores hold `validation_loss` (mean squared error of scaled values) and
-        `validation_rmse_lead_<k>` (in the card's units, over all cells but land; not for a scale
-        in decibels).
+        `validation_rmse_lead_<k>` (in the card's units, land left out; not for decibels).
 
     Raises
     ------
