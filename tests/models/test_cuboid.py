@@ -249,9 +249,8 @@ def test_global_vectors_do_not_see_ignored_padding(separate, self_attn):
 
 def test_memory_of_another_length():
     # 3 frames ask 5; each place its own: changing the memory at one place changes that place only.
-    layer = CuboidCrossAttention(
-        8, (3, 2, 2), (5, 2, 2), Cuboid((5, 1, 1)), 8, BlockOptions(num_heads=2)
-    )
+    options = BlockOptions(num_heads=2)
+    layer = CuboidCrossAttention(8, (3, 2, 2), (5, 2, 2), Cuboid((5, 1, 1)), options)
     x_BTHWC, memory_BTHWC = torch.randn(1, 3, 2, 2, 8), torch.randn(1, 5, 2, 2, 8)
     before = layer(x_BTHWC, memory_BTHWC)
     memory_BTHWC[:, :, 0, 1] += 1

@@ -5,14 +5,14 @@ Legend of the shape suffixes: B batch, T time, H W space, C channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.checks import expect_counts
+from ..layers.checks import expect_counts, lists_to_tuples
 from ..layers.recurrent import HW, S, ScheduledSampling, from_patches, to_patches, unroll
 
 # (in_len, out_len, height, width) of the frames in Gao et al. (2022), "Earthformer", and of tests.
@@ -25,18 +25,14 @@ TINY = (4, 3, 16, 16)
 class ForecastConfig:
     """Number of frames given and forecast; the base of every baseline's config.
 
-    Lists, as JSON has them, become tuples. Fields that do not fit one another are a ValueError
-    whose message names the field.
+    Lists, as JSON has them, become tuples; a ValueError names fields that do not fit one another.
     """
 
     in_len: int
     out_len: int
 
     def __post_init__(self) -> None:
-        # Tuples, so that a config read from a file equals the one that was written.
-        for field in fields(self):
-            if isinstance(value := getattr(self, field.name), list):
-                object.__setattr__(self, field.name, tuple(value))
+        lists_to_tuples(self)  # so that a config read from a file equals the one that was written
 
     def expect_counts(self, *names: str) -> None:
         """Raise a ValueError unless these fields are whole numbers from 1."""
@@ -73,8 +69,7 @@ Framed = TypeVar("Framed", bound=FrameConfig)
 class FrameForecaster(nn.Module, Generic[Config]):
     """A deterministic model: (B, in_len, H, W, C) to (B, out_len, H, W, C).
 
-    A subclass writes `forward`, and `training_loss` where training minimises something else than
-    the squared error of the forecast.
+    A subclass writes `forward`, and `training_loss` where that is not the mean squared error.
     """
 
     samples = False  # no random draws, so the forecast engine asks for no ensemble members
@@ -85,20 +80,14 @@ class FrameForecaster(nn.Module, Generic[Config]):
         self.in_len, self.out_len = config.in_len, config.out_len
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the forecast (B, out_len, H, W, C), the same in training and evaluation mode.
-
-        `generator`, for models that draw at random, is unused.
-        """
-        return self(x_BTHWC)
+        """Return the forecast (B, out_len, H, W, C), the same in training and evaluation mode."""
+        return self(x_BTHWC)  # a generator is for models that draw at random
 
     def loss(self, x_BTHWC: Tensor, y_BTHWC: Tensor) -> Tensor:
-        """Return the loss of the forecast from x against the truth y, a scalar.
-
-        In evaluation it is the mean squared error, comparable between models.
-        """
+        """Return the loss of the forecast from x against the truth y, a scalar."""
         if self.training:
             return self.training_loss(x_BTHWC, y_BTHWC)
-        return F.mse_loss(self(x_BTHWC), y_BTHWC)
+        return F.mse_loss(self(x_BTHWC), y_BTHWC)  # comparable between models
 
     def training_loss(self, x_BTHWC: Tensor, y_BTHWC: Tensor) -> Tensor:
         """Return what training minimises; here the mean squared error."""

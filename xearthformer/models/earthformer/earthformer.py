@@ -24,7 +24,7 @@ from ..layers.attention import (
     SelfAttentionBlock,
     init_weights,
 )
-from ..layers.checks import expect_counts, expect_fields, expect_one_of
+from ..layers.checks import expect_counts, expect_fields, expect_one_of, lists_to_tuples
 from ..layers.cuboid import Size, cross_pattern, self_pattern
 from ..layers.stem import FinalDecoder, InitialEncoder, PatchMerging, Stem, Upsampling, coarser
 
@@ -38,14 +38,14 @@ PATTERN_FIELDS = ("enc_attn_patterns", "dec_self_attn_patterns", "dec_cross_attn
 class EarthformerConfig:
     """The shape of an Earthformer. Lists and dicts, as JSON has them, are welcome.
 
+    Fields that do not fit one another are a ValueError whose message names the field.
+
     Parameters
     ----------
     input_shape, target_shape : (T, H, W, C)
         Frames in and frames out; the same H and W.
-    base_units : int
-        Channels at the finest level; the next has `downsample` times as many.
-    num_heads : int
-        Number of attention heads.
+    base_units, num_heads : int
+        Channels at the finest level, the next has `downsample` times as many; attention heads.
     enc_depth, dec_depth : tuple of int
         Number of blocks at each level, finest first; one entry per level.
     enc_attn_patterns, dec_self_attn_patterns, dec_cross_attn_patterns : tuple of str
@@ -62,17 +62,11 @@ class EarthformerConfig:
         Position embedding: a vector per frame, row and column, or per frame and place.
     num_global_vectors : int
         Number of global vectors of the encoder; 0 for none.
-    use_global_self_attn : bool
-        Whether the global vectors attend to one another.
-    separate_global_qkv : bool
-        Whether the roles of the global vectors have projections of their own.
+    use_global_self_attn, separate_global_qkv : bool
+        Whether the global vectors attend to one another; whether each of their roles has
+        projections of its own.
     stem : Stem
         The convolutions around the transformer.
-
-    Raises
-    ------
-    ValueError
-        When the fields do not fit one another; the message names the field.
 
     Examples
     --------
@@ -102,10 +96,7 @@ class EarthformerConfig:
     stem: Stem = Stem()
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # JSON has lists only, and a frozen config is hashed
-            value = getattr(self, field.name)
-            if isinstance(value, list):
-                object.__setattr__(self, field.name, tuple(value))
+        lists_to_tuples(self)
         if isinstance(self.stem, dict):
             expect_fields(Stem, self.stem)
             object.__setattr__(self, "stem", Stem(**self.stem))
@@ -120,8 +111,8 @@ class EarthformerConfig:
             expect_counts(name, getattr(self, name), length=4)
         expect_counts("enc_depth", self.enc_depth)
         expect_counts("dec_depth", self.dec_depth, length=self.levels)
-        for name in ("base_units", "downsample"):
-            expect_counts(name, (getattr(self, name),))
+        expect_counts("base_units", (self.base_units,))
+        expect_counts("downsample", (self.downsample,))
         expect_one_of("pos_embed_type", self.pos_embed_type, POS_EMBED_TYPES)
         self.stem.widths(self.base_units)
         if self.base_units % self.block_options.num_heads:
@@ -277,21 +268,19 @@ class Decoder(nn.Module):
     def __init__(self, config: EarthformerConfig):
         super().__init__()
         options = replace(config.block_options, num_global_vectors=0)
-        t_in, t_out = config.input_shape[0], config.target_shape[0]
         self.self_blocks, self.cross_blocks = nn.ModuleList(), nn.ModuleList()
         for i, (dim, memory_THW) in enumerate(zip(config.widths, config.level_shapes, strict=True)):
-            shape_THW = (t_out, *memory_THW[1:])
+            shape_THW = (config.target_shape[0], *memory_THW[1:])
             within = self_pattern(config.dec_self_attn_patterns[i], memory_THW)
             across = cross_pattern(config.dec_cross_attn_patterns[i], memory_THW)
             depth, is_coarsest = config.dec_depth[i], i == config.levels - 1
             shared = dim, shape_THW, within, options
             self.self_blocks.append(repeat(depth - is_coarsest, SelfAttentionBlock, *shared))
-            shared = dim, shape_THW, memory_THW, across, t_in + t_out, options
+            shared = dim, shape_THW, memory_THW, across, options
             self.cross_blocks.append(repeat(depth, CrossAttentionBlock, *shared))
-        sizes = [shape_THW[1:] for shape_THW in config.level_shapes[:-1]]
         self.upsample_layers = nn.ModuleList(
-            Upsampling(b, a, size_HW)
-            for (a, b), size_HW in zip(pairwise(config.widths), sizes, strict=True)
+            Upsampling(b, a, shape_THW[1:])  # the coarsest level's shape is left over
+            for (a, b), shape_THW in zip(pairwise(config.widths), config.level_shapes, strict=False)
         )
 
     def forward(self, z_BTHWC: Tensor, memory: Sequence[Tensor]) -> Tensor:
@@ -310,11 +299,6 @@ class Decoder(nn.Module):
 
 class Earthformer(nn.Module):
     """The network: (B, T_in, H, W, C_in) to (B, T_out, H, W, C_out), in any floating dtype.
-
-    Parameters
-    ----------
-    config : EarthformerConfig
-        The network's shape; `PRESETS` has the published ones.
 
     Examples
     --------

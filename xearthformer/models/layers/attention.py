@@ -159,9 +159,8 @@ class CuboidSelfAttention(CuboidAttention):
                 mask = F.pad(mask, (0, k), value=True)  # (M, V, V + K): all global vectors are seen
             if options.ignore_padding and self.grid.is_padded:
                 seen = k if self.use_global_self_attn else 0
-                global_mask = F.pad(
-                    self.grid.inside().flatten(), (0, seen), value=True
-                )  # (M V + K)
+                inside = self.grid.inside().flatten()
+                global_mask = F.pad(inside, (0, seen), value=True)  # (M V + K)
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("global_mask", global_mask, persistent=False)
 
@@ -229,22 +228,16 @@ class CuboidSelfAttention(CuboidAttention):
 class CuboidCrossAttention(CuboidAttention):
     """Attention of the decoder's cuboids to the encoder's memory in the same places.
 
-    The grids of query and memory differ in time only; a cuboid spans the whole of time in both, and
-    `max_T` frames, the model's in and out together, have a position bias. Global vectors take no
-    part.
+    The grids of query and memory differ in time only; a cuboid spans the whole of time in both.
+    Global vectors take no part.
     """
 
     def __init__(
-        self,
-        dim: int,
-        shape_THW: Size,
-        memory_THW: Size,
-        cuboid: Cuboid,
-        max_T: int,
-        options: BlockOptions,
+        self, dim: int, shape_THW: Size, memory_THW: Size, cuboid: Cuboid, options: BlockOptions
     ):
         _, bh, bw = cuboid.size
-        super().__init__(dim, (max_T, bh, bw), options)
+        # a position bias for the frames of both, as the published weights have it
+        super().__init__(dim, (shape_THW[0] + memory_THW[0], bh, bw), options)
         self.grid, self.memory_grid = (
             Cuboid((shape[0], bh, bw), cuboid.strategy, cuboid.shift).on(shape)
             for shape in (shape_THW, memory_THW)
@@ -295,13 +288,11 @@ class CrossAttentionBlock(nn.Module):
         shape_THW: Size,
         memory_THW: Size,
         pattern: Sequence[Cuboid],
-        max_T: int,
         options: BlockOptions,
     ):
         super().__init__()
         self.attn_l = nn.ModuleList(
-            CuboidCrossAttention(dim, shape_THW, memory_THW, cuboid, max_T, options)
-            for cuboid in pattern
+            CuboidCrossAttention(dim, shape_THW, memory_THW, cuboid, options) for cuboid in pattern
         )
         self.ffn_l = nn.ModuleList(FeedForward(dim, options) for _ in pattern)
 

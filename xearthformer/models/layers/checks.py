@@ -6,6 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 
 
+def lists_to_tuples(config: object) -> None:
+    """Make tuples of a frozen config's lists: JSON has lists only, and a config is hashed."""
+    for field in fields(config):
+        if isinstance(value := getattr(config, field.name), list):
+            object.__setattr__(config, field.name, tuple(value))
+
+
 def expect_one_of(name: str, value: object, allowed: Iterable[str]) -> None:
     """Raise a ValueError unless `value` is one of `allowed`."""
     if value not in (allowed := tuple(allowed)):

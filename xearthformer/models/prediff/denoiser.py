@@ -10,10 +10,11 @@ of the step t.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ from ..layers.attention import (
     SelfAttentionBlock,
     init_weights,
 )
-from ..layers.checks import expect_counts, expect_one_of
+from ..layers.checks import expect_counts, expect_one_of, lists_to_tuples
 from ..layers.cuboid import Size, self_pattern
 from ..layers.stem import PatchMerging, Upsampling, coarser
 
@@ -32,12 +33,11 @@ EMBED_WIDTH = 4  # channels of the embedding of t, in base_units
 SLOWEST = 10_000  # its longest period, in steps of the diffusion over 2 pi (Vaswani et al. 2017)
 
 
-# Configuration.
-
-
 @dataclass(frozen=True)
 class LevelsConfig:
     """The fields that the denoiser and the alignment network share. Lists are welcome.
+
+    Fields that do not fit one another are a ValueError that names them.
 
     Parameters
     ----------
@@ -64,10 +64,7 @@ class LevelsConfig:
     pos_embed_type: str = "t+h+w"
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # JSON has lists only, and a frozen config is hashed
-            value = getattr(self, field.name)
-            if isinstance(value, list):
-                object.__setattr__(self, field.name, tuple(value))
+        lists_to_tuples(self)
         expect_counts("depth", self.depth)
         expect_counts("base_units", (self.base_units,))
         expect_counts("downsample", (self.downsample,))
@@ -114,11 +111,6 @@ class EarthformerUNetConfig(LevelsConfig):
     ----------
     input_shape, target_shape : (T, H, W, C)
         Shapes of the context and of the noisy frames; the same H, W and C.
-
-    Raises
-    ------
-    ValueError
-        When fields do not fit one another; the message names them.
     """
 
     input_shape: tuple[int, int, int, int] = (7, 16, 16, 64)
@@ -142,10 +134,8 @@ class EarthformerUNetConfig(LevelsConfig):
 
 
 PRESETS: dict[str, EarthformerUNetConfig] = {
-    # The published checkpoint, for latents of SEVIR-LR.
-    "sevir-lr": EarthformerUNetConfig(),
-    # Small enough for a test.
-    "tiny": EarthformerUNetConfig(
+    "sevir-lr": EarthformerUNetConfig(),  # the published checkpoint, for latents of SEVIR-LR
+    "tiny": EarthformerUNetConfig(  # small enough for a test
         base_units=16,
         num_heads=2,
         depth=(1, 1),
@@ -154,9 +144,6 @@ PRESETS: dict[str, EarthformerUNetConfig] = {
         target_shape=(2, 4, 4, 4),
     ),
 }
-
-
-# Blocks.
 
 
 class TimeEmbedding(nn.Module):
@@ -172,8 +159,7 @@ class TimeEmbedding(nn.Module):
         )
 
     def forward(self, t_B: Tensor) -> Tensor:
-        half = self.dim // 2
-        dtype = self.layer[0].weight.dtype
+        half, dtype = self.dim // 2, self.layer[0].weight.dtype
         exact = torch.promote_types(dtype, torch.float32)  # bfloat16 can't count to 1000
         k = torch.arange(half, dtype=exact, device=t_B.device)
         angle = t_B[:, None].to(exact) * torch.exp(-math.log(SLOWEST) * k / half)
@@ -246,21 +232,15 @@ class DownPath(nn.Module):
     def levels(self) -> tuple[nn.ModuleList, nn.ModuleList]:
         """Build a residual block for each level, which all of its depth shares, and its blocks."""
         config = self.config
+        embed_dim = EMBED_WIDTH * config.base_units
         residuals = nn.ModuleList(
-            ResidualBlock(dim, dim, EMBED_WIDTH * config.base_units, config.dropout)
-            for dim in config.widths
+            ResidualBlock(dim, dim, embed_dim, config.dropout) for dim in config.widths
         )
-        blocks = nn.ModuleList(
-            nn.ModuleList(
-                SelfAttentionBlock(
-                    dim, shape_THW, self_pattern(name, shape_THW), config.block_options
-                )
-                for _ in range(depth)
-            )
-            for dim, shape_THW, name, depth in zip(
-                config.widths, self.shapes, config.attn_patterns, config.depth, strict=True
-            )
-        )
+        blocks = nn.ModuleList()
+        levels = zip(config.widths, self.shapes, config.attn_patterns, config.depth, strict=True)
+        for dim, shape_THW, name, depth in levels:
+            block = dim, shape_THW, self_pattern(name, shape_THW), config.block_options
+            blocks.append(nn.ModuleList(SelfAttentionBlock(*block) for _ in range(depth)))
         return residuals, blocks
 
     def descend(self, x_BTHWC: Tensor, t_B: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -268,9 +248,8 @@ class DownPath(nn.Module):
         x_BTHWC = self.pos_embed(self.first_proj(x_BTHWC))
         embed_BE = self.time_embed(t_B)
         outputs: list[Tensor] = []
-        for i, (residual, blocks) in enumerate(
-            zip(self.down_time_embed_blocks, self.down_self_blocks, strict=True)
-        ):
+        levels = zip(self.down_time_embed_blocks, self.down_self_blocks, strict=True)
+        for i, (residual, blocks) in enumerate(levels):
             if i > 0:
                 x_BTHWC = self.downsample_layers[i - 1](x_BTHWC)  # H W smaller, C larger
             outputs.append(x_BTHWC := one_level(x_BTHWC, embed_BE, residual, blocks))
@@ -284,9 +263,6 @@ def one_level(
     for block in blocks:
         x_BTHWC, _ = block(residual(x_BTHWC, embed_BE))  # the second: global vectors, none here
     return x_BTHWC
-
-
-# The network.
 
 
 class EarthformerUNet(DownPath):
@@ -322,12 +298,8 @@ class EarthformerUNet(DownPath):
                     f"expected frames of shape (batch, *{name}={getattr(config, name)}), "
                     f"found {tuple(x_BTHWC.shape)}"
                 )
-        x_BTHWC = torch.cat([context_BTHWC, z_BTHWC], dim=1)  # along T
-        is_context = (
-            torch.ones_like(context_BTHWC[..., :1]),
-            torch.zeros_like(z_BTHWC[..., :1]),
-        )
-        x_BTHWC = torch.cat([x_BTHWC, torch.cat(is_context, dim=1)], dim=-1)  # C + 1 channels
+        marked_BTHWC = F.pad(context_BTHWC, (0, 1), value=1)  # C + 1 channels
+        x_BTHWC = torch.cat([marked_BTHWC, F.pad(z_BTHWC, (0, 1))], dim=1)  # along T
         outputs, embed_BE = self.descend(x_BTHWC, t_B)
         x_BTHWC = outputs[-1]
         for i in reversed(range(len(outputs))):  # the coarsest level has a way up of its own too
