@@ -238,7 +238,7 @@ class Full(LocalStore):
 
 @pytest.mark.parametrize(
     ("room", "there"),
-    [(0, "no init is"), (5, "no init is"), (19, "4 of 10 inits are"), (24, "10 of 10")],
+    [(0, "nothing was"), (5, "no init is"), (20, "4 of 10 inits are"), (25, "10 of 10")],
 )
 def test_a_full_disk_is_named_and_the_store_resumes(ssta, tiny_pack, tmp_path, room, there):
     hindcast(ssta, tiny_pack, tmp_path / "whole.zarr", chunks=4)

@@ -46,10 +46,8 @@ FRAMES_COMPARED = 3  # of lazy data with a store: reading all of it would take t
 # Settings that decide a forecast's numbers, next to the lead: a part of a store's record.
 RECORDED = ("precision", "compile")
 # The fields of a card that decide a forecast's numbers.
-CARD_FIELDS = {
-    *("model", "input", "grid", "time_step", "context", "lead"),
-    *("missing", "fill", "scale", "climatology"),
-}
+CARD_FIELDS = {"model", "input", "grid", "time_step", "context", "lead", "missing", "fill"}
+CARD_FIELDS |= {"scale", "climatology"}
 
 
 @documented

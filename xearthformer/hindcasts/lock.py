@@ -1,9 +1,9 @@
 """One writer at a time: the lock of a Zarr store, which a process holds while it lives.
 
-The lock is a key of the store and says who holds it. There are two kinds:
+A key of the store says who holds the lock. What makes it a lock depends on the store:
 
-- In a local folder, the key's file is locked by the operating system, through filelock. Such a lock
-  ends with its process, whatever ends that.
+- In a local folder, the operating system locks a file next to the key, through filelock. Such a
+  lock ends with its process, whatever ends that.
 - Buckets, memory and disks without such locks have no file that filelock could lock. There the
   key itself is the lock, and its holder renews it every few seconds. A holder that is gone holds
   nothing: on its own machine its process is looked up; from elsewhere the key is watched for
@@ -58,6 +58,10 @@ class Owner:
     place: str
     born: str
     beat: float
+
+    def text(self) -> bytes:
+        """Return the owner as it is written to the key of a lock."""
+        return json.dumps(asdict(self)).encode()
 
 
 def this_process() -> Owner:
@@ -114,9 +118,8 @@ def hold(store: Store, key: str) -> Iterator[Lock]:
             if file is None:
                 _claim(lock)
             else:
-                stack.callback(file.release)
-                # In place: a file put there in exchange for this one would not be locked.
-                Path(file.lock_file).write_bytes(_text(lock.owner))
+                stack.callback(_unlock, file)
+                write(store, key, lock.owner.text())  # over that of a process that was killed
         lock.check()
         stack.callback(lock.remove)
         if file is None:
@@ -125,10 +128,10 @@ def hold(store: Store, key: str) -> Iterator[Lock]:
 
 
 def _lock_file(store: Store, key: str) -> FileLock | None:
-    """Lock a key's file by the operating system; None where store or disk has no such locks."""
+    """Lock a file by the operating system; None where store or disk has no such locks."""
     if not isinstance(store, LocalStore):
         return None
-    path = store.root / key
+    path = store.root / f"{key}.os"  # not the key: Windows lets nobody read a locked file
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without filelock's own substitute for such disks, which knows no processes of other machines.
     file = FileLock(path, fallback_to_soft=False)
@@ -136,13 +139,20 @@ def _lock_file(store: Store, key: str) -> FileLock | None:
         file.acquire(timeout=0)
     except Timeout as error:
         raise _taken(store, read(store, key)) from error
-    except NotImplementedError:
-        return None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
+    except (NotImplementedError, OSError) as error:  # the first from older versions of filelock
+        if getattr(error, "errno", errno.ENOSYS) not in NO_LOCKS:
             raise
+        path.unlink(missing_ok=True)
         return None
     return file
+
+
+def _unlock(file: FileLock) -> None:
+    # Deleted while it is locked: never a file that another process has locked since. Windows
+    # deletes no open file, and filelock does it there.
+    with suppress(OSError):
+        Path(file.lock_file).unlink()
+    file.release()
 
 
 def _claim(lock: Lock) -> None:
@@ -152,10 +162,10 @@ def _claim(lock: Lock) -> None:
     (memory); elsewhere the last to write wins, and the other sees that when it reads its own key
     back or, at the latest, at its next `Lock.check`.
     """
-    store, key, ours = lock.store, lock.key, _text(lock.owner)
+    store, key, ours = lock.store, lock.key, lock.owner.text()
     present = read(store, key)
     if present is not None:
-        if present and _is_held(present, store, key):  # "": from a lock file, which was let go
+        if _is_held(present, store, key):
             raise _taken(store, present)
         if read(store, key) == present:
             delete(store, key)
@@ -175,7 +185,7 @@ def _renewals(lock: Lock) -> Iterator[None]:
             # Whatever a network or a full disk does to one renewal, the next may succeed.
             with suppress(Exception):
                 lock.check()
-                write(lock.store, lock.key, _text(replace(lock.owner, beat=time.time())))
+                write(lock.store, lock.key, replace(lock.owner, beat=time.time()).text())
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
@@ -212,10 +222,6 @@ def _taken(store: Store, text: bytes | None) -> ValueError:
 
 def _name(owner: Owner | None) -> str:
     return "another process" if owner is None else f"process {owner.pid} on {owner.host}"
-
-
-def _text(owner: Owner) -> bytes:
-    return json.dumps(asdict(owner)).encode()
 
 
 def _parse(text: bytes | None) -> Owner | None:

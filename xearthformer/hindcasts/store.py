@@ -230,14 +230,13 @@ class Ledger:
 
     def todo(self) -> list[np.ndarray]:
         """Return the positions of the inits to forecast, block by block, in whole chunks."""
-        block = self.status.array.chunks[0]
         chunks = np.unique(np.flatnonzero(self.status.values != DONE) // self.chunk)
         inits = np.flatnonzero(np.isin(np.arange(self.size) // self.chunk, chunks))
-        return np.split(inits, np.flatnonzero(np.diff(inits // block)) + 1) if inits.size else []
+        return _split(inits, self.status.array.chunks[0]) if inits.size else []
 
     def chunks_of(self, inits: np.ndarray) -> list[np.ndarray]:
         """Split positions of inits by chunk."""
-        return np.split(inits, np.flatnonzero(np.diff(inits // self.chunk)) + 1)
+        return _split(inits, self.chunk)
 
     def save(
         self, inits: np.ndarray, values: np.ndarray, frames: np.ndarray, digests: np.ndarray
@@ -289,6 +288,11 @@ class Ledger:
     def _explain_full_disk(self) -> AbstractContextManager[None]:
         present = f"{self.done} of {self.size} inits are there and stay"
         return explain_full_disk(self.store, present)
+
+
+def _split(inits: np.ndarray, size: int) -> list[np.ndarray]:
+    """Split ascending positions by chunks of `size`."""
+    return np.split(inits, np.flatnonzero(np.diff(inits // size)) + 1)
 
 
 def _incomplete(done: int, size: int, errors: Mapping[str, str]) -> str:
@@ -349,16 +353,12 @@ def open_ledger(
         with explain_full_disk(store, "no init is there yet"):
             _write_skeleton(store, empty, record, frames, chunk, block)
     (name,) = empty.data_vars
-    values, status, digests = (
+    values, *small = (
         zarr.open_array(store, path=path, mode="r+", zarr_format=3)
         for path in (str(name), STATUS, DIGESTS)
     )
-    return Ledger(
-        store,
-        values,
-        CachedArray(status, _read_readable(status)),
-        CachedArray(digests, _read_readable(digests)),
-    )
+    status, digests = (CachedArray(array, _read_readable(array)) for array in small)
+    return Ledger(store, values, status, digests)
 
 
 def _write_skeleton(
