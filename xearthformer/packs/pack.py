@@ -94,7 +94,7 @@ def weights_hash(arrays: dict[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-        digest.update(array.data if array.size else b"")
+        digest.update(array.data if array.size else b"")  # an empty array has no buffer
     return digest.hexdigest()
 
 
@@ -128,7 +128,7 @@ def open_pack(name: "str | os.PathLike[str] | Pack") -> Pack:
         return name
     path = _locate(name).resolve()
     pack = Pack(_read_card(path), path)
-    pack.arrays()
+    pack.arrays()  # damaged weights are an error here, not in the middle of a forecast
     return pack
 
 
@@ -176,7 +176,7 @@ def _locate(name: "str | os.PathLike[str]") -> Path:
     if text.startswith("hf://"):
         return _from_hub(text)
     installed = _installed()
-    if text in installed:
+    if text in installed:  # before folders: a folder named "lim" must not hide the pack
         return installed[text]
     path = Path(text)
     if path.is_file() or (path / CARD).is_file():
