@@ -61,10 +61,11 @@ class Plots:
         """
         from .climate import regions
         from .plots import maps
+        from .verification.align import pick_variable
 
-        observed = None if obs is None else regions.index(maps.array(obs), index)
-        values = regions.index(maps.array(self._obj), index)
-        return maps.plume(values, observed, quantiles=quantiles, ax=ax)
+        forecast = pick_variable(self._obj)
+        observed = None if obs is None else regions.index(pick_variable(obs, forecast.name), index)
+        return maps.plume(regions.index(forecast, index), observed, quantiles=quantiles, ax=ax)
 
     def field(
         self,
@@ -89,8 +90,7 @@ class Plots:
         """
         from .plots import maps
 
-        observed = None if obs is None else maps.array(obs)
-        return maps.field(maps.array(self._obj), observed, init=init, lead=lead, figure=figure)
+        return maps.field(self._obj, obs, init=init, lead=lead, figure=figure)
 
     def frames(
         self,
@@ -107,10 +107,9 @@ class Plots:
         obs, init, lead, figure
             As in `field`.
         """
-        from .plots import frames, maps
+        from .plots import frames
 
-        observed = None if obs is None else maps.array(obs)
-        return frames.frames(maps.array(self._obj), observed, init=init, lead=lead, figure=figure)
+        return frames.frames(self._obj, obs, init=init, lead=lead, figure=figure)
 
     def csi(
         self,
@@ -130,10 +129,11 @@ class Plots:
         figure : Figure or SubFigure, optional
             Where to draw. Default: a new figure.
         """
-        from .plots import frames, maps
+        from .plots import frames
+        from .verification.align import pick_variable
         from .verification.verify import verify
 
-        forecast = maps.array(self._obj)
+        forecast = pick_variable(self._obj)
         scores = verify(forecast, obs, ["csi"], thresholds=thresholds)
         name = str(forecast.attrs.get("pack", "forecast"))
         return frames.by_lead({name: scores}, figure=figure)
@@ -156,12 +156,9 @@ class Plots:
         columns : int
             Number of maps per row.
         """
-        from .plots import ensemble, maps
+        from .plots import ensemble
 
-        observed = None if obs is None else maps.array(obs)
-        return ensemble.stamps(
-            maps.array(self._obj), observed, init=init, lead=lead, columns=columns, figure=figure
-        )
+        return ensemble.stamps(self._obj, obs, init=init, lead=lead, columns=columns, figure=figure)
 
     def exceedance(
         self,
@@ -181,11 +178,10 @@ class Plots:
         obs, init, lead, figure
             As in `field`.
         """
-        from .plots import ensemble, maps
+        from .plots import ensemble
 
-        observed = None if obs is None else maps.array(obs)
-        return ensemble.exceedance(
-            maps.array(self._obj), threshold, observed, init=init, lead=lead, figure=figure
+        return ensemble.exceedance_maps(
+            self._obj, threshold, obs, init=init, lead=lead, figure=figure
         )
 
     def rank_histogram(
@@ -202,10 +198,11 @@ class Plots:
         ax : Axes, optional
             Where to draw. Default: new axes.
         """
-        from .plots import ensemble, maps
+        from .plots import ensemble
+        from .verification.align import pick_variable
         from .verification.verify import verify
 
-        forecast = maps.array(self._obj)
+        forecast = pick_variable(self._obj)
         scores = verify(forecast, obs, ["rank_histogram"]).compute()
         label = str(forecast.attrs.get("pack", ""))
         return ensemble.rank_histogram(scores, lead=lead, ax=ax, label=label)

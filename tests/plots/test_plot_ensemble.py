@@ -146,7 +146,7 @@ def test_plumes_have_a_median_in_bands_where_members_are_many():
     ("draw", "message"),
     [
         (lambda p, fc: p.stamps(fc.isel(member=0)), "an ensemble, with the dim member"),
-        (lambda p, fc: p.exceedance(fc.isel(member=0), 1), "an ensemble, with the dim member"),
+        (lambda p, fc: p.exceedance_maps(fc.isel(member=0), 1), "an ensemble, with the dim member"),
         (lambda p, fc: p.stamps(fc, lead=["5min", "10min"]), "one lead, for stamps"),
         (lambda p, fc: p.stamps(fc.expand_dims(level=2)), "also level"),
         (lambda p, fc: p.rank_histogram(xr.Dataset()), "scores with a rank histogram"),

@@ -11,7 +11,6 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer.comparison.compare import compare
-from xearthformer.plots import frames as plot_nowcast
 from xearthformer.plots.frames import by_lead, frames
 
 
@@ -131,8 +130,8 @@ def test_several_forecasts_init_and_lead(fc, rain):
 def test_a_record_that_ends_says_so_and_one_that_begins_late_has_no_past(fc, rain):
     found = rows(frames(fc, rain.isel(time=slice(8, 12))))
     assert list(found) == ["observed", "persistence"]
-    said = [[text.get_text() for text in image.axes.texts] for image in found["observed"]]
-    assert said == [[], []] + [["no observation"]] * 4
+    texts = [[text.get_text() for text in image.axes.texts] for image in found["observed"]]
+    assert texts == [[], []] + [["no observation"]] * 4
 
 
 def test_frames_less_than_a_minute_apart_are_told_in_seconds(rain):
@@ -226,4 +225,6 @@ def test_degrees_shrink_to_the_north(rain):
     figure = degrees.earthformer.forecast("persistence", lead=2).earthformer.plot.frames(degrees)
     image = rows(figure)["observed"][0]
     assert image.axes.get_aspect() == pytest.approx(1 / np.cos(np.radians(60.15)))
-    assert plot_nowcast._size(degrees.rename(time="lead"), "lat", "lon", 1)[1] > 1.7 + 1.9
+    # three rows of frames 2.5 inches wide, 4 pixels high and 5 wide; 0.25 and 1.1 for titles
+    height = 3 * (2.5 * image.axes.get_aspect() * 4 / 5 + 0.25) + 1.1
+    assert figure.get_size_inches()[1] == pytest.approx(height)

@@ -123,7 +123,7 @@ def test_field_draws_what_it_is_given(observed):
     assert "180°" in labels and "120°W" in labels and "0°" in labels
 
 
-def test_field_leaves_out_the_empty_rim_and_says_what_is_not_observed(observed):
+def test_field_leaves_out_the_empty_edges_and_says_what_is_not_observed(observed):
     fc = forecasts(observed, [23])
     fc = fc.where((fc.lat > -5) & (fc.lon > 200))
     figure = fc.earthformer.plot.field(observed)
@@ -143,6 +143,26 @@ def test_field_takes_any_longitudes_and_row_order_and_a_dataset(observed):
     assert maps[0].get_xlim()[0] > 150 and maps[0].get_xlim()[1] < 270
 
 
+def test_observations_are_drawn_in_the_units_of_the_forecast(observed):
+    fc = forecasts(observed, [3])
+    kelvin = observed.assign_attrs(units="K")  # a difference of 1 K is one of 1 degC
+    both = xr.Dataset({"ssta": kelvin, "other": observed + 1})
+    for obs in (kelvin, both):
+        drawn = fc.earthformer.plot.field(obs, lead=2).axes[1].collections[0].get_array()
+        np.testing.assert_allclose(float(np.ma.mean(drawn)), -0.5, rtol=1e-6)
+    with pytest.raises(ValueError, match="absolute values observed"):
+        plot.field(fc, observed.assign_attrs(units_metadata="temperature: on_scale"))
+
+
+def test_days_are_counted_in_the_titles_of_maps(observed):
+    fc = forecasts(observed, [3], leads=2).isel(init=0)
+    days = np.array([5, 10]).astype("m8[D]")
+    valid = ("lead", np.datetime64("2000-04-01", "s") + days)
+    figure = plot.field(fc.assign_coords(lead=days, valid_time=valid))
+    titles = [ax.get_title() for ax in figure.axes[:2]]
+    assert titles == ["+5 d, 2000-04-06", "+10 d, 2000-04-11"]
+
+
 def test_what_cannot_be_drawn_is_said(observed):
     fc = forecasts(observed, [3])
     with pytest.raises(ValueError, match=r"fc.earthformer.index\("):
@@ -153,7 +173,7 @@ def test_what_cannot_be_drawn_is_said(observed):
         plot.field(fc.expand_dims(member=2))
     with pytest.raises(ValueError, match="every value of this forecast is missing"):
         plot.field(fc.where(fc.lat > 90))
-    with pytest.raises(ValueError, match="expected one variable to draw, found a, b"):
+    with pytest.raises(ValueError, match=r"expected one variable\n +found a, b"):
         xr.Dataset({"a": fc, "b": fc}).earthformer.plot.field()
     with pytest.raises(ValueError, match="interp_like"):
         plot.field(fc, observed.isel(lat=slice(3, None)))

@@ -1,162 +1,165 @@
 """Pictures of ensembles: members side by side, probabilities of an event, rank histograms.
 
-Maps of leads that are durations look like those of `plot_nowcast`, all others like `plot.field`.
+Frames whose leads are durations look like those of `frames`, all others like those of `maps`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import mismatch
-from ..fields.axes import find_grid
-from ..verification.probabilistic import exceedance as share
-from . import coastlines, frames, maps
+from ..errors import mismatch, whole_number
+from ..fields.axes import Data
+from ..verification.align import pick_variable
+from ..verification.probabilistic import exceedance
+from . import panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-COLUMNS = 7  # stamps of a row
-WIDTH, HEIGHT = 1.7, 1.15  # inches of a stamp or map, at least
+    from ..fields.windows import InitLike
+
+STAMPS = 7  # per row
+WIDTH, HEIGHT, ROW = 1.7, 1.15, 5.0  # inches of a frame, and of a row of them, at least
 # Edges of the classes of probability; below the first nothing is drawn.
 PROBABILITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-EVENT = "#00C2D1"  # the outline of an observed event, on white and on MAP's dark end
-MAP = "magma_r"
+DARKEST = 0.9  # end of their colours
+EVENT = "#00C2D1"  # the outline of an observed event: seen on white and on the darkest colour
 
 
 def stamps(
-    forecast: xr.DataArray,
-    observed: xr.DataArray | None = None,
+    forecast: Data,
+    observed: Data | None = None,
     *,
-    init: Any = None,
-    lead: Any = None,
-    columns: int = COLUMNS,
+    init: InitLike = None,
+    lead: int | str | np.timedelta64 | None = None,
+    columns: int = STAMPS,
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
-    """Draw every member of one forecast at one lead, a stamp each, beside what was observed.
+    """Draw every member of one forecast at one lead as a stamp, next to what was observed.
 
     Parameters
     ----------
-    forecast : DataArray ([init,] [lead,] member, y, x)
-        Of several inits the one named by `init` is drawn.
-    observed : DataArray (time, y, x), optional
-        On the forecast's grid, in its units; the first stamp.
-    init : label, optional
-        None: the last.
+    forecast : DataArray or Dataset ([init,] [lead,] member, y, x)
+    observed : DataArray or Dataset (time, y, x), optional
+        The first stamp. On the forecast's cells; its units are converted to the forecast's.
     lead : label, optional
-        One, such as "30min"; None: the last.
+        A single one, such as "30min". Default: the last.
     columns : int
-        Stamps of a row.
-    figure : matplotlib Figure or SubFigure, optional
-        Where to draw; a new one when not given.
+        Number of stamps per row.
+    init, figure
+        As in `maps.field`.
 
     Returns
     -------
     Figure or SubFigure
-        As given; a new Figure when none was.
 
     Raises
     ------
     KeyError
-        An init or a lead that isn't there.
+        An init or a lead that the forecast does not have.
     ValueError
         No members; other dims; more than one lead.
     """
-    _check_members(forecast)
+    whole_number("columns", columns)
+    forecast = pick_variable(forecast)
     if lead is None and "lead" in forecast.dims:
         lead = forecast["lead"].values[-1]
-    forecast, y, x = _prepared(forecast, init, lead, "member")
-    if forecast.sizes["lead"] > 1:
-        raise mismatch("one lead, for stamps", f"{forecast.sizes['lead']}", 'lead="30min"')
-    every = {"observed": _observed(observed, forecast, y, x)} if observed is not None else {}
-    every |= {f"member {m.item()}": forecast.sel(member=m) for m in forecast["member"]}
-    stamps = {name: da.isel(lead=0).transpose(y, x) for name, da in every.items()}
-    shape = math.ceil(len(stamps) / columns), min(columns, len(stamps))
-    axes, draw = _axes(figure, forecast, y, x, shape, None)
-    for ax in axes.flat[len(stamps) :]:
+    members = _select(forecast, init, lead)
+    if members.sizes["lead"] > 1:
+        raise mismatch("one lead, for stamps", f"{members.sizes['lead']}", 'lead="30min"')
+    frames = {f"member {m.item()}": members.sel(member=m)[0] for m in members["member"]}
+    if observed is not None:
+        first = panels.observed_at(members, pick_variable(observed, forecast.name))[0]
+        frames = {"observed": first, **frames}
+    pixels = panels.has_durations(members)
+    # Of the members first: they have the variable's name, which tells its levels.
+    colours = (panels.class_colours if pixels else panels.smooth_colours)([*frames.values()][::-1])
+    shape = math.ceil(len(frames) / columns), min(columns, len(frames))
+    axes = _add_panels(figure, members, shape)
+    for ax in axes.flat[len(frames) :]:
         ax.set_visible(False)
-    for ax, (name, da) in zip(axes.flat, stamps.items(), strict=False):
-        image = draw(ax, da, list(stamps.values()))
+    for ax, (name, frame) in zip(axes.flat, frames.items(), strict=False):
+        image = panels.draw_frame(ax, frame, colours, pixels)
+        ax.set(xticks=[], yticks=[])
         ax.set_title(name, fontsize="small", fontweight="bold" if name == "observed" else None)
-    drawn = list(axes.flat[: len(stamps)])
-    return _finish(axes, drawn, image, forecast, maps.variable_label(forecast))
+    panels.add_colour_bar(axes, image, panels.variable_label(members), "neither")
+    between = ": " if shape[1] > 4 else "\n"  # narrow pictures have no room for all in one line
+    return _add_title(axes, members, between + panels.frame_titles(members)[0])
 
 
-def exceedance(
-    forecast: xr.DataArray,
+def exceedance_maps(
+    forecast: Data,
     threshold: float,
-    observed: xr.DataArray | None = None,
+    observed: Data | None = None,
     *,
-    init: Any = None,
-    lead: Any = None,
+    init: InitLike = None,
+    lead: panels.LeadLike = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
-    """Draw the share of members that reach a threshold, a map a lead.
+    """Draw the share of members that reach a threshold, one map per lead.
 
     Parameters
     ----------
-    forecast : DataArray ([init,] [lead,] member, y, x)
-        Of several inits the one named by `init` is drawn.
+    forecast : DataArray or Dataset ([init,] [lead,] member, y, x)
     threshold : float
         In the forecast's units.
-    observed : DataArray (time, y, x), optional
-        On the forecast's grid, in its units; a line goes around where it reached the threshold.
-    init : label, optional
-        None: the last.
-    lead : label or list of labels, optional
-        None: four, from the first to the last.
-    figure : matplotlib Figure or SubFigure, optional
-        Where to draw; a new one when not given.
+    observed : DataArray or Dataset (time, y, x), optional
+        Where it reached the threshold is outlined.
+    init, lead, figure
+        As in `maps.field`.
 
     Returns
     -------
     Figure or SubFigure
-        As given; a new Figure when none was.
 
     Raises
     ------
     KeyError
-        An init or a lead that isn't there.
+        An init or a lead that the forecast does not have.
     ValueError
         No members; other dims.
     """
-    _check_members(forecast)
-    forecast, y, x = _prepared(forecast, init, lead, "member")
-    shares = share(forecast, threshold)
-    axes, draw = _axes(figure, shares, y, x, (1, shares.sizes["lead"]), PROBABILITIES)
-    seen = None if observed is None else _observed(observed, forecast, y, x)
-    for k, ax in enumerate(axes[0]):
-        image = draw(ax, shares.isel(lead=k).transpose(y, x), [])
-        if seen is not None:
-            _outline(ax, seen.isel(lead=k).transpose(y, x) >= threshold, y, x)
-        ax.set_title(_when(forecast.isel(lead=k)), fontsize="small")
-    units = str(forecast.attrs.get("units", ""))
-    label = f"probability of at least {threshold:g} {maps.UNITS.get(units, units)}".strip()
-    label += " (observed: outlined)" if seen is not None else ""
-    return _finish(axes, list(axes[0]), image, forecast, label, timed=False)
+    forecast = pick_variable(forecast)
+    members = _select(forecast, init, lead)
+    shares = exceedance(members, threshold).transpose("lead", *members.dims[-2:])
+    axes = _add_panels(figure, members, (1, shares.sizes["lead"]))
+    colours = panels.ramp_colours(PROBABILITIES, end=DARKEST)
+    label = f"probability of at least {threshold:g} {panels.short_units(members)}".strip()
+    events = None
+    if observed is not None:
+        events = panels.observed_at(members, pick_variable(observed, forecast.name)) >= threshold
+        label += " (observed: outlined)"
+    for k, (ax, title) in enumerate(zip(axes[0], panels.frame_titles(members), strict=True)):
+        image = panels.draw_frame(ax, shares[k], colours, panels.has_durations(members))
+        ax.set(xticks=[], yticks=[])
+        if events is not None:
+            _outline(ax, events[k])
+        ax.set_title(title, fontsize="small")
+    panels.add_colour_bar(axes, image, label, "neither")
+    return _add_title(axes, members)
 
 
 def rank_histogram(
-    scores: xr.Dataset, *, lead: Any = None, ax: Axes | None = None, label: str | None = None
+    scores: xr.Dataset, *, lead: panels.LeadLike = None, ax: Axes | None = None, label: str = ""
 ) -> Axes:
-    """Draw how often so many members lay below the observation, beside what is expected.
+    """Draw how often so many members lay below the observation, next to what is expected.
 
     Parameters
     ----------
     scores : Dataset
         As `xearthformer.verify` gives it of the score "rank_histogram".
     lead : label, optional
-        None: all leads together.
+        Default: all leads together.
     ax : matplotlib Axes, optional
-        Where to draw; a new figure when not given.
-    label : str, optional
-        What the bars stand for, as the title.
+        Where to draw. Default: a new figure.
+    label : str
+        The title.
 
     Returns
     -------
@@ -167,7 +170,7 @@ def rank_histogram(
     Raises
     ------
     KeyError
-        A lead that isn't there.
+        A lead that is missing.
     ValueError
         Scores without a rank histogram, or with other dims.
 
@@ -187,136 +190,59 @@ def rank_histogram(
         )
     counts = scores[name]
     if lead is not None:
-        labels = counts["lead"].dtype.kind
-        counts = counts.sel(lead=pd.Timedelta(lead).to_timedelta64() if labels == "m" else lead)
+        durations = panels.has_durations(counts)
+        counts = counts.sel(lead=pd.Timedelta(lead).to_timedelta64() if durations else lead)
     if counts.dims != ("rank",):
         raise mismatch("counts by rank alone", f"dims {counts.dims}", "one forecast, one lead")
-    ax = maps.new_figure((5.2, 3.0), "constrained").subplots() if ax is None else ax
+    ax = panels.new_figure((5.2, 3.0)).subplots() if ax is None else ax
     from matplotlib.ticker import MaxNLocator
 
     shares = (counts / counts.sum()).values
-    ax.bar(counts["rank"].values, shares, width=0.9, color=maps.COLOURS[0])
-    ax.axhline(1 / shares.size, color=maps.OBSERVED, linestyle=(0, (4, 3)), linewidth=1.2)
+    ax.bar(counts["rank"].values, shares, width=0.9, color=panels.COLOURS[0])
+    ax.axhline(1 / shares.size, color=panels.OBSERVED, linestyle=(0, (4, 3)), linewidth=1.2)
     ax.set_xlabel("members below the observation")
     ax.set_ylabel("share of observations")
-    ax.set_title(label or "", loc="left", fontsize="medium")
+    ax.set_title(label, loc="left", fontsize="medium")
     ax.set_xlim(-0.6, shares.size - 0.4)
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
-# --- maps
-
-
-def _check_members(forecast: xr.DataArray) -> None:
+def _select(forecast: xr.DataArray, init: InitLike, lead: panels.LeadLike) -> xr.DataArray:
+    """Return the frames of all members to draw (lead, member, y, x), members labelled."""
     if "member" not in forecast.dims:
-        found = f"dims {forecast.dims}"
-        raise mismatch("an ensemble, with the dim member", found, "fc.earthformer.plot.frames()")
+        hint = "fc.earthformer.plot.frames()"
+        raise mismatch("an ensemble, with the dim member", f"dims {forecast.dims}", hint)
+    members = panels.select(forecast, init, lead, "member")
+    if not panels.has_durations(members):
+        members = panels.crop(members)
+    if "member" not in members.coords:
+        members = members.assign_coords(member=np.arange(members.sizes["member"]))
+    return members
 
 
-def _prepared(
-    forecast: xr.DataArray, init: Any, lead: Any, *others: str
-) -> tuple[xr.DataArray, str, str]:
-    """One init at the leads that are drawn, in memory, eastward and northward; its y and x."""
-    if lead is not None and _short(forecast):
-        lead = pd.to_timedelta(np.atleast_1d(lead)).values
-    if "lead" not in forecast.dims and "lead" in forecast.coords:
-        forecast, lead = forecast.expand_dims("lead"), None
-    forecast = maps.pick(forecast, init, lead, *others).compute()
-    y, x = find_grid(forecast)
-    forecast = maps.eastward(forecast, x)
-    if not _short(forecast):
-        forecast = maps.crop(forecast, y, x)
-    if "member" not in forecast.coords:
-        forecast = forecast.assign_coords(member=np.arange(forecast.sizes["member"]))
-    return forecast.sortby([dim for dim in (y, x) if dim in forecast.coords]), y, x
+def _add_panels(
+    figure: Figure | SubFigure | None, members: xr.DataArray, shape: tuple[int, int]
+) -> np.ndarray:
+    """Return axes for stamps, neither too narrow nor too low for their titles."""
+    tall = panels.aspect(members) * members.shape[-2] / members.shape[-1]
+    return panels.add_panels(figure, shape, max(WIDTH, ROW / shape[1], HEIGHT / tall), tall)
 
 
-def _short(forecast: xr.DataArray) -> bool:
-    """Whether its leads are durations, and not months."""
-    return "lead" in forecast.coords and forecast["lead"].dtype.kind == "m"
-
-
-def _observed(observed: xr.DataArray, forecast: xr.DataArray, y: str, x: str) -> xr.DataArray:
-    return maps.at_valid_times(observed, forecast.isel(member=0, drop=True), y, x)
-
-
-def _axes(
-    figure: Figure | SubFigure | None,
-    forecast: xr.DataArray,
-    y: str,
-    x: str,
-    shape: tuple[int, int],
-    edges: tuple[float, ...] | None,
-) -> tuple[np.ndarray, Callable[[Axes, xr.DataArray, list[xr.DataArray]], Any]]:
-    """Room for maps, and what draws one: on classes with these edges, else on those of all maps."""
-    tall = frames.aspect(forecast, y) * forecast.sizes[y] / forecast.sizes[x]
-    width = max(WIDTH, 5.0 / shape[1], HEIGHT / tall)
-    if figure is None:
-        size = shape[1] * width + 0.2, shape[0] * (width * tall + 0.25) + 1.2
-        figure = maps.new_figure(size, "compressed")
-    axes = figure.subplots(*shape, squeeze=False)
-
-    def draw(ax: Axes, da: xr.DataArray, others: list[xr.DataArray]) -> Any:
-        if _short(forecast):
-            colours = _of_probability(edges) if edges else frames.classes(others[::-1])
-            image = frames.picture(ax, da, y, x, {**colours, "interpolation": "nearest"})
-        else:
-            colours = _of_probability(edges) if edges else maps.shared_colours(others, None)
-            image = maps.draw_map(ax, da, y, x, colours)
-            ax.set(xticks=[], yticks=[])
-        return image
-
-    return axes, draw
-
-
-def _of_probability(edges: tuple[float, ...]) -> dict[str, Any]:
-    import matplotlib as mpl
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
-    shades = mpl.colormaps[MAP](np.linspace(0.05, 0.9, len(edges) - 1))
-    colours = ListedColormap(shades, under=frames.DRY, over=shades[-1])
-    return {"cmap": colours, "norm": BoundaryNorm(edges, colours.N)}
-
-
-def _outline(ax: Axes, event: xr.DataArray, y: str, x: str) -> None:
-    """A line around where the event was observed, if it was and wasn't."""
-    if bool(event.any()) and not bool(event.all()):
-        at = [event[d].values if d in event.coords else np.arange(event.sizes[d]) for d in (x, y)]
-        ax.contour(*at, event.values.astype(float), levels=[0.5], colors=EVENT, linewidths=1.2)
-
-
-def _when(frame: xr.DataArray) -> str:
-    if not _short(frame):
-        return maps.lead_title(frame)
-    fine = bool(frame["lead"].values % np.timedelta64(60, "s"))
-    return frames.when(frame, fine)
-
-
-def _finish(
-    axes: np.ndarray,
-    drawn: list[Axes],
-    image: Any,
-    forecast: xr.DataArray,
-    label: str,
-    timed: bool = True,
-) -> Figure | SubFigure:
-    """Coastlines, a colour bar below and a title."""
-    y, x = find_grid(forecast)
-    coastlines.draw(drawn, forecast, y, x)
+def _add_title(axes: np.ndarray, members: xr.DataArray, more: str = "") -> Figure | SubFigure:
+    """Add the title of a picture, and return its figure."""
     figure = axes[0, 0].figure
-    edges = getattr(image.norm, "boundaries", None)
-    under = {"location": "bottom", "shrink": min(1.0, 3.5 / axes.shape[1]), "pad": 0.03}
-    bar = figure.colorbar(image, ax=axes, aspect=40, ticks=edges, **under)
-    if edges is not None:
-        bar.ax.set_xticklabels([f"{edge:g}" for edge in edges])
-    bar.set_label(label)
-    title = " ".join(["forecast", *maps.made_by(forecast)])
-    if "init" in forecast.coords:
-        title += f" from {maps.date_text(forecast['init'].values, forecast)}"
-    if timed:
-        between = ": " if axes.shape[1] > 4 else "\n"
-        title += f"{between}{_when(forecast.isel(lead=0))}"
+    title = f"forecast{panels.str_pack(members)}{panels.str_init(members)}{more}"
     figure.suptitle(title, fontsize="large")
     return figure
+
+
+def _outline(ax: Axes, event: xr.DataArray) -> None:
+    """Draw a line around where an event was observed, if it was, but not everywhere."""
+    if bool(event.any()) and not bool(event.all()):
+        at_y, at_x = (
+            event[d].values if d in event.coords else np.arange(event.sizes[d]) for d in event.dims
+        )
+        inside = event.values.astype(float)  # 1, and 0 outside
+        ax.contour(at_x, at_y, inside, levels=[0.5], colors=EVENT, linewidths=1.2)

@@ -1,0 +1,428 @@
+"""What all pictures share: frames chosen of a forecast, drawn as panels, with colours and titles.
+
+Nothing is computed here but what is drawn. matplotlib, an extra, is imported inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ..errors import mismatch
+from ..fields.axes import find_grid, find_time, is_degrees
+from ..fields.quantities import is_difference
+from ..verification.align import match_cells, match_units, match_valid_times
+from ..verification.verify import quantity
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Colormap, Normalize
+    from matplotlib.figure import Figure, SubFigure
+
+    from ..fields.windows import InitLike
+
+LeadLike: TypeAlias = "int | str | np.timedelta64 | Sequence[int | str] | np.ndarray | None"
+
+# Okabe and Ito's colours, which differ for every kind of colour vision; black is the observations'.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+OBSERVED = "black"
+NO_VALUE, DRY = "0.82", "white"  # behind a frame; below the first class
+DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
+RAMP = "magma_r"  # lightness falls evenly, for every kind of colour vision
+MOST_CLASSES = 9  # of a variable without levels of its own
+LEADS = 4  # drawn when none are named
+
+# Edges of the colour classes: SEVIR's own, and those of radar pictures.
+LEVELS: dict[str | None, tuple[float, ...]] = {
+    "vil": (16, 31, 59, 74, 100, 133, 160, 181, 219, 255),
+    "rain": (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100),
+}
+# Where radar pictures have long had colours of their own: greens, yellows, reds, and purple for the
+# heaviest. Other variables are drawn in shades of RAMP.
+CLASS_COLOURS: dict[str | None, tuple[str, ...]] = {
+    "vil": (
+        *("#b5e2ab", "#5cb85a", "#237a38"),
+        *("#fbee58", "#f6bd2c", "#ee8420"),
+        *("#dd3b2b", "#9b1420", "#b13bd0"),
+    ),
+}
+UNITS = {"degC": "°C", "degree_Celsius": "°C", "degrees_Celsius": "°C", "celsius": "°C", "1": ""}
+UNITS |= {"mm h-1": "mm/h", "kg m-2": "kg/m²"}
+# Seconds of a unit of lead time, and the valid time as precise; the first that leads are whole in.
+CLOCKS = {"d": (86_400, "%Y-%m-%d"), "min": (60, "%H:%M"), "s": (1, "%H:%M:%S")}
+
+
+class Colours(NamedTuple):
+    """Colour map and norm, the same for all panels of a picture."""
+
+    cmap: Colormap | str
+    norm: Normalize
+
+
+# --- frames
+
+
+def has_durations(forecast: xr.DataArray) -> bool:
+    """Return whether the leads of a forecast are durations, not months."""
+    return "lead" in forecast.coords and forecast["lead"].dtype.kind == "m"
+
+
+def select(
+    forecast: xr.DataArray, init: InitLike = None, lead: LeadLike = None, *others: str
+) -> xr.DataArray:
+    """Return the frames (lead, *others, y, x) to draw, in memory; rows northward, columns eastward.
+
+    Parameters
+    ----------
+    forecast : DataArray ([init,] [lead,] *others, y, x)
+    init : label, optional
+        Default: the last.
+    lead : label or list of labels, optional
+        Default: four, from the first to the last.
+    *others : str
+        Dims to keep.
+
+    Raises
+    ------
+    KeyError
+        An init or a lead that the forecast does not have.
+    ValueError
+        Dims other than these; leads as numbers where they are durations.
+    """
+    if "init" in forecast.dims:
+        forecast = forecast.isel(init=-1) if init is None else forecast.sel(init=init)
+        if forecast.sizes.get("init") == 1:  # of a label that stands for a span, such as "1997-06"
+            forecast = forecast.squeeze("init")
+    y, x = find_grid(forecast)
+    extra = sorted(map(str, {*forecast.dims} - {"lead", *others, y, x}))
+    if extra:
+        raise mismatch(
+            f"maps of one forecast, dims ({', '.join(['[lead,]', *others, 'y', 'x'])})",
+            f"also {', '.join(extra)}",
+            f"fc.isel({extra[0]}=0)",
+        )
+    if "lead" not in forecast.dims:
+        forecast = forecast.expand_dims("lead")
+    elif lead is None:
+        count = forecast.sizes["lead"]
+        spread = np.linspace(0, count - 1, min(count, LEADS))
+        forecast = forecast.isel(lead=np.unique(spread.round().astype(int)))
+    else:
+        leads = np.atleast_1d(np.asarray(lead))
+        if has_durations(forecast):
+            if leads.dtype.kind in "iuf":  # pandas would read numbers as nanoseconds
+                raise mismatch("leads as durations", repr(lead), 'lead=["30min", "60min"]')
+            leads = pd.to_timedelta(leads).values
+        forecast = forecast.sel(lead=leads)
+    forecast = forecast.compute()
+    if x in forecast.coords and is_degrees(forecast[x]):  # from 0 eastward, the Pacific is whole
+        forecast = forecast.assign_coords({x: (x, forecast[x].values % 360, forecast[x].attrs)})
+    forecast = forecast.sortby([dim for dim in (y, x) if dim in forecast.coords])
+    return forecast.transpose("lead", *others, y, x)
+
+
+def crop(frames: xr.DataArray) -> xr.DataArray:
+    """Return frames (..., y, x) without the outer rows and columns that hold no value at all."""
+    positions = {}
+    for axis in (-2, -1):
+        dim = frames.dims[axis]
+        valid = frames.notnull().any([d for d in frames.dims if d != dim])
+        inside = np.flatnonzero(valid.values)
+        if not inside.size:
+            raise ValueError("nothing to draw: every value of this forecast is missing")
+        positions[dim] = slice(inside[0], inside[-1] + 1)
+    return frames.isel(positions)
+
+
+def observed_at(frames: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
+    """Return what was observed at the valid times and cells of frames (lead, [member,] y, x).
+
+    In the units of the frames and with their labels, (lead, y, x); missing beyond the record.
+    """
+    y, x = frames.dims[-2:]
+    time = find_time(observed)
+    names = zip(find_grid(observed), (y, x), strict=True)
+    observed = observed.rename({own: name for own, name in names if own != name})
+    observed = match_units(frames, observed)
+    for dim in (y, x):
+        observed = match_cells(frames, observed, str(dim))
+    positions = np.atleast_1d(match_valid_times(frames, observed[time]))
+    seen = xr.DataArray(positions >= 0, dims=time)
+    observed = observed.isel({time: positions}).where(seen).transpose(time, y, x)
+    one = frames.isel(member=0, drop=True) if "member" in frames.dims else frames
+    return one.copy(data=observed.to_numpy())
+
+
+# --- panels
+
+
+def new_figure(size: tuple[float, float], layout: str = "constrained") -> Figure:
+    """Return an empty figure, size in inches; ImportError with what to install."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "drawing needs matplotlib, which isn't installed: pip install 'xearthformer[plot]'"
+        ) from error
+    return plt.figure(figsize=size, layout=layout)
+
+
+def add_panels(
+    figure: Figure | SubFigure | None,
+    shape: tuple[int, int],
+    width: float,
+    tall: float,
+    shared: bool = False,
+) -> np.ndarray:
+    """Return axes of that shape, in a new figure where none is given.
+
+    Panels of a new figure are `width` inches wide and `tall` times as high; `shared` labels the
+    outer ones alone.
+    """
+    rows, columns = shape
+    if figure is None:
+        # Room for the colour bar, titles of the columns and of the figure; the rest is cut off.
+        size = columns * width + 0.4, rows * (width * tall + 0.25) + 1.1
+        figure = new_figure(size, "compressed")
+    return figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared)
+
+
+def aspect(frames: xr.DataArray) -> float:
+    """Return the length of a step along y over one along x: degrees shrink to the north."""
+    y = frames.dims[-2]
+    if y in frames.coords and is_degrees(frames[y]):
+        return float(1 / np.cos(np.radians(frames[y].values.mean())))
+    return 1.0
+
+
+def draw_frame(ax: Axes, frame: xr.DataArray, colours: Colours, pixels: bool) -> ScalarMappable:
+    """Draw one frame (y, x); grey where there is no value.
+
+    As the pixels of a regular grid, or as a map: cells of any size, with degrees at its edges.
+    """
+    y, x = frame.dims
+    at_y, at_x = (
+        frame[dim].values if dim in frame.coords else np.arange(frame.sizes[dim]) for dim in (y, x)
+    )
+    ax.set_facecolor(NO_VALUE)
+    image: ScalarMappable
+    if pixels:
+        edges = [edge for centres in (at_x, at_y) for edge in _edges(centres)]
+        image = ax.imshow(
+            frame.values,
+            cmap=colours.cmap,
+            norm=colours.norm,
+            extent=(edges[0], edges[1], edges[2], edges[3]),
+            origin="lower",
+            interpolation="nearest",
+        )
+        ax.set_aspect(aspect(frame))
+        ax.set(xticks=[], yticks=[])
+    else:
+        image = ax.pcolormesh(
+            *(at_x, at_y, frame.values),
+            cmap=colours.cmap,
+            norm=colours.norm,
+            shading="nearest",
+            rasterized=True,  # a vector graphic would hold every cell
+        )
+        ax.set_aspect("equal")
+        _label_degrees(ax, frame)
+    if not bool(frame.notnull().any()):
+        ax.text(0.5, 0.5, "no observation", transform=ax.transAxes, ha="center", va="center")
+    return image
+
+
+def _edges(centres: np.ndarray) -> tuple[float, float]:
+    """Return the outer edges of the first and the last pixel."""
+    half = (centres[-1] - centres[0]) / max(1, centres.size - 1) / 2
+    return float(centres[0] - half), float(centres[-1] + half)
+
+
+def _label_degrees(ax: Axes, frame: xr.DataArray) -> None:
+    """Label latitude and longitude along the edges of a map, without a frame around it."""
+    from matplotlib.ticker import MaxNLocator
+
+    for axis, dim, signs in zip((ax.yaxis, ax.xaxis), frame.dims, ("NS", "EW"), strict=True):
+        if dim in frame.coords and is_degrees(frame[dim]):
+            axis.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 3, 6, 9, 10]))
+            axis.set_major_formatter(partial(_str_degrees, signs))
+    ax.tick_params(labelsize="small", length=2)
+    ax.spines[:].set_visible(False)
+
+
+def _str_degrees(signs: str, value: float, position: int | None = None) -> str:
+    """Return a latitude ("NS") or longitude ("EW") as an atlas writes it.
+
+    >>> _str_degrees("EW", 210), _str_degrees("NS", -5), _str_degrees("NS", 0)
+    ('150°W', '5°S', '0°')
+    """
+    value = (value + 180) % 360 - 180 if signs == "EW" else value
+    neither = value in (0, -180)  # the equator, and the meridians that part east from west
+    return f"{abs(value):g}°" + ("" if neither else signs[0] if value > 0 else signs[1])
+
+
+# --- colours
+
+
+def smooth_colours(frames: Iterable[xr.DataArray], vmax: float | None = None) -> Colours:
+    """Return colours without classes; symmetric about zero where values go below it.
+
+    They end at `vmax`; by default at what 99.5 % of the values stay within, to two digits.
+    """
+    from matplotlib.colors import Normalize
+
+    values = np.concatenate([da.values[np.isfinite(da.values)] for da in frames])
+    if vmax is None:
+        vmax = float(f"{np.quantile(np.abs(values), 0.995):.2g}") or 1.0
+    if values.min() < 0:
+        return Colours(DIVERGING, Normalize(-vmax, vmax))
+    return Colours(SEQUENTIAL, Normalize(0.0, vmax))
+
+
+def class_colours(frames: Sequence[xr.DataArray]) -> Colours:
+    """Return colours in classes: the variable's own, or evenly over the values of all frames."""
+    from matplotlib.ticker import MaxNLocator
+
+    kind = quantity(frames[0])
+    edges = LEVELS.get(kind)
+    if edges is None:
+        values = np.concatenate([da.values[np.isfinite(da.values)] for da in frames])
+        low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+        edges = tuple(MaxNLocator(MOST_CLASSES).tick_values(low, high))
+    return ramp_colours(edges, CLASS_COLOURS.get(kind))
+
+
+def ramp_colours(
+    edges: Sequence[float], shades: Sequence[str] | None = None, end: float = 0.97
+) -> Colours:
+    """Return one colour per class, none below the first; by default shades of RAMP up to `end`."""
+    import matplotlib as mpl
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    # From 0.05 on: the first class differs from white.
+    ramp = mpl.colormaps[RAMP](np.linspace(0.05, end, len(edges) - 1))
+    listed = list(ramp if shades is None else shades)
+    cmap = ListedColormap(listed, under=DRY, over=listed[-1])
+    return Colours(cmap, BoundaryNorm(edges, cmap.N))
+
+
+def add_colour_bar(
+    axes: np.ndarray, image: ScalarMappable, label: str, extend: str, length: float = 3.5
+) -> None:
+    """Add a colour bar below all panels, of the length of so many of them.
+
+    "extend" says which ends go on: "neither", "max" or "both".
+    """
+    edges = getattr(image.norm, "boundaries", None)  # of classes
+    bar = axes[0, 0].figure.colorbar(
+        image,
+        ax=axes,
+        ticks=edges,
+        extend=extend,
+        location="bottom",
+        shrink=min(1.0, length / axes.shape[1]),
+        aspect=40,
+        pad=0.03,
+    )
+    if edges is None:
+        bar.outline.set_visible(False)
+    else:
+        bar.ax.set_xticklabels([f"{edge:g}" for edge in edges])
+    bar.set_label(label)
+
+
+# --- words
+
+
+def as_dates(times: np.ndarray | np.datetime64) -> np.ndarray:
+    """Return times of any calendar as datetime64; 30 February falls on the first days of March."""
+    times = np.asarray(times)
+    if times.dtype.kind == "M":
+        return times.astype("M8[s]")
+    days = [np.datetime64(f"{t.year:04d}-{t.month:02d}", "D") + (t.day - 1) for t in times.flat]
+    seconds = [(t.hour * 60 + t.minute) * 60 + t.second for t in times.flat]
+    dates = np.array(days, "M8[s]") + np.array(seconds, "m8[s]")
+    return dates.reshape(times.shape)
+
+
+def str_date(time: np.ndarray | np.datetime64, forecast: xr.DataArray) -> str:
+    """Return a date as short as the forecast's leads allow: a month, or to the minute."""
+    form = "%Y-%m-%d %H:%M" if has_durations(forecast) else "%b %Y"
+    return pd.Timestamp(as_dates(time).item()).strftime(form)
+
+
+def str_pack(forecast: xr.DataArray) -> str:
+    """Return " by" and the pack that made a forecast, where its attributes say so."""
+    return f" by {forecast.attrs['pack']}" if "pack" in forecast.attrs else ""
+
+
+def str_init(forecast: xr.DataArray) -> str:
+    """Return " from" and the init of a forecast, where it is labelled."""
+    return (
+        f" from {str_date(forecast['init'].values, forecast)}" if "init" in forecast.coords else ""
+    )
+
+
+def frame_titles(frames: xr.DataArray) -> list[str]:
+    """Return the title of each frame (lead, ...): its lead and its valid time.
+
+    >>> coords = {"lead": [1, 2], "valid_time": ("lead", pd.to_datetime(["2000-08", "2000-09"]))}
+    >>> fc = xr.DataArray([0.0, 0.0], coords, "lead")
+    >>> fc.lead.attrs["units"] = "months"
+    >>> frame_titles(fc)
+    ['lead 1 month, Aug 2000', 'lead 2 months, Sep 2000']
+    """
+    if has_durations(frames):
+        return _durations(frames)
+    titles = []
+    for frame in frames.transpose("lead", ...):
+        words = []
+        if "lead" in frame.coords:
+            units = str(frame["lead"].attrs.get("units", ""))
+            units = units.removesuffix("s") if frame["lead"].item() == 1 else units
+            words.append(f"lead {frame['lead'].item()} {units}".strip())
+        if "valid_time" in frame.coords:
+            words.append(str_date(frame["valid_time"].values, frame))
+        titles.append(", ".join(words))
+    return titles
+
+
+def _durations(frames: xr.DataArray) -> list[str]:
+    """Return titles such as "+30 min, 21:40", all in one unit; "−" before the init."""
+    seconds = np.atleast_1d(frames["lead"].values / np.timedelta64(1, "s"))
+    dates = np.broadcast_to(as_dates(frames["valid_time"].values), seconds.shape)
+    whole = {unit: not (seconds % size).any() for unit, (size, _) in CLOCKS.items()}
+    whole["d"] &= bool(seconds.any())  # 0 alone is no number of days
+    unit = next((unit for unit in CLOCKS if whole[unit]), "s")
+    size, clock = CLOCKS[unit]
+    signs = np.array(["", "+", "\N{MINUS SIGN}"])[np.sign(seconds).astype(int)]
+    return [
+        f"{sign}{abs(lead) / size:g} {unit}, {pd.Timestamp(date):{clock}}"
+        for sign, lead, date in zip(signs, seconds, dates, strict=True)
+    ]
+
+
+def variable_label(da: xr.DataArray) -> str:
+    """Return what a colour bar or an axis shows, and its units."""
+    name = str(da.attrs.get("standard_name") or da.attrs.get("long_name") or da.name or "")
+    anomaly = " anomaly" if is_difference(da) and "anomaly" not in name else ""
+    return with_units(name.replace("_", " ") + anomaly, da)
+
+
+def with_units(name: str, da: xr.DataArray) -> str:
+    """Return a name, and the units of a variable in brackets."""
+    units = short_units(da)
+    return f"{name} ({units})" if units else name
+
+
+def short_units(da: xr.DataArray) -> str:
+    """Return the units of a variable as pictures write them; "" for a pure number."""
+    units = str(da.attrs.get("units", ""))
+    return UNITS.get(units, units)
