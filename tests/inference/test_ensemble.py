@@ -166,7 +166,7 @@ def test_bf16_is_near(pack, da, five):
     ],
 )
 def test_bad_requests_are_errors_before_sampling(pack, da, monkeypatch, how, words):
-    monkeypatch.setattr(engine, "sample", lambda *_: pytest.fail("sampled"))
+    monkeypatch.setattr(ensemble, "sample", lambda *_: pytest.fail("sampled"))
     with pytest.raises(ValueError, match=words):
         da.earthformer.forecast(pack, **how)
 
