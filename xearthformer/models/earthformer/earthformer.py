@@ -31,9 +31,6 @@ from ..layers.stem import FinalDecoder, InitialEncoder, PatchMerging, Stem, Upsa
 PATTERN_FIELDS = ("enc_attn_patterns", "dec_self_attn_patterns", "dec_cross_attn_patterns")
 
 
-# Configuration.
-
-
 @dataclass(frozen=True)
 class EarthformerConfig:
     """The shape of an Earthformer. Lists and dicts, as JSON has them, are welcome.
@@ -104,7 +101,15 @@ class EarthformerConfig:
         for name in PATTERN_FIELDS:
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, (value,) * self.levels)
-        self._check_patterns()
+            if len(getattr(self, name)) != self.levels:
+                raise ValueError(
+                    f"expected a pattern for each of the {self.levels} levels of "
+                    f"enc_depth={self.enc_depth}, found {name}={getattr(self, name)}"
+                )
+        for i, shape_THW in enumerate(self.level_shapes):  # a ValueError where a name is unknown
+            self_pattern(self.enc_attn_patterns[i], shape_THW)
+            self_pattern(self.dec_self_attn_patterns[i], shape_THW)
+            cross_pattern(self.dec_cross_attn_patterns[i], shape_THW)
 
     def _check_values(self) -> None:
         for name in ("input_shape", "target_shape"):
@@ -125,18 +130,6 @@ class EarthformerConfig:
                 f"expected the same (H, W) in input_shape and target_shape, "
                 f"found {self.input_shape[1:3]} and {self.target_shape[1:3]}"
             )
-
-    def _check_patterns(self) -> None:
-        for name in PATTERN_FIELDS:
-            if len(getattr(self, name)) != self.levels:
-                raise ValueError(
-                    f"expected a pattern for each of the {self.levels} levels of "
-                    f"enc_depth={self.enc_depth}, found {name}={getattr(self, name)}"
-                )
-        for i, shape_THW in enumerate(self.level_shapes):
-            self_pattern(self.enc_attn_patterns[i], shape_THW)
-            self_pattern(self.dec_self_attn_patterns[i], shape_THW)
-            cross_pattern(self.dec_cross_attn_patterns[i], shape_THW)
 
     @property
     def levels(self) -> int:
@@ -175,8 +168,6 @@ _SEVIR = EarthformerConfig(
     input_shape=(13, 384, 384, 1),
     target_shape=(12, 384, 384, 1),
     base_units=128,
-    **_GLOBALS,
-    separate_global_qkv=True,
     stem=Stem("stack_conv", scales=(3, 2, 2), convs=(2, 2, 2), dims=(16, 64, 128)),
 )
 _ENSO = EarthformerConfig(
@@ -187,19 +178,16 @@ _ENSO = EarthformerConfig(
 
 PRESETS: dict[str, EarthformerConfig] = {
     # The published checkpoints.
-    "sevir": _SEVIR,
+    "sevir": replace(_SEVIR, **_GLOBALS, separate_global_qkv=True),
     "enso": _ENSO,
     # The sizes of the paper's tables.
-    "sevir-paper": replace(_SEVIR, enc_depth=(2, 2), dec_depth=(2, 2), separate_global_qkv=False),
+    "sevir-paper": replace(_SEVIR, **_GLOBALS, enc_depth=(2, 2), dec_depth=(2, 2)),
     "enso-paper": replace(_ENSO, **_DEEP, **_GLOBALS),
     "sevir-lr": replace(
         _SEVIR,
         input_shape=(7, 128, 128, 1),
         target_shape=(6, 128, 128, 1),
         base_units=64,
-        num_global_vectors=0,
-        use_global_self_attn=False,
-        separate_global_qkv=False,
         stem=Stem("stack_conv", scales=(1, 2, 2), convs=(2, 2, 2), dims=(4, 16, 64)),
     ),
     "nbody": replace(
@@ -220,9 +208,6 @@ PRESETS: dict[str, EarthformerConfig] = {
         use_global_self_attn=True,
     ),
 }
-
-
-# The network.
 
 
 def repeat(depth: int, block: Callable[..., nn.Module], *args: object) -> nn.ModuleList:

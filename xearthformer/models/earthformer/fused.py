@@ -4,7 +4,6 @@ The same function by other arithmetic. Linear maps with no nonlinearity between 
 constants are computed once, and the work goes sample by sample, frame by frame, a few cuboids at a
 time, so that it stays in the caches. The plain network is in earthformer.py, layers/attention.py
 and layers/stem.py; the speed of both is in benchmarks/README.md.
-
 Legend of the shape suffixes: T time, H W space, C channels, K global vectors, N heads, D = C/N
 channels of a head, J = N K, M cuboids, V elements of a cuboid, S keys of a cuboid, R elements of
 all cuboids, B = M N cuboids and heads, F frames, P projections in one. There is no batch: each
@@ -30,7 +29,7 @@ from ..layers.attention import (
 )
 from ..layers.stem import coarser
 from .earthformer import Earthformer
-from .fused_stem import Decode, Encode, in_place, merge, upsampling
+from .fused_stem import Decode, Encode, in_place, upsampling
 
 # Numbers in the widest tensor of a feed-forward. Fewer, and two threads wait more than they work;
 # more, and the system is asked for memory again and again.
@@ -43,18 +42,10 @@ NEVER = -1e30  # the score of such a key; its exponential is exactly zero
 def fuse(model: nn.Module) -> nn.Module:
     """Return an equal network that is faster on a CPU, or the model itself if there is none.
 
-    Parameters
-    ----------
-    model : nn.Module
-        An Earthformer in evaluation mode, on the CPU. Anything else is returned unchanged, also a
-        Nowcast: its tiles are so small that going frame by frame, with more waits of threads for
-        one another, saves no time.
-
-    Returns
-    -------
-    nn.Module
-        A network with `predict`, `config`, `in_len` and `out_len` of the model, for inference
-        only; it may share weights with the model.
+    Only an Earthformer in evaluation mode, on the CPU, has one. A Nowcast has none: its tiles are
+    so small that going frame by frame, with more waits of threads for one another, saves no time.
+    The fused network has `predict`, `config`, `in_len` and `out_len` of the model, and may share
+    weights with it; it is for inference only.
 
     Examples
     --------
@@ -67,9 +58,6 @@ def fuse(model: nn.Module) -> nn.Module:
         return model
     with torch.no_grad():
         return FusedEarthformer(model).eval().requires_grad_(False)
-
-
-# Attention and feed-forward.
 
 
 class FusedFeedForward(nn.Module):
@@ -162,16 +150,8 @@ class GlobalExchange(nn.Module):
         weight_NKR = score_NKR.softmax(-1)  # over [all elements | the global vectors]
         near_NKR, rest = weight_NKR.split([len(x_RC), weight_NKR.shape[-1] - len(x_RC)], dim=-1)
         x_NKC = (near_NKR.flatten(0, 1) @ x_RC).unflatten(0, q_NKD.shape[:2])
-        dg_NKD = x_NKC @ wv_NDC.mT
-        if among:
-            dg_NKD = dg_NKD + rest @ v
+        dg_NKD = x_NKC @ wv_NDC.mT + rest @ v if among else x_NKC @ wv_NDC.mT
         return far_JC, v_NKD, self.proj(rearrange(dg_NKD, "n k d -> k (n d)"))
-
-
-def bias_of(plain: CuboidAttention, v: int, s: int) -> Tensor:
-    """The position bias of every pair of elements, (N, V, S)."""
-    index_VS = plain.relative_position_index[:v, :s]
-    return rearrange(plain.relative_position_bias_table[index_VS], "v s n -> n v s")
 
 
 def with_q_factor(plain: CuboidAttention, weight: Tensor) -> Tensor:
@@ -200,7 +180,7 @@ class SelfLayer(nn.Module):
         self.exchange = GlobalExchange(plain) if num_globals else None
         self.register_buffer("qkv", with_q_factor(plain, plain.qkv.weight))
         (frames, h, w), (bt, bh, bw) = plain.grid.shape, plain.grid.size
-        bias_NVV = bias_of(plain, bt * bh * bw, bt * bh * bw)
+        bias_NVV = plain.bias(bt * bh * bw, bt * bh * bw)
         whole = frames // bt * bt
         self.runs = [(slice(0, whole), replace(plain.grid, shape=(whole, h, w)))]
         self.local = nn.ModuleList([LocalAttention(bias_NVV, num_globals=num_globals)])
@@ -219,8 +199,7 @@ class SelfLayer(nn.Module):
             if g_KC is not None:
                 far_JC, values_NKD, dg_KC = self.exchange(n_MVC.flatten(0, 1), g_KC)
                 weight, g_KC = torch.cat([self.qkv, far_JC]), g_KC + dg_KC
-            y_MVC = []
-            some = cuboids_at_once(x_MVC)
+            y_MVC, some = [], cuboids_at_once(x_MVC)
             for x, n in zip(x_MVC.split(some), n_MVC.split(some), strict=True):
                 q, kv, far_MVJ = F.linear(n, weight).tensor_split([c, 3 * c], dim=-1)
                 far = None if g_KC is None else (far_MVJ, values_NKD)
@@ -238,15 +217,13 @@ class CrossLayer(nn.Module):
         self.feed_forward = FusedFeedForward(feed_forward)
         self.grid, self.memory_grid, self.kv = plain.grid, plain.memory_grid, plain.kv_proj
         self.register_buffer("q", with_q_factor(plain, plain.q_proj.weight))
-        self.local = LocalAttention(
-            bias_of(plain, prod(self.grid.size), prod(self.memory_grid.size))
-        )
+        sizes = prod(self.grid.size), prod(self.memory_grid.size)  # elements of a cuboid
+        self.local = LocalAttention(plain.bias(*sizes))
 
     def forward(self, x_THWC: Tensor, memory_THWC: Tensor) -> Tensor:
         x_MVC = self.grid.cut(x_THWC[None])[0]
         memory_MSC = self.memory_grid.cut(memory_THWC[None])[0]
-        some = cuboids_at_once(x_MVC)
-        y_MVC = []
+        y_MVC, some = [], cuboids_at_once(x_MVC)
         for x, memory in zip(x_MVC.split(some), memory_MSC.split(some), strict=True):
             update = self.local(F.linear(self.norm(x), self.q), self.kv(memory))
             y_MVC.append(self.feed_forward(x + self.proj(update)))
@@ -291,9 +268,6 @@ def fused_layers(blocks: Iterable[nn.Module], num_globals: int = 0) -> nn.Module
     return nn.ModuleList(fused_layer(*pair, num_globals) for pair in pairs)
 
 
-# The network.
-
-
 class FusedEarthformer(nn.Module):
     """An Earthformer for inference on a CPU: (B, T_in, H, W, C_in) to (B, T_out, H, W, C_out).
 
@@ -320,13 +294,10 @@ class FusedEarthformer(nn.Module):
         )
         self.down = plain.encoder.down_layers
         self.down_global = getattr(plain.encoder, "down_layer_global_proj", None)
-        within, across = plain.decoder.self_blocks, plain.decoder.cross_blocks
-        self.within, self.across = (
-            nn.ModuleList(
-                nn.ModuleList(fused_layers([block]) for block in level) for level in levels
-            )
-            for levels in (within, across)
-        )
+        self.within, self.across, decoder = nn.ModuleList(), nn.ModuleList(), plain.decoder
+        for within, across in zip(decoder.self_blocks, decoder.cross_blocks, strict=True):
+            self.within.append(nn.ModuleList(fused_layers([block]) for block in within))
+            self.across.append(nn.ModuleList(fused_layers([block]) for block in across))
         self.up = nn.ModuleList(
             upsampling(up, shape_THW[1:])
             for up, shape_THW in zip(plain.decoder.upsample_layers, shapes[1:], strict=True)
@@ -350,7 +321,7 @@ class FusedEarthformer(nn.Module):
         memory, g_KC = [], self.init_global_vectors
         for i, level in enumerate(self.inward):
             if i > 0:
-                x_THWC = merge(self.down[i - 1], x_THWC)
+                x_THWC = self.down[i - 1](x_THWC[None])[0]
                 g_KC = None if g_KC is None else self.down_global[i - 1](g_KC)
             for layer in level:
                 x_THWC, g_KC = layer(x_THWC, g_KC)

@@ -2,7 +2,6 @@
 
 Images are (F, H, W, C) in memory, "channels last", which is fastest on a CPU, and each frame goes
 through all stages alone, which asks the system for no large memory.
-
 Legend of the shape suffixes: F frames, T time, H W space, C channels; of a convolution O I channels
 out and in, M channels between two, P Q pixels of a coarse cell, U V coarse cells that its taps
 read; of a group norm G groups, I channels of a group.
@@ -19,7 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..layers.stem import FinalDecoder, InitialEncoder, PatchMerging, Upsampling
+from ..layers.stem import FinalDecoder, InitialEncoder, Upsampling
 
 
 class Convolution(nn.Module):
@@ -67,9 +66,8 @@ class NormActivation(nn.Module):
         x_FHWC = x_FHWC.to(self.norm.weight)
         columns = rearrange(x_FHWC, "f h w c -> f (w c) h 1")  # each column a channel of its own
         moments = torch.batch_norm_update_stats(columns, None, None, 0.0)
-        mean_WGI, variance_WGI = (
-            each.view(x_FHWC.shape[2], self.norm.num_groups, -1) for each in moments
-        )
+        shape_WGI = x_FHWC.shape[2], self.norm.num_groups, -1
+        mean_WGI, variance_WGI = (each.view(shape_WGI) for each in moments)
         mean_G1 = mean_WGI.mean((0, 2))[:, None]
         # variance of a group: mean variance of its columns, plus variance of their means
         variance_G1 = (variance_WGI + (mean_WGI - mean_G1) ** 2).mean((0, 2))[:, None]
@@ -115,9 +113,7 @@ def cells_of_taps(taps: int, factor: int) -> tuple[Tensor, int]:
             [-1,  0,  0]]), 1)
     """
     pixel = torch.arange(factor)[:, None] + torch.arange(taps) - taps // 2
-    choices = [
-        ((pixel - early).div(factor, rounding_mode="floor"), early) for early in (0, taps // 2)
-    ]
+    choices = [((pixel - early) // factor, early) for early in (0, taps // 2)]
     return min(choices, key=lambda choice: int(choice[0].max() - choice[0].min()))
 
 
@@ -165,8 +161,7 @@ class CoarsePair(nn.Module):
 
     def __init__(self, first: nn.Conv2d, second: nn.Conv2d, factor: tuple[int, int]):
         super().__init__()
-        self.strips = nn.ModuleList()
-        self.places = []
+        self.strips, self.places = nn.ModuleList(), []
         for edges in product(("all", "first", "last"), repeat=2):
             places, taps1, taps2 = zip(*(STRIPS[edge] for edge in edges), strict=True)
             w1, w2 = (conv.weight.double() for conv in (first, second))  # rounded once, at the end
@@ -181,9 +176,8 @@ class CoarsePair(nn.Module):
             self.places.append(places)
 
     def forward(self, x_FHWC: Tensor) -> Tensor:
-        image, *edges = zip(self.strips, self.places, strict=True)
-        y_FHWC = image[0](x_FHWC)
-        for strip, (rows, columns) in edges:
+        y_FHWC = self.strips[0](x_FHWC)  # the whole image, then its edges and corners
+        for strip, (rows, columns) in zip(self.strips[1:], self.places[1:], strict=True):
             y_FHWC[:, rows, columns] += strip(x_FHWC[:, rows, columns])
         return y_FHWC
 
@@ -199,42 +193,28 @@ class Resize(nn.Module):
         return F.interpolate(x_FHWC.permute(0, 3, 1, 2), self.size_HW).permute(0, 2, 3, 1)
 
 
-def whole_factor(upsample: Upsampling, size_HW: tuple[int, int]) -> tuple[int, int] | None:
-    """Pixels of a coarse cell along each axis, or None if the sizes don't divide."""
-    (h, w), (fine_h, fine_w) = size_HW, upsample.size_HW
-    return None if fine_h % h or fine_w % w else (fine_h // h, fine_w // w)
-
-
 def upsampling(upsample: Upsampling, size_HW: tuple[int, int]) -> nn.Module:
     """Upsampling and its convolution, from images of this size."""
-    factor = whole_factor(upsample, size_HW)
-    if factor is None:
+    (h, w), (fine_h, fine_w) = size_HW, upsample.size_HW
+    if fine_h % h or fine_w % w:  # a coarse cell is no whole number of pixels
         return nn.Sequential(Resize(upsample.size_HW), convolution(upsample.conv))
+    factor = fine_h // h, fine_w // w
     return CoarseConvolution(upsample.conv.weight, upsample.conv.bias, factor)
 
 
 def upsampling_pair(upsample: Upsampling, conv: nn.Conv2d, size_HW: tuple[int, int]) -> nn.Module:
     """Upsampling, its convolution and the next one: as one, if that is no more arithmetic."""
-    apart = nn.Sequential(upsampling(upsample, size_HW), convolution(conv))
-    factor = whole_factor(upsample, size_HW)
-    if factor is None:
+    first = upsampling(upsample, size_HW)
+    apart = nn.Sequential(first, convolution(conv))
+    if not isinstance(first, CoarseConvolution):
         return apart
-    pair = CoarsePair(upsample.conv, conv, factor)
+    pair = CoarsePair(upsample.conv, conv, first.factor)
     # multiplications per coarse pixel
-    cost_apart = apart[0].convolve.weight.numel() + prod(factor) * conv.weight.numel()
+    cost_apart = first.convolve.weight.numel() + prod(first.factor) * conv.weight.numel()
     return pair if pair.strips[0].convolve.weight.numel() <= cost_apart else apart
 
 
 # The stem, a frame at a time through all its stages.
-
-
-def merge(patch: PatchMerging, x_THWC: Tensor) -> Tensor:
-    """Patch merging of one sample that copies it once; padding would copy it again."""
-    if any(n % f for n, f in zip(x_THWC.shape[:3], patch.factor, strict=True)):
-        return patch(x_THWC[None])[0]
-    lengths = dict(zip(("dt", "dh", "dw"), patch.factor, strict=True))
-    pattern = "(t dt) (h dh) (w dw) c -> t h w (dt dh dw c)"
-    return patch.reduction(patch.norm(rearrange(x_THWC, pattern, **lengths)))
 
 
 class Encode(nn.Module):
@@ -250,7 +230,7 @@ class Encode(nn.Module):
 
     def forward(self, x_FHWC: Tensor) -> Tensor:
         for block, patch in zip(self.blocks, self.patches, strict=True):
-            x_FHWC = merge(patch, block(x_FHWC))
+            x_FHWC = patch(block(x_FHWC)[None])[0]  # a batch of one
         return x_FHWC
 
 

@@ -17,17 +17,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..layers.flow import (
-    COARSE,
-    ends,
-    finer,
-    future_to_lagrangian,
-    motion,
-    paths,
-    sample,
-    smooth,
-    to_lagrangian,
-)
+from ..layers import flow
+from ..layers.checks import lists_to_tuples
+from ..layers.flow import COARSE
 from ..layers.mosaic import Mosaic
 from ..layers.stem import Stem
 from .earthformer import Earthformer, EarthformerConfig
@@ -51,6 +43,9 @@ SQUARES = 0.5  # weight of the squared error, next to one critical success index
 class NowcastConfig:
     """The shape of a nowcast and of its Earthformer. Lists, as JSON has them, are welcome.
 
+    A tile that isn't a multiple of 8, or lags that don't descend from within `in_len` to 0, are a
+    ValueError.
+
     Parameters
     ----------
     in_len, out_len : int
@@ -63,11 +58,6 @@ class NowcastConfig:
         See `EarthformerConfig`; encoder and decoder have the same depth.
     thresholds : tuple of float
         Thresholds of the normalised rain whose critical success index the loss rewards.
-
-    Raises
-    ------
-    ValueError
-        A tile that isn't a multiple of 8; lags that don't descend from within `in_len` to 0.
     """
 
     in_len: int = 13
@@ -80,8 +70,7 @@ class NowcastConfig:
     thresholds: tuple[float, ...] = (0.35, 0.5, 0.85)
 
     def __post_init__(self) -> None:
-        for name in ("lags", "depth", "thresholds"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        lists_to_tuples(self)
         if self.tile < GRID or self.tile % GRID:
             raise ValueError(f"expected tile as a multiple of {GRID}, found {self.tile}")
         descend = all(a > b for a, b in pairwise(self.lags))
@@ -119,15 +108,8 @@ PRESETS = {
 
 
 def split_bands(last_BHW: Tensor) -> Tensor:
-    """Spatial bands of a frame, fine to coarse (B, K, H, W), which add up to it; then a plain one.
-
-    Examples
-    --------
-    >>> x_BHW = torch.rand(1, 64, 64)
-    >>> bool(torch.allclose(split_bands(x_BHW)[:, :-1].sum(dim=1), x_BHW, atol=1e-6))
-    True
-    """
-    smoother = [last_BHW, *(smooth(last_BHW, sigma) for sigma in SIGMAS)]
+    """Spatial bands of a frame, fine to coarse, which add up to it, then a plain one: BKHW."""
+    smoother = [last_BHW, *(flow.smooth(last_BHW, sigma) for sigma in SIGMAS)]
     bands = [fine - coarse for fine, coarse in pairwise(smoother)]
     # the plain one, all ones, lets rain come where there is none
     return torch.stack([*bands, smoother[-1], torch.ones_like(last_BHW)], dim=1)
@@ -135,9 +117,8 @@ def split_bands(last_BHW: Tensor) -> Tensor:
 
 def add_mix(bands_BKHW: Tensor, mix_BKhw: Tensor) -> Tensor:
     """The last frame with the mix's share of each of its bands added (B, H, W)."""
-    mix_BKHW = finer(mix_BKhw, bands_BKHW.shape[-2:])
-    last_BHW = bands_BKHW[:, :-1].sum(dim=1)
-    return last_BHW + (mix_BKHW * bands_BKHW).sum(dim=1)
+    mix_BKHW = flow.finer(mix_BKhw, bands_BKHW.shape[-2:])
+    return bands_BKHW[:, :-1].sum(dim=1) + (mix_BKHW * bands_BKHW).sum(dim=1)  # all but the plain
 
 
 def soft_csi_loss(v_BLHW: Tensor, y_BLHW: Tensor, thresholds: tuple[float, ...]) -> Tensor:
@@ -201,9 +182,9 @@ class Nowcast(nn.Module):
         start = (size - tile) // GRID * COARSE  # in whole coarse pixels
         middle = slice(start, start + tile)
         with torch.no_grad():  # no weight takes part
-            v_B2hw = motion(x_BTHW[:, -FLOW_FRAMES:])
+            v_B2hw = flow.motion(x_BTHW[:, -FLOW_FRAMES:])
             still_BTHW = self._still(x_BTHW, seen_BTHW, v_B2hw)[..., middle, middle]
-            y_BLHW = future_to_lagrangian(y_BLHW, v_B2hw)[..., middle, middle]
+            y_BLHW = flow.future_to_lagrangian(y_BLHW, v_B2hw)[..., middle, middle]
             bands_BKHW = split_bands(x_BTHW[:, -1])[..., middle, middle]
         mix_BLKhw = rearrange(self._mix(fold(still_BTHW)), "b l h w k -> b l k h w")
         v_BLHW = torch.stack([add_mix(bands_BKHW, mix) for mix in mix_BLKhw.unbind(1)], dim=1)
@@ -217,22 +198,22 @@ class Nowcast(nn.Module):
         below, right = (-(size + 2 * MARGIN) % GRID for size in (height, width))
         x_BTHW = F.pad(x_BTHW, (MARGIN, MARGIN + right, MARGIN, MARGIN + below), value=float("nan"))
         seen_BTHW, x_BTHW = ~x_BTHW.isnan(), torch.nan_to_num(x_BTHW)
-        v_B2hw = motion(x_BTHW[:, -FLOW_FRAMES:])
+        v_B2hw = flow.motion(x_BTHW[:, -FLOW_FRAMES:])
         mix_BLKhw = self._mix_in_tiles(self._still(x_BTHW, seen_BTHW, v_B2hw))
         bands_BKHW = split_bands(x_BTHW[:, -1])
         most_BHW = x_BTHW[:, -1].clamp(min=GROWTH * self.config.thresholds[-1])
         frames = []
-        for lead, way_B2hw in enumerate(paths(v_B2hw, self.out_len, -1).unbind(1)):
+        for lead, way_B2hw in enumerate(flow.paths(v_B2hw, self.out_len, -1).unbind(1)):
             v_BHW = add_mix(bands_BKHW, mix_BLKhw[:, lead]).clamp(min=0).minimum(most_BHW)
-            frames.append(sample(v_BHW[:, None], ends(way_B2hw, x_BTHW), edge="border"))
+            frames.append(flow.sample(v_BHW[:, None], flow.ends(way_B2hw, x_BTHW), edge="border"))
         y_BLHW = torch.cat(frames, dim=1)
         return y_BLHW[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width, None]
 
     def _still(self, x_BTHW: Tensor, seen_BTHW: Tensor, v_B2hw: Tensor) -> Tensor:
         """The frames of all lags, moved to where the last one is; NaN where nothing is seen."""
         lags = self.config.lags
-        seen_BTHW = to_lagrangian(seen_BTHW.to(x_BTHW), v_B2hw, lags, "nearest") > 0.5
-        return torch.where(seen_BTHW, to_lagrangian(x_BTHW, v_B2hw, lags), torch.nan)
+        seen_BTHW = flow.to_lagrangian(seen_BTHW.to(x_BTHW), v_B2hw, lags, "nearest") > 0.5
+        return torch.where(seen_BTHW, flow.to_lagrangian(x_BTHW, v_B2hw, lags), torch.nan)
 
     def _mix(self, still_BThwP: Tensor) -> Tensor:
         """The Earthformer on tiles: what each lead adds to each band, as shares (B, L, h, w, K)."""

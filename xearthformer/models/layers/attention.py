@@ -57,9 +57,6 @@ class BlockOptions:
         return self.padding_type == "ignore"
 
 
-# Layers next to the attention.
-
-
 class PositionEmbedding(nn.Module):
     """Adds a learned vector for every place of a grid, a sum over its axes ("t+h+w" or "t+hw")."""
 
@@ -98,9 +95,6 @@ class FeedForward(nn.Module):
         return x + self.dropout(self.ffn_2(hidden))  # hidden is (..., 4C)
 
 
-# Cuboid attention.
-
-
 class CuboidAttention(nn.Module):
     """Base of self- and cross-attention: norm, heads, relative position bias, projection out."""
 
@@ -124,12 +118,16 @@ class CuboidAttention(nn.Module):
         """Split channels into projections and heads, (B, ..., P N D) to (P, B, N, ..., D)."""
         return rearrange(x, "b ... (p n d) -> p b n ... d", n=self.num_heads, d=self.head_dim)
 
-    def score(self, q_BNMVD: Tensor, k_BNMSD: Tensor) -> Tensor:
-        """Products of queries and keys with the position bias, (B, N, M, V, S)."""
+    def bias(self, v: int, s: int) -> Tensor:
+        """The position bias of every pair of elements, (N, V, S)."""
         # A cuboid smaller than the configured one takes the index's top-left corner as it is: the
         # published weights were trained so.
-        index_VS = self.relative_position_index[: q_BNMVD.shape[-2], : k_BNMSD.shape[-2]]
-        bias_NVS = rearrange(self.relative_position_bias_table[index_VS], "v s n -> n v s")
+        index_VS = self.relative_position_index[:v, :s]
+        return rearrange(self.relative_position_bias_table[index_VS], "v s n -> n v s")
+
+    def score(self, q_BNMVD: Tensor, k_BNMSD: Tensor) -> Tensor:
+        """Products of queries and keys with the position bias, (B, N, M, V, S)."""
+        bias_NVS = self.bias(q_BNMVD.shape[-2], k_BNMSD.shape[-2])
         return self.q_factor * (q_BNMVD @ k_BNMSD.mT) + bias_NVS[:, None]
 
     def out(self, x_BNMVD: Tensor) -> Tensor:

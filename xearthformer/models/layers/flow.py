@@ -68,18 +68,11 @@ def finer(x_BCHW: Tensor, size_HW: Sequence[int]) -> Tensor:
     return F.interpolate(x_BCHW, size=tuple(size_HW), mode="bilinear", align_corners=False)
 
 
-# The motion.
-
-
 def motion(x_BTHW: Tensor) -> Tensor:
     """Mean motion from frame to frame (B, 2, h, w), in coarse cells per frame.
 
-    Pyramidal Lucas-Kanade (Bouguet 2000) with a broad Gaussian window around every coarse cell.
-
-    Parameters
-    ----------
-    x_BTHW : Tensor
-        Two frames or more without missing values, of order one; H and W multiples of `COARSE`.
+    Pyramidal Lucas-Kanade (Bouguet 2000) with a broad Gaussian window around every coarse cell, of
+    two frames or more without missing values, of order one; H and W are multiples of `COARSE`.
     """
     v_B2hw = None  # in pixels per frame
     for level in LEVELS:
@@ -135,8 +128,7 @@ def paths(v_B2HW: Tensor, steps: int, sign: int) -> Tensor:
     >>> paths(torch.full((1, 2, 1, 1), 2.0), 3, -1)[0, :, 0].flatten().tolist()
     [-2.0, -4.0, -6.0]
     """
-    at_B2HW, way = places(v_B2HW), torch.zeros_like(v_B2HW)
-    ways = []
+    at_B2HW, way, ways = places(v_B2HW), torch.zeros_like(v_B2HW), []
     for _ in range(steps):
         half = sign / 2 * sample(v_B2HW, at_B2HW + way, edge="border")
         way = way + sign * sample(v_B2HW, at_B2HW + way + half, edge="border")
@@ -170,9 +162,7 @@ def future_to_lagrangian(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
 
     Each pixel keeps its value, so that a loss meets rain as sharp as it was observed.
     """
-    seen_BLHW = ~y_BLHW.isnan()
-    y_BLHW = torch.nan_to_num(y_BLHW)
-    frames = []
+    seen_BLHW, y_BLHW, frames = ~y_BLHW.isnan(), torch.nan_to_num(y_BLHW), []
     for lead, way_B2hw in enumerate(paths(v_B2hw, y_BLHW.shape[1], 1).unbind(1)):
         both_B2HW = torch.stack([y_BLHW[:, lead], seen_BLHW[:, lead].to(y_BLHW)], dim=1)
         y_BHW, seen_BHW = sample(both_B2HW, ends(way_B2hw, y_BLHW), "nearest").unbind(1)

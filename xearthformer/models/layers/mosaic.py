@@ -38,27 +38,10 @@ def fade(tile: int, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Mosaic:
-    """How a field (B, T, H, W, C) is split into square tiles and joined from them again.
+    """How a field (B, T, H, W, C) is split into square tiles and joined from them again."""
 
-    Parameters
-    ----------
-    size_HW : (H, W)
-        Size of the field; at least one tile.
-    tile : int
-        Side of a tile.
-
-    Examples
-    --------
-    A constant and a ramp come back as they were:
-
-    >>> mosaic = Mosaic((8, 20), 8)
-    >>> x_BTHWC = torch.arange(20.0).expand(1, 1, 8, 20)[..., None] + 1
-    >>> bool(torch.allclose(mosaic.join(mosaic.split(x_BTHWC)), x_BTHWC))
-    True
-    """
-
-    size_HW: tuple[int, int]
-    tile: int
+    size_HW: tuple[int, int]  # of the field; at least one tile
+    tile: int  # side of a tile
 
     @property
     def corners(self) -> list[tuple[int, int]]:

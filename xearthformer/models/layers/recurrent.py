@@ -26,9 +26,6 @@ SLOPE = 0.2  # leaky ReLU of a strided stage, as in DCGAN
 GROUP = 8  # channels per group of a stage's norm
 
 
-# The cell.
-
-
 def expect_odd(name: str, kernel: int) -> None:
     """Raise a ValueError unless a kernel's size is odd, so that it has a middle."""
     expect_counts(name, (kernel,))
@@ -42,23 +39,7 @@ class ConvLSTMCell(nn.Module):
     All gates are one convolution of input and hidden state. The equation's peepholes (W_ci, W_cf,
     W_co, through which the gates see the cell) are optional; the parameter counts of the paper's
     Table 1 say that each has one weight per channel, the same at every place.
-
-    Parameters
-    ----------
-    c_in, hidden : int
-        Channels of the input (0 for a cell without input) and of h and c.
-    kernel : int
-        Side of the convolution, odd.
-    peephole : bool
-        Whether the gates see the cell.
-
-    Examples
-    --------
-    >>> cell = ConvLSTMCell(3, 8, kernel=5)
-    >>> h, c = cell(torch.zeros(2, 3, 6, 7))
-    >>> h, c = cell(torch.zeros(2, 3, 6, 7), (h, c))
-    >>> h.shape
-    torch.Size([2, 8, 6, 7])
+    `c_in` is 0 for a cell without input; `kernel`, the side of the convolution, is odd.
     """
 
     def __init__(self, c_in: int, hidden: int, kernel: int, peephole: bool = False):
@@ -165,12 +146,6 @@ def down_stages(channels: int, widths: Sequence[int], factors: Sequence[HW]) -> 
     """Build the stages from frames (B, channels, H, W) to the coarsest grid.
 
     After Radford et al. (2016), "DCGAN": a stage is one strided convolution, a norm, a leaky ReLU.
-
-    Examples
-    --------
-    >>> encoder = nn.Sequential(*down_stages(1, (8, 16), ((2, 3), (2, 1))))
-    >>> encoder(torch.zeros(1, 1, 4, 6)).shape
-    torch.Size([1, 16, 1, 2])
     """
     ends = pairwise((channels, *widths))  # channels before and after each stage
     return [_stage(nn.Conv2d, *end, factor) for end, factor in zip(ends, factors, strict=True)]
@@ -186,9 +161,10 @@ def up_stages(
 
     Examples
     --------
-    >>> decoder = nn.Sequential(*up_stages((8, 16), ((2, 3), (2, 1))))
-    >>> decoder(torch.zeros(1, 16, 1, 2)).shape
-    torch.Size([1, 8, 4, 6])
+    >>> widths, factors = (8, 16), ((2, 3), (2, 1))
+    >>> stages = nn.Sequential(*down_stages(1, widths, factors), *up_stages(widths, factors))
+    >>> stages[:2](torch.zeros(1, 1, 4, 6)).shape, stages(torch.zeros(1, 1, 4, 6)).shape
+    (torch.Size([1, 16, 1, 2]), torch.Size([1, 8, 4, 6]))
     """
     ends = zip(pairwise((*reversed(widths), widths[0])), reversed(factors), strict=True)
     return [
@@ -215,15 +191,9 @@ class ScheduledSampling(nn.Module):
 
     Bengio et al. (2015), section 2.4: a coin is tossed for each sample and frame; the share of
     truth goes linearly from `start` to `end` over the first `steps` steps of training and stays
-    there. From 0.5 up to 1 it is the reverse kind of Wang et al. (2022, "PredRNN"). The coins
-    come from torch's global generator; the count of steps is saved with the weights.
-
-    Parameters
-    ----------
-    steps : int
-        Training steps until `end` is reached; 0: from the beginning.
-    start, end : float
-        Shares of truth, from 0 to 1; `end`, which evaluation uses, is 0 or 1.
+    there; evaluation uses `end`, which is 0 or 1. From 0.5 up to 1 it is the reverse kind of Wang
+    et al. (2022, "PredRNN"). The coins come from torch's global generator; the count of steps is
+    saved with the weights.
 
     Examples
     --------
@@ -234,8 +204,6 @@ class ScheduledSampling(nn.Module):
     ...     mask_BT = sampling(batch=2, frames=3, device="cpu")
     >>> shares
     [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
-    >>> sampling.eval()(batch=1, frames=3, device="cpu")
-    tensor([[False, False, False]])
     """
 
     step: Tensor
@@ -286,9 +254,6 @@ def unroll(
     >>> truth = torch.tensor([0.0, 10.0]).reshape(1, 2, 1, 1, 1)
     >>> unroll(lambda x, state: (x + 1, state), truth, length=4).flatten().tolist()
     [1.0, 11.0, 12.0, 13.0]
-    >>> own = torch.zeros(1, 4, dtype=torch.bool)
-    >>> unroll(lambda x, state: (x + 1, state), truth, length=4, mask_BT=own).flatten().tolist()
-    [1.0, 2.0, 3.0, 4.0]
     """
     state, x_BCHW, forecasts = None, truth_BTCHW[:, 0], []
     for t in range(length):

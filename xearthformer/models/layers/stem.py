@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import ACTIVATIONS
-from .checks import expect_counts, expect_one_of
+from .checks import expect_counts, expect_one_of, lists_to_tuples
 from .cuboid import Size
 
 KINDS = ("conv", "stack_conv")
@@ -70,7 +70,8 @@ class PatchMerging(nn.Module):
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         pt, ph, pw = (-n % f for n, f in zip(x_BTHWC.shape[1:4], self.factor, strict=True))
-        x_BTHWC = F.pad(x_BTHWC, (0, 0, 0, pw, 0, ph, 0, pt))  # F.pad counts from the last axis
+        if pt or ph or pw:  # padding copies, also by nothing
+            x_BTHWC = F.pad(x_BTHWC, (0, 0, 0, pw, 0, ph, 0, pt))  # F.pad counts from the last axis
         folded = rearrange(
             x_BTHWC,
             "b (t dt) (h dh) (w dw) c -> b t h w (dt dh dw c)",
@@ -92,15 +93,13 @@ class Upsampling(nn.Module):
         return per_frame(lambda x_FCHW: self.conv(F.interpolate(x_FCHW, self.size_HW)), x_BTHWC)
 
 
-# The stem.
-
-
 @dataclass(frozen=True)
 class Stem:
     """The convolutions before the encoder and, mirrored, after the decoder.
 
     A stage is a block of convolutions, then patch merging. On the way back it is upsampling to the
-    size before that merging, then a block of convolutions to the stage's own channels.
+    size before that merging, then a block of convolutions to the stage's own channels. Fields that
+    do not fit one another, or have values other than these, are a ValueError.
 
     Parameters
     ----------
@@ -116,11 +115,6 @@ class Stem:
         Convolutions of each stage of the way back, in its order; empty: `convs` reversed.
     activation : str
         "leaky" (slope 0.1) or "gelu".
-
-    Raises
-    ------
-    ValueError
-        When a value is not one of these, or the tuples differ in length.
     """
 
     kind: str = "conv"
@@ -132,9 +126,8 @@ class Stem:
 
     def __post_init__(self) -> None:
         pairs = tuple((s, s) if isinstance(s, int) else tuple(s) for s in self.scales)
-        object.__setattr__(self, "scales", pairs)  # JSON has no tuples
-        for name in ("convs", "dims", "final_convs"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "scales", pairs)
+        lists_to_tuples(self)
         for pair in pairs:
             expect_counts("stem.scales", pair, length=2)
         expect_one_of("stem.kind", self.kind, KINDS)

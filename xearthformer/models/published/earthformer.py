@@ -7,38 +7,20 @@ not build is an error, never a guess.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 from ..earthformer.earthformer import Earthformer, EarthformerConfig
 from ..layers.checks import expect_one_of
 from ..layers.stem import Stem
 
-# Keys that have the same name and meaning in the configs here; those that PreDiff has too first.
-SAME_IN_ALL = (
-    "input_shape",
-    "base_units",
-    "num_heads",
-    "downsample",
-    "ffn_activation",
-    "padding_type",
-    "pos_embed_type",
-)
-SAME = (
-    *SAME_IN_ALL,
-    "target_shape",
-    "enc_depth",
-    "dec_depth",
-    "enc_attn_patterns",
-    "dec_self_attn_patterns",
-    "dec_cross_attn_patterns",
-)
-# The same, with the value that a publication without the key means.
-DEFAULTS = {
-    "num_global_vectors": 0,
-    "use_global_self_attn": False,
-    "separate_global_qkv": False,
-}
+# Keys with the same name and meaning here, and the value that a publication without the key means.
+DEFAULTS = {"num_global_vectors": 0, "use_global_self_attn": False, "separate_global_qkv": False}
 # EarthformerConfig has one `dropout` for these three.
 DROPOUTS = ("attn_drop", "proj_drop", "ffn_drop")
+# All other fields have the same name and meaning in every publication.
+OWN_FIELDS = {*DEFAULTS, "dropout", "stem"}
+SAME = tuple(f.name for f in fields(EarthformerConfig) if f.name not in OWN_FIELDS)
+INIT_KINDS = ("attn_linear", "ffn_linear", "conv", "norm")  # of layers; keys end in _init_mode
 # Options that have this one value in every publication; other values are not built.
 FIXED_IN_ALL = {
     "scale_alpha": 1,
@@ -63,11 +45,8 @@ FIXED = {
     "dec_cross_start": 0,
     "dec_use_first_self_attn": False,
     "z_init_method": "zeros",
-    "attn_linear_init_mode": "0",
-    "ffn_linear_init_mode": "0",
-    "conv_init_mode": "0",
-    "down_up_linear_init_mode": "0",
-    "norm_init_mode": "0",
+    # how weights start, by kind of layer
+    **{f"{kind}_init_mode": "0" for kind in (*INIT_KINDS, "down_up_linear")},
 }
 # Options that don't change the output: the first saves memory in training, the second updates
 # global vectors that no later layer reads.
@@ -96,13 +75,7 @@ def expect_published(
     needed: Sequence[str],
     optional: Sequence[str] = (),
 ) -> None:
-    """Check the keys of a published configuration, and the values that only exist in one variant.
-
-    Raises
-    ------
-    ValueError
-        For a value other than the fixed one, an unknown key, or a missing key.
-    """
+    """Raise a ValueError for a value other than the fixed one, an unknown key or a missing key."""
     for key, built in fixed.items():
         value = config.get(key, built)
         value = list(value) if isinstance(value, tuple) else value

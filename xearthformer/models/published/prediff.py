@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 from torch import nn
 
 from ..prediff.alignment import Alignment, AlignmentConfig
-from ..prediff.denoiser import EarthformerUNet, EarthformerUNetConfig
+from ..prediff.denoiser import EarthformerUNet, EarthformerUNetConfig, LevelsConfig
 from ..prediff.prediff import AutoencoderConfig
-from .earthformer import DROPOUTS, FIXED_IN_ALL, SAME_IN_ALL, common_dropout, expect_published
+from .earthformer import DROPOUTS, FIXED_IN_ALL, INIT_KINDS, common_dropout, expect_published
 
-# Keys that have the same name and meaning in LevelsConfig; published `block_attn_patterns` are its
-# `attn_patterns`.
-SAME = (*SAME_IN_ALL, "depth")
+# Keys that have the same name and meaning in the configs here. LevelsConfig has one `dropout` for
+# three, and its `attn_patterns` are `block_attn_patterns`.
+OWN_FIELDS = {"dropout", "attn_patterns"}
+SAME = ("input_shape", *(f.name for f in fields(LevelsConfig) if f.name not in OWN_FIELDS))
 # Options that have this one value in every publication; other values are not built.
 FIXED = {
     **FIXED_IN_ALL,
@@ -45,30 +47,23 @@ IGNORED = (
     "use_global_vector_ffn",
     "use_global_self_attn",
     "separate_global_qkv",
-    "attn_linear_init_mode",
-    "ffn_linear_init_mode",
-    "ffn2_linear_init_mode",
-    "attn_proj_linear_init_mode",
-    "conv_init_mode",
-    "down_linear_init_mode",
-    "up_linear_init_mode",
-    "global_proj_linear_init_mode",
-    "norm_init_mode",
+    *(f"{kind}_init_mode" for kind in INIT_KINDS),
+    *(f"{kind}_linear_init_mode" for kind in ("ffn2", "attn_proj", "down", "up", "global_proj")),
 )
 VAE = ("block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups")
 
 
 def unet(config: Mapping[str, object]) -> EarthformerUNet:
     """Build the denoiser of a published configuration."""
-    fields = _fields("Earthformer-UNet", config, FIXED_UNET, "target_shape")
-    return EarthformerUNet(EarthformerUNetConfig(**fields))
+    values = _field_values("Earthformer-UNet", config, FIXED_UNET, "target_shape")
+    return EarthformerUNet(EarthformerUNetConfig(**values))
 
 
 def alignment(config: Mapping[str, object]) -> Alignment:
     """Build the alignment network of a published configuration."""
     kind = "knowledge-alignment network"
-    fields = _fields(kind, config, FIXED_ALIGNMENT, "out_channels", "out_len")
-    return Alignment(AlignmentConfig(**fields))
+    values = _field_values(kind, config, FIXED_ALIGNMENT, "out_channels", "out_len")
+    return Alignment(AlignmentConfig(**values))
 
 
 def vae(config: Mapping[str, object]) -> nn.Module:
@@ -85,12 +80,12 @@ def vae(config: Mapping[str, object]) -> nn.Module:
     return AutoencoderConfig(**{key: config[key] for key in VAE}).build()
 
 
-def _fields(
+def _field_values(
     kind: str, config: Mapping[str, object], fixed: Mapping[str, object], *own: str
 ) -> dict[str, object]:
-    """Return the fields of `LevelsConfig`, and those of a network's own, from published keys."""
+    """Return the values of `LevelsConfig`, and of a network's own fields, from published keys."""
     needed = (*SAME, "block_attn_patterns", *own, *DROPOUTS)
     expect_published(kind, config, fixed, needed, IGNORED)
-    fields = {key: config[key] for key in (*SAME, *own)}
+    values = {key: config[key] for key in (*SAME, *own)}
     patterns = config["block_attn_patterns"]
-    return {**fields, "attn_patterns": patterns, "dropout": common_dropout(config)}
+    return {**values, "attn_patterns": patterns, "dropout": common_dropout(config)}

@@ -18,32 +18,21 @@ ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_o
 def load_published(model: nn.Module, checkpoint: Mapping[str, object]) -> nn.Module:
     """Load all weights of a published checkpoint into a network, and return the network.
 
-    Parameters
-    ----------
-    model : nn.Module
-        The network, built with the checkpoint's configuration.
-    checkpoint : mapping
-        A state dict, or a Lightning checkpoint, whose keys may all have one prefix (such as
-        "torch_nn_module."); for PreDiff's networks also a moving average, whose keys have no dots.
-
-    Raises
-    ------
-    ValueError
-        When keys are missing, left over or have another shape: weights of another configuration.
-        The network then keeps the weights that it had.
+    The checkpoint is a state dict, or Lightning's, whose keys may all have one prefix (such as
+    "torch_nn_module."); for PreDiff's networks also a moving average, whose keys have no dots.
+    Keys that are missing, left over or of another shape, weights of another configuration, are a
+    ValueError. The network then keeps the weights that it had.
     """
     own = model.state_dict()
     weights = renamed(published_weights(checkpoint, own), own)
-    shapes = {key: tuple(weight.shape) for key, weight in weights.items()}
-    own_shapes = {key: tuple(weight.shape) for key, weight in own.items()}
     shared = sorted(own.keys() & weights.keys())
     complaints = {
         "missing": sorted(own.keys() - weights.keys()),
         "left over": sorted(weights.keys() - own.keys()),
         "of another shape": [
-            f"{key} {shapes[key]} for {own_shapes[key]}"
+            f"{key} {tuple(weights[key].shape)} for {tuple(own[key].shape)}"
             for key in shared
-            if shapes[key] != own_shapes[key]
+            if weights[key].shape != own[key].shape
         ],
         # Integer entries are index tables that follow from the configuration: never overwritten
         # by others, which would give wrong outputs without any error.
@@ -51,7 +40,7 @@ def load_published(model: nn.Module, checkpoint: Mapping[str, object]) -> nn.Mod
             key
             for key in shared
             if not own[key].is_floating_point()
-            and shapes[key] == own_shapes[key]
+            and weights[key].shape == own[key].shape
             and not torch.equal(own[key].cpu(), weights[key].cpu())
         ],
     }
