@@ -15,11 +15,10 @@ def rms(da: xr.DataArray) -> float:
 
 
 def main(path: str, pack: str = "enso-ersst") -> None:
-    xef.set_options(progress=False)
     ssta = xr.open_dataset(path)["sst"].load().earthformer.anomaly(("1970", "1999"))
     observed, inits = ssta.earthformer.index("nino3.4"), slice("2000", "2009")
-    fc = ssta.earthformer.forecast(pack, init=inits)
-    half = ssta.earthformer.forecast(pack, init=inits, precision="bf16")
+    fc = ssta.earthformer.forecast(pack, init=inits, progress=False)
+    half = ssta.earthformer.forecast(pack, init=inits, precision="bf16", progress=False)
     index, half_index = (each.earthformer.index("nino3.4") for each in (fc, half))
     print(f"{pack}, every init of 2000 to 2009, bf16 against float32")
     for name, one, other in (("anomaly", fc, half), ("Nino3.4", index, half_index)):

@@ -269,7 +269,9 @@ def report_forecast(case: Case, runs: int) -> None:
         bare, whole = medians(
             runs,
             lambda: model.predict(x_BTHWC),
-            lambda: xef.forecast(da, pack, init=inits, device="cpu", batch_size=case.batch),
+            lambda: xef.forecast(
+                da, pack, init=inits, device="cpu", batch_size=case.batch, progress=False
+            ),
         )
     bar = verdict(whole / bare, [case.overhead], more_is_better=False)
     print(
@@ -291,7 +293,6 @@ def main() -> None:
     if args.memory:
         preset, batch, kind = args.memory
         return measure_memory(preset, int(batch), kind)
-    xef.set_options(progress=False)
     limit = peaks(5 * args.runs)
     print(f"{args.threads} threads, float32, eager; medians of {args.runs} runs in turns")
     print("measured peaks: " + ", ".join(f"{v:.0f} GFLOP/s in a {k}" for k, v in limit.items()))

@@ -17,7 +17,7 @@ import pandas as pd
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.plots import frames as plot_nowcast
+from xearthformer.plots import frames as plots
 
 matplotlib.use("agg")
 
@@ -83,9 +83,9 @@ def nowcast(frames: xr.DataArray, pack: str) -> None:
     print(f"{frames.name}: {count}, critical success index, mean of 5 to 60 minutes:")
     print(csi.to_pandas().round(3).to_string())
     leads = np.array([15, 30, 60], "m8[m]").astype("m8[ns]")
-    figure = plot_nowcast.frames(forecasts, frames, init=inits[-1], lead=leads)
+    figure = plots.frames(forecasts, frames, init=inits[-1], lead=leads)
     figure.savefig("frames.png", dpi=120)
-    plot_nowcast.by_lead(scores).savefig("csi.png", dpi=120)
+    plots.by_lead(scores).savefig("csi.png", dpi=120)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The benchmarks run: small, and whatever they print."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,11 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.name)
+def test_a_benchmark_finds_what_it_imports(path):
+    assert callable(runpy.run_path(str(path), run_name="imported").get("main", print))
 
 
 @pytest.mark.slow
