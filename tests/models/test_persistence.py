@@ -8,7 +8,7 @@ import torch
 
 from xearthformer.models.baselines.persistence import (
     DAMPED_PRESETS,
-    PERSISTENCE_PRESETS,
+    PRESETS,
     DampedPersistence,
     DampedPersistenceConfig,
     Persistence,
@@ -92,8 +92,8 @@ def test_damped_presets(name):
     assert y.shape == (1, config.out_len, config.height, config.width, 1)
 
 
-@pytest.mark.parametrize("name", PERSISTENCE_PRESETS)
+@pytest.mark.parametrize("name", PRESETS)
 def test_presets(name):
-    config = PERSISTENCE_PRESETS[name]
+    config = PRESETS[name]
     model = Persistence(config)
     assert model.predict(torch.ones(1, config.in_len, 2, 2, 1)).shape[1] == config.out_len

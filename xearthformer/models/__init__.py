@@ -26,11 +26,7 @@ MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
     "prediff": (prediff.PreDiffConfig, prediff.PreDiff, prediff.PRESETS),
     # Baselines without gradient descent: a linear inverse model, the last anomaly, the same damped.
     "lim": (lim.LIMConfig, lim.LIM, lim.PRESETS),
-    "persistence": (
-        persistence.PersistenceConfig,
-        persistence.Persistence,
-        persistence.PERSISTENCE_PRESETS,
-    ),
+    "persistence": (persistence.PersistenceConfig, persistence.Persistence, persistence.PRESETS),
     "damped-persistence": (
         persistence.DampedPersistenceConfig,
         persistence.DampedPersistence,
@@ -44,7 +40,6 @@ MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
     "rainformer": (rainformer.RainformerConfig, rainformer.Rainformer, rainformer.PRESETS),
     "unet": (unet.UNetConfig, unet.UNet, unet.PRESETS),
 }
-
 
 # The published networks. PreDiff's three were published one by one, with a checkpoint each.
 PUBLISHED: dict[str, Callable[[Mapping[str, object]], nn.Module]] = {

@@ -64,11 +64,6 @@ class ConvLSTM(FrameForecaster[ConvLSTMConfig]):
     digits. The sizes of `sevir` (13.6 M parameters, 524 GMAC) and `enso` (13.4 M, 12.5 GMAC),
     the same three layers of 3x3 kernels, are chosen to match the tables of Gao et al. (2022,
     "Earthformer"): 14.0 M and 527, 14.0 M and 11.1.
-
-    Examples
-    --------
-    >>> ConvLSTM(PRESETS["tiny"]).predict(torch.zeros(1, 4, 16, 16, 1)).shape
-    torch.Size([1, 3, 16, 16, 1])
     """
 
     def __init__(self, config: ConvLSTMConfig):

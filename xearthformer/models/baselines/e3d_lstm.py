@@ -42,8 +42,8 @@ class E3DLSTMConfig(FrameConfig):
     """
 
     widths: tuple[int, ...] = (64,)
-    scales: tuple[tuple[int, int], ...] = ((2, 2),)
-    layers: int = 4
+    scales: tuple[tuple[int, int], ...] = ((2, 2),)  # (h, w) of each stage
+    layers: int = 4  # as in the paper
     clip: int = 2
     kernel: tuple[int, int] = (2, 5)
     sampling_steps: int = 10_000
@@ -71,17 +71,8 @@ PRESETS = {
 }
 
 
-# The cell.
-
-
 class CausalConv3d(nn.Conv3d):
-    """A 3-D convolution that looks back: the clip is padded before its first frame, not after.
-
-    Examples
-    --------
-    >>> CausalConv3d(4, 8, (2, 5))(torch.zeros(1, 4, 2, 6, 7)).shape
-    torch.Size([1, 8, 2, 6, 7])
-    """
+    """A 3-D convolution that looks back: the clip is padded before its first frame, not after."""
 
     def __init__(self, c_in: int, c_out: int, kernel: tuple[int, int]):
         t, k = kernel
@@ -119,13 +110,6 @@ class E3DLSTMCell(nn.Module):
     Its own recalls all it has been. Gates that see the same are one convolution. The layer norm is
     over the whole of a clip, with a factor and a shift for every channel. `hidden` is the number of
     channels of the state and of both memories.
-
-    Examples
-    --------
-    >>> cell = E3DLSTMCell(4, 8, (2, 3))
-    >>> x, zero = torch.zeros(1, 4, 2, 5, 6), torch.zeros(1, 8, 2, 5, 6)
-    >>> [new.shape == zero.shape for new in cell(x, zero, [zero], zero)]  # h, c and m
-    [True, True, True]
     """
 
     def __init__(self, c_in: int, hidden: int, kernel: tuple[int, int]):
@@ -140,10 +124,9 @@ class E3DLSTMCell(nn.Module):
     def forward(
         self, x_BCTHW: Tensor, h_BCTHW: Tensor, memories: Sequence[Tensor], m_BCTHW: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the new h, c and m.
+        """Return the new h, c and m, from this layer's h and `memories` (its c, oldest first).
 
-        h and `memories` (each c_BCTHW, oldest first) are this layer's, of the steps so far; m comes
-        from the layer below, or in the lowest from the top one step ago.
+        m comes from the layer below, or in the lowest from the top one step ago.
         """
         rx, ix, gx, imx, gmx, fmx, ox = self.of_x(x_BCTHW).chunk(7, dim=1)
         rh, ih, gh, oh = self.of_h(h_BCTHW).chunk(4, dim=1)
@@ -159,9 +142,6 @@ class E3DLSTMCell(nn.Module):
         both_BCTHW = torch.cat([c_BCTHW, m_BCTHW], dim=1)  # (B, 2 C, T, H, W)
         o_BCTHW = torch.sigmoid(ox + oh + self.of_memories(both_BCTHW))
         return o_BCTHW * torch.tanh(self.mix(both_BCTHW)), c_BCTHW, m_BCTHW
-
-
-# The network.
 
 
 class Past(NamedTuple):
@@ -185,11 +165,6 @@ class E3DLSTM(StepForecaster[E3DLSTMConfig, Past]):
     first step. Four layers and, for ENSO, 64 channels are the paper's; clips, kernels and grids
     are chosen to meet what Gao et al. (2022) report: 35.0 M parameters and 500 GMAC for SEVIR
     (35.6 and 523), 13.2 M and 109 GMAC for ENSO (12.9 and 99.8).
-
-    Examples
-    --------
-    >>> E3DLSTM(PRESETS["tiny"]).predict(torch.zeros(1, 4, 16, 16, 1)).shape
-    torch.Size([1, 3, 16, 16, 1])
     """
 
     def __init__(self, config: E3DLSTMConfig):
@@ -207,7 +182,6 @@ class E3DLSTM(StepForecaster[E3DLSTMConfig, Past]):
         self.sampling = recurrent.ScheduledSampling(config.sampling_steps)
 
     def step(self, x_BCHW: Tensor, state: Past | None = None) -> tuple[Tensor, Past]:
-        """Return the next frame and the new state, from this frame and the state."""
         z_BCHW = self.encoder(x_BCHW)
         if state is None:
             clip = (z_BCHW,) * self.config.clip  # as if the first frame had stood still

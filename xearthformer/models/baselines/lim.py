@@ -31,10 +31,8 @@ class LIMConfig(ForecastConfig):
 
     Parameters
     ----------
-    in_len : int
-        Number of frames given, 1 + the longest delay.
-    out_len : int
-        Number of frames forecast.
+    in_len, out_len : int
+        Number of frames given (1 + the longest delay) and forecast.
     height, width : int
         Cells of the field.
     n_eofs : int
@@ -136,19 +134,9 @@ class LIM(FrameForecaster[LIMConfig]):
         c^(d + 1) A_d with the c that brings the largest to r: this multiplies every eigenvalue by c
         and leaves the modes' shapes and periods as they are.
 
-        Parameters
-        ----------
-        x_THW : array (T, H, W)
-            Anomalies, one frame per time without gaps, zero meaning the climatology; NaN on land.
-        latitude : array (H,)
-            Cell centres, degrees north.
-        config : LIMConfig, optional
-
-        Raises
-        ------
-        ValueError
-            When shapes aren't the config's, values are missing at some times only, or the record
-            is too short.
+        The record is one frame per time without gaps, zero meaning the climatology, NaN on land;
+        `latitude` (H,) holds cell centres, degrees north. A ValueError says when shapes aren't the
+        config's, values are missing at some times only, or the record is too short.
         """
         config = config or LIMConfig()
         x_THW, latitude = np.asarray(x_THW, np.float64), np.asarray(latitude, np.float64)
@@ -160,19 +148,18 @@ class LIM(FrameForecaster[LIMConfig]):
         projection_KS, z_TK = _principal_components(x_TS, weight_S, config.n_eofs)
         patterns_KS = z_TK.T @ x_TS / len(x_TS)  # regression on uncorrelated components: P E = 1
         propagator_DKK, noise_covariance = _regression(z_TK, config.delays, config.ridge)
-
         # Zero on land: whatever stands there is ignored, and the forecast is zero.
         maps = np.zeros((2, config.n_eofs, *ocean_HW.shape))
         maps[..., ocean_HW] = projection_KS, patterns_KS
         state = {
+            "ocean": ocean_HW,
             "projection": maps[0],
             "patterns": maps[1],
             "propagator": propagator_DKK,
             "noise_covariance": noise_covariance,
         }
-        tensors = {name: torch.from_numpy(array).float() for name, array in state.items()}
-        model = cls(config)
-        model.load_state_dict({"ocean": torch.from_numpy(ocean_HW), **tensors})
+        model = cls(config)  # float32: loading rounds the fit
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         return model.eval()
 
     def project(self, x_THWC: Tensor) -> Tensor:
@@ -202,8 +189,6 @@ def companion(propagator_DKK: np.ndarray, delays: Sequence[int]) -> np.ndarray:
 
     From A_d (D, K, K) to (M K, M K), with M = 1 + the longest delay.
 
-    Examples
-    --------
     >>> companion(np.reshape([0.5, 0.2], (2, 1, 1)), (0, 2))
     array([[0.5, 0. , 0.2],
            [1. , 0. , 0. ],

@@ -23,7 +23,7 @@ class PersistenceConfig(ForecastConfig):
     out_len: int = 14
 
 
-PERSISTENCE_PRESETS = {
+PRESETS = {
     "enso": PersistenceConfig(),
     "sevir": PersistenceConfig(in_len=13, out_len=12),
     "tiny": PersistenceConfig(out_len=3),
@@ -85,19 +85,10 @@ class DampedPersistence(FrameForecaster[DampedPersistenceConfig]):
     def fit(
         cls, x_THW: ArrayLike, config: DampedPersistenceConfig | None = None
     ) -> DampedPersistence:
-        """Fit the autocorrelation of every cell, in float64.
+        """Fit the autocorrelation of every cell to a record of anomalies, in float64.
 
-        Parameters
-        ----------
-        x_THW : array (T, H, W)
-            Anomalies, one frame per time without gaps, zero meaning the climatology. The forecast
-            is zero in cells that are missing at any time (land) or never vary (ice).
-        config : DampedPersistenceConfig, optional
-
-        Raises
-        ------
-        ValueError
-            When the shape isn't the config's, or the record is not longer than the forecast.
+        The record is one frame per time without gaps, zero meaning the climatology, and longer
+        than the forecast. Cells missing at any time (land) or without variance (ice) get zero.
         """
         config = config or DampedPersistenceConfig()
         x_THW = np.asarray(x_THW, np.float64)

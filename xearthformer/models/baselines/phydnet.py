@@ -44,7 +44,7 @@ class PhyDNetConfig(FrameConfig):
     """
 
     widths: tuple[int, ...] = (32, 64)
-    scales: tuple[tuple[int, int], ...] = ((2, 2), (2, 2))
+    scales: tuple[tuple[int, int], ...] = ((2, 2), (2, 2))  # (h, w) of each stage
     hidden: tuple[int, ...] = (128, 128, 64)
     kernel: int = 3
     sampling_steps: int = 10_000
@@ -71,14 +71,9 @@ PRESETS = {
 }
 
 
-# Filters and derivatives.
-
-
 def moment_matrix(size: int) -> Tensor:
     """Return the matrix (I, k) with entries k^i / i!, places k counted from the middle; float64.
 
-    Examples
-    --------
     >>> moment_matrix(3).tolist()
     [[1.0, 1.0, 1.0], [-1.0, 0.0, 1.0], [0.5, 0.0, 0.5]]
     """
@@ -109,11 +104,6 @@ class PhyCell(nn.Module):
     The paper has no norm there; but filters that compute derivatives have sums of absolute weights
     from 1 up to 4096, and the recurrence would grow by the largest. `orders` is the number of
     derivatives along each axis and the side of the filters, odd.
-
-    Examples
-    --------
-    >>> PhyCell(8)(torch.zeros(1, 8, 5, 6)).shape
-    torch.Size([1, 8, 5, 6])
     """
 
     def __init__(self, channels: int, orders: int = ORDERS):
@@ -148,11 +138,11 @@ class PhyCell(nn.Module):
             return (moments(w_NCkl) - target_NIJ[:, None]).square().mean()
 
 
-# The network.
-
-
 class Decoder(nn.Module):
-    """Latent to frame, the encoder's stages mirrored; the finer ones also see the encoder's."""
+    """Latent to frame, the encoder's stages mirrored.
+
+    The finer ones also see `skips`, the outputs of the encoder's stages but the last.
+    """
 
     def __init__(self, config: PhyDNetConfig):
         super().__init__()
@@ -160,7 +150,6 @@ class Decoder(nn.Module):
         self.last = nn.Conv2d(config.widths[0], config.channels, 3, padding=1)
 
     def forward(self, h_BCHW: Tensor, skips: list[Tensor]) -> Tensor:
-        """Return the frame; `skips` are the outputs of the encoder's stages but the last."""
         for i, stage in enumerate(self.stages):
             h_BCHW = stage(h_BCHW if i == 0 else torch.cat([h_BCHW, skips[-i]], dim=1))
         return self.last(h_BCHW)
@@ -179,11 +168,6 @@ class PhyDNet(StepForecaster[PhyDNetConfig, Branches]):
     too. The 49 filters of 7x7 and the three layers of ConvLSTM are the paper's; widths and grids
     are chosen to meet what Gao et al. (2022) report: 13.4 M parameters and 758 GMAC for SEVIR
     (13.7 and 701), 3.1 M and 5.8 GMAC for ENSO (3.1 and 5.7).
-
-    Examples
-    --------
-    >>> PhyDNet(PRESETS["tiny"]).predict(torch.zeros(1, 4, 16, 16, 1)).shape
-    torch.Size([1, 3, 16, 16, 1])
     """
 
     def __init__(self, config: PhyDNetConfig):
@@ -200,7 +184,6 @@ class PhyDNet(StepForecaster[PhyDNetConfig, Branches]):
         self.sampling = recurrent.ScheduledSampling(config.sampling_steps)
 
     def step(self, x_BCHW: Tensor, state: Branches | None = None) -> tuple[Tensor, Branches]:
-        """Return the next frame and the new states, from this frame and the states."""
         physical_BCHW, residual = state or (None, [None] * len(self.residual))
         features = []  # fine to coarse
         for stage in self.encoder:

@@ -80,14 +80,6 @@ class STLSTMCell(nn.Module):
 
     With the new states, of `hidden` channels each, it returns the increments of the two memories,
     i * g and i' * g'.
-
-    Examples
-    --------
-    >>> cell = STLSTMCell(3, 8, kernel=5)
-    >>> zero = torch.zeros(2, 8, 6, 7)
-    >>> (h, c, m), (dc, dm) = cell(torch.zeros(2, 3, 6, 7), zero, zero, zero)
-    >>> h.shape == c.shape == m.shape == dm.shape == zero.shape
-    True
     """
 
     def __init__(self, c_in: int, hidden: int, kernel: int):
@@ -107,7 +99,6 @@ class STLSTMCell(nn.Module):
     def forward(
         self, x_BCHW: Tensor, h_BCHW: Tensor, c_BCHW: Tensor, m_BCHW: Tensor
     ) -> tuple[tuple[Tensor, Tensor, Tensor], Increments]:
-        """Return the new (h, c, m), and the increments of c and m."""
         n = h_BCHW.shape[1]
         x_c, x_m, x_o = self.from_x(x_BCHW).split([3 * n, 3 * n, n], dim=1)
         h_c, h_o = self.from_h(h_BCHW).split([3 * n, n], dim=1)
@@ -128,8 +119,6 @@ def _remember(gates_BCHW: Tensor, memory_BCHW: Tensor) -> tuple[Tensor, Tensor]:
 def likeness(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
     """Return the mean over samples and channels of |cosine| of the angle between two fields.
 
-    Examples
-    --------
     >>> a, b = torch.tensor([3.0, 4.0]), torch.tensor([-1.0, 0.0])
     >>> round(float(likeness(a.reshape(1, 1, 1, 2), b.reshape(1, 1, 1, 2))), 4)
     0.6
@@ -152,11 +141,6 @@ class PredRNN(StepForecaster[PredRNNConfig, Memory]):
       layers of 5x5 kernels, and `enso` its 128 channels; patches, and the width of `sevir`, are
       chosen to match the tables of Gao et al. (2022, "Earthformer"): 46.6 M and 328, 23.8 M and
       85.8.
-
-    Examples
-    --------
-    >>> PredRNN(PRESETS["tiny"]).predict(torch.zeros(1, 4, 16, 16, 1)).shape
-    torch.Size([1, 3, 16, 16, 1])
     """
 
     def __init__(self, config: PredRNNConfig):

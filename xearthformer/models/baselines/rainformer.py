@@ -45,11 +45,6 @@ class RainformerConfig(FrameConfig):
     window : int
         Side of the windows of attention, the same at every level; the coarsest level's grid has to
         be whole windows.
-
-    Examples
-    --------
-    >>> PRESETS["enso"].level_shapes
-    [(1, 12, 24), (1, 6, 12), (1, 3, 6)]
     """
 
     in_len: int = 13
@@ -85,7 +80,7 @@ class RainformerConfig(FrameConfig):
 
     @property
     def level_shapes(self) -> list[Size]:
-        """Grid (1, H, W) of each level."""
+        """Grid (1, H, W) of each level, of one frame whose channels are all frames."""
         sides = [self.patch * 2**i for i in range(self.levels)]
         return [(1, self.height // side, self.width // side) for side in sides]
 
@@ -95,9 +90,6 @@ PRESETS = {
     "enso": RainformerConfig(*ENSO, patch=2, base_units=116, num_heads=4, levels=3, window=3),
     "tiny": RainformerConfig(*TINY, patch=2, base_units=16, num_heads=2, levels=2, window=4),
 }
-
-
-# Units.
 
 
 class ChannelAttention(nn.Module):
@@ -188,9 +180,6 @@ class UpLevel(nn.Module):
         return self.block(self.merge(joined))
 
 
-# The network.
-
-
 class Rainformer(FrameForecaster[RainformerConfig]):
     """The network: (B, in_len, H, W, C) to (B, out_len, H, W, C), H and W as configured.
 
@@ -205,11 +194,6 @@ class Rainformer(FrameForecaster[RainformerConfig]):
     The widths and windows of the presets are chosen for the sizes reported there: `sevir` has
     186.2 M parameters and 167 G multiply-adds (reported: 184.0 M, 170 G), `enso` 19.0 M and
     1.25 G (19.2 M, 1.3 G).
-
-    Examples
-    --------
-    >>> Rainformer(PRESETS["tiny"]).predict(torch.zeros(1, 4, 16, 16, 1)).shape
-    torch.Size([1, 3, 16, 16, 1])
     """
 
     def __init__(self, config: RainformerConfig):

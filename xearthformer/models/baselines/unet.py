@@ -92,11 +92,6 @@ class UNet(FrameForecaster[UNetConfig]):
     The widths of the presets are chosen for the sizes that Gao et al. (2022), "Earthformer",
     report, but do not lay out: `sevir` has 16.8 M parameters and 31.0 G multiply-adds (reported:
     16.6 M, 33 G), `enso` 12.1 M and 0.35 G (12.1 M, 0.4 G).
-
-    Examples
-    --------
-    >>> UNet(PRESETS["tiny"]).predict(torch.zeros(1, 4, 16, 9, 1)).shape
-    torch.Size([1, 3, 16, 9, 1])
     """
 
     def __init__(self, config: UNetConfig):

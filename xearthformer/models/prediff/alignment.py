@@ -32,11 +32,6 @@ class AlignmentConfig(LevelsConfig):
         Number of values in the answer for a frame.
     out_len : int
         Number of frames, the last ones, with an answer.
-
-    Raises
-    ------
-    ValueError
-        When fields do not fit one another; the message names them.
     """
 
     base_units: int = 128
@@ -96,14 +91,7 @@ class AttentionPool(nn.Module):
 
 
 class Alignment(DownPath):
-    """The network U(z_t, t): (B, T, H, W, C) and steps (B,) to answers (B, out_len, out_channels).
-
-    Examples
-    --------
-    >>> network = Alignment(PRESETS["tiny"])
-    >>> network(torch.randn(3, 2, 4, 4, 4), torch.tensor([0, 10, 999])).shape
-    torch.Size([3, 2, 1])
-    """
+    """The network U(z_t, t): frames (B, T, H, W, C), steps (B,) to (B, out_len, out_channels)."""
 
     def __init__(self, config: AlignmentConfig) -> None:
         super().__init__(config, config.input_shape[-1], config.input_shape[:3])

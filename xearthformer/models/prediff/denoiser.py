@@ -239,8 +239,8 @@ class DownPath(nn.Module):
         blocks = nn.ModuleList()
         levels = zip(config.widths, self.shapes, config.attn_patterns, config.depth, strict=True)
         for dim, shape_THW, name, depth in levels:
-            block = dim, shape_THW, self_pattern(name, shape_THW), config.block_options
-            blocks.append(nn.ModuleList(SelfAttentionBlock(*block) for _ in range(depth)))
+            options = dim, shape_THW, self_pattern(name, shape_THW), config.block_options
+            blocks.append(nn.ModuleList(SelfAttentionBlock(*options) for _ in range(depth)))
         return residuals, blocks
 
     def descend(self, x_BTHWC: Tensor, t_B: Tensor) -> tuple[list[Tensor], Tensor]:

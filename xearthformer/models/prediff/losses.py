@@ -87,22 +87,13 @@ class AlignmentStage:
 
 Stage = AutoencoderStage | DenoiserStage | AlignmentStage
 STAGES: dict[str, type[Stage]] = {
-    "autoencoder": AutoencoderStage,
-    "denoiser": DenoiserStage,
-    "alignment": AlignmentStage,
+    kind.name: kind for kind in (AutoencoderStage, DenoiserStage, AlignmentStage)
 }
 
 
 def stage(choice: str | Mapping[str, object]) -> Stage:
-    """Return a stage by its name, or by its name and options.
+    """Return a stage by its name, or by its name and options; ValueError where one is unknown.
 
-    Raises
-    ------
-    ValueError
-        When the name or an option is unknown.
-
-    Examples
-    --------
     >>> stage({"name": "denoiser", "views": 2})
     DenoiserStage(name='denoiser', views=2, mode=False)
     """
@@ -187,21 +178,10 @@ class PatchDiscriminator(nn.Sequential):
 def latent_window(model: PreDiff, x_BTHWC: Tensor, y_BTHWC: Tensor) -> tuple[Tensor, Tensor]:
     """Encode windows of frames, as the denoiser and the alignment network learn on them.
 
-    Parameters
-    ----------
-    model : PreDiff
-        A model with a trained autoencoder.
-    x_BTHWC, y_BTHWC : Tensor
-        Frames in and frames out. A tile, or with `along_motion` a larger square around the tile,
-        so that what moves in from outside is seen.
-
-    Returns
-    -------
-    context_BThwC : Tensor
-        The latent context.
-    target_BThwS : Tensor
-        The target, S = 2 C + 2: mean and standard deviation of its latent frames (C each), the
-        mask of latent pixels that are seen, and each frame's mean intensity.
+    Frames in and out are a tile, or with `along_motion` a larger square around the tile, so that
+    what moves in from outside is seen. The result is the latent context (B, T, h, w, C) and the
+    target (B, T, h, w, S), S = 2 C + 2: mean and standard deviation of its latent frames (C each),
+    the mask of latent pixels that are seen, and each frame's mean intensity.
     """
     x_BTHW, y_BTHW = torch.nan_to_num(x_BTHWC[..., 0]), y_BTHWC[..., 0]
     if model.config.along_motion:
@@ -209,7 +189,7 @@ def latent_window(model: PreDiff, x_BTHWC: Tensor, y_BTHWC: Tensor) -> tuple[Ten
         x_BTHW = flow.to_lagrangian(x_BTHW, motion_B2hw)
         y_BTHW = flow.future_to_lagrangian(y_BTHW, motion_B2hw)
     tile, factor = model.config.tile, model.config.autoencoder.factor
-    start = (x_BTHW.shape[-1] - tile) // 2
+    start = (x_BTHW.shape[-1] - tile) // 2  # of the tile, in pixels
     middle = slice(start, start + tile)
     x_BTHW, y_BTHW = x_BTHW[..., middle, middle], y_BTHW[..., middle, middle]
     seen_BTHW, y_BTHW = ~y_BTHW.isnan(), torch.nan_to_num(y_BTHW)

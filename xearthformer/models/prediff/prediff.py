@@ -90,6 +90,8 @@ class AutoencoderConfig:
 class PreDiffConfig:
     """The shapes of PreDiff's networks, and the numbers between them. Mappings are welcome.
 
+    Shapes that do not fit one another are a ValueError.
+
     Parameters
     ----------
     autoencoder : AutoencoderConfig
@@ -112,11 +114,6 @@ class PreDiffConfig:
         Whether past frames are moved along their motion to where the last one is before they are
         encoded, and the forecast is moved on along it afterwards. The networks then forecast rain
         that stands still. What moves in over an edge is mirrored from inside it.
-
-    Raises
-    ------
-    ValueError
-        When the shapes do not fit one another.
     """
 
     autoencoder: AutoencoderConfig = AutoencoderConfig()
@@ -130,11 +127,8 @@ class PreDiffConfig:
     along_motion: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in (
-            ("autoencoder", AutoencoderConfig),
-            ("denoiser", EarthformerUNetConfig),
-            ("alignment", AlignmentConfig),
-        ):
+        kinds = AutoencoderConfig, EarthformerUNetConfig, AlignmentConfig
+        for name, kind in zip(("autoencoder", "denoiser", "alignment"), kinds, strict=True):
             if isinstance(value := getattr(self, name), dict):
                 expect_fields(kind, value)
                 object.__setattr__(self, name, kind(**value))
@@ -169,9 +163,7 @@ PRESETS: dict[str, PreDiffConfig] = {
     "radar": PreDiffConfig(
         autoencoder=AutoencoderConfig((16, 32, 64, 64), 1, latent_channels=16, norm_num_groups=8),
         denoiser=EarthformerUNetConfig(base_units=64, depth=(1, 1), dropout=0.0, **_RADAR_LATENTS),
-        alignment=AlignmentConfig(
-            base_units=32, depth=(1, 1), dropout=0.0, input_shape=(6, 16, 16, 16)
-        ),
+        alignment=AlignmentConfig(base_units=32, dropout=0.0, input_shape=(6, 16, 16, 16)),
         noise_scale=1.105,
         growth=1.0,
         least=0.15,
@@ -194,24 +186,12 @@ PRESETS["tiny-motion"] = replace(
 
 @dataclass(frozen=True)
 class Context:
-    """The condition of a sample; encoded once per init, whatever the number of members.
+    """The condition of a sample; encoded once per init, whatever the number of members."""
 
-    Attributes
-    ----------
-    z_BThwC : Tensor
-        The latent past frames, of the whole (padded) domain.
-    frames_BTHW : Tensor
-        The past frames themselves, normalised, with 0 for missing values.
-    motion_B2hw : Tensor or None
-        Motion in the padded domain, in coarse cells per frame; None without `along_motion`.
-    at_once : int
-        Number of tiles that go through a network together.
-    """
-
-    z_BThwC: Tensor
-    frames_BTHW: Tensor
-    motion_B2hw: Tensor | None
-    at_once: int
+    z_BThwC: Tensor  # the latent past frames, of the whole (padded) domain
+    frames_BTHW: Tensor  # the past frames themselves, normalised, with 0 for missing values
+    motion_B2hw: Tensor | None  # coarse cells per frame, padded domain; only with `along_motion`
+    at_once: int  # number of tiles that go through a network together
 
     @classmethod
     def join(cls, contexts: list[Context]) -> Context:
@@ -255,8 +235,7 @@ class PreDiff(nn.Module):
 
     def context(self, x_BTHWC: Tensor, at_once: int = 1) -> Context:
         """Encode the past, by the mode of its posterior."""
-        x_BTHW = x_BTHWC[..., 0]
-        frames_BTHW = torch.nan_to_num(x_BTHW)
+        frames_BTHW = torch.nan_to_num(x_BTHWC[..., 0])
         x_BTHW, motion_B2hw = self._padded(frames_BTHW), None
         if self.config.along_motion:
             motion_B2hw = flow.motion(x_BTHW[:, -FLOW_FRAMES:])
@@ -302,15 +281,13 @@ class PreDiff(nn.Module):
     def denoise(self, z_BThwC: Tensor, t: int, context: Context) -> Tensor:
         """Return the noise in future latent frames at step t, found tile by tile."""
         mosaic = self._mosaic(z_BThwC)
-        noise_BThwC = mosaic.join(
-            in_batches(
-                lambda z, context: self.denoiser(z, z.new_full((len(z),), t), context),
-                mosaic.split(z_BThwC),
-                mosaic.split(context.z_BThwC),
-                size=context.at_once,
-            )
+        tiles = in_batches(
+            lambda z, context: self.denoiser(z, z.new_full((len(z),), t), context),
+            mosaic.split(z_BThwC),
+            mosaic.split(context.z_BThwC),
+            size=context.at_once,
         )
-        return noise_BThwC / self.config.noise_scale
+        return mosaic.join(tiles) / self.config.noise_scale
 
     def align(self, z_BThwC: Tensor, t: int) -> Tensor:
         """Return the alignment network's answers (B, T, out_channels), means over tiles."""

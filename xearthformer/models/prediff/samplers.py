@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 
 STEPS = 1000  # of the diffusion
 # The schedule that the published denoiser was trained on: sqrt(beta) grows linearly with t.
-BETAS = {
-    "num_train_timesteps": STEPS,
-    "beta_start": 1e-4,
-    "beta_end": 2e-2,
-    "beta_schedule": "scaled_linear",
-}
+BETAS = {"beta_start": 1e-4, "beta_end": 2e-2, "beta_schedule": "scaled_linear"}
 
 Denoise = Callable[[Tensor, int], Tensor]  # (z_t, t) -> the noise in z_t
 Guide = Callable[[Tensor, int, Tensor, float, bool], Tensor]  # see `sample`
@@ -56,9 +51,9 @@ class Method:
         """Return a new scheduler; each holds the state of one sampling."""
         import diffusers
 
-        make = getattr(diffusers, self.scheduler_name)
         # "trailing": the first step is at t = 999, where z is pure noise (Lin et al. 2024).
-        return make(**BETAS, timestep_spacing="trailing", **self.options)
+        schedule = {"num_train_timesteps": STEPS, **BETAS, "timestep_spacing": "trailing"}
+        return getattr(diffusers, self.scheduler_name)(**schedule, **self.options)
 
 
 METHODS: dict[str, Method] = {
@@ -127,35 +122,17 @@ def sample(
     generators: Sequence[Generator] | Generator | None = None,
     guide: Guide | None = None,
 ) -> Tensor:
-    """Take all the noise away, step by step.
+    """Take all the noise away from z_B, standard normal noise, step by step; return the sample.
 
-    Parameters
-    ----------
-    sampler : {"ddpm", "ddim", "dpm++"}
-    denoise : (z_t, t) -> noise
-        Returns the noise in z_t at step t, an int of 0 .. 999.
-    z_B : Tensor
-        Standard normal noise to begin with.
-    steps : int, optional
-        Number of steps. Default: 1000 for ddpm, 50 for ddim, 20 for dpm++.
-    eta : float
-        Noise added on the way; ddim only. 0 adds none, 1 adds as much as ddpm.
-    generators : list of Generator
-        One per row; the noise that a step adds to a row is drawn from the row's own.
-    guide : (z_t, t, z_0, noise_std, careful) -> shift
-        Returns what to move z by after a step; z_0 is the clean sample that the step predicts.
-        `noise_std` is the standard deviation of the noise of a DDPM step at t; for a sampler that
-        takes many such steps at once it is their sum, and `careful` is true: stop at the target.
+    `denoise(z_t, t)` returns the noise in z_t at step t, an int of 0 .. 999. `steps` is the
+    sampler's own number (see `METHODS`) by default; `eta` is that of `Sampler`. With a generator
+    per row, a row's noise is drawn from its own. NotFinite is raised at the first step whose result
+    is not finite.
 
-    Returns
-    -------
-    Tensor
-        The sample, of the shape of z_B.
-
-    Raises
-    ------
-    NotFinite
-        At the first step whose result is not finite.
+    `guide(z_t, t, z_0, noise_std, careful)` returns what to move z by after a step; z_0 is the
+    clean sample that the step predicts. `noise_std` is the standard deviation of the noise of a
+    DDPM step at t; for a sampler that takes many such steps at once it is their sum, and `careful`
+    is true: stop at the target.
 
     Examples
     --------
@@ -175,15 +152,13 @@ def sample(
     for number, (t, next_t) in enumerate(zip(times, times[1:], strict=False), start=1):
         noise_B = denoise(z_B, t)
         # The scheduler keeps its own z: the guide's shift comes on top of a whole step.
-        step = scheduler.step(noise_B, t, z_B, **options)
+        step_B = scheduler.step(noise_B, t, z_B, **options).prev_sample
         if guide is not None:
             # DDPM, Eqn 15: the clean sample, from z_t and the noise in it.
             clean_B = (z_B - (1 - alphas[t]).sqrt() * noise_B) / alphas[t].sqrt()
             single = sampler == "ddpm" and next_t == t - 1
-            shift_B = guide(z_B, t, clean_B, noise_std(t, next_t), not single)
-            z_B = step.prev_sample + shift_B
-        else:
-            z_B = step.prev_sample
+            step_B = step_B + guide(z_B, t, clean_B, noise_std(t, next_t), not single)
+        z_B = step_B
         finite_B = z_B.flatten(1).isfinite().all(dim=1)
         if not finite_B.all():  # no later step could bring such a row back
             raise NotFinite(number, steps, torch.nonzero(~finite_B)[:, 0].tolist())
@@ -192,7 +167,7 @@ def sample(
 
 @lru_cache
 def _schedule() -> SchedulerMixin:
-    """The schedule's constants. Sampling has schedulers of its own, as they hold state."""
+    """Return a scheduler for its constants; each sampling has its own, as they hold state."""
     return METHODS["ddpm"].scheduler()
 
 
@@ -204,8 +179,6 @@ def alphas_cumprod() -> Tensor:
 def noise_std(t: int, next_t: int) -> float:
     """Return the sum of the noise's standard deviations over the DDPM steps from t to `next_t`.
 
-    Examples
-    --------
     A single step's is the posterior standard deviation (DDPM, Eqn 7); the last step has none:
 
     >>> round(noise_std(999, 998), 4), noise_std(0, -1)
