@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.comparison.compare import compare, made, summary
+from xearthformer.comparison.compare import compare, given_forecast, summary
 
 LEAD = 6
 KM = 128, 64, 32, 16, 8, 4
@@ -87,7 +87,7 @@ def main() -> None:
     ensemble, seconds = timed(slow, inits, members=options.members, precision="bf16")
     forecasts["prediff-radar"] = ensemble
     print(f"{len(inits)} inits x {options.members} members of prediff-radar: {seconds:.0f} s")
-    rows = [made(name, fc) for name, fc in forecasts.items()]
+    rows = [given_forecast(name, fc) for name, fc in forecasts.items()]
     result = compare(slow, rows, init=list(inits), lead=LEAD, thresholds=[0.5, 1.0, 5.0])
     print(summary(result))
     print("\nPower of rain over that observed")

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,8 @@ import xearthformer as xef
 from xearthformer.cli import main
 from xearthformer.comparison import compare as comparison
 from xearthformer.comparison.compare import compare
+from xearthformer.datasets import radar
+from xearthformer.inference import optical_flow
 
 RAIN = {"standard_name": "rainfall_rate", "units": "mm h-1"}
 
@@ -46,8 +47,8 @@ def flow(monkeypatch) -> list:
         moved = [fc.isel(lead=k).shift(x=k + 1) for k in range(lead)]
         return fc.copy(data=np.stack(moved, axis=1))
 
-    module = SimpleNamespace(extrapolate=extrapolate)
-    monkeypatch.setitem(sys.modules, "xearthformer.inference.optical_flow", module)
+    monkeypatch.setattr(optical_flow, "extrapolate", extrapolate)
+    monkeypatch.setattr(optical_flow, "load_pysteps", lambda: None)
     return calls
 
 
@@ -91,6 +92,15 @@ def test_inits_may_be_named(rain):
     assert compare(rain, ["persistence"], init=[time[9], time[1]], lead=2).sizes["init"] == 2
     with pytest.raises(ValueError, match="some without, such as 2016-07-11 21:50:00"):
         compare(rain, ["persistence"], init=[time[2], time[10]], lead=2)
+    with pytest.raises(ValueError, match="lead as a whole number from 1"):
+        compare(rain, ["persistence"], lead=0)
+
+
+def test_pysteps_is_missed_before_anything_is_forecast(rain, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pysteps", None)
+    monkeypatch.setattr(comparison, "forecast", lambda *_, **__: pytest.fail("forecast"))
+    with pytest.raises(ImportError, match="xearthformer.pysteps."):
+        compare(rain, ["persistence", "pysteps"], lead=3)
 
 
 @pytest.mark.parametrize("packs", [[], ["persistence", "persistence"]])
@@ -120,7 +130,7 @@ def ensemble(rain) -> xr.DataArray:
 
 def test_an_ensemble_has_a_row_of_its_members_and_one_of_its_mean(rain, ensemble):
     inits = list(ensemble.init.values)
-    rows = ["persistence", comparison.made("noisy", ensemble)]
+    rows = ["persistence", comparison.given_forecast("noisy", ensemble)]
     found = compare(rain, rows, init=inits, window="3 km")
     assert found["forecast"].values.tolist() == ["persistence", "noisy", "noisy mean"]
     assert found.sizes["lead"] == 3 and (found["n"] == 4 * 8 * 10).all()
@@ -138,13 +148,13 @@ def test_an_ensemble_has_a_row_of_its_members_and_one_of_its_mean(rain, ensemble
     mean = xef.verify(ensemble.mean("member", keep_attrs=True), rain, ["csi"])
     np.testing.assert_allclose(found.sel(forecast="noisy mean")["csi"], mean["csi"])
     table = comparison.summary(found).splitlines()
-    assert "CRPS" in table[0] and "spread" in table[0] and "/ skill" in table[1]
+    assert "CRPS" in table[0] and "spread / skill" in table[0]
     persistence, noisy = (line.split() for line in table[2:4])
     assert persistence[-2] == "-" and float(noisy[-2]) > 0
 
 
-def test_what_was_made_holds_all_that_is_compared(rain, ensemble):
-    row = comparison.made("noisy", ensemble)
+def test_a_given_forecast_holds_all_that_is_compared(rain, ensemble):
+    row = comparison.given_forecast("noisy", ensemble)
     with pytest.raises(
         ValueError, match=r"noisy from all inits.*\n +found none from 2016-07-11 21:"
     ):
@@ -192,8 +202,7 @@ def test_reflectivity_is_read_as_rain_where_rain_is_wanted(
         opened.append(list(ds.data_vars))
         return rain
 
-    module = SimpleNamespace(open_radar=open_radar)
-    monkeypatch.setitem(sys.modules, "xearthformer.datasets.radar", module)
+    monkeypatch.setattr(radar, "open_radar", open_radar)
     words = ["--lead", "2", "--scale", "3"]  # the old name
     assert main(["verify", str(path), "--packs", "persistence", "pysteps", *words]) == 0
     assert opened == [["dbz"]] and "rain_rate, 2 leads" in capsys.readouterr().out
@@ -206,7 +215,7 @@ MISTAKES = {
     "no such pack": (["--packs", "nix"], "no pack 'nix'"),
     "no such variable": (["--variable", "tos"], "expected a variable 'tos' in .* found rain_rate"),
     "too far": (["--lead", "12"], "12 time steps of future"),
-    "no flow": (["--packs", "pysteps"], "needs optical flow.*pip install"),
+    "no flow": (["--packs", "pysteps"], "optical flow needs pysteps.*pip install"),
     "no such window": (["--window", "far"], "a window as a length"),
     "another kind of output": (["-o", "out.grib"], "expected file.nc or store.zarr"),
 }
@@ -214,7 +223,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_gets_one_line(file, capsys, monkeypatch, mistake):
-    monkeypatch.setitem(sys.modules, "xearthformer.inference.optical_flow", None)
+    monkeypatch.setitem(sys.modules, "pysteps", None)  # as if it were not installed
     words, message = MISTAKES[mistake]
     words = words if "--packs" in words else ["--packs", "persistence", *words]
     words = words if "--lead" in words else ["--lead", "2", *words]
@@ -250,9 +259,9 @@ def test_cells_that_one_forecast_lacks_are_told_and_scored_for_none(tmp_path, ca
     assert main(["verify", str(tmp_path / "sst.nc"), *words]) == 0
     printed = capsys.readouterr().out
     assert "1 lead from 1 init," in printed
-    said = re.search(r"which leaves out (\d+) pairs of persistence", printed)
+    words = re.search(r"which leaves out (\d+) pairs of persistence", printed)
     *_, still, damped = printed.splitlines()
     pairs = int(damped.split()[-1])
     assert still.split()[-1] == damped.split()[-1]
     ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
-    assert pairs + int(said[1]) == int(ssta.sel(time="1991-02").count())
+    assert pairs + int(words[1]) == int(ssta.sel(time="1991-02").count())

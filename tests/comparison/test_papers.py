@@ -12,6 +12,8 @@ from xearthformer import models
 from xearthformer.cli import main
 from xearthformer.comparison import papers
 from xearthformer.comparison.papers import enso_table, sevir_table
+from xearthformer.datasets import icar_enso
+from xearthformer.datasets.sevir import backend
 from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Training
 from xearthformer.packs.published import BYTES, ICAR_GRID
 from xearthformer.packs.scale import Scale
@@ -230,8 +232,8 @@ def test_the_commands_open_and_print(events, simulations, monkeypatch, capsys):
 
         return opener
 
-    monkeypatch.setattr(xef, "open_sevir", opens(events), raising=False)
-    monkeypatch.setattr(xef, "open_icar_enso", opens(simulations), raising=False)
+    monkeypatch.setattr(backend, "open_sevir", opens(events))
+    monkeypatch.setattr(icar_enso, "open_icar_enso", opens(simulations))
     assert main(["table", "sevir", "--data", "here", "--packs", "persistence"]) == 0
     assert papers.text(sevir_table(events, ["persistence"])) in capsys.readouterr().out
     assert main(["table", "icar-enso", "--data", "there", "--packs", "persistence"]) == 0

@@ -311,5 +311,4 @@ DAMPED = {"name": "damped-persistence", "config": {"in_len": 12, "out_len": 14}}
 def test_what_makes_no_table(made, changes, words, capsys, monkeypatch):
     monkeypatch.setattr(train_table, "train", lambda *_, **__: pytest.fail("trained"))
     assert command(made, **changes) == 2
-    said = capsys.readouterr().err
-    assert words in said
+    assert words in capsys.readouterr().err

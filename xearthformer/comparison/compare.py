@@ -1,20 +1,19 @@
 """Ways to forecast side by side, scored on the same cells, leads and inits of the same data.
 
 Block of inits by block: the frames of a block are read once, every forecast is made from them and
-scored against them where all have a value, and its sums are kept. Memory is set by the block.
+scored against them where all have a value, and its sums are kept. The block sets the memory.
 """
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import mismatch, renamed
+from ..errors import mismatch, renamed, whole_number
 from ..fields.axes import find_axes
 from ..fields.time_axis import check_time, str_time
 from ..fields.windows import InitLike, blocks, find_inits
@@ -22,32 +21,36 @@ from ..inference import optical_flow
 from ..inference.engine import Progress, progress_bar
 from ..inference.forecast import BLOCK_BYTES, forecast
 from ..packs.pack import open_pack
-from ..verification.scores import default_scores, score
+from ..verification.scores import SCORES, default_scores, printed_columns, score
 from ..verification.verify import default_thresholds, statistics
 
-EXTRAPOLATION = "pysteps"  # among the names of packs: optical flow moves the last frame on
+EXTRAPOLATION = "pysteps"  # among the names of packs: optical flow carries the last frame on
 PAST_FRAMES = 4  # that the flow is found from
-LEAD = 12  # time steps, where no pack says how far it reaches
+LEAD = 12  # time steps, where no pack says how far it goes
 
 
 @dataclass(frozen=True)
 class Forecaster:
-    """One way to forecast: how many frames it reads, how far it reaches, and the forecast.
-
-    `run` takes data (time, y, x), a list of inits and the number of time steps; where it gives an
-    ensemble, `members` says of how many.
-    """
+    """One way to forecast, and what it needs."""
 
     name: str
-    history: int
-    reach: int | None
+    context: int  # number of frames that it reads
+    lead: int | None  # longest lead in time steps; None: any
+    # From data (time, y, x), inits and a number of time steps to the forecast of `verify`.
     run: Callable[[xr.DataArray, list[np.datetime64], int], xr.DataArray]
     members: int = 1
 
 
 def forecaster(name: str, device: str = "auto") -> Forecaster:
-    """A pack by anything that `open_pack` opens, or "pysteps"."""
+    """Return the way to forecast of a pack, as `open_pack` takes it, or of "pysteps".
+
+    Raises
+    ------
+    ImportError
+        "pysteps" where it is not installed.
+    """
     if name == EXTRAPOLATION:
+        optical_flow.load_pysteps()  # before anything is forecast
 
         def extrapolate(da: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
             return optical_flow.extrapolate(da, init=inits, lead=lead, frames=PAST_FRAMES)
@@ -61,8 +64,8 @@ def forecaster(name: str, device: str = "auto") -> Forecaster:
     return Forecaster(name, pack.card.context, pack.card.lead, run)
 
 
-def made(name: str, fc: xr.DataArray) -> Forecaster:
-    """What was forecast already, (init, lead, [member,] y, x), to stand beside others."""
+def given_forecast(name: str, fc: xr.DataArray) -> Forecaster:
+    """Return a forecast (init, lead, [member,] y, x) that exists already, as a way to forecast."""
 
     def run(da: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
         missing = [stamp for stamp in inits if stamp not in fc["init"].values]
@@ -95,20 +98,20 @@ def compare(
     Parameters
     ----------
     data : DataArray (time, y, x)
-        In any form that `forecast` takes. Lazy data is read a block of inits at a time.
+        In any form that `forecast` takes. Lazy data is read one block of inits at a time.
     packs : sequence of str or Forecaster
-        Packs, and "pysteps" for extrapolation along the optical flow of the last four frames; what
-        was forecast already by `made`. An ensemble takes two rows: its members, their sums taken
-        together, and its mean.
+        Packs, and "pysteps" for extrapolation along the optical flow of the last four frames;
+        forecasts that exist already by `given_forecast`. An ensemble takes two rows: its members,
+        their sums added up, and its mean.
     init : label, slice or list of labels
-        Where forecasts start; of a slice, those with the history that the most demanding one
-        needs, and all of their future, in the data.
+        Where forecasts start. A slice takes every time in it that has the context of the most
+        demanding pack and all of its future in the data. Default: all of these.
     lead : int, optional
-        Time steps. None: as far as all packs reach.
+        Number of time steps. Default: the longest that all packs forecast in one go.
     thresholds, window
         As in `xearthformer.verify`; without thresholds there is no fss.
     device : str
-        For the packs.
+        Where packs run: "auto", "cpu", "cuda".
     progress : bool or "auto"
         As in `xearthformer.forecast`.
 
@@ -116,92 +119,101 @@ def compare(
     -------
     Dataset (forecast, lead, [threshold])
         Scores as `verify` gives them, in memory; `forecast` are the names in `packs`. All are
-        scored on the same pairs of values: from the starts that the coordinate `init` lists, where
-        every forecast has a value. `left_out` counts the pairs of each that another has no value
+        scored on the same pairs of values: from the inits in the coordinate `init`, where every
+        forecast has a value. `left_out` is the number of pairs of each that another has no value
         for.
 
     Raises
     ------
     ValueError
-        No init has its past and its future in the data; what a pack can't serve.
+        No init has its past and its future in the data; data that a pack cannot serve.
     ImportError
-        "pysteps" where it isn't installed.
+        "pysteps" where it is not installed.
     """
-    known = [each if isinstance(each, str) else each.name for each in packs]
-    if not known or len({*known}) < len(known):
-        raise mismatch("packs to compare, each once", ", ".join(known) or "none", "['persistence']")
+    names = [each if isinstance(each, str) else each.name for each in packs]
+    if not names or len({*names}) < len(names):
+        raise mismatch("packs to compare, each once", ", ".join(names) or "none", "['persistence']")
     rows = [forecaster(each, device) if isinstance(each, str) else each for each in packs]
     time = data[find_axes(data).time]
     check_time(time)
-    history = max(row.history for row in rows)
-    lead = lead or min((row.reach for row in rows if row.reach is not None), default=LEAD)
-    positions = _with_future(time, find_inits(time, history, init).positions, lead, init)
-    scored = default_thresholds(data) if thresholds is None else thresholds
-    how: dict[str, Any] = {"thresholds": scored, "window": window if scored else None}
+    context = max(row.context for row in rows)
+    if lead is None:
+        lead = min((row.lead for row in rows if row.lead is not None), default=LEAD)
+    whole_number("lead", lead)
+    positions = _with_future(time, find_inits(time, context, init).positions, lead, init)
+    at = default_thresholds(data) if thresholds is None else thresholds
+    width = window if at else None
     sums: dict[str, list[xr.Dataset]] = {}
-    held = sum(row.members for row in rows)
-    for part, inits in _blocks(data, str(time.dims[0]), positions, history, lead, held, progress):
-        forecasts = {row.name: row.run(part, inits, lead) for row in rows}
-        in_all = reduce(operator.and_, map(_seen, forecasts.values()))
+    members = sum(row.members for row in rows)
+    for block, inits in _blocks(data, time, positions, context, lead, members, progress):
+        forecasts = {row.name: row.run(block, inits, lead) for row in rows}
+        everywhere = reduce(operator.and_, map(_has_value, forecasts.values()))
         for row, fc in forecasts.items():
-            one = fc.isel(member=0, drop=True) if "member" in fc.dims else fc
-            own = statistics(one.where(_seen(fc)), part, [])["n"]
-            for name, each in _with_mean(row, fc.where(in_all)).items():
-                sums.setdefault(name, []).append(_pooled(each, part, how).assign(own=own))
-    names = xr.Variable("forecast", [*sums], {"long_name": "what was forecast with"})
-    how = {"coords": "minimal", "compat": "override", "combine_attrs": "override"}
-    results = [_scores(xr.concat(each, "init", **how)) for each in sums.values()]
-    result = xr.concat(results, "forecast", **how)
+            single = fc.isel(member=0, drop=True) if "member" in fc.dims else fc
+            own = statistics(single.where(_has_value(fc)), block, [])["n"]
+            for name, each in _with_mean(row, fc.where(everywhere)).items():
+                pooled = _pooled_sums(each, block, at, width).assign(own=own)
+                sums.setdefault(name, []).append(pooled)
+    results = [_scores(_concat(parts, "init")) for parts in sums.values()]
+    result = _concat(results, "forecast")
     count = positions.size
     result.attrs["pairs"] = f"{lead} lead{'s' * (lead > 1)} from {count} init{'s' * (count > 1)}"
-    coords = {"forecast": names, "init": ("init", time.values[positions])}
-    return result.assign_coords(coords)
+    rows_of = xr.Variable("forecast", [*sums], {"long_name": "what was forecast with"})
+    return result.assign_coords(forecast=rows_of, init=("init", time.values[positions]))
 
 
-def _seen(fc: xr.DataArray) -> xr.DataArray:
-    """Where a forecast has a value; an ensemble, where all its members have."""
-    there = fc.notnull()
-    return there.all("member") if "member" in fc.dims else there
+def _has_value(fc: xr.DataArray) -> xr.DataArray:
+    """Return where a forecast has a value; an ensemble, where all its members have."""
+    valid = fc.notnull()
+    return valid.all("member") if "member" in fc.dims else valid
 
 
 def _with_mean(name: str, fc: xr.DataArray) -> dict[str, xr.DataArray]:
-    """A forecast; of an ensemble its mean too."""
+    """Return a forecast by its name, and the mean of an ensemble too."""
     if "member" not in fc.dims:
         return {name: fc}
     return {name: fc, f"{name} mean": fc.mean("member", skipna=False, keep_attrs=True)}
 
 
-def _pooled(fc: xr.DataArray, observed: xr.DataArray, how: dict[str, Any]) -> xr.Dataset:
-    """The sums of a forecast, those of its members added up."""
-    names = default_scores(how["thresholds"], how["window"])
-    of_all = ["crps", "spread_skill"] if fc.sizes.get("member", 1) > 1 else ["crps"]
-    sums = statistics(fc, observed, [*names, *of_all], **how)
+def _pooled_sums(
+    fc: xr.DataArray, observed: xr.DataArray, at: Sequence[float], window: float | str | None
+) -> xr.Dataset:
+    """Return the sums of a forecast; those of an ensemble's members are added up."""
+    names = default_scores(at, window)
+    # The CRPS of a single forecast is its mean absolute error: comparable with an ensemble's.
+    names += ["crps", "spread_skill"] if fc.sizes.get("member", 1) > 1 else ["crps"]
+    sums = statistics(fc, observed, names, thresholds=at, window=window)
     if "member" not in fc.dims:
         return sums
-    return sums.sum("member", keep_attrs=True).assign(n=sums["cases"])
+    return sums.sum("member", keep_attrs=True).assign(n=sums["cases"])  # pairs, not times members
 
 
 def _scores(sums: xr.Dataset) -> xr.Dataset:
-    """The scores of one way to forecast, and how many of its own pairs of values they leave out."""
+    """Return the scores of one row, and the number of its own pairs that they leave out."""
     result = score(sums)
     left_out = sums["own"].sum("init").astype(np.int64) - result["n"]
-    said = {"long_name": "pairs of values that another forecast has none for", "units": "1"}
-    return result.assign(left_out=left_out.assign_attrs(said))
+    attrs = {"long_name": "pairs of values that another forecast has none for", "units": "1"}
+    return result.assign(left_out=left_out.assign_attrs(attrs))
+
+
+def _concat(datasets: list[xr.Dataset], dim: str) -> xr.Dataset:
+    """Concatenate Datasets whose other labels are known to agree."""
+    return xr.concat(datasets, dim, coords="minimal", compat="override", combine_attrs="override")
 
 
 def _with_future(
     time: xr.DataArray, positions: np.ndarray, lead: int, init: InitLike
 ) -> np.ndarray:
-    """The inits whose forecasts end within the data: all of them must, unless a slice was given."""
-    kept = positions[positions + lead < time.size]
-    if kept.size and (isinstance(init, slice) or kept.size == positions.size):
-        return kept
+    """Return the inits whose forecasts end within the data: all, unless a slice was given."""
+    inside = positions[positions + lead < time.size]
+    if inside.size and (isinstance(init, slice) or inside.size == positions.size):
+        return inside
     last = time.size - 1 - lead
     raise mismatch(
         f"inits with {lead} time steps of future in the data, up to {str_time(time.values[-1])}",
-        f"none from {str_time(time.values[positions[0]])} on"
-        if not kept.size
-        else f"some without, such as {str_time(time.values[positions.max()])}",
+        f"some without, such as {str_time(time.values[positions.max()])}"
+        if inside.size
+        else f"none from {str_time(time.values[positions[0]])} on",
         f"inits until {str_time(time.values[last])}, or fewer leads"
         if last >= 0
         else "fewer leads",
@@ -210,33 +222,36 @@ def _with_future(
 
 def _blocks(
     data: xr.DataArray,
-    time: str,
+    time: xr.DataArray,
     positions: np.ndarray,
-    history: int,
+    context: int,
     lead: int,
-    held: int,
+    members: int,
     progress: Progress,
 ) -> Iterator[tuple[xr.DataArray, list[np.datetime64]]]:
-    """Inits, and in memory the frames from the first one's past to the last one's future.
+    """Yield blocks in memory, from the first init's past to the last one's future, and their inits.
 
-    Of a block so many forecasts, counting members, are in memory together.
+    `members` is the number of forecasts of an init that are in memory together.
     """
-    frame = data.isel({time: 0}).size * np.dtype(np.float32).itemsize
-    size = max(1, BLOCK_BYTES // (frame * lead * held))
-    runs = list(blocks(positions, history + lead, size))
+    dim = time.dims[0]
+    frame = data.isel({dim: 0}).size * np.dtype(np.float32).itemsize
+    size = max(1, BLOCK_BYTES // (frame * lead * members))
+    runs = list(blocks(positions, context + lead, size))
     with progress_bar(positions.size, "init", progress) as bar:
         for run in runs:
-            first, last = positions[run].min() - history + 1, positions[run].max() + lead
-            part = data.isel({time: slice(first, last + 1)}).load()
-            yield part, list(data[time].values[positions[run]])
-            bar.update(len(positions[run]))
+            at = positions[run]
+            block = data.isel({dim: slice(at.min() - context + 1, at.max() + lead + 1)}).load()
+            yield block, list(time.values[at])
+            bar.update(len(at))
 
 
 # --- in words
 
 
 def summary(result: xr.Dataset) -> str:
-    """What `compare` gave, as a table to print: means over the leads, and the pairs of values.
+    """Return the result of `compare` as a table: means over the leads, and the pairs of values.
+
+    The columns are the scores that the registry prints, those by threshold first.
 
     Examples
     --------
@@ -251,25 +266,23 @@ def summary(result: xr.Dataset) -> str:
                   0.5     1 (mm h-1)^2
     persistence 0.400 0.200      2.000   200
     """
-    columns = {}
-    means = result.mean("lead", skipna=False)
-    window = result.attrs.get("fss_window", "").partition(":")[0]
-    for name, title in (("csi", "CSI"), ("fss", f"FSS {window}")):
-        for threshold in result["threshold"].values if name in result else ():
-            columns[title, f"{threshold:g}"] = means[name].sel(threshold=threshold).values
-    for name, title in (("mse", "MSE"), ("crps", "CRPS")):
-        if name in result:
-            columns[title, result[name].attrs.get("units", "")] = means[name].values
-    if "spread_skill" in result:
-        columns["spread", "/ skill"] = means["spread_skill"].values
-    if "csi" not in result:
-        columns["correlation", ""] = means["correlation"].values
+    columns: dict[tuple[str, str], np.ndarray] = {}
+    window = result.attrs.get("fss_window", "").partition(":")[0]  # "16 km: 16 x 16 pixels"
+    for name, title in printed_columns(result).items():
+        entry, mean = SCORES[name], result[name].mean("lead", skipna=False, keep_attrs=True)
+        heading = f"{title} {window}" if entry.group.window else title
+        if "threshold" in mean.dims:
+            for at in mean["threshold"].values:
+                columns[heading, f"{at:g}"] = mean.sel(threshold=at).values
+        else:
+            units = mean.attrs.get("units", "") if entry.power else ""  # none of a pure number
+            columns[heading, units] = mean.values
     columns["pairs", ""] = result["n"].sum("lead").values
     return _text(pd.DataFrame(columns, index=result["forecast"].values))
 
 
 def lead_tables(result: xr.Dataset) -> str:
-    """CSI at each lead, a table a threshold; the mean square error where there is none.
+    """Return the first score that is printed, by lead: CSI, one table per threshold, or MSE.
 
     Examples
     --------
@@ -284,19 +297,21 @@ def lead_tables(result: xr.Dataset) -> str:
     """
     lead = result["lead"]
     minutes = lead.dtype.kind == "m"
-    heads = lead.values / np.timedelta64(60, "s") if minutes else lead.values
+    columns = lead.values / np.timedelta64(60, "s") if minutes else lead.values
     by = f"by lead ({'min' if minutes else lead.attrs.get('units', '')})"
-    tables = {}
-    if "csi" in result:
-        for at in result["threshold"]:
-            title = f"CSI from {at.item():g} {at.attrs.get('units', '')}".strip()
-            tables[title] = result["csi"].sel(threshold=at)
-    else:
-        tables[f"MSE {result['mse'].attrs.get('units', '')}".strip()] = result["mse"]
-    names = result["forecast"].values
+    name, title = next(iter(printed_columns(result).items()))
+    tables = {f"{title} {result[name].attrs.get('units', '')}": result[name]}
+    if "threshold" in result[name].dims:
+        tables = {
+            f"{title} from {at.item():g} {at.attrs.get('units', '')}": result[name].sel(
+                threshold=at
+            )
+            for at in result["threshold"]
+        }
+    rows, labels = result["forecast"].values, [f"{column:g}" for column in columns]
     return "\n\n".join(
-        f"{title}, {by}\n" + _text(pd.DataFrame(da.values, names, [f"{head:g}" for head in heads]))
-        for title, da in tables.items()
+        f"{words.strip()}, {by}\n{_text(pd.DataFrame(da.values, rows, labels))}"
+        for words, da in tables.items()
     )
 
 

@@ -1,14 +1,15 @@
 """A fair table: models trained alike for several seeds, scored as packs on data kept back.
 
-train (a pack a model and seed) · forecast · tables.enso_scores or tables.frame_scores
+train, one pack per model and seed · forecast · papers.enso_scores or papers.frame_scores
 """
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -24,43 +25,32 @@ from ..training.config import DataSource, Network, opened
 from ..training.recipe import Recipe
 from ..training.records import Period, check_periods, ends, is_period, on_grid, within
 from ..training.train import PAPER, build, check_shapes, train
-from .papers import (
-    ENSO_COLUMNS,
-    ENSO_IN,
-    ENSO_OUT,
-    FRAME_COLUMNS,
-    check_frames,
-    cost,
-    enso_scores,
-    frame_scores,
-    on_icar_grid,
-    open_packs,
-)
+from . import papers
 
-COLUMNS = {"enso": ENSO_COLUMNS, "frames": FRAME_COLUMNS}
 PACE = "s/step"
 DIGITS = {"parameters (M)": 3, "GFLOPs": 3, "MSE (1e-4)": 3, "MSE (1e-3)": 3, "MAE (1e-2)": 3}
-NONE = float("nan")
-Packs = dict[tuple[str, int | None], Pack]  # by name and seed
+Packs: TypeAlias = dict[tuple[str, int | None], Pack]  # by name and seed; None: no seed
+Records: TypeAlias = DataSource | list[DataSource]
 
 
 @dataclass(frozen=True)
 class Table:
-    """What the runs of a table scored.
+    """The scores of trained models.
 
     Attributes
     ----------
     runs : DataFrame
-        A line a model and seed: parameters, multiply-adds of a forecast, scores, seconds a step.
+        One row per model and seed: parameters, multiply-adds of a forecast, scores, seconds per
+        training step.
     budget : str
-        Steps, batch, windows, seeds and threads, in words.
+        Number of steps and windows, batch size, seeds and threads, in words.
     """
 
     runs: pd.DataFrame
     budget: str
 
     def cells(self) -> pd.DataFrame:
-        """A row a model, as text: the mean over seeds and the standard deviation between them.
+        """Return one row per model, as text: mean and standard deviation over seeds.
 
         Examples
         --------
@@ -73,45 +63,38 @@ class Table:
         """
         groups = self.runs.drop(columns="seed").groupby("model", sort=False)
         mean, spread = groups.mean(), groups.std()
-        varied = spread.gt(0).any()
-        return pd.DataFrame(
-            {
-                name: [
-                    _cell(m, s if varied[name] else NONE, DIGITS.get(name, 4))
-                    for m, s in zip(mean[name], spread[name], strict=True)
-                ]
-                for name in mean
-            },
-            mean.index,
-        )
+        spread = spread.loc[:, spread.gt(0).any()]  # of costs, say, there is none to show
+        texts = {}
+        for name in mean:
+            digits = DIGITS.get(name, 4)
+            cells = mean[name].map(f"{{:.{digits}f}}".format).where(mean[name].notna(), "-")
+            if name in spread:
+                more = spread[name].map(f" ± {{:.{digits}f}}".format)
+                cells += more.where(spread[name].notna(), "")  # a single run has no spread
+            texts[name] = cells
+        return pd.DataFrame(texts)
 
     def text(self) -> str:
-        """To print."""
+        """Return the table and the budget, to print."""
         return f"{self.cells().reset_index().to_string(index=False)}\n{self.budget}"
 
     def markdown(self) -> str:
-        """The same for a document."""
+        """Return the table and the budget in Markdown."""
         cells = self.cells().reset_index()
         lines = [cells.columns, ["---", *["---:"] * (cells.shape[1] - 1)], *cells.to_numpy()]
         rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"{rows}\n\n{self.budget}\n"
 
 
-def _cell(mean: float, spread: float, digits: int) -> str:
-    if np.isnan(mean):
-        return "-"
-    return f"{mean:.{digits}f}" + ("" if np.isnan(spread) else f" ± {spread:.{digits}f}")
-
-
 def train_table(
     models: list[Network],
-    data: DataSource | list[DataSource],
-    card: dict[str, Any],
+    data: Records,
+    card: dict[str, object],
     folder: str,
     scores: Literal["enso", "frames"],
-    test: Period | DataSource | list[DataSource],
+    test: Period | Records,
     period: Period | None = None,
-    validation: Period | DataSource | list[DataSource] | None = None,
+    validation: Period | Records | None = None,
     packs: Sequence[str] = (),
     seeds: Sequence[int] = (0, 1, 2),
     recipe: Recipe = PAPER,
@@ -119,77 +102,83 @@ def train_table(
 ) -> Table:
     """Train models on the same data by the same recipe, and score them on data kept back.
 
-    Called again after a kill it goes on: what is trained isn't trained again.
+    Called again after a kill, it resumes: models that are trained are not trained again.
 
     Parameters
     ----------
     models : list of Network
-        With the same frames in and out. One with a closed-form `fit` is fitted once.
+        With the same number of frames in and out. One with a closed-form `fit` is fitted once.
     data : DataSource, or list of DataSource
+        What to train on.
     card : dict
-        Of every pack, see `train`.
+        Entries of every pack's card, as in `train`.
     folder : str
-        For a pack a model and seed, `table.csv` (a line each) and `table.md`.
+        Where to write one pack per model and seed, `table.csv` (one row each) and `table.md`.
     scores : "enso" or "frames"
-        "enso": the correlations of Nino3.4 and MSE of `tables.enso_scores`, on its grid;
-        "frames": MSE, MAE and SSIM of `tables.frame_scores`.
+        "enso": correlations of Nino3.4 and MSE of `papers.enso_scores`, on its grid;
+        "frames": MSE, MAE and SSIM of `papers.frame_scores`.
     test : (start, end), DataSource, or list of DataSource
-        What is forecast for the scores: of a period the targets lie wholly in it; their inputs
-        may reach back before it.
-    period, validation : see `train`
-        Validation chooses the epoch of each run.
+        What to score on. The targets lie wholly in a test period; their inputs may come from
+        before it.
+    period, validation
+        As in `train`. Validation chooses the epoch of each run.
     packs : list of str
-        Packs to score beside, as they are: "persistence".
+        Packs to score as they are, in the same table: "persistence".
     seeds : list of int
-        Of the recipe.
+        Random seeds of the runs, in place of the recipe's.
     recipe : Recipe
+        As in `train`.
     device : str
+        Where to train and forecast: "auto", "cpu", "cuda".
 
     Returns
     -------
     Table
-        Seconds a step are the median over the steps of an epoch, forward, backward and update,
+        Seconds per step are the median over the steps of an epoch, forward, backward and update,
         without the first of a process, and of these the median over epochs.
 
     Raises
     ------
     ValueError, KeyError
-        Before any training: no models; one named twice, or unknown, or with nothing to train, or
-        with other lengths or shapes; no seeds, or one twice; periods that overlap.
+        Before any training: no models; one named twice, unknown, without parameters, or with other
+        lengths or shapes; no seeds, or one twice; periods that overlap.
     """
     networks = contenders(models, packs, seeds)
-    records = opened(data)
     drafts = {name: draft_card(card, name, net, Path(name)) for name, net in networks.items()}
     draft = next(iter(drafts.values()))
-    gridded = [on_grid(record, draft) for record in records]
-    check_periods(gridded, period, validation if is_period(validation) else None)
+    records = [on_grid(record, draft) for record in opened(data)]
+    between = validation if is_period(validation) else None
+    check_periods(records, period, between)
     for name, network in networks.items():
-        check_shapes(network, drafts[name], gridded[0])
-    held_back = _held_back(gridded, test, draft, period, validation)
-    _check_length(held_back, test, draft)
-    beside = open_packs(packs, draft.context) if packs else {}
-    if scores == "enso":
-        held_back = [_for_enso(record, draft) for record in held_back]
+        check_shapes(network, drafts[name], records[0])
+    if is_period(test):
+        _check_apart(records, test, {"training": period, "validation": between})
+        tested = _test_records(records, test, draft.context)
     else:
-        check_frames(held_back)
-    held_out = validation if is_period(validation) or validation is None else opened(validation)
+        tested = [on_grid(record, draft) for record in opened(test)]
+    _check_length(tested, test, draft)
+    rivals = papers.open_packs(packs, draft.context) if packs else {}
+    if scores == "enso":
+        tested = [_for_enso(record, draft) for record in tested]
+    else:
+        papers.check_frames(tested)
+    checks = validation if validation is None or is_period(validation) else opened(validation)
     trained: Packs = {}
     for model in models:
         for seed in [None] if _is_fitted(networks[model.name]) else seeds:
-            path = Path(folder) / _label(model.name, seed)
             trained[model.name, seed] = train(
                 model.name,
-                gridded,
+                records,
                 config=model.config,
                 card=card,
-                pack=path,
+                pack=Path(folder) / _label(model.name, seed),
                 period=period,
-                validation=held_out,
+                validation=checks,
                 recipe=replace(recipe, seed=recipe.seed if seed is None else seed),
                 device=device,
             )
-    alone: Packs = {(name, None): pack for name, pack in beside.items()}
-    runs = _runs(trained | alone, held_back, scores, draft, device)
+    untrained: Packs = {(name, None): pack for name, pack in rivals.items()}
+    runs = _score_runs(trained | untrained, tested, scores, draft, device)
     table = Table(runs, _budget(trained, recipe))
     table.runs.to_csv(Path(folder) / "table.csv", index=False)
     (Path(folder) / "table.md").write_text(table.markdown())
@@ -202,9 +191,9 @@ def train_table(
 def contenders(
     models: list[Network], packs: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, nn.Module]:
-    """The models by name; an error for what makes no table."""
-    for what, listed in (("model", [*[model.name for model in models], *packs]), ("seed", seeds)):
-        twice = sorted({str(one) for one in listed if list(listed).count(one) > 1})
+    """Return the models by name; an error for models and seeds that make no table."""
+    for what, listed in (("model", [*(model.name for model in models), *packs]), ("seed", seeds)):
+        twice = sorted(str(one) for one, count in Counter(listed).items() if count > 1)
         if twice:
             raise mismatch(f"each {what} once", f"{', '.join(twice)} twice", f"one {what} less")
     if not models or not seeds:
@@ -215,94 +204,95 @@ def contenders(
             raise mismatch("models that are trained whole", f"{name}, in parts", "another model")
         if not _is_fitted(network) and not any(True for _ in network.parameters()):
             found = f"{name}, which has no parameters"
-            raise mismatch("models to train", found, f"packs: [{name}], to score it beside")
+            raise mismatch("models to train", found, f"packs: [{name}], to score it untrained")
     lengths = {name: (network.in_len, network.out_len) for name, network in networks.items()}
     if len(set(lengths.values())) > 1:
-        said = ", ".join(f"{name} {i} in and {o} out" for name, (i, o) in lengths.items())
-        raise mismatch("models with the same frames in and out", said, "configs that agree")
+        found = ", ".join(f"{name} {i} in and {o} out" for name, (i, o) in lengths.items())
+        raise mismatch("models with the same frames in and out", found, "configs that agree")
     return networks
 
 
 def _is_fitted(network: nn.Module) -> bool:
+    """Return whether a model is solved in closed form, whatever the seed."""
     return hasattr(type(network), "fit")
 
 
-def _held_back(
-    records: list[xr.DataArray], test: Any, draft: Card, period: Any, validation: Any
-) -> list[xr.DataArray]:
-    """Records to score on; of a test period the part of each that it needs."""
-    if not is_period(test):
-        return [on_grid(record, draft) for record in opened(test)]
-    for name, span in (("training", period), ("validation", validation)):
-        taken = name == "training" or is_period(span)
-        if taken and any(_overlap(record, span, test) for record in records):
-            raise mismatch(
-                f"a test period apart from that of {name}",
-                f"{test[0]} .. {test[1]}, which overlap",
-                "test: [start, end], with no time in both",
-            )
+def _check_apart(
+    records: list[xr.DataArray], test: Period, others: dict[str, Period | None]
+) -> None:
+    """Raise ValueError where the test period shares a time with another; None: the whole record."""
+    for name, other in others.items():
+        if name == "validation" and other is None:  # records of their own, or none
+            continue
+        for record in records:
+            first, second = (within(record, span)["time"].values for span in (other, test))
+            if np.intersect1d(first, second).size:
+                raise mismatch(
+                    f"a test period apart from that of {name}",
+                    f"{test[0]} .. {test[1]}, which overlap",
+                    "test: [start, end], with no time in both",
+                )
+
+
+def _test_records(records: list[xr.DataArray], test: Period, context: int) -> list[xr.DataArray]:
+    """Return the part of each record in the test period, and the context before it."""
     parts = []
     for record in records:
-        among = within(record, test).indexes["time"]
-        places = np.flatnonzero(record.indexes["time"].isin(among))
-        if places.size:
-            first = max(0, places[0] - draft.context)
-            parts.append(record.isel(time=slice(first, places[-1] + 1)))
+        inside = record.indexes["time"].isin(within(record, test).indexes["time"])
+        positions = np.flatnonzero(inside)
+        if positions.size:
+            first = max(0, positions[0] - context)
+            parts.append(record.isel(time=slice(first, positions[-1] + 1)))
     return parts
 
 
-def _check_length(records: list[xr.DataArray], test: Any, draft: Card) -> None:
-    """See that there is a forecast to score in every record."""
+def _check_length(records: list[xr.DataArray], test: Period | Records, draft: Card) -> None:
+    """Raise ValueError unless every record has a forecast to score."""
     if min([record.sizes["time"] for record in records], default=0) < draft.context + draft.lead:
-        said = f"{test[0]} .. {test[1]}" if is_period(test) else "records that are shorter"
+        where = f"{test[0]} .. {test[1]}" if is_period(test) else "records that are shorter"
         raise mismatch(
             f"{draft.context} time steps in and {draft.lead} out in test, of every record",
-            f"{said}; {', '.join(map(ends, records[:3])) or 'no data there'}",
+            f"{where}; {', '.join(map(ends, records[:3])) or 'no data there'}",
             "test: [start, end] with more between them, or longer records",
         )
 
 
-def _overlap(record: xr.DataArray, one: Period | None, other: Period) -> bool:
-    first, second = (within(record, span)["time"].values for span in (one, other))
-    return bool(np.intersect1d(first, second).size)
-
-
 def _for_enso(record: xr.DataArray, draft: Card) -> xr.DataArray:
-    """A record by the names and on the grid of the benchmark."""
-    if (draft.context, draft.lead) != (ENSO_IN, ENSO_OUT):
+    """Return a record with the names and on the grid of the benchmark."""
+    months = papers.ENSO_IN, papers.ENSO_OUT
+    if (draft.context, draft.lead) != months:
         raise mismatch(
-            f"models of {ENSO_IN} months in and {ENSO_OUT} out, as the scores of ENSO ask",
+            f"models of {months[0]} months in and {months[1]} out, as the scores of ENSO ask",
             f"{draft.context} in and {draft.lead} out",
             "scores: frames",
         )
-    return on_icar_grid(record.rename(y="lat", x="lon"))
+    return papers.on_icar_grid(record.rename(y="lat", x="lon"))
 
 
-# --- what came of it
+# --- results
 
 
-def _runs(
+def _score_runs(
     packs: Packs, records: list[xr.DataArray], scores: str, draft: Card, device: str
 ) -> pd.DataFrame:
-    """A line a model and seed."""
-    names = {_label(*key): pack for key, pack in packs.items()}
-    shape = records[0].shape[1:]
+    """Return one row per model and seed: cost, scores, seconds per training step."""
+    named = {_label(*key): pack for key, pack in packs.items()}
     if scores == "enso":
-        found = enso_scores(records, names, device)
+        results, columns = papers.enso_scores(records, named, device), papers.ENSO_COLUMNS
     else:
-        lengths = draft.context, draft.lead
-        trained = next(iter(packs.values()))
-        found = frame_scores(records, names, *lengths, trained.card.scale, device)
-    costs: dict[str, tuple[float, float]] = {}
-    lines = []
+        scale = next(iter(packs.values())).card.scale  # a trained pack's: all have the same
+        results = papers.frame_scores(records, named, draft.context, draft.lead, scale, device)
+        columns = papers.FRAME_COLUMNS
+    shape = records[0].shape[1:]
+    costs: dict[str, tuple[float, float]] = {}  # of a model, whatever the seed
+    rows = []
     for (name, seed), pack in packs.items():
         if name not in costs:
-            costs[name] = cost(pack, shape, draft.lead)
-        run = _run_folder(pack)
-        seconds = loop.pace(run).seconds if run.is_dir() else NONE
-        lines.append((name, seed, *costs[name], *found[_label(name, seed)], seconds))
-    columns = ["model", "seed", *COLUMNS[scores], PACE]
-    return pd.DataFrame(lines, columns=columns).astype({"seed": "Int64"})
+            costs[name] = papers.cost(pack, shape, draft.lead)
+        folder = _run_folder(pack)
+        seconds = loop.pace(folder).seconds if folder.is_dir() else papers.NAN
+        rows.append((name, seed, *costs[name], *results[_label(name, seed)], seconds))
+    return pd.DataFrame(rows, columns=["model", "seed", *columns, PACE]).astype({"seed": "Int64"})
 
 
 def _label(name: str, seed: int | None) -> str:
@@ -310,27 +300,27 @@ def _label(name: str, seed: int | None) -> str:
 
 
 def _run_folder(pack: Pack) -> Path:
-    """Where `train` keeps the run of a pack."""
+    """Return where `train` keeps the run of a pack."""
     return Path(f"{pack.path}.run")
 
 
 def _budget(packs: Packs, recipe: Recipe) -> str:
-    """What every model was given, in words."""
-    runs = {key: _run_folder(pack) for key, pack in packs.items() if key[1] is not None}
-    if not runs:
+    """Return what every model was given, in words."""
+    folders = {_run_folder(pack): seed for (_, seed), pack in packs.items() if seed is not None}
+    if not folders:
         return "Closed forms alone: no steps."
     steps, windows, where = set(), set(), set()
-    for folder in runs.values():
+    for folder in folders:
         with (folder / loop.LOSSES).open(newline="") as file:
             steps.add(int([*csv.DictReader(file)][-1]["steps"]))
         windows.add(json.loads((folder / loop.RUN).read_text())["windows"][0])
-        found = loop.pace(folder)
-        where.add(f"{found.device} with {found.threads} thread{'s' * (found.threads > 1)}")
-    seeds = sorted({key[1] for key in runs if key[1] is not None})
+        pace = loop.pace(folder)
+        where.add(f"{pace.device} with {pace.threads} thread{'s' * (pace.threads > 1)}")
     counts = [" to ".join(map(str, sorted({min(n), max(n)}))) for n in (steps, windows)]
     return (
         f"Budget of a model: {counts[0]} steps of up to {recipe.batch_size} out of {counts[1]} "
-        f"windows, learning rate {recipe.learning_rate:g}; seeds {', '.join(map(str, seeds))}; "
-        f"{', '.join(sorted(where))}. Mean ± standard deviation between seeds; GFLOPs are "
-        "multiply-adds of a forecast; s/step is the median over training steps."
+        f"windows, learning rate {recipe.learning_rate:g}; seeds "
+        f"{', '.join(map(str, sorted({*folders.values()})))}; {', '.join(sorted(where))}. Mean ± "
+        "standard deviation between seeds; GFLOPs are multiply-adds of a forecast; s/step is the "
+        "median over training steps."
     )
