@@ -1,8 +1,9 @@
-"""How a refusal reads: what was expected, what was found, and the line that mends it."""
+"""Errors that say what was expected, what was found, and the line that mends it."""
 
 from __future__ import annotations
 
 import functools
+import operator
 import reprlib
 import warnings
 from collections.abc import Callable
@@ -17,11 +18,11 @@ R = TypeVar("R")
 
 
 class PackError(ValueError):
-    """A pack that can't be found, read or trusted."""
+    """A pack that cannot be found, read or trusted."""
 
 
 def mismatch(expected: str, found: str, hint: str) -> ValueError:
-    """The error for data that can't be served: what was expected and found, the line to type.
+    """Return the error for input that cannot be served.
 
     >>> print(mismatch("3 frames or more", "2", "a longer record"))
     expected 3 frames or more
@@ -32,7 +33,7 @@ def mismatch(expected: str, found: str, hint: str) -> ValueError:
 
 
 def problems(error: ValidationError) -> str:
-    """What pydantic found wrong, in one line: each entry, why, and what stands there."""
+    """Return what pydantic found wrong, in one line: each entry, the reason, the value."""
     found = []
     for one in error.errors():
         place = ".".join(map(str, one["loc"])) or "card"
@@ -42,7 +43,7 @@ def problems(error: ValidationError) -> str:
 
 
 def whole_number(name: str, value: object, least: int = 1, hint: str | None = None) -> int:
-    """The value as an int; an error for anything but a whole number of at least `least`.
+    """Return the value as an int; an error for anything but a whole number of at least `least`.
 
     >>> whole_number("batch_size", 8)
     8
@@ -53,12 +54,16 @@ def whole_number(name: str, value: object, least: int = 1, hint: str | None = No
        found 0
          try batch_size="auto"
     """
-    whole = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not whole or int(value) < least:  # type: ignore[call-overload]
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    # True is a whole number for Python, but no number of members
+    if isinstance(value, bool) or number < least:
         raise mismatch(
             f"{name} as a whole number from {least}", repr(value), hint or f"{name}={least}"
         )
-    return int(value)  # type: ignore[call-overload, no-any-return]
+    return number
 
 
 def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -74,6 +79,8 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             for old, new in names.items():
+                if old in kwargs and new in kwargs:
+                    raise TypeError(f"{function.__name__}: {old!r} is {new!r} now: give one")
                 if old in kwargs:
                     words = f"{function.__name__}: the argument {old!r} is now {new!r}"
                     warnings.warn(words, FutureWarning, stacklevel=2)
