@@ -25,9 +25,6 @@ Period = tuple[Year, Year] | slice
 RANGES = {"valid_min", "valid_max", "valid_range", "actual_range", "valid_range_source"}
 
 
-# --- climatology and anomaly
-
-
 def climatology(da: Labelled, period: Period | None = None) -> Labelled:
     """Return the mean annual cycle: the mean of each calendar month over a period.
 
@@ -58,7 +55,29 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
     >>> climatology(da).values.ravel()[:3]  # the mean of 0 and 12, of 1 and 13, of 2 and 14
     array([6., 7., 8.])
     """
-    return on_each(da, lambda each: _climatology(each, period), [find_time(da)])
+
+    def one(each: xr.DataArray) -> xr.DataArray:
+        check_float(each)
+        dim, time = _monthly(each)
+        months = month_numbers(time)
+        first, last = _bounds(period, months)
+        within = slice(first - months[0], last - months[0] + 1)
+        # without its labels along time: groupby would carry them along
+        part = each.isel({dim: within})
+        part = part.drop_vars([n for n, c in each.coords.items() if dim in c.dims])
+        by_month = part.assign_coords(month=(dim, time.dt.month.values[within])).groupby("month")
+        mean = by_month.mean(dim, dtype=np.float64).astype(each.dtype).transpose("month", ...)
+        if mean.chunks is not None:
+            mean = mean.chunk(month=-1)
+        text = f"{str_month(first)}/{str_month(last)}"  # an ISO 8601 interval
+        attrs = {**each.attrs, "climatology_period": text}
+        if is_temperature(str(each.attrs.get("units", ""))) and not is_difference(each):
+            attrs["units_metadata"] = ON_SCALE
+        mean.attrs = add_history(attrs, f"xearthformer climatology: monthly means over {text}")
+        mean["month"].attrs.update(long_name="calendar month", units="1")
+        return mean
+
+    return on_each(da, one, [find_time(da)])
 
 
 def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> Labelled:
@@ -94,27 +113,6 @@ def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> 
     return on_each(da, lambda each: _anomaly(each, climatology), [find_time(da)])
 
 
-def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
-    check_float(da)
-    dim, time = _monthly(da)
-    months = month_numbers(time)
-    first, last = _bounds(period, months)
-    within = slice(first - months[0], last - months[0] + 1)
-    # without its labels along time: groupby would carry them along
-    part = da.isel({dim: within}).drop_vars([n for n, c in da.coords.items() if dim in c.dims])
-    by_month = part.assign_coords(month=(dim, time.dt.month.values[within])).groupby("month")
-    mean = by_month.mean(dim, dtype=np.float64).astype(da.dtype).transpose("month", ...)
-    if mean.chunks is not None:
-        mean = mean.chunk(month=-1)
-    text = f"{str_month(first)}/{str_month(last)}"  # an ISO 8601 interval
-    attrs = {**da.attrs, "climatology_period": text}
-    if is_temperature(str(da.attrs.get("units", ""))) and not is_difference(da):
-        attrs["units_metadata"] = ON_SCALE
-    mean.attrs = add_history(attrs, f"xearthformer climatology: monthly means over {text}")
-    mean["month"].attrs.update(long_name="calendar month", units="1")
-    return mean
-
-
 def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) -> xr.DataArray:
     if isinstance(reference, xr.Dataset):
         if da.name not in reference:
@@ -137,7 +135,7 @@ def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) ->
     if isinstance(reference, xr.DataArray):
         clim, note = _fit(reference, da)
     else:
-        clim, note = _climatology(da, reference), ""
+        clim, note = climatology(da, reference), ""
     if da.chunks is not None:
         clim = clim.chunk()  # the graph holds its 12 months, and not one for each step of `da`
     month = xr.DataArray(time.dt.month.values, dims=dim)
@@ -152,7 +150,7 @@ def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) ->
     if is_temperature(str(da.attrs.get("units", ""))):
         attrs["units_metadata"] = DIFFERENCE
     line = f"xearthformer anomaly: minus the monthly means over {period}{note}"
-    out.attrs = add_history(attrs, line)
+    out.attrs = add_history(attrs, line)  # and not assign_attrs: the ranges go
     return out.rename(da.name)
 
 
@@ -172,12 +170,18 @@ def _bounds(period: Period | None, months: np.ndarray) -> tuple[int, int]:
     """Return the first and last month number of a period: whole years, within the record."""
     if isinstance(period, slice):
         period = (period.start, period.stop)
-    if period is None:
-        first, last = int(months[0]), int(months[-1])
-    elif isinstance(period, str) or np.size(period) != 2:
-        raise mismatch("a period (start, end)", repr(period), '("1981", "2010")')
-    else:
-        first, last = _month_number(period[0], 1), _month_number(period[1], 12)
+    first, last = int(months[0]), int(months[-1])
+    if period is not None:
+        if isinstance(period, str) or np.size(period) != 2:
+            raise mismatch("a period (start, end)", repr(period), '("1981", "2010")')
+        ends = []
+        # a year without a month begins in January, and ends in December
+        for when, month in zip(period, (1, 12), strict=True):
+            match = re.match(r"^(\d{4})(?:-(\d{2}))?", str(when))
+            if not match or not 1 <= int(match[2] or month) <= 12:
+                raise mismatch("a year or a month", repr(when), '("1981", "2010")')
+            ends.append(int(match[1]) * 12 + int(match[2] or month) - 1)
+        first, last = ends
     # the longest run of calendar years in the data, for whoever has to choose another period
     start, end = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1
     hint = f'("{start:04d}", "{end:04d}")' if start <= end else "a record of whole years"
@@ -190,23 +194,23 @@ def _bounds(period: Period | None, months: np.ndarray) -> tuple[int, int]:
     return first, last
 
 
-def _month_number(when: Year, month: int) -> int:
-    """Return the month number of "1981-07" or a datetime; `month` of the year for "1981", 1981."""
-    match = re.match(r"^(\d{4})(?:-(\d{2}))?", str(when))
-    if not match or not 1 <= int(match[2] or month) <= 12:
-        raise mismatch("a year or a month", repr(when), '("1981", "2010")')
-    return int(match[1]) * 12 + int(match[2] or month) - 1
-
-
-# --- a climatology from elsewhere
-
-
 def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
     """Return a climatology in the units and on the cells of `da`, and a note for `history`."""
     if is_difference(clim):
         found = f"an anomaly ({clim.attrs.get('long_name', clim.name)})"
         raise mismatch("a climatology of absolute values", found, "climatology=(start, end)")
-    clim, note = _by_month(clim), ", made elsewhere"
+    if "month" not in clim.dims:  # it may have 12 time stamps of any year instead
+        dim = find_time(clim)
+        if clim.sizes[dim] == 12 and dim in clim.coords and hasattr(clim[dim].dt, "month"):
+            clim = clim.assign_coords(month=(dim, clim[dim].dt.month.values))
+            clim = clim.swap_dims({dim: "month"})
+    if "month" not in clim.coords or sorted(clim["month"].values.tolist()) != list(range(1, 13)):
+        raise mismatch(
+            "a climatology with a dimension month, 1 to 12",
+            ", ".join(f"{dim} ({size})" for dim, size in clim.sizes.items()),
+            'clim.groupby("time.month").mean(), or clim.assign_coords(month=range(1, 13))',
+        )
+    note = ", made elsewhere"
     units, theirs = str(da.attrs.get("units", "")), str(clim.attrs.get("units", ""))
     if bool(units) != bool(theirs):
         hint = f'{"clim" if units else "da"}.assign_attrs(units="{units or theirs}")'
@@ -231,22 +235,6 @@ def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
     return clim.squeeze(extra), note
 
 
-def _by_month(clim: xr.DataArray) -> xr.DataArray:
-    """Return a climatology by month, 1 to 12; it may have 12 time stamps of any year instead."""
-    if "month" not in clim.dims:
-        dim = find_time(clim)
-        if clim.sizes[dim] == 12 and dim in clim.coords and hasattr(clim[dim].dt, "month"):
-            clim = clim.assign_coords(month=(dim, clim[dim].dt.month.values))
-            clim = clim.swap_dims({dim: "month"})
-    if "month" not in clim.coords or sorted(clim["month"].values.tolist()) != list(range(1, 13)):
-        raise mismatch(
-            "a climatology with a dimension month, 1 to 12",
-            ", ".join(f"{dim} ({size})" for dim, size in clim.sizes.items()),
-            'clim.groupby("time.month").mean(), or clim.assign_coords(month=range(1, 13))',
-        )
-    return clim
-
-
 def _same_cells(
     clim: xr.DataArray, da: xr.DataArray, role: Role, dim: str, own: str
 ) -> np.ndarray | slice:
@@ -263,16 +251,10 @@ def _same_cells(
         apart = np.minimum(apart % 360.0, 360.0 - apart % 360.0)
     spacing = np.abs(np.diff(a[:, 0])).min() if a.size > 1 else 1.0
     if apart.min(axis=1).max() > 1e-3 * spacing:
-        raise mismatch(
-            f"a climatology that holds the cells of the data along {own}, "
-            f"{mine.size} from {mine.values.min():g} to {mine.values.max():g}",
-            f"{theirs.size} from {theirs.values.min():g} to {theirs.values.max():g}",
-            hint,
-        )
+        cells, found = (f"{v.size} from {v.min():g} to {v.max():g}" for v in (a, b))
+        expected = f"a climatology that holds the cells of the data along {own}, {cells}"
+        raise mismatch(expected, found, hint)
     return apart.argmin(axis=1)
-
-
-# --- running means
 
 
 def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:

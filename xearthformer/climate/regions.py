@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
-from ..fields.axes import find_grid, find_latlon
+from ..fields.axes import cell_edges, find_grid, find_latlon
 from ..fields.quantities import Labelled, on_each
 
 
@@ -74,7 +74,7 @@ SUMS = {
 
 TURNS = (-720.0, -360.0, 0.0, 360.0, 720.0)  # so that every convention meets every box
 
-# Further spellings, without the case and punctuation that `_key` removes.
+# Further spellings, without the case and punctuation that `_spelling` removes.
 OTHER_NAMES = {
     "n34": "nino3.4",
     "n3": "nino3",
@@ -163,8 +163,6 @@ def index(da: Labelled, name: str) -> Labelled:
 def cell_areas(da: xr.DataArray) -> xr.DataArray:
     """Return the areas (y, x) of the cells of a latitude-longitude grid, relative to each other.
 
-    Examples
-    --------
     >>> lat, lon = [0.0, 60.0], [0.0, 10.0]  # bands 30S .. 30N and 30N .. 90N
     >>> areas = cell_areas(xr.DataArray(np.zeros((2, 2)), {"lat": lat, "lon": lon}, ("lat", "lon")))
     >>> (areas / areas[0, 0]).values.round(3)
@@ -173,34 +171,33 @@ def cell_areas(da: xr.DataArray) -> xr.DataArray:
     """
     y, x = find_grid(da)
     latitude, longitude = find_latlon(da)
-    north = np.sin(np.radians(np.clip(_edges(da, latitude), -90.0, 90.0)))
+    north = np.sin(np.radians(np.clip(cell_edges(da, latitude), -90.0, 90.0)))
     rows = xr.DataArray(np.diff(north)[:, 0], dims=y)
-    return rows * xr.DataArray(np.diff(_edges(da, longitude, around=True))[:, 0], dims=x)
+    return rows * xr.DataArray(np.diff(cell_edges(da, longitude, around=True))[:, 0], dims=x)
 
 
 def _spelling(name: str, table: Mapping[str, object]) -> str:
     """Return the table's spelling of a name; an unknown one is an error."""
-    keys = {_key(entry): entry for entry in table}
+
+    def key(text: str) -> str:  # without case, accents and punctuation: "nino34" for "Niño 3.4"
+        plain = unicodedata.normalize("NFKD", str(text)).lower()
+        return "".join(letter for letter in plain if letter.isascii() and letter.isalnum())
+
+    keys = {key(entry): entry for entry in table}
     keys |= {other: entry for other, entry in OTHER_NAMES.items() if entry in table}
-    if _key(name) in keys:
-        return keys[_key(name)]
-    near = difflib.get_close_matches(_key(name), keys, n=1, cutoff=0.5)
+    if key(name) in keys:
+        return keys[key(name)]
+    near = difflib.get_close_matches(key(name), keys, n=1, cutoff=0.5)
     hint = f'"{keys[near[0]]}"' if near else "a box: xearthformer.Region(...)"
     raise mismatch(f"one of {', '.join(table)}", repr(name), hint)
-
-
-def _key(name: str) -> str:
-    """Return a name without case, accents, blanks and punctuation: "nino34" for "Niño 3.4"."""
-    plain = unicodedata.normalize("NFKD", str(name)).lower()
-    return "".join(letter for letter in plain if letter.isascii() and letter.isalnum())
 
 
 def _mean(da: xr.DataArray, box: Region, labels: xr.Dataset | xr.DataArray) -> xr.DataArray:
     """Return the mean over a box; `labels` may hold the bounds of the cells."""
     y, x = find_grid(da)
     latitude, longitude = find_latlon(da)
-    lat_edges = np.clip(_edges(labels, latitude), -90.0, 90.0)
-    lon_edges = _edges(labels, longitude, around=True)
+    lat_edges = np.clip(cell_edges(labels, latitude), -90.0, 90.0)
+    lon_edges = cell_edges(labels, longitude, around=True)
     # area between two parallels is the difference of the sines of latitude
     south, north = np.sin(np.radians([box.south, box.north]))
     rows = _overlap(np.sin(np.radians(lat_edges)), south, north)
@@ -224,43 +221,3 @@ def _mean(da: xr.DataArray, box: Region, labels: xr.Dataset | xr.DataArray) -> x
 def _overlap(edges: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return how much of each cell, given its edges (cells, 2), lies between `low` and `high`."""
     return np.clip(np.minimum(edges[:, 1], high) - np.maximum(edges[:, 0], low), 0.0, None)
-
-
-def _edges(
-    labels: xr.Dataset | xr.DataArray, centres: xr.DataArray, around: bool = False
-) -> np.ndarray:
-    """Return the edges of cells (cells, 2), the lower first: CF bounds, or halfway to neighbours.
-
-    With `around`, centres are longitudes in [0, 360), and neighbours may be across 0.
-    """
-    bounds = centres.attrs.get("bounds")
-    variables = labels.variables if isinstance(labels, xr.Dataset) else labels.coords
-    if bounds in variables and variables[bounds].shape == (centres.size, 2):
-        return _ordered(variables[bounds].values.astype(float), around)
-    if centres.size < 2:
-        hint = f'ds["{centres.name}"].attrs["bounds"] with the edges of the cell'
-        raise mismatch(f"2 cells or more along {centres.name}", "1", hint)
-    order = np.argsort(centres.values)
-    values = centres.values[order]
-    gaps = np.diff(values)
-    if around:
-        across = values[0] + 360.0 - values[-1]
-        widest = int(np.argmax([*gaps, across]))
-        if across < gaps.max():  # the domain lies across 0: begin after its widest gap
-            order = np.roll(order, -widest - 1)
-            values = np.unwrap(centres.values[order], period=360.0)
-            gaps = np.diff(values)
-    middles = values[:-1] + gaps / 2
-    first, last = values[0] - gaps[0] / 2, values[-1] + gaps[-1] / 2
-    edges = np.empty((values.size, 2))
-    edges[order] = np.column_stack([[first, *middles], [*middles, last]])
-    return edges
-
-
-def _ordered(edges: np.ndarray, around: bool) -> np.ndarray:
-    """Return edges (cells, 2) with the lower first: longitudes 359 and 1 become 359 and 361."""
-    if not around:
-        return np.sort(edges, axis=1)
-    width = (edges[:, 1] - edges[:, 0]) % 360.0  # above 180: the edges are given east first
-    low = np.where(width <= 180.0, edges[:, 0], edges[:, 1])
-    return np.column_stack([low, low + np.where(width <= 180.0, width, 360.0 - width)])

@@ -44,20 +44,12 @@ class Axes:
 
 
 def find_axes(obj: Data) -> Axes:
-    """Return which dims are time, y and x.
+    """Return which dims are time, y and x; one that is missing or found twice is an error.
 
-    Raises
-    ------
-    ValueError
-        If an axis is missing, or two dims claim it.
-
-    Examples
-    --------
     >>> find_axes(xr.DataArray(np.zeros((2, 3, 4)), dims=("longitude", "T", "LAT")))
     Axes(time='T', y='LAT', x='longitude')
     """
-    y, x = find_grid(obj)
-    return Axes(find_time(obj), y, x)
+    return Axes(find_time(obj), *find_grid(obj))
 
 
 def find_time(obj: Data) -> str:
@@ -120,10 +112,7 @@ def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
 def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Return latitude, and longitude in [0, 360), both 1-D and float64, in the order of the data.
 
-    Raises
-    ------
-    ValueError
-        If the grid is curvilinear or projected, or a coordinate is missing or comes twice.
+    A curvilinear or projected grid is an error, and so is a coordinate that is missing or repeats.
     """
     y, x = coordinate(da, "y"), coordinate(da, "x")
     hint = "a regrid onto 1-D latitude and longitude first (xesmf, cdo remapbil)"
@@ -131,11 +120,8 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     marked = {str(n) for key in ("latitude", "longitude") for n in da.cf.coordinates.get(key, [])}
     degrees = marked | DEGREES
     grid_names = {*AXIS_NAMES["y"], *AXIS_NAMES["x"], *degrees}
-    curved = [
-        str(n)
-        for n in da.coords
-        if da[n].ndim == 2 and (n in marked or str(n).lower() in grid_names)
-    ]
+    two_d = [str(name) for name, coord in da.coords.items() if coord.ndim == 2]
+    curved = [name for name in two_d if name in marked or name.lower() in grid_names]
     # 2-D coordinates do no harm where 1-D ones in degrees stand next to them
     if curved and not (y is not None and x is not None and {y.name, x.name} <= degrees):
         raise mismatch(expected, f"a curvilinear grid: 2-D {' and '.join(curved)}", hint)
@@ -159,6 +145,41 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
             shorter = f"da.isel({axis.dims[0]}=slice(None, -1)) if the last repeats the first"
             raise mismatch(f"every {axis.name} once", "some twice (0 and 360?), or NaN", shorter)
     return y.copy(data=latitude), x.copy(data=longitude)
+
+
+def cell_edges(labels: Data, centres: xr.DataArray, around: bool = False) -> np.ndarray:
+    """Return the edges of cells (cells, 2), the lower first: CF bounds, or halfway to neighbours.
+
+    `labels` may hold the bounds that `centres` names. With `around`, centres are longitudes in
+    [0, 360), neighbours may be across 0, and bounds 359 and 1 become 359 and 361.
+    """
+    bounds = centres.attrs.get("bounds")
+    variables = labels.variables if isinstance(labels, xr.Dataset) else labels.coords
+    if bounds in variables and variables[bounds].shape == (centres.size, 2):
+        edges = variables[bounds].values.astype(float)
+        if not around:
+            return np.sort(edges, axis=1)
+        width = (edges[:, 1] - edges[:, 0]) % 360.0  # above 180: the edges are given east first
+        low = np.where(width <= 180.0, edges[:, 0], edges[:, 1])
+        return np.column_stack([low, low + np.where(width <= 180.0, width, 360.0 - width)])
+    if centres.size < 2:
+        hint = f'ds["{centres.name}"].attrs["bounds"] with the edges of the cell'
+        raise mismatch(f"2 cells or more along {centres.name}", "1", hint)
+    order = np.argsort(centres.values)
+    values = centres.values[order]
+    gaps = np.diff(values)
+    if around:
+        across = values[0] + 360.0 - values[-1]
+        widest = int(np.argmax([*gaps, across]))
+        if across < gaps.max():  # the domain lies across 0: begin after its widest gap
+            order = np.roll(order, -widest - 1)
+            values = np.unwrap(centres.values[order], period=360.0)
+            gaps = np.diff(values)
+    middles = values[:-1] + gaps / 2
+    first, last = values[0] - gaps[0] / 2, values[-1] + gaps[-1] / 2
+    edges = np.empty((values.size, 2))
+    edges[order] = np.column_stack([[first, *middles], [*middles, last]])
+    return edges
 
 
 def is_degrees(coord: xr.DataArray) -> bool:

@@ -54,39 +54,27 @@ def prepare(
 ) -> tuple[xr.DataArray, Origin]:
     """Bring a user's array into a model's terms; `restore` is the inverse.
 
-    Parameters
-    ----------
-    da : DataArray
-        Dims time, y and x, found by `find_axes`, in any order; other dims of size 1.
-    units : str or None
-        Units of the model. None takes the numbers as they are, anomalies or not.
-    difference : bool
-        Whether the model takes anomalies.
-    standard_name : str, optional
-        Quantity the model takes; data without a standard_name passes.
-    latlon : bool
-        Whether the model's grid is of latitude and longitude, not rows and columns of pixels.
+    The data has dims time, y and x (`find_axes`) in any order, and others only of size 1. What
+    comes back is float32 (time, y, x), lazy if `da` is. With `latlon`, the model's grid is of
+    latitude and longitude, not of pixels: y is latitude, ascending, and x is longitude in
+    [0, 360), ascending; else y ascends if it has a coordinate.
 
-    Returns
-    -------
-    DataArray (time, y, x)
-        float32, lazy if `da` is. With `latlon`, y is latitude, ascending, and x is longitude in
-        [0, 360), ascending; else y ascends if it has a coordinate.
-    Origin
-        For `restore`.
-
-    Raises
-    ------
-    ValueError
-        If an axis or latitude and longitude are missing, another dim is longer than 1, the data is
-        another quantity or kind (anomaly, absolute), or units do not convert.
-    TypeError
-        If the data is not floating-point.
+    `difference` says whether the model takes anomalies, and `standard_name` which quantity; with
+    `units` None the numbers are taken as they are, anomalies or not. Data that does not fit raises
+    ValueError; data that is not floating-point raises TypeError.
     """
     check_float(da)
     axes = find_axes(da)
     time, y, x = (coordinate(da, role) for role in ROLES)
-    out = _drop_other_dims(da, axes)
+    others = [dim for dim in da.dims if dim not in (axes.time, axes.y, axes.x)]
+    longer = [dim for dim in others if da.sizes[dim] > 1]
+    if longer:
+        raise mismatch(
+            f"the dimensions {axes.time}, {axes.y}, {axes.x} alone",
+            "also " + ", ".join(f"{dim} ({da.sizes[dim]})" for dim in longer),
+            f"da.isel({longer[0]}=0), or forecast each on its own",
+        )
+    out = da.isel(dict.fromkeys(others, 0), drop=True)
     if latlon:
         y, x = find_latlon(da)
     if units is not None:
@@ -120,31 +108,15 @@ def prepare(
 def restore(da: xr.DataArray, origin: Origin) -> xr.DataArray:
     """Return a prepared array, or a forecast from it, in the user's form; inverse of `prepare`.
 
-    Parameters
-    ----------
-    da : DataArray (..., y, x)
-        In the model's units, on the prepared grid; leading dims such as init, lead and member.
-    origin : Origin
-        As returned by `prepare`.
-
-    Returns
-    -------
-    DataArray
-        The leading dims, then the user's spatial dims: their names, order, direction, longitudes,
-        coordinates, units, name, attributes (those that `da` adds are kept) and dtype. An array
-        (time, y, x) gets the user's own order of dims.
-
-    Raises
-    ------
-    ValueError
-        If `da` is not on the prepared grid.
+    `da` (..., y, x) is in the model's units on the prepared grid. The answer has its leading dims
+    (init, lead, member), then the user's spatial dims: their names, order, direction, longitudes,
+    coordinates, units, name, attributes (those that `da` adds are kept) and dtype. An array
+    (time, y, x) gets the user's own order of dims. Another grid raises ValueError.
     """
-    shape = origin.order_y.size, origin.order_x.size
-    if (da.sizes["y"], da.sizes["x"]) != shape:
-        found = f"{da.sizes['y']} x {da.sizes['x']}"
-        raise mismatch(
-            f"the prepared grid, {shape[0]} x {shape[1]}", found, "regrid.to_user(da, y, x)"
-        )
+    found = f"{da.sizes['y']} x {da.sizes['x']}"
+    expected = f"{origin.order_y.size} x {origin.order_x.size}"
+    if found != expected:
+        raise mismatch(f"the prepared grid, {expected}", found, "regrid.to_user(da, y, x)")
     leading = [str(dim) for dim in da.dims if dim not in ("y", "x")]
     names = {"y": origin.axes.y, "x": origin.axes.x}
     if leading == ["time"]:  # the record itself, not a forecast from it
@@ -164,19 +136,6 @@ def restore(da: xr.DataArray, origin: Origin) -> xr.DataArray:
         spatial = [dim for dim in origin.dims if dim in (names["y"], names["x"])]
         out = out.transpose(*leading, *spatial)
     return out.assign_coords(_restored_coords(da, out, origin))
-
-
-def _drop_other_dims(da: xr.DataArray, axes: Axes) -> xr.DataArray:
-    """Drop the dims of size 1 other than time, y and x; a longer one is an error."""
-    others = [dim for dim in da.dims if dim not in (axes.time, axes.y, axes.x)]
-    longer = [dim for dim in others if da.sizes[dim] > 1]
-    if longer:
-        raise mismatch(
-            f"the dimensions {axes.time}, {axes.y}, {axes.x} alone",
-            "also " + ", ".join(f"{dim} ({da.sizes[dim]})" for dim in longer),
-            f"da.isel({longer[0]}=0), or forecast each on its own",
-        )
-    return da.isel(dict.fromkeys(others, 0), drop=True)
 
 
 def _reorder(da: xr.DataArray, dim: str, order: np.ndarray) -> xr.DataArray:

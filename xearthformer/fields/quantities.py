@@ -64,12 +64,7 @@ def find_variable(ds: xr.Dataset, *, standard_name: str | None, difference: bool
 
     The attribute standard_name comes first, then common short names (sst, ssta, tos, ...). Of
     several matches, the one that is an anomaly if `difference`, else the one that is not. With
-    `standard_name` None, the only variable on a grid.
-
-    Raises
-    ------
-    ValueError
-        If no variable matches, or two do; the message lists the variables.
+    `standard_name` None, the only variable on a grid. None or two raise ValueError.
     """
     on_grid = [str(n) for n, da in ds.data_vars.items() if da.ndim > 2 and da.dtype.kind in "fiu"]
     matches = on_grid
@@ -95,13 +90,8 @@ def on_each(
 ) -> Labelled:
     """Apply `function` to a DataArray, or to each floating-point variable of a Dataset on `dims`.
 
-    The other variables of the Dataset stay as they are; those along a dim that `function` removes
-    are dropped.
-
-    Raises
-    ------
-    ValueError
-        If no floating-point variable of the Dataset has all of `dims`.
+    The other variables stay as they are; those along a dim that `function` removes are dropped.
+    A Dataset without a floating-point variable on all of `dims` raises ValueError.
     """
     if isinstance(obj, xr.DataArray):
         return function(obj)

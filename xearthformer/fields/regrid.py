@@ -59,10 +59,6 @@ def _centres(values: ArrayLike, name: str) -> Floats:
     return centres
 
 
-def _grid(y: ArrayLike, x: ArrayLike) -> tuple[Floats, Floats]:
-    return _centres(y, "y"), _centres(x, "x")
-
-
 def _step(centres: Floats) -> float:
     return float(np.median(np.diff(centres)))
 
@@ -96,41 +92,36 @@ def _cells(axis: str, centres: Floats, model: Floats) -> Cells:
     return Cells(centres[columns], columns, bool((steps <= GAP * neighbours).all()))
 
 
-def _extended(cells: Cells, target: Floats, pole: float) -> Cells:
-    """Add the cells beyond the edge that `target` may touch.
+# --- weights -------------------------------------------------------------------------------------
 
-    A periodic axis goes on round the globe; any other repeats its outermost cell once, up to the
-    pole.
+
+def _method(user: Floats, model: Floats) -> str:
+    """Return "conservative" onto coarser or equal cells, "linear" onto finer ones."""
+    return "conservative" if _step(model) >= _step(user) * (1 - SAME) else "linear"
+
+
+def _weights(cells: Cells, target: Floats, axis: str, method: str) -> Floats:
+    """Return the matrix (target cell, data cell) that regrids one axis; its rows sum to one.
+
+    A periodic axis goes on round the globe as far as `target` may touch it; any other repeats its
+    outermost cell once, up to the pole.
     """
     centres, columns = cells.centres, cells.columns
     if cells.periodic:
         margin = _step(np.sort(target)) + 2 * float(np.diff(centres).max())
         turns = np.concatenate([centres + turn for turn in (-360.0, 0.0, 360.0)])
         near = (turns >= target.min() - margin) & (turns <= target.max() + margin)
-        return Cells(turns[near], np.tile(columns, 3)[near], True)
-    first, second, before_last, last = centres[[0, 1, -2, -1]]
-    low, high = max(-pole, 2 * first - second), min(pole, 2 * last - before_last)
-    added = int(low < first), int(high > last)  # none where the outermost cell is at the pole
-    centres = np.concatenate([[low][: added[0]], centres, [high][: added[1]]])
-    return Cells(centres, np.pad(columns, added, mode="edge"), False)
-
-
-# --- weights -------------------------------------------------------------------------------------
-
-
-def _method(user: Floats, model: Floats) -> str:
-    """Return "conservative" onto coarser or equal cells, "linear" onto finer ones."""
-    coarser = _step(model) >= _step(user) * (1 - SAME)
-    return "conservative" if coarser else "linear"
-
-
-def _weights(cells: Cells, target: Floats, axis: str, method: str) -> Floats:
-    """Return the matrix (target cell, data cell) that regrids one axis; its rows sum to one."""
-    size, cells = cells.columns.size, _extended(cells, target, POLE[axis])
+        centres, columns = turns[near], np.tile(columns, 3)[near]
+    else:
+        first, second, before_last, last = centres[[0, 1, -2, -1]]
+        low, high = max(-POLE[axis], 2 * first - second), min(POLE[axis], 2 * last - before_last)
+        added = int(low < first), int(high > last)  # none where the outermost cell is at the pole
+        centres = np.concatenate([[low][: added[0]], centres, [high][: added[1]]])
+        columns = np.pad(columns, added, mode="edge")
     # regridding the unit vectors gives the weights: a column per cell of the data
-    one_hot = np.eye(size)[:, cells.columns]
-    unit = xr.DataArray(one_hot, dims=("cell", axis), coords={axis: cells.centres})
-    goal = xr.Dataset(coords={axis: np.clip(target, cells.centres[0], cells.centres[-1])})
+    one_hot = np.eye(cells.columns.size)[:, columns]
+    unit = xr.DataArray(one_hot, dims=("cell", axis), coords={axis: centres})
+    goal = xr.Dataset(coords={axis: np.clip(target, centres[0], centres[-1])})
     if method == "linear":
         weights = unit.regrid.linear(goal)
     else:
@@ -242,8 +233,6 @@ def _on_fields(
 def same_grid(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> bool:
     """Return whether the cell centres of `da` are these, modulo 360 and to a thousandth of a cell.
 
-    Examples
-    --------
     >>> da = xr.DataArray(np.zeros((2, 3)), dims=("y", "x"),
     ...                   coords={"y": [0.0, 5.0], "x": [345.0, 350.0, 355.0]})
     >>> same_grid(da, [0, 5], [-15, -10, -5]), same_grid(da, [0, 4], [-15, -10, -5])
@@ -264,8 +253,6 @@ def same_grid(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> bo
 def describe(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> str:
     """Return in words how `da` is regridded both ways, for `history`; "" if it is not.
 
-    Examples
-    --------
     >>> da = xr.DataArray(np.zeros((90, 180)), dims=("y", "x"),
     ...                   coords={"y": np.arange(-89.0, 90, 2), "x": np.arange(0.0, 360, 2)})
     >>> describe(da, np.arange(-55, 61, 5), np.arange(95, 331, 5))  # doctest: +NORMALIZE_WHITESPACE
@@ -274,7 +261,8 @@ def describe(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> str
     """
     if same_grid(da, latitude, longitude):
         return ""
-    user, model = _grid(da["y"], da["x"]), _grid(latitude, longitude)
+    user = [_centres(da[axis], axis) for axis in "yx"]
+    model = [_centres(latitude, "y"), _centres(longitude, "x")]
     found, wanted = (" x ".join(f"{_step(axis):.3g}" for axis in grid) for grid in (user, model))
     there = " x ".join(dict.fromkeys(map(_method, user, model)))
     back = " x ".join(dict.fromkeys(name for _, name in map(_backward, "yx", user, model)))
@@ -287,8 +275,6 @@ def check_contains(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) 
     Every model cell centre must lie in a cell of the data, or, beyond the edge or in a hole, at
     most half a model cell and one cell of the data from the nearest centre of the data.
 
-    Examples
-    --------
     >>> da = xr.DataArray(np.zeros((11, 21)), dims=("y", "x"),
     ...                   coords={"y": np.arange(-20.0, 21, 4), "x": np.arange(190.0, 271, 4)})
     >>> check_contains(da, [-20, -10, 0, 10, 20], [190, 200, 210])
@@ -329,7 +315,7 @@ def check_contains(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) 
 
 
 def to_model(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> xr.DataArray:
-    """Regrid prepared data onto the model's cell centres; `to_user` is the way back.
+    """Regrid prepared data (..., y, x) onto the model's cell centres; `to_user` is the way back.
 
     An axis on which the model's cells are coarser than the data's, or equal, is averaged by
     overlapping area (conservative); one on which they are finer is interpolated (linear). NaN is
@@ -337,38 +323,23 @@ def to_model(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) -> xr.
     the globe is periodic in longitude; at any other edge the outermost cell counts once more, so
     that a centre up to half a model cell, and one cell of the data, outside is still served.
 
-    Parameters
-    ----------
-    da : DataArray (..., y, x)
-        Dims in any order, coordinates ``y`` ascending latitude and ``x`` ascending longitude in
-        [0, 360), as returned by `xearthformer.fields.cf.prepare`. Dask arrays stay lazy.
-    latitude, longitude : 1-D array
-        The model's cell centres in degrees, ascending; longitudes may run past 360 or below 0.
+    `latitude` and `longitude` ascend, in degrees; longitudes may run past 360 or below 0. Dims may
+    come in any order; name, attributes, dtype (float32 or float64), other coordinates, chunks and
+    laziness stay, and on the model's own grid the values do. An axis that does not ascend and
+    data that does not hold the model's grid (`check_contains`) raise ValueError.
 
-    Returns
-    -------
-    DataArray (..., y, x)
-        On those centres; name, attributes, dtype (float32 or float64), other coordinates and
-        chunks as before. On the model's own grid the values are untouched.
-
-    Raises
-    ------
-    ValueError
-        If an axis does not ascend, or the data does not hold the model's grid (`check_contains`).
-
-    Examples
-    --------
     >>> da = xr.DataArray([[1.0, 3.0, 5.0, np.nan]] * 2, dims=("y", "x"),
     ...                   coords={"y": [0.0, 2.0], "x": [1.0, 3.0, 5.0, 7.0]})
     >>> to_model(da, [0, 2], [2, 6]).values.tolist()
     [[2.0, 5.0], [2.0, 5.0]]
     """
     check_contains(da, latitude, longitude)
-    y, x = _grid(latitude, longitude)
+    y, x = _centres(latitude, "y"), _centres(longitude, "x")
     if same_grid(da, y, x):
         out = da.transpose(..., "y", "x")
     else:
-        out = _on_fields(_multiply, da, *map(_forward, "yx", _grid(da["y"], da["x"]), (y, x)))
+        user = [_centres(da[axis], axis) for axis in "yx"]
+        out = _on_fields(_multiply, da, *map(_forward, "yx", user, (y, x)))
     return out.assign_coords(y=("y", y, da["y"].attrs), x=("x", x, da["x"].attrs))
 
 
@@ -387,8 +358,6 @@ def to_user(da: xr.DataArray, y: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
     user's prepared coordinates: ascending latitude, ascending longitude in [0, 360). All else stays
     as in `da`, and so do the values on the model's own grid.
 
-    Examples
-    --------
     >>> da = xr.DataArray([[3.0, 9.0], [3.0, 9.0]], dims=("y", "x"),
     ...                   coords={"y": [0.0, 4.0], "x": [10.0, 14.0]})
     >>> y = xr.DataArray([0.0, 4.0], dims="y")
@@ -399,11 +368,11 @@ def to_user(da: xr.DataArray, y: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
     >>> to_model(fine, da.y, da.x).values[0].round(6).tolist()
     [3.0, 9.0]
     """
-    user = _grid(y, x)
+    user = _centres(y, "y"), _centres(x, "x")
     if same_grid(da, *user):
         out = da.transpose(..., "y", "x")
     else:
-        model = _grid(da["y"], da["x"])
+        model = [_centres(da[axis], axis) for axis in "yx"]
         (y_weights, _), (x_weights, _) = map(_backward, "yx", user, model)
 
         def fill_and_multiply(values: NDArray, **weights: Floats) -> NDArray:

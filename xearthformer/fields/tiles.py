@@ -1,13 +1,13 @@
 """Tiles: a domain larger than the model, as overlapping pieces, and the pieces put together again.
 
-`cut_tiles` and `blend` are inverses. Where two tiles overlap, one fades into the other; weights
-are multiples of 2**-12 along an axis, so that they, and their products over both axes, are exact
-in float32 and add up to one at every pixel.
+`Tiles.places` takes a domain apart, and `blend` puts it together. Where two tiles overlap, one
+fades into the other; weights are multiples of 2**-12 along an axis, so that they, and their
+products over both axes, are exact in float32 and add up to one at every pixel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, TypeAlias
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 OVERLAP = 0.25  # least share of its height and width that a tile has in common with the next
 WEIGHT_STEP = 2.0**-12
-
 DIMS = ("time", "y", "x")
 
 Rectangle: TypeAlias = tuple[slice, slice]  # of pixels, along y and x
@@ -33,12 +32,8 @@ Rectangle: TypeAlias = tuple[slice, slice]  # of pixels, along y and x
 def tile_starts(size: int, tile: int) -> tuple[int, ...]:
     """Return where tiles of `tile` pixels start along an axis of `size`, which may not be smaller.
 
-    As few as `OVERLAP` allows, evenly, edge to edge.
-
-    Examples
-    --------
-    Tiles of 8 that share 2 pixels may advance by 6: on 20 pixels two steps fill the 12 to go, on
-    17 pixels the 9 to go are 4 and 5.
+    As few as `OVERLAP` allows, evenly, edge to edge. Tiles of 8 that share 2 pixels may advance by
+    6: on 20 pixels two steps fill the 12 to go, on 17 pixels the 9 to go are 4 and 5.
 
     >>> tile_starts(20, 8), tile_starts(17, 8), tile_starts(8, 8)
     ((0, 6, 12), (0, 4, 9), (0,))
@@ -56,11 +51,8 @@ def tile_weights(starts: tuple[int, ...], tile: int) -> np.ndarray:
 
     Over an overlap the next tile rises from 0 to 1 by the smoothstep t * t * (3 - 2 * t), whose
     slope is zero at both ends. The weight of a tile is its own rise less that of the next tile:
-    the sum is one by construction, also where three tiles meet.
-
-    Examples
-    --------
-    Tiles of 4 that share 2 pixels, whose middles lie at t = 1/4 and 3/4:
+    the sum is one by construction, also where three tiles meet. Tiles of 4 share 2 pixels below,
+    whose middles lie at t = 1/4 and 3/4.
 
     >>> tile_weights((0, 2), 4)
     array([[1.     , 1.     , 0.84375, 0.15625],
@@ -140,8 +132,6 @@ class Axis:
 class Tiles:
     """Tiles over a domain, row by row; their places depend on its shape and theirs alone.
 
-    Examples
-    --------
     >>> nine = Tiles(Axis(20, 8), Axis(17, 8))
     >>> nine
     3 x 3 tiles of 8 x 8 pixels, overlapping by 2 x 3 or more
@@ -184,36 +174,19 @@ def _within(pixels: slice, place: slice) -> slice:
     return slice(pixels.start - place.start, pixels.stop - place.start)
 
 
-def cut_tiles(da: xr.DataArray, tiles: Tiles) -> Iterator[xr.DataArray]:
-    """Yield the tiles of a field (..., y, x), row by row; `blend` is the inverse."""
-    for y, x in tiles.places:
-        yield da.isel(y=y, x=x)
-
-
 def blend(
     values: Iterable[np.ndarray], tiles: Tiles, rectangle: Rectangle | None = None
 ) -> np.ndarray:
-    """Put tiles together, each fading into the next; the inverse of `cut_tiles`.
+    """Put float32 tiles (..., y, x) together, each fading into the next.
 
-    Tiles are read one at a time and always add up in their own order, so that a pixel has the same
-    bits in whichever rectangle it is blended.
+    `values` holds every tile, row by row, or with `rectangle`, the pixels of the domain to return,
+    those of `tiles.tiles_in(rectangle)`. They are read one at a time and always add up in their
+    own order, so that a pixel has the same bits in whichever rectangle it is blended. A pixel is
+    NaN where a tile with weight there is NaN. A slope comes back as it was:
 
-    Parameters
-    ----------
-    values : iterable of float32 arrays (..., y, x)
-        Every tile, row by row; with `rectangle`, those of `tiles.tiles_in(rectangle)`. A pixel is
-        NaN where a tile with weight there is NaN.
-    tiles : Tiles
-    rectangle : (slice, slice), optional
-        Pixels of the domain to return. None: the whole.
-
-    Examples
-    --------
-    A slope comes back as it was:
-
-    >>> slope = xr.DataArray(np.arange(20.0 * 17).reshape(20, 17), dims=("y", "x"))
+    >>> slope = np.arange(20.0 * 17).reshape(20, 17)
     >>> nine = Tiles(Axis(20, 8), Axis(17, 8))
-    >>> blended = blend((tile.values for tile in cut_tiles(slope, nine)), nine)
+    >>> blended = blend((slope[place] for place in nine.places), nine)
     >>> float(abs(blended - slope).max()) < 1e-4
     True
     """

@@ -53,16 +53,9 @@ def check_time(time: xr.DataArray) -> Step:
     """Return the one step of a time coordinate, of NumPy or cftime datetimes in any calendar.
 
     "month" if the stamps lie in consecutive months, whatever their day; else a timedelta64. A
-    constant step may jitter by a thousandth, as times decoded from floats do.
+    constant step may jitter by a thousandth, as times decoded from floats do. Time that is not
+    decoded, descends, has fewer than 2 stamps, duplicates, a gap or no constant step is an error.
 
-    Raises
-    ------
-    ValueError
-        If time is not decoded, descends, has fewer than 2 stamps, duplicates, a gap or no
-        constant step.
-
-    Examples
-    --------
     >>> ends = pd.to_datetime(["1999-12-31", "2000-01-31", "2000-02-29"])
     >>> check_time(xr.DataArray(ends, dims="time"))
     'month'
@@ -72,7 +65,8 @@ def check_time(time: xr.DataArray) -> Step:
     if time.size < 2:
         raise mismatch("2 times or more, to know the step", f"{time.size}", "a longer record")
     deltas = np.diff(time.values).astype("timedelta64[us]").astype(np.int64)
-    _check_ascending(time, deltas, name)
+    if (deltas <= 0).any():
+        raise _irregular(time, deltas, name)
     months = month_numbers(time)
     shortest, longest = deltas.min(), deltas.max()
     # the length as well: 31 January and 1 February are in consecutive months
@@ -102,26 +96,12 @@ def check_time(time: xr.DataArray) -> Step:
 def shift_time(
     time: xr.DataArray, step: Step, positions: np.ndarray, k: int | np.ndarray
 ) -> np.ndarray:
-    """Return the stamps `k` steps after those at `positions` of a record.
+    """Return the stamps `k` steps (of `check_time`) after those at `positions` of a record.
 
-    A month that the record holds is stamped as it is there. Beyond it the record's habit goes on:
-    month ends stay month ends, middles of months stay middles, a day of the month stays that day.
+    They have shape `positions.shape + k.shape`; a negative `k` goes back. A month that the record
+    holds is stamped as it is there. Beyond it the record's habit goes on: month ends stay month
+    ends, middles of months stay middles, a day of the month stays that day.
 
-    Parameters
-    ----------
-    time : DataArray (time,)
-        The record's time coordinate.
-    step : "month" or timedelta64
-        As returned by `check_time`.
-    positions, k : int array
-        Positions in `time`, and steps to go, forward or (negative) back.
-
-    Returns
-    -------
-    array of shape `positions.shape + k.shape`, of the record's dtype
-
-    Examples
-    --------
     >>> ends = xr.DataArray(pd.to_datetime(["1999-12-31", "2000-01-31"]), dims="time")
     >>> shift_time(ends, "month", np.array([1]), 1).astype("datetime64[D]")
     array(['2000-02-29'], dtype='datetime64[D]')
@@ -142,7 +122,13 @@ def shift_time(
     for i, month in np.ndenumerate(goal):
         after = by_month.get(int(month))
         if after is None:
-            after = _stamp_in(int(month), stamps[positions[i[: positions.ndim]]], day)
+            like = stamps[positions[i[: positions.ndim]]]  # its time of day goes on
+            # the day first: 31 January has no like in February
+            first = like.replace(day=1).replace(year=int(month) // 12, month=int(month) % 12 + 1)
+            if day == "middle":
+                after = _middle_of(first)
+            else:
+                after = first.replace(day=min(day, _days_in_month(first)))
         out[i] = after.to_datetime64() if is_numpy else after
     return out.astype(values.dtype)
 
@@ -159,15 +145,6 @@ def _day_of_month(stamps: list[Stamp]) -> int | Literal["middle"]:
     if middles and not all(stamp.day == 15 and stamp.hour == 0 for stamp in stamps):
         return "middle"
     return max(stamp.day for stamp in stamps)
-
-
-def _stamp_in(month: int, like: Stamp, day: int | Literal["middle"]) -> Stamp:
-    """Return a stamp in the month of that number, at the time of day of `like`."""
-    # the day first: 31 January has no like in February
-    first = like.replace(day=1).replace(year=month // 12, month=month % 12 + 1)
-    if day == "middle":
-        return _middle_of(first)
-    return first.replace(day=min(day, _days_in_month(first)))
 
 
 def _middle_of(stamp: Stamp) -> Stamp:
@@ -204,25 +181,22 @@ def _check_decoded(time: xr.DataArray, name: str) -> None:
     raise mismatch(f"datetimes along {name!r}", found, hint)
 
 
-def _check_ascending(time: xr.DataArray, deltas: np.ndarray, name: str) -> None:
-    """Raise ValueError for stamps that come twice or go back."""
-    if (deltas > 0).all():
-        return
-    unique, count = np.unique(time.values, return_counts=True)
-    twice = [str_time(stamp) for stamp in unique[count > 1]]
-    if twice:
-        raise mismatch(
-            "every time once", f"duplicate {_shortened(twice)}", f'da.drop_duplicates("{name}")'
-        )
-    order = "descending" if (deltas < 0).all() else "unordered"
-    raise mismatch("ascending time", f"{order} time", f'da.sortby("{name}")')
-
-
 def _irregular(time: xr.DataArray, deltas: np.ndarray, name: str) -> ValueError:
-    """Return the error for gaps in a step that most stamps keep, or for no such step at all."""
+    """Return the error for stamps that repeat, go back, have gaps, or keep no step at all."""
+    unique, count = np.unique(time.values, return_counts=True)
+    twice = _shortened([str_time(stamp) for stamp in unique[count > 1]])
+    if twice:
+        return mismatch("every time once", f"duplicate {twice}", f'da.drop_duplicates("{name}")')
+    if (deltas <= 0).any():
+        order = "descending" if (deltas < 0).all() else "unordered"
+        return mismatch("ascending time", f"{order} time", f'da.sortby("{name}")')
     steps, counts = np.unique(deltas, return_counts=True)
     step = int(steps[counts.argmax()]) if counts.max() > 1 else int(np.median(deltas))
-    freq = _frequency(step)
+    if 28 * DAY <= step <= 31 * DAY:
+        freq = "MS"
+    else:  # as pandas and xarray write it: "5min", "1D"
+        freq = pd.tseries.frequencies.to_offset(pd.Timedelta(_timedelta(step))).freqstr
+        freq = freq if freq[0].isdigit() else f"1{freq}"
     gaps = np.flatnonzero(deltas > 1.5 * step)
     if gaps.size and counts.max() * 2 >= deltas.size and (deltas >= 0.99 * step).all():
         ends = [f"{str_time(time.values[i])} to {str_time(time.values[i + 1])}" for i in gaps]
@@ -249,14 +223,6 @@ def _timedelta(microseconds: int) -> np.timedelta64:
     if abs(seconds * 10**6 - microseconds) * 1000 <= microseconds:
         return np.timedelta64(seconds, "s")
     return np.timedelta64(microseconds, "us")
-
-
-def _frequency(microseconds: int) -> str:
-    """Return a step as pandas and xarray write it, "5min" or "1D"; months from 28 days on."""
-    if 28 * DAY <= microseconds <= 31 * DAY:
-        return "MS"
-    text = pd.tseries.frequencies.to_offset(pd.Timedelta(_timedelta(microseconds))).freqstr
-    return text if text[0].isdigit() else f"1{text}"
 
 
 def _shortened(texts: list[str]) -> str:

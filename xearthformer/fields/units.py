@@ -29,16 +29,9 @@ ON_SCALE = "temperature: on_scale"
 def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataArray:
     """Convert `da` to other units, by pint; lazy data stays lazy, and the dtype stays.
 
-    The attribute `units` of `da` may be in CF, UDUNITS or common spelling. With `difference`, the
-    values are anomalies: one of 1 K is one of 1 degC, not of -272.15.
+    With `difference`, the values are anomalies: one of 1 K is one of 1 degC, not of -272.15. An
+    attribute `units` that is missing, not understood or of another quantity raises ValueError.
 
-    Raises
-    ------
-    ValueError
-        If the attribute `units` is missing, not understood, or of another quantity.
-
-    Examples
-    --------
     >>> da = xr.DataArray([280.15], dims="x", attrs={"units": "K"})
     >>> convert_units(da, "degC", difference=False).round(2).item()
     7.0
@@ -55,10 +48,9 @@ def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataA
     # the same units leave the values alone: no copy, and no task in a graph
     out = da if factor == 1 else da * factor
     out = (out if offset == 0 else out + offset).copy(deep=False)
-    attrs = {**da.attrs, "units": units}
+    out.attrs = {**da.attrs, "units": units}
     if difference and is_temperature(units):
-        attrs["units_metadata"] = DIFFERENCE
-    out.attrs = attrs
+        out.attrs["units_metadata"] = DIFFERENCE
     return out
 
 
@@ -106,14 +98,11 @@ def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]
         raise mismatch(expected, repr(found), hint)
     if not difference and str(source).startswith("delta_"):
         raise mismatch(f"values in {units}", f"differences, in {found!r}", hint)
-    one = registry.Quantity(1.0, _as_difference(source)).to(_as_difference(target)).magnitude
+    # delta_degree_Celsius for degree_Celsius; units without an offset stay
+    deltas = [re.sub(r"^(?=degree_(C|F))", "delta_", str(unit)) for unit in (source, target)]
+    one = registry.Quantity(1.0, deltas[0]).to(deltas[1]).magnitude
     zero = 0.0 if difference else registry.Quantity(0.0, source).to(target).magnitude
     return round(float(one), 15), float(zero)  # rounded: pint has 1.7999999999999998 degF in 1 K
-
-
-def _as_difference(unit: pint.Unit) -> pint.Unit:
-    """Return delta_degree_Celsius for degree_Celsius; units without an offset stay."""
-    return _registry().parse_units(re.sub(r"^(?=degree_(C|F))", "delta_", str(unit)))
 
 
 def _pint_unit(units: str) -> pint.Unit:

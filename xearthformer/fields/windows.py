@@ -40,25 +40,11 @@ class Inits:
 def find_inits(time: xr.DataArray, context: int, init: InitLike = None) -> Inits:
     """Return the inits that have `context` frames up to and including themselves.
 
-    Parameters
-    ----------
-    time : DataArray (time,)
-        A regular, ascending time coordinate.
-    context : int
-        Number of frames in a window.
-    init : None, label, slice or list of labels
-        None: the last time. A slice selects, as in xarray, every time between both ends, or every
-        `step`-th from the first on, without those that lack frames; a single label or a list is
-        served whole or not at all.
+    `time` is regular and ascending. `init` None is the last time. A slice selects, as in xarray,
+    every time between both ends, or every `step`-th from the first on, without those that lack
+    frames; a single label or a list is served whole or not at all. A record shorter than a window
+    and an init outside the data raise ValueError.
 
-    Raises
-    ------
-    ValueError
-        If the record is shorter than a window, an init lies outside the data, or the step of a
-        slice is not a whole number from 1.
-
-    Examples
-    --------
     >>> time = xr.date_range("2000-01", periods=6, freq="MS")
     >>> time = xr.DataArray(time, dims="time", coords={"time": time})
     >>> find_inits(time, 3, slice("2000-01", "2000-05"))
@@ -67,11 +53,8 @@ def find_inits(time: xr.DataArray, context: int, init: InitLike = None) -> Inits
     array([1, 3, 5])
     """
     if time.size < context:
-        raise mismatch(
-            f"a record of at least {context} time steps",
-            f"{time.size} ({_period(time)})",
-            "a longer record",
-        )
+        found = f"{time.size} ({_period(time)})"
+        raise mismatch(f"a record of at least {context} time steps", found, "a longer record")
     first = context - 1  # position of the first init that has its frames
     if init is None:
         return Inits(np.array([time.size - 1]))
@@ -95,12 +78,11 @@ def find_inits(time: xr.DataArray, context: int, init: InitLike = None) -> Inits
     if not labels:
         raise mismatch("at least one init", "an empty list", "init=None, for the latest")
     positions = np.concatenate([_positions(time, label) for label in labels])
-    if positions.min() < first:
-        raise mismatch(
-            f"{context} frames up to each init",
-            f"{positions.min() + 1} up to {str_time(time.values[positions.min()])}",
-            f"an init from {str_time(time.values[first])} on",
-        )
+    earliest = positions.min()
+    if earliest < first:
+        found = f"{earliest + 1} up to {str_time(time.values[earliest])}"
+        hint = f"an init from {str_time(time.values[first])} on"
+        raise mismatch(f"{context} frames up to each init", found, hint)
     return Inits(positions)
 
 
@@ -144,15 +126,10 @@ def template(
 ) -> xr.DataArray:
     """Return the empty answer: every label of the forecast and no values (an empty dask array).
 
-    Forecasts start at `positions` of the coordinate `time`, and run for `lead` steps; there is a
-    dim `member` unless `members` is None. The spatial dims of the user's data, their order and
-    coordinates stay as they are.
-
-    Returns
-    -------
-    DataArray (init, lead, [member,] *spatial)
-        Coordinates `init` (forecast_reference_time), `lead` (forecast_period), `member`
-        (realization) and `valid_time(init, lead)` (time), CF attributes included.
+    Forecasts start at `positions` of the coordinate `time`, and run for `lead` steps. Dims are
+    init, lead, member unless `members` is None, then the user's spatial dims in their own order
+    and with their coordinates. The CF standard names are forecast_reference_time (init),
+    forecast_period (lead), realization (member) and time (valid_time, along init and lead).
     """
     import dask.array
 
@@ -196,11 +173,8 @@ def _positions(time: xr.DataArray, label: Label | slice | xr.DataArray) -> np.nd
         cause, positions = error, np.array([], dtype=int)
     if positions.size or (isinstance(label, slice) and not cause):
         return positions
-    raise mismatch(
-        f"an init among the data's own times, {_period(time)}",
-        repr(label),
-        "init=None, for the latest",
-    ) from cause
+    expected = f"an init among the data's own times, {_period(time)}"
+    raise mismatch(expected, repr(label), "init=None, for the latest") from cause
 
 
 def _period(time: xr.DataArray) -> str:
