@@ -133,10 +133,8 @@ def enso_table(
         one model at a time. A month that a model does not have is missing in all cells.
     packs : sequence of str
         Anything that `open_pack` opens.
-    device : str
-        Where packs run: "auto", "cpu", "cuda".
-    progress : bool or "auto"
-        As in `xearthformer.forecast`.
+    device, progress
+        As in `xearthformer.compare`.
 
     Returns
     -------

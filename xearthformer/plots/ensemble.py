@@ -20,12 +20,11 @@ from . import panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
 
     from ..fields.windows import InitLike
 
 STAMPS = 7  # per row
-WIDTH, HEIGHT, ROW = 1.7, 1.15, 5.0  # inches of a frame, and of a row of them, at least
+WIDTH = 1.7  # inches of a frame
 # Edges of the classes of probability; below the first nothing is drawn.
 PROBABILITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 DARKEST = 0.9  # end of their colours
@@ -39,8 +38,8 @@ def stamps(
     init: InitLike = None,
     lead: int | str | np.timedelta64 | None = None,
     columns: int = STAMPS,
-    figure: Figure | SubFigure | None = None,
-) -> Figure | SubFigure:
+    figure: panels.Canvas | None = None,
+) -> panels.Canvas:
     """Draw every member of one forecast at one lead as a stamp, next to what was observed.
 
     Parameters
@@ -61,10 +60,8 @@ def stamps(
 
     Raises
     ------
-    KeyError
-        An init or a lead that the forecast does not have.
-    ValueError
-        No members; other dims; more than one lead.
+    KeyError, ValueError
+        As `maps.field`; no members; more than one lead.
     """
     whole_number("columns", columns)
     forecast = pick_variable(forecast)
@@ -78,19 +75,18 @@ def stamps(
         first = panels.observed_at(members, pick_variable(observed, forecast.name))[0]
         frames = {"observed": first, **frames}
     pixels = panels.has_durations(members)
-    # Of the members first: they have the variable's name, which tells its levels.
-    colours = (panels.class_colours if pixels else panels.smooth_colours)([*frames.values()][::-1])
+    colours = (panels.class_colours if pixels else panels.smooth_colours)([*frames.values()])
     shape = math.ceil(len(frames) / columns), min(columns, len(frames))
-    axes = _add_panels(figure, members, shape)
+    axes = panels.add_panels(figure, shape, members, WIDTH, pixels)
     for ax in axes.flat[len(frames) :]:
         ax.set_visible(False)
     for ax, (name, frame) in zip(axes.flat, frames.items(), strict=False):
         image = panels.draw_frame(ax, frame, colours, pixels)
         ax.set(xticks=[], yticks=[])
         ax.set_title(name, fontsize="small", fontweight="bold" if name == "observed" else None)
-    panels.add_colour_bar(axes, image, panels.variable_label(members), "neither")
     between = ": " if shape[1] > 4 else "\n"  # narrow pictures have no room for all in one line
-    return _add_title(axes, members, between + panels.frame_titles(members)[0])
+    title = f"{_title(members)}{between}{panels.frame_titles(members)[0]}"
+    return panels.finish(axes, image, panels.variable_label(members), title)
 
 
 def exceedance_maps(
@@ -100,8 +96,8 @@ def exceedance_maps(
     *,
     init: InitLike = None,
     lead: panels.LeadLike = None,
-    figure: Figure | SubFigure | None = None,
-) -> Figure | SubFigure:
+    figure: panels.Canvas | None = None,
+) -> panels.Canvas:
     """Draw the share of members that reach a threshold, one map per lead.
 
     Parameters
@@ -120,15 +116,14 @@ def exceedance_maps(
 
     Raises
     ------
-    KeyError
-        An init or a lead that the forecast does not have.
-    ValueError
-        No members; other dims.
+    KeyError, ValueError
+        As `maps.field`; no members.
     """
     forecast = pick_variable(forecast)
     members = _select(forecast, init, lead)
     shares = exceedance(members, threshold).transpose("lead", *members.dims[-2:])
-    axes = _add_panels(figure, members, (1, shares.sizes["lead"]))
+    pixels = panels.has_durations(members)
+    axes = panels.add_panels(figure, (1, len(shares)), members, WIDTH, pixels)
     colours = panels.ramp_colours(PROBABILITIES, end=DARKEST)
     label = f"probability of at least {threshold:g} {panels.short_units(members)}".strip()
     events = None
@@ -136,13 +131,12 @@ def exceedance_maps(
         events = panels.observed_at(members, pick_variable(observed, forecast.name)) >= threshold
         label += " (observed: outlined)"
     for k, (ax, title) in enumerate(zip(axes[0], panels.frame_titles(members), strict=True)):
-        image = panels.draw_frame(ax, shares[k], colours, panels.has_durations(members))
+        image = panels.draw_frame(ax, shares[k], colours, pixels)
         ax.set(xticks=[], yticks=[])
         if events is not None:
             _outline(ax, events[k])
         ax.set_title(title, fontsize="small")
-    panels.add_colour_bar(axes, image, label, "neither")
-    return _add_title(axes, members)
+    return panels.finish(axes, image, label, _title(members))
 
 
 def rank_histogram(
@@ -222,20 +216,8 @@ def _select(forecast: xr.DataArray, init: InitLike, lead: panels.LeadLike) -> xr
     return members
 
 
-def _add_panels(
-    figure: Figure | SubFigure | None, members: xr.DataArray, shape: tuple[int, int]
-) -> np.ndarray:
-    """Return axes for stamps, neither too narrow nor too low for their titles."""
-    tall = panels.aspect(members) * members.shape[-2] / members.shape[-1]
-    return panels.add_panels(figure, shape, max(WIDTH, ROW / shape[1], HEIGHT / tall), tall)
-
-
-def _add_title(axes: np.ndarray, members: xr.DataArray, more: str = "") -> Figure | SubFigure:
-    """Add the title of a picture, and return its figure."""
-    figure = axes[0, 0].figure
-    title = f"forecast{panels.str_pack(members)}{panels.str_init(members)}{more}"
-    figure.suptitle(title, fontsize="large")
-    return figure
+def _title(members: xr.DataArray) -> str:
+    return f"forecast{panels.str_pack(members)}{panels.str_init(members)}"
 
 
 def _outline(ax: Axes, event: xr.DataArray) -> None:

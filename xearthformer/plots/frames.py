@@ -16,12 +16,10 @@ from ..verification.verify import quantity
 from . import panels
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
-
     from ..fields.windows import InitLike
 
 LEADS = 6  # drawn when none are named
-WIDTH, ROW = 1.9, 5.0  # inches of a frame, and of a row, at least
+WIDTH = 1.9  # inches of a frame
 MARKERS = "o", "s", "^", "D", "v"  # tell lines apart where colours cannot
 PANELS = 3  # thresholds per row
 
@@ -32,8 +30,8 @@ def frames(
     *,
     init: InitLike = None,
     lead: panels.LeadLike = None,
-    figure: Figure | SubFigure | None = None,
-) -> Figure | SubFigure:
+    figure: panels.Canvas | None = None,
+) -> panels.Canvas:
     """Draw forecasts frame by frame, one column per lead, under what was observed before and then.
 
     VIL in 0..255 has SEVIR's levels and the colours of a weather radar, rain rate in mm h-1 the
@@ -56,10 +54,8 @@ def frames(
 
     Raises
     ------
-    KeyError
-        An init or a lead that a forecast does not have.
-    ValueError
-        Other dims; leads that are not durations; observations that do not match.
+    KeyError, ValueError
+        As `maps.field`; leads that are not durations.
     """
     if isinstance(forecasts, xr.Dataset | xr.DataArray):
         only = pick_variable(forecasts)
@@ -68,10 +64,9 @@ def frames(
     first = next(iter(picked.values()))
     past = {} if observed is None else _observed(pick_variable(observed, first.name), first)
     rows = {**past, **picked}
-    count, height, width = first.shape
-    inches, tall = max(WIDTH, ROW / count), panels.aspect(first) * height / width
-    axes = panels.add_panels(figure, (len(rows), count), inches, tall)
-    colours = panels.class_colours([first, *rows.values()])
+    count = first.sizes["lead"]
+    axes = panels.add_panels(figure, (len(rows), count), first, WIDTH, pixels=True)
+    colours = panels.class_colours([*rows.values()])
     titled = "before", "observed" if past else next(iter(picked))  # further rows repeat the times
     for row, (name, da) in zip(axes, rows.items(), strict=True):
         left = count - da.sizes["lead"]  # a record that begins late: the last is at the right end
@@ -84,18 +79,16 @@ def frames(
             ax.set_title(title, fontsize=9)
         row[0].set_ylabel(name)
     extend = "max" if quantity(first) == "rain" else "neither"  # the levels of VIL end at its 255
-    panels.add_colour_bar(axes, image, panels.variable_label(first), extend)
-    figure = axes[0, 0].figure
-    figure.suptitle(f"forecast{panels.str_init(first)}", fontsize="large")
-    return figure
+    title = f"forecast{panels.str_init(first)}"  # rows are labelled by the packs
+    return panels.finish(axes, image, panels.variable_label(first), title, extend)
 
 
 def by_lead(
     scores: xr.Dataset | Mapping[str, xr.Dataset],
     name: str = "csi",
     *,
-    figure: Figure | SubFigure | None = None,
-) -> Figure | SubFigure:
+    figure: panels.Canvas | None = None,
+) -> panels.Canvas:
     """Draw a score against lead time, one line per forecast, one panel per threshold.
 
     Parameters

@@ -16,13 +16,12 @@ from . import panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
 
     from ..fields.windows import InitLike
 
 THRESHOLDS = (-0.5, 0.5)  # degC: what NOAA calls La Nina and El Nino
 QUANTILES, MANY_MEMBERS = (0.05, 0.25, 0.75, 0.95), 10  # bands of a plume; from so many members on
-WIDTH, ALONE = 3.4, 5.4  # inches of a map; of one that stands alone
+WIDTH = 3.4  # inches of a map
 YEAR = np.timedelta64(400, "D")  # of observations before the first forecast, and some
 
 
@@ -107,8 +106,8 @@ def field(
     init: InitLike = None,
     lead: panels.LeadLike = None,
     vmax: float | None = None,
-    figure: Figure | SubFigure | None = None,
-) -> Figure | SubFigure:
+    figure: panels.Canvas | None = None,
+) -> panels.Canvas:
     """Draw maps of one forecast, one column per lead, above what was observed at those times.
 
     Parameters
@@ -144,9 +143,8 @@ def field(
     if observed is not None:
         rows["observed"] = panels.observed_at(frames, pick_variable(observed, frames.name))
     colours = panels.smooth_colours(rows.values(), vmax)
-    count, height, width = frames.shape
-    inches = WIDTH if count > 1 else ALONE
-    axes = panels.add_panels(figure, (len(rows), count), inches, height / width, shared=True)
+    shape = len(rows), frames.sizes["lead"]
+    axes = panels.add_panels(figure, shape, frames, WIDTH, pixels=False)
     for row, (name, da) in zip(axes, rows.items(), strict=True):
         for ax, frame in zip(row, da, strict=True):
             image = panels.draw_frame(ax, frame, colours, pixels=False)
@@ -154,11 +152,9 @@ def field(
     for ax, title in zip(axes[0], panels.frame_titles(frames), strict=True):
         ax.set_title(title, fontsize="medium")
     extend = "both" if colours.norm.vmin else "max"  # from 0 on nothing lies below
-    panels.add_colour_bar(axes, image, panels.variable_label(frames), extend, length=1.5)
-    figure = axes[0, 0].figure
     title = f"forecast{panels.str_pack(frames)}{panels.str_init(frames)}"
-    figure.suptitle(title, fontsize="large")
-    return figure
+    label = panels.variable_label(frames)
+    return panels.finish(axes, image, label, title, extend, length=1.5)
 
 
 # --- plumes

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..fields.windows import InitLike
 
+Canvas: TypeAlias = "Figure | SubFigure"
 LeadLike: TypeAlias = "int | str | np.timedelta64 | Sequence[int | str] | np.ndarray | None"
 
 # Okabe and Ito's colours, which differ for every kind of colour vision; black is the observations'.
@@ -37,6 +38,7 @@ DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
 RAMP = "magma_r"  # lightness falls evenly, for every kind of colour vision
 MOST_CLASSES = 9  # of a variable without levels of its own
 LEADS = 4  # drawn when none are named
+ROW, HEIGHT = 5.0, 1.15  # least inches of a row of frames, and of a frame's height
 
 # Edges of the colour classes: SEVIR's own, and those of radar pictures.
 LEVELS: dict[str | None, tuple[float, ...]] = {
@@ -174,23 +176,25 @@ def new_figure(size: tuple[float, float], layout: str = "constrained") -> Figure
 
 
 def add_panels(
-    figure: Figure | SubFigure | None,
+    figure: Canvas | None,
     shape: tuple[int, int],
-    width: float,
-    tall: float,
-    shared: bool = False,
+    frames: xr.DataArray,
+    inches: float,
+    pixels: bool,
 ) -> np.ndarray:
-    """Return axes of that shape, in a new figure where none is given.
+    """Return axes for frames in rows and columns, in a new figure where none is given.
 
-    Panels of a new figure are `width` inches wide and `tall` times as high; `shared` labels the
-    outer ones alone.
+    Panels of a new figure are `inches` wide or more: a row of a few, or a low frame, has room for
+    its titles. Maps (not `pixels`) share the labels at the outer edges.
     """
     rows, columns = shape
     if figure is None:
+        tall = (aspect(frames) if pixels else 1.0) * frames.shape[-2] / frames.shape[-1]
+        width = max(inches, ROW / columns, HEIGHT / tall)
         # Room for the colour bar, titles of the columns and of the figure; the rest is cut off.
         size = columns * width + 0.4, rows * (width * tall + 0.25) + 1.1
         figure = new_figure(size, "compressed")
-    return figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared)
+    return figure.subplots(rows, columns, squeeze=False, sharex=not pixels, sharey=not pixels)
 
 
 def aspect(frames: xr.DataArray) -> float:
@@ -313,29 +317,30 @@ def ramp_colours(
     return Colours(cmap, BoundaryNorm(edges, cmap.N))
 
 
-def add_colour_bar(
-    axes: np.ndarray, image: ScalarMappable, label: str, extend: str, length: float = 3.5
-) -> None:
-    """Add a colour bar below all panels, of the length of so many of them.
+def finish(
+    axes: np.ndarray,
+    image: ScalarMappable,
+    label: str,
+    title: str,
+    extend: str = "neither",
+    length: float = 3.5,
+) -> Canvas:
+    """Add a colour bar below all panels, as long as so many of them, and a title; give the figure.
 
-    "extend" says which ends go on: "neither", "max" or "both".
+    "extend" says which ends of the colours go on: "neither", "max" or "both".
     """
+    figure = axes[0, 0].figure
     edges = getattr(image.norm, "boundaries", None)  # of classes
-    bar = axes[0, 0].figure.colorbar(
-        image,
-        ax=axes,
-        ticks=edges,
-        extend=extend,
-        location="bottom",
-        shrink=min(1.0, length / axes.shape[1]),
-        aspect=40,
-        pad=0.03,
-    )
+    shrink = min(1.0, length / axes.shape[1])
+    place = {"location": "bottom", "shrink": shrink, "aspect": 40, "pad": 0.03}
+    bar = figure.colorbar(image, ax=axes, ticks=edges, extend=extend, **place)
     if edges is None:
         bar.outline.set_visible(False)
     else:
         bar.ax.set_xticklabels([f"{edge:g}" for edge in edges])
     bar.set_label(label)
+    figure.suptitle(title, fontsize="large")
+    return figure
 
 
 # --- words
@@ -359,15 +364,14 @@ def str_date(time: np.ndarray | np.datetime64, forecast: xr.DataArray) -> str:
 
 
 def str_pack(forecast: xr.DataArray) -> str:
-    """Return " by" and the pack that made a forecast, where its attributes say so."""
+    """Return " by" and the pack that made a forecast, where its attributes name it."""
     return f" by {forecast.attrs['pack']}" if "pack" in forecast.attrs else ""
 
 
 def str_init(forecast: xr.DataArray) -> str:
     """Return " from" and the init of a forecast, where it is labelled."""
-    return (
-        f" from {str_date(forecast['init'].values, forecast)}" if "init" in forecast.coords else ""
-    )
+    init = forecast.coords.get("init")
+    return "" if init is None else f" from {str_date(init.values, forecast)}"
 
 
 def frame_titles(frames: xr.DataArray) -> list[str]:
