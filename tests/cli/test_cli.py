@@ -326,3 +326,22 @@ def test_a_training_file_names_no_class(tmp_path, monkeypatch, capsys, section, 
     assert main(["train", str(tmp_path / "config.yaml")]) == 2
     assert capsys.readouterr().err.startswith("xearthformer: error: ")
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "template", ["{func(harmless_marker:Marker)}", "{import(harmless_marker)}", "{env(HOME)}"]
+)
+@pytest.mark.parametrize("option", ["seed", "patterns", "data_root"])
+def test_options_of_a_training_file_are_no_templates(
+    tmp_path, monkeypatch, capsys, option, template
+):
+    """Intake would import what a template in an argument of an entry names."""
+    mark = tmp_path / "mark"
+    (tmp_path / "harmless_marker.py").write_text(MARKER.replace("MARK", str(mark)))
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = yaml.safe_load(CONFIG.replace("PACK", str(tmp_path / "pack")))
+    entries["data"]["options"] = {"years": 4, option: template}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(entries))
+    assert main(["train", str(tmp_path / "config.yaml")]) == 2
+    assert template in capsys.readouterr().err
+    assert not mark.exists()

@@ -11,7 +11,7 @@ import pydantic
 import yaml
 
 from ..climate import climatology
-from ..datasets.catalog import open_catalog
+from ..datasets.catalog import read_entry
 from ..datasets.local import open_file
 from ..datasets.radar import open_radar
 from ..errors import mismatch, problems, renamed
@@ -97,11 +97,7 @@ class DataSource:
     def _read(self) -> Record:
         data: Record
         if self.catalog is not None:
-            catalog = open_catalog()
-            if self.catalog not in list(catalog):  # `in catalog` would search descriptions too
-                expected = f"an entry of the catalogues: {', '.join(catalog)}"
-                raise mismatch(expected, repr(self.catalog), "path: FILE for data of your own")
-            data = catalog[self.catalog].read(**self.options)
+            data = read_entry(self.catalog, self.options)
         elif self.radar:
             data = open_radar(str(self.path))
         else:
