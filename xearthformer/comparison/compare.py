@@ -67,7 +67,7 @@ def forecaster(name: str, device: str = "auto") -> Forecaster:
 def given_forecast(name: str, fc: xr.DataArray) -> Forecaster:
     """Return a forecast (init, lead, [member,] y, x) that exists already, as a way to forecast."""
 
-    def run(da: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
+    def run(_: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
         missing = [stamp for stamp in inits if stamp not in fc["init"].values]
         if missing or lead > fc.sizes["lead"]:
             found = f"none from {str_time(missing[0])}" if missing else f"{fc.sizes['lead']} leads"

@@ -54,10 +54,6 @@ def stamps(
     init, figure
         As in `maps.field`.
 
-    Returns
-    -------
-    Figure or SubFigure
-
     Raises
     ------
     KeyError, ValueError
@@ -109,10 +105,6 @@ def exceedance_maps(
         Where it reached the threshold is outlined.
     init, lead, figure
         As in `maps.field`.
-
-    Returns
-    -------
-    Figure or SubFigure
 
     Raises
     ------
@@ -223,8 +215,6 @@ def _title(members: xr.DataArray) -> str:
 def _outline(ax: Axes, event: xr.DataArray) -> None:
     """Draw a line around where an event was observed, if it was, but not everywhere."""
     if bool(event.any()) and not bool(event.all()):
-        at_y, at_x = (
-            event[d].values if d in event.coords else np.arange(event.sizes[d]) for d in event.dims
-        )
+        at_y, at_x = panels.centres(event)
         inside = event.values.astype(float)  # 1, and 0 outside
         ax.contour(at_x, at_y, inside, levels=[0.5], colors=EVENT, linewidths=1.2)

@@ -48,10 +48,6 @@ def frames(
     lead : duration or list of durations such as "30min", optional
         Default: six, evenly up to the last.
 
-    Returns
-    -------
-    Figure or SubFigure
-
     Raises
     ------
     KeyError, ValueError

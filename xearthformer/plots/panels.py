@@ -131,15 +131,13 @@ def select(
 
 def crop(frames: xr.DataArray) -> xr.DataArray:
     """Return frames (..., y, x) without the outer rows and columns that hold no value at all."""
-    positions = {}
-    for axis in (-2, -1):
-        dim = frames.dims[axis]
-        valid = frames.notnull().any([d for d in frames.dims if d != dim])
-        inside = np.flatnonzero(valid.values)
+    for dim in frames.dims[-2:]:
+        valid = frames.notnull().any([other for other in frames.dims if other != dim])
+        inside = np.flatnonzero(valid)
         if not inside.size:
             raise ValueError("nothing to draw: every value of this forecast is missing")
-        positions[dim] = slice(inside[0], inside[-1] + 1)
-    return frames.isel(positions)
+        frames = frames.isel({dim: slice(inside[0], inside[-1] + 1)})
+    return frames
 
 
 def observed_at(frames: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
@@ -210,32 +208,21 @@ def draw_frame(ax: Axes, frame: xr.DataArray, colours: Colours, pixels: bool) ->
 
     As the pixels of a regular grid, or as a map: cells of any size, with degrees at its edges.
     """
-    y, x = frame.dims
-    at_y, at_x = (
-        frame[dim].values if dim in frame.coords else np.arange(frame.sizes[dim]) for dim in (y, x)
-    )
+    at_y, at_x = centres(frame)
     ax.set_facecolor(NO_VALUE)
     image: ScalarMappable
+    cmap, norm = colours
     if pixels:
-        edges = [edge for centres in (at_x, at_y) for edge in _edges(centres)]
+        extent = (*_edges(at_x), *_edges(at_y))
+        sharp = "nearest"  # pixels as they are, not smoothed
         image = ax.imshow(
-            frame.values,
-            cmap=colours.cmap,
-            norm=colours.norm,
-            extent=(edges[0], edges[1], edges[2], edges[3]),
-            origin="lower",
-            interpolation="nearest",
+            frame.values, cmap, norm, extent=extent, origin="lower", interpolation=sharp
         )
         ax.set_aspect(aspect(frame))
         ax.set(xticks=[], yticks=[])
     else:
-        image = ax.pcolormesh(
-            *(at_x, at_y, frame.values),
-            cmap=colours.cmap,
-            norm=colours.norm,
-            shading="nearest",
-            rasterized=True,  # a vector graphic would hold every cell
-        )
+        image = ax.pcolormesh(at_x, at_y, frame.values, cmap=cmap, norm=norm, shading="nearest")
+        image.set_rasterized(True)  # a vector graphic would hold every cell
         ax.set_aspect("equal")
         _label_degrees(ax, frame)
     if not bool(frame.notnull().any()):
@@ -243,10 +230,15 @@ def draw_frame(ax: Axes, frame: xr.DataArray, colours: Colours, pixels: bool) ->
     return image
 
 
-def _edges(centres: np.ndarray) -> tuple[float, float]:
+def centres(frame: xr.DataArray) -> list[np.ndarray]:
+    """Return the coordinates of a frame along y and x; the numbers of its pixels without any."""
+    return [frame[dim].values for dim in frame.dims]
+
+
+def _edges(at: np.ndarray) -> tuple[float, float]:
     """Return the outer edges of the first and the last pixel."""
-    half = (centres[-1] - centres[0]) / max(1, centres.size - 1) / 2
-    return float(centres[0] - half), float(centres[-1] + half)
+    half = (at[-1] - at[0]) / max(1, at.size - 1) / 2
+    return float(at[0] - half), float(at[-1] + half)
 
 
 def _label_degrees(ax: Axes, frame: xr.DataArray) -> None:
@@ -387,14 +379,14 @@ def frame_titles(frames: xr.DataArray) -> list[str]:
         return _durations(frames)
     titles = []
     for frame in frames.transpose("lead", ...):
+        lead, valid = frame.coords.get("lead"), frame.coords.get("valid_time")
         words = []
-        if "lead" in frame.coords:
-            units = str(frame["lead"].attrs.get("units", ""))
-            units = units.removesuffix("s") if frame["lead"].item() == 1 else units
-            words.append(f"lead {frame['lead'].item()} {units}".strip())
-        if "valid_time" in frame.coords:
-            words.append(str_date(frame["valid_time"].values, frame))
-        titles.append(", ".join(words))
+        if lead is not None:
+            units = str(lead.attrs.get("units", ""))
+            words.append(f"lead {lead.item()} {units.removesuffix('s') if lead == 1 else units}")
+        if valid is not None:
+            words.append(str_date(valid.values, frame))
+        titles.append(", ".join(word.strip() for word in words))
     return titles
 
 
