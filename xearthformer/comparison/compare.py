@@ -1,7 +1,7 @@
 """Ways to forecast side by side, scored on the same cells, leads and inits of the same data.
 
-Block of inits by block: the frames of a block are read once, every forecast is made from them and
-scored against them where all have a value, and its sums are kept. The block sets the memory.
+Block of inits by block: the frames of a block are read once, every way forecasts from them and is
+scored against them where all have a value, and sums are added up. The block sets the memory.
 """
 
 import operator
@@ -197,7 +197,7 @@ def _scores(sums: xr.Dataset) -> xr.Dataset:
 
 
 def _concat(datasets: list[xr.Dataset], dim: str) -> xr.Dataset:
-    """Concatenate Datasets whose other labels are known to agree."""
+    """Concatenate Datasets whose other labels agree."""
     return xr.concat(datasets, dim, coords="minimal", compat="override", combine_attrs="override")
 
 

@@ -185,7 +185,7 @@ def train_table(
     return table
 
 
-# --- what is compared
+# --- models and records
 
 
 def contenders(
