@@ -7,8 +7,10 @@ import importlib
 import json
 import logging
 
+import dask.array
 import fsspec
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 import zarr
@@ -19,6 +21,7 @@ import xearthformer as xef
 from xearthformer import models
 from xearthformer.cli import main
 from xearthformer.hindcasts.store import LOCK
+from xearthformer.inference import engine
 from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
 
 
@@ -409,3 +412,31 @@ def test_the_command_makes_the_same_store_and_goes_on(ssta, tiny_pack, tmp_path,
         assert "; in bf16;" in found["sst"].attrs["history"]
     assert main([*words[:-1], str(tmp_path / "h.nc")]) == 2
     assert "expected a Zarr store" in capsys.readouterr().err
+
+
+def test_a_pack_of_any_domain_runs_whole_batches(monkeypatch):
+    """80 x 80 cells make batches of 9 (60,000 elements): 18 inits are two of them, and no more."""
+    rows = []
+    predict = engine.predict
+
+    def counted(model, x, *rest):
+        rows.append(-(-len(x) // rest[1].batch_size) * rest[1].batch_size)
+        return predict(model, x, *rest)
+
+    monkeypatch.setattr(engine, "predict", counted)
+    time = pd.date_range("2000-01-01", periods=18, freq="D")
+    values = np.ones((18, 80, 80), np.float32)
+    da = xr.DataArray(values, {"time": time}, ("time", "y", "x"), "t", {"units": "1"})
+    xef.hindcast(da, "persistence", "memory://any-domain.zarr", lead=1)
+    assert rows == [9, 9]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "megabytes", "inits"),
+    [(9, 1, 9), (2, 1, 8), (9, 14, 9), (9, 50, 5), (1, 500, 1)],
+)
+def test_a_block_is_whole_batches_that_fit(batch_size, megabytes, inits):
+    """About 8 inits in 256 MiB: 18 of 14 MB are two batches of 9, 5 of 50 MB are part of one."""
+    answer = xr.DataArray(dask.array.empty((40, megabytes * 250_000), dtype="float32"))
+    module = importlib.import_module("xearthformer.hindcasts.hindcast")
+    assert module._inits_per_block(answer, batch_size) == inits

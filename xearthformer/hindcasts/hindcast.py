@@ -220,9 +220,10 @@ def _fill(
 
 
 def _inits_per_block(answer: xr.DataArray, batch_size: int) -> int:
-    """Whole batches, about INITS_PER_BLOCK, within BLOCK_BYTES."""
-    inits = max(batch_size, INITS_PER_BLOCK // batch_size * batch_size)
-    return max(1, min(inits, BLOCK_BYTES // answer[0].nbytes))
+    """Whole batches, about INITS_PER_BLOCK, within BLOCK_BYTES; part of one where it is larger."""
+    most = max(1, BLOCK_BYTES // answer[0].nbytes)
+    inits = min(max(batch_size, INITS_PER_BLOCK), most)
+    return inits // batch_size * batch_size or inits  # a batch that is not full costs a whole one
 
 
 # --- what a store was made from
