@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from test_probabilistic import ensemble, frames
 
-from xearthformer.verification.rings import Rings
+from xearthformer.verification.spectra import Rings
 from xearthformer.verification.verify import verify
 
 EVERYWHERE = np.ones((64, 64), bool)

@@ -1,1 +1,1 @@
-"""Scores of forecasts against observations: sums that add up, then the score; one file a family."""
+"""Scores of forecasts against observations: sums that add up, then the score; a file per family."""

@@ -23,20 +23,10 @@ SAME_CELL = 1e-3  # of the grid spacing: centres no farther apart are the same c
 def align(
     forecast: xr.DataArray, observed: xr.DataArray
 ) -> tuple[xr.DataArray, xr.DataArray, np.ndarray]:
-    """Return a forecast and observations on the same cells, and where its valid times are observed.
+    """Return both on the same cells and in the forecast's units, and where they meet in time.
 
-    Returns
-    -------
-    forecast : DataArray (init, lead, [member,] [y, x])
-    observed : DataArray (time, [y, x])
-        In the forecast's units.
-    positions : int array (init, lead)
-        Positions along `time`; -1 where there is no observation.
-
-    Raises
-    ------
-    ValueError
-        As `verify`.
+    Dims are (init, lead, [member,] [y, x]) and (time, [y, x]). The third is an int array (init,
+    lead) of positions along `time`, -1 where a valid time is not observed. Errors are as `verify`.
     """
     forecast = _as_forecast(forecast)
     time = find_time(observed)
@@ -79,13 +69,11 @@ def match_units(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
     difference = is_difference(forecast)
     if difference != is_difference(observed):
         kinds = "anomalies", "absolute values"
-        raise mismatch(
-            f"{kinds[not difference]}, as the forecast has them",
-            f"{kinds[difference]} observed",
-            "obs.earthformer.anomaly(...), with the climatology that the forecast's data had"
-            if difference
-            else "the observations that the anomaly was taken of",
-        )
+        hint = "the observations that the anomaly was taken of"
+        if difference:
+            hint = "obs.earthformer.anomaly(...), with the climatology that the forecast's data had"
+        expected = f"{kinds[not difference]}, as the forecast has them"
+        raise mismatch(expected, f"{kinds[difference]} observed", hint)
     if units == observed_units:
         return observed
     if not units:  # refused, since a forecast without units can be in any
@@ -98,44 +86,18 @@ def match_valid_times(forecast: xr.DataArray, time: xr.DataArray) -> np.ndarray:
     """Return the position along `time` of each valid time of a forecast; -1 where there is none.
 
     Monthly forecasts match by month, whatever the day and the calendar; others to the second.
-
-    Parameters
-    ----------
-    forecast : DataArray
-        With the coordinates `lead` and `valid_time`, of any dims.
-    time : DataArray (time,)
-        Times of the observations, in any order.
-
-    Returns
-    -------
-    int array
-        Shaped like `valid_time`.
-
-    Raises
-    ------
-    ValueError
-        A time (a month, for monthly forecasts) is observed more than once.
-
-    Examples
-    --------
-    >>> time = xr.date_range("2000-01", periods=3, freq="MS")
-    >>> valid = ("lead", xr.date_range("2000-03-31", periods=2, freq="ME"))
-    >>> fc = xr.DataArray([0.0, 1.0], {"lead": [1, 2], "valid_time": valid}, "lead")
-    >>> match_valid_times(fc, xr.DataArray(time, dims="time"))
-    array([ 2, -1])
+    The result is shaped like `valid_time`; times may be in any order, but each is observed once.
     """
     monthly = forecast["lead"].dtype.kind != "m"  # timedelta64
     stamps = _comparable(time, monthly).tolist()
     position_of = {stamp: position for position, stamp in enumerate(stamps)}
     if len(position_of) < len(stamps):
         twice = next(stamp for stamp in stamps if stamps.count(stamp) > 1)
-        raise mismatch(
-            "one observation a month" if monthly else "every time of observation once",
-            f"more than one for {str_time(time.values[stamps.index(twice)])}",
-            f'obs.resample({time.name}="MS").mean()'
-            if monthly
-            else f'obs.drop_duplicates("{time.name}")',
-        )
+        expected, hint = "every time of observation once", f'obs.drop_duplicates("{time.name}")'
+        if monthly:
+            expected, hint = "one observation a month", f'obs.resample({time.name}="MS").mean()'
+        when = str_time(time.values[stamps.index(twice)])
+        raise mismatch(expected, f"more than one for {when}", hint)
     valid = _comparable(forecast["valid_time"], monthly)
     positions = [position_of.get(stamp, -1) for stamp in valid.ravel().tolist()]
     return np.array(positions, int).reshape(valid.shape)
@@ -148,18 +110,6 @@ def match_cells(
 
     Longitudes match in either convention, to 180 or to 360. Without a coordinate on both sides the
     cells must be equally many.
-
-    Raises
-    ------
-    ValueError
-        A cell of the forecast is not observed.
-
-    Examples
-    --------
-    >>> fc = xr.DataArray([0.0, 1.0], {"lon": [-10.0, 0.0]}, "lon")
-    >>> obs = xr.DataArray([5.0, 6.0, 7.0], {"lon": [0.0, 10.0, 350.0]}, "lon")
-    >>> match_cells(fc, obs, "lon").values
-    array([7., 5.])
     """
     error = mismatch(
         f"observations that hold the cells of the forecast along {dim}",

@@ -7,20 +7,23 @@ table `SCORES`; `scores` merges the tables.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from .rings import Rings
-
 if TYPE_CHECKING:
     import dask.array
     import xarray as xr
 
+    from .spectra import Rings
+
 Array: TypeAlias = "np.ndarray | dask.array.Array"
+Formula: TypeAlias = "Callable[[xr.Dataset], xr.DataArray]"  # a score of the total of its sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +72,17 @@ class Score:
 
     long_name: str  # the attribute of the result, and the first words of the documentation
     group: Group  # the sums it needs; the counts `n` and `cases_weight` are always there too
-    formula: Callable[[xr.Dataset], xr.DataArray]  # the score of a total: a Dataset of the sums
+    formula: Formula
+    about: str = ""  # more words for the documentation
     power: int = 0  # of the variable's units that the score has; 0: a pure number
     column: str = ""  # heading of its column in printed tables; "": not printed
-    about: str = ""  # more words for the documentation
     companions: tuple[str, ...] = ()  # scores that are always given with this one
-    default: bool = False  # given when no scores are named, where its needs are met
+    default: bool = True  # given when no scores are named, where its needs are met
 
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """The groups of sums to compute of a pair of frames, and what they need to know."""
+    """The groups of sums to compute of a pair of frames, and what they depend on."""
 
     groups: tuple[Group, ...]
     thresholds: tuple[float, ...] = ()  # a pixel is an event where its value is at least this
@@ -147,3 +150,13 @@ CASES = Group(("cases", "cases_weight"), count_cases, least_members=1)
 def ratio(sums: xr.DataArray, counts: xr.DataArray) -> xr.DataArray:
     """Return sums over counts; NaN where nothing was counted."""
     return sums / counts.where(counts > 0)
+
+
+def ratio_of(sums: Sequence[str], counts: Sequence[str]) -> Formula:
+    """Return the formula that adds up the sums of these names and divides them by the counts."""
+
+    def formula(total: xr.Dataset) -> xr.DataArray:
+        above = functools.reduce(operator.add, [total[name] for name in sums])
+        return ratio(above, functools.reduce(operator.add, [total[name] for name in counts]))
+
+    return formula

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -54,25 +55,19 @@ def correlation(means: Mapping[str, xr.DataArray] | xr.Dataset) -> xr.DataArray:
 
 
 SCORES = {
-    "mse": Score(
-        "mean square error", MOMENTS, lambda total: mean(total, "ee"), 2, "MSE", default=True
-    ),
-    "rmse": Score(
-        "root mean square error", MOMENTS, lambda total: mean(total, "ee") ** 0.5, 1, default=True
-    ),
-    "mae": Score("mean absolute error", MOMENTS, lambda total: mean(total, "ae"), 1, default=True),
+    "mse": Score("mean square error", MOMENTS, partial(mean, name="ee"), power=2, column="MSE"),
+    "rmse": Score("root mean square error", MOMENTS, lambda t: mean(t, "ee") ** 0.5, power=1),
+    "mae": Score("mean absolute error", MOMENTS, partial(mean, name="ae"), power=1),
     "me": Score(
         "mean error, forecast less observation",
         MOMENTS,
-        lambda total: mean(total, "f") - mean(total, "o"),
+        lambda t: mean(t, "f") - mean(t, "o"),
         power=1,
-        default=True,
     ),
     "correlation": Score(
         "Pearson correlation",
         MOMENTS,
-        lambda total: correlation({name: mean(total, name) for name in MEANS}),
+        lambda t: correlation({name: mean(t, name) for name in MEANS}),
         column="correlation",
-        default=True,
     ),
 }

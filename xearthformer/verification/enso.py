@@ -15,7 +15,6 @@ from .deterministic import correlation, moments
 
 # Weights b_k of C-Nino3.4-WM: up to which lead (months), and how much a correlation there counts.
 ENSO_WEIGHTS = ((4, 1.5), (11, 2.0), (np.inf, 3.0))
-TABLE_LEADS = 1, 3, 6, 9, 12  # months, the columns of `enso_table`
 ICAR_SHAPE = 24, 48  # latitudes -55 .. 60, longitudes 95 .. 330, every 5 degrees
 ICAR_NINO34 = slice(10, 13), slice(19, 30)  # 5S .. 5N, 190E .. 240E
 
@@ -89,8 +88,8 @@ def skill_of(pairs: xr.Dataset) -> xr.Dataset:
     means = pairs.mean("init")
     scores = {"correlation": correlation(means), "rmse": means["ee"] ** 0.5}
     skill = xr.Dataset({**scores, "n": pairs["f"].count("init")})
-    # skipna=False: a lead without pairs leaves the mean open, not easier.
     weight = xr.DataArray(_enso_weights(skill["lead"].values), dims="lead")
+    # skipna=False: a lead without pairs leaves the mean open, not easier.
     skill = skill.assign(
         correlation_mean=skill["correlation"].mean("lead", skipna=False),
         correlation_weighted_mean=(weight * skill["correlation"]).mean("lead", skipna=False),
@@ -105,16 +104,7 @@ def skill_of(pairs: xr.Dataset) -> xr.Dataset:
 def icar_nino34(anomaly: xr.DataArray) -> xr.DataArray:
     """Return the Nino3.4 index on the ICAR-ENSO grid: the plain mean of 3 x 11 cells.
 
-    Parameters
-    ----------
-    anomaly : DataArray (..., 24, 48)
-        SST anomaly in degC, not scaled. The last two dims are latitude -55 .. 60 and longitude
-        95 .. 330, both ascending, every 5 degrees.
-
-    Raises
-    ------
-    ValueError
-        Another number of cells.
+    The last two dims of the SST anomaly (degC) are latitude and longitude, both ascending.
     """
     y, x = anomaly.dims[-2:]
     if anomaly.shape[-2:] != ICAR_SHAPE:
@@ -129,8 +119,7 @@ def icar_nino34(anomaly: xr.DataArray) -> xr.DataArray:
 
 def _check_leads(forecast: xr.DataArray, months: int) -> None:
     """Raise ValueError for leads that are not successive months, or too few of them."""
-    missing = {"init", "lead"} - set(forecast.dims)
-    if missing or "valid_time" not in forecast.coords:
+    if not {"init", "lead"} <= {*forecast.dims} or "valid_time" not in forecast.coords:
         raise mismatch(
             "a forecast with dims init and lead and the coordinate valid_time",
             f"dims {forecast.dims}, coordinates {list(forecast.coords)}",
@@ -178,26 +167,12 @@ def _enso_weights(leads: np.ndarray) -> np.ndarray:
 
 
 def enso_table(
-    skills: Mapping[str, xr.Dataset], leads: Sequence[int] = TABLE_LEADS, units: str = "degC"
+    skills: Mapping[str, xr.Dataset], leads: Sequence[int] = (1, 3, 6, 9, 12), units: str = "degC"
 ) -> str:
-    """Return the skill of several forecasts as a table to print.
+    """Return the skill of named forecasts, as `enso_skill` gives it, as a table to print.
 
-    Parameters
-    ----------
-    skills : mapping of names to Datasets
-        As `enso_skill` gives them; one row each, in this order.
-    leads : sequence of int
-        Months, among the leads of every Dataset. Default 1, 3, 6, 9 and 12.
-    units : str
-        Units of the root mean square error.
+    Columns are correlation and error at some leads, in months, and C-Nino3.4-M over all leads.
 
-    Returns
-    -------
-    str
-        Correlation and error at each lead, C-Nino3.4-M over all leads, and the number of pairs.
-
-    Examples
-    --------
     >>> lead = {"lead": [1, 2]}
     >>> skill = xr.Dataset({
     ...     "correlation": ("lead", [0.9, 0.7]), "rmse": ("lead", [0.2, 0.41]),

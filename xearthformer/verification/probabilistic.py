@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import mismatch
-from .base import Group, Measure, Pair, Score, ratio
+from .base import Group, Measure, Pair, Score, ratio, ratio_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -142,66 +142,55 @@ def brier(total: xr.Dataset) -> xr.DataArray:
     return ratio((square - fair).sum(P), forecasts.sum(P))
 
 
-def pod(total: xr.Dataset) -> xr.DataArray:
-    """Return the share of events that were forecast with each probability or more."""
-    return _share_at_least(total["events"])
-
-
-def pofd(total: xr.Dataset) -> xr.DataArray:
-    """Return the share of non-events that were forecast with each probability or more."""
-    return _share_at_least(total["forecasts"] - total["events"])
+def roc_curve(total: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the shares of events, and of non-events, forecast with each probability or more."""
+    shares = []
+    for counts in (total["events"], total["forecasts"] - total["events"]):
+        whole, below = counts.sum(P), counts.cumsum(P) - counts
+        # cumsum drops the labels
+        shares.append(ratio((whole - below).assign_coords({P: counts[P]}), whole))
+    return shares[0], shares[1]
 
 
 def roc(total: xr.Dataset) -> xr.DataArray:
-    """Return the area under `pod` over `pofd`, by straight lines from never to always.
+    """Return the area under the ROC curve, by straight lines from never to always.
 
     It is how often an event had a higher probability than a non-event; equal ones count half.
     """
-    y, x = pod(total), pofd(total)
+    y, x = roc_curve(total)
     # From one probability to the next higher one; beyond the highest no warning is left.
     next_y, next_x = (da.shift({P: -1}, fill_value=0) for da in (y, x))
     return ((x - next_x) * (y + next_y) / 2).sum(P, skipna=False)
 
 
-def _share_at_least(counts: xr.DataArray) -> xr.DataArray:
-    """Return the share of all counts that are of each probability or higher ones."""
-    total = counts.sum(P)
-    below = counts.cumsum(P) - counts
-    return ratio((total - below).assign_coords({P: counts[P]}), total)  # cumsum drops the labels
-
-
 CRPS = Group(("crps",), sum_crps, least_members=1)
 SPREAD = Group(("variance", "mean_ee"), sum_spread, least_members=2)  # one has no variance
 RANKS = Group(("ranks",), count_ranks, ("rank",), least_members=1)
-PROBABILITIES = Group(
-    ("forecasts", "events"), count_probabilities, ("threshold", P), least_members=1
-)
+PROBABILITIES = Group(("forecasts", "events"), count_probabilities, ("threshold", P), 1)
 
 SCORES = {
     "crps": Score(
         "fair continuous ranked probability score",
         CRPS,
-        lambda total: ratio(total["crps"], total["cases_weight"]),
+        ratio_of(["crps"], ["cases_weight"]),
+        "whatever the number of members (Ferro, 2014); of one, the mean absolute error",
         power=1,
         column="CRPS",
-        about="whatever the number of members (Ferro, 2014); of one, the mean absolute error",
-        default=True,
     ),
     "spread_skill": Score(
         "spread over error of the mean",
         SPREAD,
         lambda total: ratio(root_mean(total, "variance"), root_mean(total, "mean_ee")),
+        "1 where members differ as much as the truth does from them",
         column="spread / skill",
-        about="1 where members differ as much as the truth does from them",
         companions=("spread", "rmse_of_mean"),
-        default=True,
     ),
     "spread": Score(
         "spread of the members",
         SPREAD,
         partial(root_mean, name="variance"),
+        "root of the mean unbiased variance times (M + 1) / M",
         power=1,
-        about="root of the mean unbiased variance times (M + 1) / M",
     ),
     "rmse_of_mean": Score(
         "root mean square error of the ensemble mean",
@@ -213,33 +202,31 @@ SCORES = {
         "observations of this rank",
         RANKS,
         itemgetter("ranks"),
-        about="with 0 to M members below; members that equal the observation share it evenly",
-        default=True,
+        "with 0 to M members below; members that equal the observation share it evenly",
     ),
     "brier": Score(
         "fair Brier score",
         PROBABILITIES,
         brier,
-        about="what the plain one would be of infinitely many members (Ferro, 2014)",
-        default=True,
+        "what the plain one would be of infinitely many members (Ferro, 2014)",
     ),
     "reliability": Score(
         "observed frequency",
         PROBABILITIES,
-        lambda total: ratio(total["events"], total["forecasts"]),
-        about="of the event, where k of M members forecast it",
+        ratio_of(["events"], ["forecasts"]),
+        "of the event, where k of M members forecast it",
         companions=("reliability_n",),
-        default=True,
     ),
     "reliability_n": Score("forecasts of this probability", PROBABILITIES, itemgetter("forecasts")),
     "roc": Score(
         "area under the ROC curve",
         PROBABILITIES,
         roc,
-        about="`roc_pod` over `roc_pofd`, where a probability or more is a warning",
+        "`roc_pod` over `roc_pofd`, where a probability or more is a warning",
         companions=("roc_pod", "roc_pofd"),
-        default=True,
     ),
-    "roc_pod": Score("probability of detection", PROBABILITIES, pod),
-    "roc_pofd": Score("probability of false detection", PROBABILITIES, pofd),
+    "roc_pod": Score("probability of detection", PROBABILITIES, lambda total: roc_curve(total)[0]),
+    "roc_pofd": Score(
+        "probability of false detection", PROBABILITIES, lambda total: roc_curve(total)[1]
+    ),
 }

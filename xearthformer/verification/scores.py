@@ -13,14 +13,13 @@ import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
-from . import categorical, deterministic, probabilistic, spatial, spectra
+from . import categorical, deterministic, probabilistic, spectra
 from .base import CASES, COUNT, Group, Score
 
 # In the order of the documentation and of results.
 SCORES: dict[str, Score] = {
     **deterministic.SCORES,
     **categorical.SCORES,
-    **spatial.SCORES,
     **spectra.SCORES,
     **probabilistic.SCORES,
 }
@@ -110,13 +109,7 @@ def score(sums: xr.Dataset, names: Iterable[str] | None = None) -> xr.Dataset:
 
 
 def _units(entry: Score, sums: xr.Dataset) -> dict[str, str]:
-    """Return the attribute `units` of a score, where the variable has units.
-
-    >>> _units(SCORES["mse"], xr.Dataset(attrs={"units": "mm h-1"}))
-    {'units': '(mm h-1)^2'}
-    >>> _units(SCORES["rmse"], xr.Dataset())
-    {}
-    """
+    """Return the attribute `units` of a score, such as (mm h-1)^2; none without the variable's."""
     units = str(sums.attrs.get("units", ""))
     if entry.power == 0:  # a ratio or a count
         return {"units": "1"}

@@ -28,29 +28,14 @@ def sum_pairs(
 ) -> xr.Dataset:
     """Return the sums of every forecast frame and the frame observed at its valid time.
 
-    Parameters
-    ----------
-    forecast : DataArray (init, lead, [member,] y, x)
-        In memory, or lazy: one task per chunk of inits. With the dim member where the measure is of
-        ensembles.
-    observed : DataArray (time, y, x)
-        Same pixels in the same order, same units. In memory or lazy.
-    positions : int array (init, lead)
-        Positions along `time`; -1 where there is no observation.
-    measure : Measure
-
-    Returns
-    -------
-    Dataset (init, lead, [member,] [threshold], [rank], [probability], [wavelength])
-        One float64 variable per sum, with the forecast's labels; lazy if either side is.
+    All three are as `align` gives them; the forecast has the dim member where the measure is of
+    ensembles. The Dataset has one float64 variable per sum (init, lead, [member,] and the sum's own
+    dims), with the forecast's labels; lazy if either side is.
     """
     # One lazy side is enough: the other is then put into the graph.
     lazy = forecast.chunks is not None or observed.chunks is not None
-    values = (
-        _build_graph(forecast.data, observed.data, positions, measure)
-        if lazy
-        else _sum_frames(forecast.data, [observed.data], positions, measure)
-    )
+    sum_all = _build_graph if lazy else _sum_frames
+    values = sum_all(forecast.data, observed.data, positions, measure)
     leading = [str(dim) for dim in forecast.dims[: _leading(forecast, observed, measure)]]
     units = {key: forecast.attrs[key] for key in ("units",) if key in forecast.attrs}
     attrs = {"threshold": units, **LABELS}
@@ -128,10 +113,11 @@ def _chunks_with(positions: np.ndarray, sizes: tuple[int, ...]) -> tuple[list[in
 
 
 def _sum_frames(
-    f: np.ndarray, frames: list[np.ndarray], positions: np.ndarray, measure: Measure
+    f: np.ndarray, o: np.ndarray | list[np.ndarray], positions: np.ndarray, measure: Measure
 ) -> np.ndarray:
     """Return sums (init, lead, [member,] sum), frame by frame; 0 without an observation."""
-    o = frames[0] if len(frames) == 1 else np.concatenate(frames)  # one chunk is not copied
+    if isinstance(o, list):  # chunks along time; a single one is not copied
+        o = o[0] if len(o) == 1 else np.concatenate(o)
     leading = f.shape[: _leading(f, o, measure)]
     sums = np.zeros((*leading, measure.size))
     for index in np.ndindex(leading):

@@ -19,12 +19,11 @@ from ..fields.axes import coordinate, find_grid, is_degrees, spacing_in_metres
 from ..fields.units import equal_units, to_metres
 from .align import align, pick_variable
 from .base import Measure
-from .rings import Rings
 from .scores import SCORES, default_scores, describe_scores, groups_of, score
+from .spectra import Rings
 from .sums import sum_pairs
 
 Data = xr.Dataset | xr.DataArray
-
 METRES_PER_DEGREE = 6_371_000 * np.pi / 180
 SEVIR_THRESHOLDS = 16.0, 74.0, 133.0, 160.0, 181.0, 219.0  # of vertically integrated liquid, 0..255
 RAIN_THRESHOLDS = 0.5, 1.0, 5.0
@@ -101,18 +100,13 @@ def verify(
     >>> result.attrs["pairs"]
     '3 of 3 frames from 1 init'
     """
-    return score(
-        statistics(forecast, observed, scores, thresholds=thresholds, window=window), scores
-    )
+    sums = statistics(forecast, observed, scores, thresholds=thresholds, window=window)
+    return score(sums, scores)
 
 
-def _with_list(doc: str) -> str:
-    """Return a docstring with the registry's list in place of its mark, indented like the mark."""
-    mark = r"(?m)^( *)<list of scores>$"
-    return re.sub(mark, lambda match: indent(describe_scores(), match[1]), doc)
-
-
-verify.__doc__ = _with_list(verify.__doc__ or "")  # python -OO has no docstrings
+# The registry's list in place of its mark, indented like the mark; python -OO has no docstrings.
+MARK = r"(?m)^( *)<list of scores>$"
+verify.__doc__ = re.sub(MARK, lambda m: indent(describe_scores(), m[1]), verify.__doc__ or "")
 
 
 @renamed(scale="window")
@@ -135,10 +129,7 @@ def statistics(
     measures, attrs = _measures(fc, obs, scores, thresholds, window)
     # Without members it is an ensemble of one; scores one by one keep the dims as they are.
     ensemble = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)
-    parts = [
-        sum_pairs(ensemble if measure.members else fc, obs, positions, measure)
-        for measure in measures
-    ]
+    parts = [sum_pairs(ensemble if m.members else fc, obs, positions, m) for m in measures]
     sums = xr.merge(parts, join="exact", compat="override", combine_attrs="override")
     n, inits = int((positions >= 0).sum()), len(positions)
     pairs = f"{n} of {positions.size} frames from {inits} init{'s' * (inits > 1)}"
@@ -170,12 +161,21 @@ def _measures(
     window: float | str | None,
 ) -> tuple[list[Measure], dict[str, str]]:
     """Return what to sum, of members one by one and all together, and the attributes."""
-    at = default_thresholds(forecast) if thresholds is None else _as_numbers(thresholds)
+    if thresholds is None:
+        thresholds = default_thresholds(forecast)
+    try:
+        at = tuple(map(float, thresholds))
+    except (TypeError, ValueError) as error:
+        hint = "thresholds=[0.5, 1, 5]"
+        raise mismatch("a list of numbers as thresholds", repr(thresholds), hint) from error
     members = forecast.sizes.get("member", 1)
     if scores is None:
         scores = default_scores(at, window, members)
     gridded = observed.ndim == 3  # an index has the dim time alone
-    _check_scores(scores, at, window, members, gridded)
+    if isinstance(scores, str):
+        raise mismatch("a list of scores", repr(scores), f'scores=["{scores}"]')
+    for name in scores:
+        _check(name, at, window, members, gridded)
     pixels = rings = areas = None
     attrs = {}
     if window is not None and any(SCORES[name].group.window for name in scores):
@@ -192,38 +192,20 @@ def _measures(
     return measures, attrs
 
 
-def _as_numbers(thresholds: Sequence[float]) -> tuple[float, ...]:
-    try:
-        return tuple(float(threshold) for threshold in thresholds)
-    except (TypeError, ValueError) as error:
-        hint = "thresholds=[0.5, 1, 5]"
-        raise mismatch("a list of numbers as thresholds", repr(thresholds), hint) from error
-
-
-def _check_scores(
-    scores: Sequence[str],
-    thresholds: tuple[float, ...],
-    window: float | str | None,
-    members: int,
-    gridded: bool,
-) -> None:
+def _check(name: str, at: Sequence[float], window: object, members: int, gridded: bool) -> None:
     """Raise ValueError for an unknown score, or one that lacks something it needs."""
-    if isinstance(scores, str):
-        raise mismatch("a list of scores", repr(scores), f'scores=["{scores}"]')
-    for name in scores:
-        if name not in SCORES:
-            raise mismatch(f"scores among {', '.join(SCORES)}", repr(name), 'scores=["mse"]')
-        group = SCORES[name].group
-        if "threshold" in group.dims and not thresholds:
-            raise mismatch(f"thresholds, for {name}", "none", "thresholds=[0.5, 1, 5]")
-        if members < group.least_members:
-            expected = f"an ensemble of {group.least_members} members or more, for {name}"
-            raise mismatch(expected, f"{members} member", 'scores=["crps", "rmse"]')
-        if group.window and window is None:
-            hint = 'window="16 km", or a number of pixels'
-            raise mismatch(f"a window, for {name}", "none", hint)
-        if group.fields and not gridded:
-            raise mismatch(f"fields, for {name}", "an index", 'scores=["csi", "mse"]')
+    if name not in SCORES:
+        raise mismatch(f"scores among {', '.join(SCORES)}", repr(name), 'scores=["mse"]')
+    group = SCORES[name].group
+    if "threshold" in group.dims and not at:
+        raise mismatch(f"thresholds, for {name}", "none", "thresholds=[0.5, 1, 5]")
+    if members < group.least_members:
+        expected = f"an ensemble of {group.least_members} members or more, for {name}"
+        raise mismatch(expected, f"{members} member", 'scores=["crps", "rmse"]')
+    if group.window and window is None:
+        raise mismatch(f"a window, for {name}", "none", 'window="16 km", or a number of pixels')
+    if group.fields and not gridded:
+        raise mismatch(f"fields, for {name}", "an index", 'scores=["csi", "mse"]')
 
 
 # --- the grid
