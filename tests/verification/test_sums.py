@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from xearthformer.verification.base import COUNT, Measure
-from xearthformer.verification.categorical import CONTINGENCY, FRACTIONS, POOLED, max_pool
+from xearthformer.verification.categorical import CONTINGENCY, POOLED, max_pool
 from xearthformer.verification.deterministic import MOMENTS
+from xearthformer.verification.spatial import FRACTIONS
 
 NAN = np.nan
 

@@ -1,13 +1,12 @@
-"""Scores of events at thresholds: by pixels, by maxima of blocks and in neighbourhoods (FSS)."""
+"""Scores of events at thresholds, by pixels and by maxima of blocks."""
 
 from __future__ import annotations
 
 from functools import partial
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
-from .base import Formula, Group, Measure, Pair, Score, ratio, ratio_of
+from .base import Formula, Group, Measure, Pair, Score, ratio_of
 
 COUNTS = "hits", "misses", "false_alarms"
 FORECAST, OBSERVED = ("hits", "false_alarms"), ("hits", "misses")  # events of either side
@@ -43,26 +42,6 @@ def count_pooled_events(pair: Pair, measure: Measure, size: int) -> np.ndarray:
     return count_events(Pair(forecast, observed, np.isfinite(forecast)), measure)
 
 
-def sum_fractions(pair: Pair, measure: Measure) -> np.ndarray:
-    """Return squared differences, and squares, of the fractions of events (2, threshold).
-
-    A fraction is the share of events in the window around a pixel; pixels beyond the edge, or not
-    valid, are none. Roberts and Lean (2008), Mon. Wea. Rev. 136, 78-97.
-    """
-    # SciPy's filter: the library `scores` gives the same without NaN, in seven times the time.
-    sums = []
-    for threshold in measure.thresholds:
-        forecast, observed = (
-            uniform_filter(events.astype(float), measure.window, mode="constant")[pair.valid]
-            for events in pair.events(threshold)
-        )
-        difference = forecast - observed
-        # The worst error: events that never meet.
-        square = np.vdot(forecast, forecast) + np.vdot(observed, observed)
-        sums.append([np.vdot(difference, difference), square])
-    return np.array(sums, float).T
-
-
 CONTINGENCY = Group(COUNTS, count_events, ("threshold",))
 # Maxima of blocks of 4 x 4 and 16 x 16 pixels: near misses count as hits.
 POOLED = {
@@ -74,9 +53,6 @@ POOLED = {
     )
     for size in (4, 16)
 }
-FRACTIONS = Group(
-    ("fraction_errors", "fraction_squares"), sum_fractions, ("threshold",), fields=True, window=True
-)
 csi = ratio_of(["hits"], COUNTS)
 
 
@@ -110,11 +86,4 @@ SCORES = {
         )
         for size, group in POOLED.items()
     },
-    "fss": Score(
-        "fractions skill score",
-        FRACTIONS,
-        lambda total: 1 - ratio(total["fraction_errors"], total["fraction_squares"]),
-        "in neighbourhoods of the window (Roberts and Lean, 2008)",
-        column="FSS",
-    ),
 }

@@ -13,13 +13,14 @@ import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
-from . import categorical, deterministic, probabilistic, spectra
+from . import categorical, deterministic, probabilistic, spatial, spectra
 from .base import CASES, COUNT, Group, Score
 
 # In the order of the documentation and of results.
 SCORES: dict[str, Score] = {
     **deterministic.SCORES,
     **categorical.SCORES,
+    **spatial.SCORES,
     **spectra.SCORES,
     **probabilistic.SCORES,
 }
