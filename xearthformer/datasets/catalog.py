@@ -79,12 +79,8 @@ def read_entry(name: str, options: Mapping[str, object]) -> xr.Dataset:
     """Read an entry of the catalogues that ship, with options from a file: they stay data.
 
     Intake's own `.read()` fills in templates: "{func(...)}" in an option would import what it
-    names, and "{pickle64(...)}" unpickle it.
-
-    Raises
-    ------
-    ValueError
-        An unknown entry; an option that the entry sets itself.
+    names, and "{pickle64(...)}" unpickle it. An unknown entry, or an option that the entry sets
+    itself, is a ValueError.
 
     Examples
     --------
@@ -125,9 +121,8 @@ class CatalogReader(BaseReader):
         """
         if folder is None:
             if data_root is not None:
-                raise mismatch(
-                    "no data_root: this is simulated, not read", repr(data_root), ".read()"
-                )
+                expected = "no data_root: this is simulated, not read"
+                raise mismatch(expected, repr(data_root), ".read()")
             return OPENERS[opener](**options)
         place = os.path.expanduser(data_root or folder).rstrip("/")
         if place.endswith(".zip"):
@@ -186,10 +181,9 @@ def open_in_folder(
     storage_options: dict[str, object] | None = None,
 ) -> xr.Dataset:
     """Open a NetCDF file, or with engine="zarr" a store, in a folder or below an address."""
+    address = f"{folder}/{file}"
     # decode_coords=True: bounds stay data variables, as with plain xarray.open_dataset
-    return open_file(
-        f"{folder}/{file}", engine=engine, decode_coords=True, storage_options=storage_options
-    )
+    return open_file(address, engine=engine, decode_coords=True, storage_options=storage_options)
 
 
 def open_years(root: str, year: int | None = None, **options: Any) -> xr.Dataset:

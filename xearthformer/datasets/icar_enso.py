@@ -30,22 +30,18 @@ SPLITS = {
     "test": ["cmip5-17"],
 }
 
+DEGREES = {"units": "degC", "units_metadata": DIFFERENCE}
 LATITUDE, LONGITUDE = np.arange(-55.0, 61, 5), np.arange(0.0, 360, 5)
 ATTRS: dict[str, dict[str, str]] = {
     "sst": {
         "standard_name": "sea_surface_temperature",
         "long_name": "sea surface temperature anomaly",
-        "units": "degC",
-        "units_metadata": DIFFERENCE,
+        **DEGREES,
     },
     "t300": {"long_name": "heat content anomaly of the upper 300 m"},
     "ua": {"long_name": "zonal wind anomaly"},
     "va": {"long_name": "meridional wind anomaly"},
-    "nino": {
-        "long_name": "Nino3.4 index, mean of the month and the two after it",
-        "units": "degC",
-        "units_metadata": DIFFERENCE,
-    },
+    "nino": {"long_name": "Nino3.4 index, mean of the month and the two after it", **DEGREES},
     "time": {
         "standard_name": "time",
         "long_name": "month, counted from January of the year 1, the first of the record",

@@ -19,24 +19,11 @@ def open_file(
     decode_coords: Literal["all"] | bool = "all",
     storage_options: Mapping[str, object] | None = None,
 ) -> xr.Dataset:
-    """Open a NetCDF file or a Zarr store lazily.
+    """Open a NetCDF file, or a Zarr store (*.zarr, or engine="zarr"), as dask arrays.
 
-    Parameters
-    ----------
-    path : path or address
-        A name that ends in .zarr is a Zarr store.
-    engine : "zarr", optional
-        For a Zarr store of another name. None: the backend that xarray finds.
-    decode_coords : "all" or bool
-        As in `xarray.open_dataset`: "all" makes bounds and the grid mapping coordinates.
-    storage_options : mapping, optional
-        Options for fsspec, which then opens a remote file. None: xarray opens the address itself,
-        as OPeNDAP needs.
-
-    Returns
-    -------
-    Dataset
-        Dask arrays, chunked as the file is. Close it, or use it as a context manager.
+    Chunks are those of the file. decode_coords="all" makes bounds and the grid mapping coordinates.
+    With `storage_options` fsspec opens a remote file; without, xarray opens the address itself, as
+    OPeNDAP needs. Close the Dataset, or use it as a context manager.
     """
     address = os.fspath(path)
     source: Any = address  # fsspec's file objects have no common type

@@ -95,12 +95,11 @@ def _rain(ds: xr.Dataset) -> tuple[xr.DataArray, list[str]]:
             f"{len(rainy)} among {', '.join(map(str, names)) or 'no variables'}",
             'ds["..."].attrs["standard_name"] = "rainfall_rate", or ds[["..."]] with one of them',
         )
-    da = ds[rainy[0]]
-    if names[rainy[0]] == REFLECTIVITY:
-        da = rain_from_dbz(da)
-        a, b = da.attrs["zr_a"], da.attrs["zr_b"]
-        return da, [f"rain rate from reflectivity by Z = {a:g} R**{b:g}"]
-    return da, []
+    if names[rainy[0]] != REFLECTIVITY:
+        return ds[rainy[0]], []
+    da = rain_from_dbz(ds[rainy[0]])
+    a, b = da.attrs["zr_a"], da.attrs["zr_b"]
+    return da, [f"rain rate from reflectivity by Z = {a:g} R**{b:g}"]
 
 
 def _every_five_minutes(da: xr.DataArray, time: str, step: pd.Timedelta) -> xr.DataArray:

@@ -29,28 +29,29 @@ Catalog: TypeAlias = str | os.PathLike[str] | pd.DataFrame
 
 CATALOG = "CATALOG.csv"
 ORIGINAL = "CATALOG.csv as the archive has it"
-# Columns of the catalogue and their dtypes: those that are read.
-DTYPES = {
-    "id": "str",
-    "file_name": "str",
-    "file_index": "int64",
-    "img_type": "str",
-    "time_utc": "str",
-    "minute_offsets": "str",
-    "event_type": "str",
-    "llcrnrlat": "float64",
-    "llcrnrlon": "float64",
-    "proj": "str",
-    "height_m": "float64",
-    "width_m": "float64",
-    "pct_missing": "float64",
-}
+TEXTS = "id", "file_name", "img_type", "time_utc", "minute_offsets", "event_type", "proj"
+NUMBERS = "llcrnrlat", "llcrnrlon", "height_m", "width_m", "pct_missing"
+# The columns of the catalogue that are read, and their dtypes.
+DTYPES = {"file_index": "int64", **dict.fromkeys(TEXTS, "str"), **dict.fromkeys(NUMBERS, "float64")}
 
 # The papers' split: an event belongs to the one with after < time_utc <= until.
 SPLITS = {
     "train": (pd.Timestamp.min, pd.Timestamp("2019-01-01")),
     "val": (pd.Timestamp("2019-01-01"), pd.Timestamp("2019-06-01")),
     "test": (pd.Timestamp("2019-06-01"), pd.Timestamp.max),
+}
+PLANE = {"units": "m", "long_name": "centre of the pixel"}
+ATTRS: dict[str, dict[str, str]] = {
+    "event": {"long_name": "SEVIR's id of the event"},
+    "time_utc": {"long_name": "time of the event (UTC)"},
+    "event_type": {"long_name": "type in the NWS storm events database; empty for a random event"},
+    "pct_missing": {"long_name": "fraction of the pixels that are missing", "units": "1"},
+    "time": {"standard_name": "time", "long_name": "time of the frame (UTC)", "axis": "T"},
+    "offset": {"long_name": "time of the frame since time_utc"},
+    "y": {"standard_name": "projection_y_coordinate", **PLANE, "axis": "Y"},
+    "x": {"standard_name": "projection_x_coordinate", **PLANE, "axis": "X"},
+    "lat": {"standard_name": "latitude", "units": "degrees_north"},
+    "lon": {"standard_name": "longitude", "units": "degrees_east"},
 }
 
 
@@ -177,11 +178,6 @@ def select(
     An id is dropped if a sensor has it more than once, if not every sensor has it, or, with a
     split, if a raster misses some of it (`pct_missing`). Ids outside the split, or not among
     `events`, are not counted.
-
-    Raises
-    ------
-    ValueError
-        An unknown split; a sensor without rows; an unknown event; no event left.
     """
     if split is not None and split not in SPLITS:
         expected = " or ".join(f'"{name}"' for name in SPLITS)
@@ -236,20 +232,9 @@ def _check_events(events: list[str], ids: list[str], dropped: Mapping[str, set[s
 def coordinates(
     events: pd.DataFrame, size: int, frames: int, name: str
 ) -> dict[str, xr.Variable | tuple[object, ...]]:
-    """Return CF coordinates of events of `size` x `size` pixels and `frames` frames each.
+    """Return CF coordinates of events, rows of the catalogue `name`: see `open_sevir`.
 
-    Parameters
-    ----------
-    events : DataFrame
-        Columns of the catalogue.
-    name : str
-        The catalogue or file that errors name.
-
-    Returns
-    -------
-    dict
-        event, time_utc, event_type, pct_missing (event,); time, offset (event, time); y (event, y),
-        x (event, x); lat, lon (event, y, x), lazy; crs. See `open_sevir`.
+    Each event has `size` x `size` pixels and `frames` frames; lat and lon are lazy.
     """
     offset = _offsets(events, frames, name)
     centre = events["time_utc"].to_numpy("datetime64[ns]")
@@ -257,49 +242,26 @@ def coordinates(
     dx, dy = (events[column].to_numpy() / size for column in ("width_m", "height_m"))
     pixels = np.arange(size) + 0.5
     x, y = x0[:, None] + pixels * dx[:, None], y0[:, None] + pixels * dy[:, None]
-    plane = {"units": "m", "long_name": "centre of the pixel"}
-    storm = "type in the NWS storm events database; empty for a random event"
+    kind = events["event_type"].fillna("").to_numpy(str)
     lat, lon = (Degrees(proj, x0, y0, dx, dy, size, axis) for axis in (1, 0))
     return {
         **identity(events["id"]),
-        "time_utc": ("event", centre, {"long_name": "time of the event (UTC)"}),
-        "event_type": (
-            "event",
-            events["event_type"].fillna("").to_numpy(str),
-            {"long_name": storm},
-        ),
-        "pct_missing": (
-            "event",
-            events["pct_missing"].to_numpy(),
-            {"long_name": "fraction of the pixels that are missing", "units": "1"},
-        ),
-        "time": (
-            ("event", "time"),
-            centre[:, None] + offset,
-            {"standard_name": "time", "long_name": "time of the frame (UTC)", "axis": "T"},
-        ),
-        "offset": (("event", "time"), offset, {"long_name": "time of the frame since time_utc"}),
-        "y": (
-            ("event", "y"),
-            y,
-            {"standard_name": "projection_y_coordinate", **plane, "axis": "Y"},
-        ),
-        "x": (
-            ("event", "x"),
-            x,
-            {"standard_name": "projection_x_coordinate", **plane, "axis": "X"},
-        ),
-        "lat": lat.variable({"standard_name": "latitude", "units": "degrees_north"}),
-        "lon": lon.variable({"standard_name": "longitude", "units": "degrees_east"}),
+        "time_utc": ("event", centre, ATTRS["time_utc"]),
+        "event_type": ("event", kind, ATTRS["event_type"]),
+        "pct_missing": ("event", events["pct_missing"].to_numpy(), ATTRS["pct_missing"]),
+        "time": (("event", "time"), centre[:, None] + offset, ATTRS["time"]),
+        "offset": (("event", "time"), offset, ATTRS["offset"]),
+        "y": (("event", "y"), y, ATTRS["y"]),
+        "x": (("event", "x"), x, ATTRS["x"]),
+        "lat": lat.variable(ATTRS["lat"]),
+        "lon": lon.variable(ATTRS["lon"]),
         "crs": ((), np.int32(0), grid_mapping(proj)),
     }
 
 
 def identity(ids: pd.Series | np.ndarray) -> dict[str, tuple[object, ...]]:
     """Return the coordinate `event`."""
-    return {
-        "event": ("event", np.asarray(ids, dtype=str), {"long_name": "SEVIR's id of the event"})
-    }
+    return {"event": ("event", np.asarray(ids, dtype=str), ATTRS["event"])}
 
 
 def nominal_offsets(frames: int) -> np.ndarray:
@@ -346,11 +308,6 @@ def _corners(events: pd.DataFrame, name: str) -> tuple[str, tuple[np.ndarray, np
 
 def grid_mapping(proj: str) -> dict[str, str | float]:
     """Return CF attributes of a spherical Lambert azimuthal equal area projection (PROJ string).
-
-    Raises
-    ------
-    ValueError
-        Another projection.
 
     Examples
     --------

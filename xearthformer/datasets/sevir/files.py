@@ -180,11 +180,7 @@ def _close_at_exit() -> None:
 class File:
     """A SEVIR file, opened when it is read; one object serves threads, and can be pickled.
 
-    Parameters
-    ----------
-    file : path, URL that fsspec knows, or a binary file object
-    storage_options : mapping, optional
-        Options for fsspec.
+    `file` is a path, a URL that fsspec knows (with `storage_options`), or a binary file object.
     """
 
     def __init__(self, file: FileLike, storage_options: Options | None = None) -> None:
@@ -217,11 +213,7 @@ class File:
                 raise OSError(str(words)) from error
 
     def read(self, dataset: str, key: tuple[int | slice, ...], event: int | str) -> np.ndarray:
-        """Read part of a dataset, which belongs to an event.
-
-        Raises OSError, which names the file and the event, if the file is damaged, cut short, or no
-        HDF5; FileNotFoundError if there is none.
-        """
+        """Read part of a dataset; the error for a damaged file names the file and the event."""
         with self._open(f", event {event}") as file:
             return file[dataset][key]
 
@@ -274,12 +266,8 @@ class EventArray(BackendArray, ABC):
 class Rasters(EventArray):
     """Raw frames of a sensor (event, time, y, x); one contiguous read per event.
 
-    Parameters
-    ----------
-    files : sequence of File
-        Files of one sensor and one size.
-    file, row : int array (event,)
-        The file that holds each event, and its place in the file.
+    The files are of one sensor and one size. `file` (event,) is the number of the file that holds
+    each event, `row` (event,) the event's place in it.
     """
 
     def __init__(self, files: Sequence[File], file: np.ndarray, row: np.ndarray) -> None:
@@ -297,13 +285,8 @@ class Rasters(EventArray):
 class Flashes(EventArray):
     """Counts of lightning flashes (event, time, y, x), from one list of flashes per event.
 
-    Parameters
-    ----------
-    files : sequence of File
-    file : int array (event,)
-        The file that holds each event.
-    ids : sequence of str (event,)
-        The dataset of each event in its file.
+    `file` (event,) is the number of the file that holds each event, `ids` (event,) the name of the
+    event's dataset in it.
     """
 
     def __init__(self, files: Sequence[File], file: np.ndarray, ids: Sequence[str]) -> None:
@@ -324,13 +307,9 @@ class Flashes(EventArray):
 def count_flashes(flashes: np.ndarray) -> np.ndarray:
     """Count flashes on the grid of 48 x 48 pixels: int16 (49, y, x).
 
+    A flash is a row of seconds from the event's time_utc, latitude, longitude, column X, row Y.
     Frame k counts start <= t < end of the five minutes up to its nominal time, and frame 0 repeats
     frame 1; flashes outside these four hours, or outside the grid, are not counted.
-
-    Parameters
-    ----------
-    flashes : array (n, 5)
-        Seconds from the event's time_utc, latitude, longitude, column X, row Y.
 
     Examples
     --------

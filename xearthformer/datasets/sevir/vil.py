@@ -77,8 +77,7 @@ def kg_m2_to_vil(kg_m2: xr.DataArray) -> xr.DataArray:
     array([  0.,  74., 219.], dtype=float32)
     """
     _check_units(kg_m2, "kg m-2", "kg_m2_to_vil")
-    name = "vertically integrated liquid, on SEVIR's byte scale"
-    return _convert(kg_m2, _to_code, "1", name)
+    return _convert(kg_m2, _to_code, "1", "vertically integrated liquid, on SEVIR's byte scale")
 
 
 def vil_of_rain(rate: xr.DataArray) -> xr.DataArray:
@@ -200,15 +199,10 @@ def to_sevir_lr(vil: Labelled) -> Labelled:
     array([ 8., 26.])
     """
     if isinstance(vil, xr.Dataset):
-        _check_alone(vil)
+        others = [str(name) for name, da in vil.items() if not {"y", "x"} <= {*da.dims}]
+        if others:  # they would keep every frame, vil every second
+            raise mismatch("a Dataset of vil alone", f"also {', '.join(others)}", 'ds[["vil"]]')
     return on_each(vil, _low_resolution, ("time", "y", "x"))
-
-
-def _check_alone(ds: xr.Dataset) -> None:
-    """Other sensors would keep every frame, vil every second."""
-    others = [str(name) for name, da in ds.items() if not {"y", "x"} <= {*da.dims}]
-    if others:
-        raise mismatch("a Dataset of vil alone", f"also {', '.join(others)}", 'ds[["vil"]]')
 
 
 def _low_resolution(vil: xr.DataArray) -> xr.DataArray:

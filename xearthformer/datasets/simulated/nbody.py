@@ -5,7 +5,7 @@ each digit is a body, gravity is softened, walls reflect.
 """
 
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -298,12 +298,8 @@ def _draw(state: np.ndarray, digit: np.ndarray, images: np.ndarray, size: int) -
     for s, t, b in np.ndindex(state.shape[:3]):
         (y, fy), (x, fx) = (divmod(float(place), 1) for place in state[s, t, b, :2])
         image = images[digit[s, b]]
-        for down, right, share in (
-            (0, 0, (1 - fy) * (1 - fx)),
-            (0, 1, (1 - fy) * fx),
-            (1, 0, fy * (1 - fx)),
-            (1, 1, fy * fx),
-        ):
+        for down, right in product((0, 1), (0, 1)):
+            share = (fy if down else 1 - fy) * (fx if right else 1 - fx)
             top, left = int(y) + down, int(x) + right
             canvas[s, t, top : top + height, left : left + width] += np.float32(share) * image
     return np.rint(canvas[..., :size, :size].clip(max=255)).astype(np.uint8)

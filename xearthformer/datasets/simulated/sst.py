@@ -83,38 +83,20 @@ ATTRS: dict[str, dict[str, str]] = {
 class Patterns:
     """The fitted parameters of the simulation; S ocean cells, K principal components, D delays.
 
-    Attributes
-    ----------
-    latitude (Y,), longitude (X,) : float32
-        Cell centres in degrees.
-    ocean : bool (Y, X)
-        False where SST is missing.
-    climatology : float32 (12, S)
-        Mean SST of January .. December, degC.
-    patterns : float32 (K, S)
-        Anomaly per standard deviation of each component, degC.
-    propagator : float32 (D, K, K)
-        One matrix per delay, for components in units of their standard deviation.
-    delays : int64 (D,)
-        In months.
-    noise_covariance : float32 (K, K)
-        Covariance of the noise that drives the components.
-    residual : float32 (S,)
-        Standard deviation of the residual, degC.
-    memory : float
-        Autocorrelation of the residual after a month.
+    Arrays are float32 but for `ocean` and `delays`; components are in units of their standard
+    deviation.
     """
 
-    latitude: np.ndarray
-    longitude: np.ndarray
-    ocean: np.ndarray
-    climatology: np.ndarray
-    patterns: np.ndarray
-    propagator: np.ndarray
-    delays: np.ndarray
-    noise_covariance: np.ndarray
-    residual: np.ndarray
-    memory: float
+    latitude: np.ndarray  # (Y,), cell centres in degrees
+    longitude: np.ndarray  # (X,)
+    ocean: np.ndarray  # (Y, X), bool; False where SST is missing
+    climatology: np.ndarray  # (12, S), mean SST of January .. December, degC
+    patterns: np.ndarray  # (K, S), anomaly per standard deviation of each component, degC
+    propagator: np.ndarray  # (D, K, K), one matrix per delay
+    delays: np.ndarray  # (D,), int64, months
+    noise_covariance: np.ndarray  # (K, K), of the noise that drives the components
+    residual: np.ndarray  # (S,), standard deviation of the residual, degC
+    memory: float  # autocorrelation of the residual after a month
 
 
 def save_patterns(patterns: Patterns, path: str | os.PathLike[str], about: str = "") -> None:
@@ -137,14 +119,7 @@ def save_patterns(patterns: Patterns, path: str | os.PathLike[str], about: str =
 
 
 def load_patterns(path: str | os.PathLike[str] = SHIPPED) -> Patterns:
-    """Read a file of `save_patterns`; by default the patterns that ship, of ERSST v3b 1960-1999.
-
-    Examples
-    --------
-    >>> patterns = load_patterns()
-    >>> patterns.ocean.shape, patterns.climatology.shape
-    ((89, 180), (12, 10988))
-    """
+    """Read a file of `save_patterns`; by default the patterns that ship, of ERSST v3b 1960-1999."""
     arrays = load_file(path)
     shape = arrays["latitude"].size, arrays["longitude"].size
     arrays["ocean"] = np.unpackbits(arrays["ocean"], count=shape[0] * shape[1]).reshape(shape) > 0
@@ -163,21 +138,10 @@ def fit_patterns(
 ) -> Patterns:
     """Fit the climatology, the map of each component, and the residual.
 
-    Parameters
-    ----------
-    sst : DataArray (time, lat, lon)
-        Monthly SST in degC, NaN on land; the climatology is that of all its years.
-    components : array (T, K)
-        Principal components of the same months, in units of their standard deviation.
-    propagator, noise_covariance : array (D, K, K), array (K, K)
-        The model of the components, as `models.baselines.lim.LIM` fits it with `ridge=0`.
-    delays : sequence of int (D,)
-        In months.
-
-    Raises
-    ------
-    ValueError
-        Numbers of months that differ, or no whole years; a propagator of another shape.
+    `sst` (time, lat, lon) is monthly, in degC, NaN on land; its climatology is that of all its
+    years. `components` (T, K) are principal components of the same months, in units of their
+    standard deviation. Their model, of `propagator` (D, K, K), `noise_covariance` (K, K) and
+    `delays` (D,) in months, is as `models.baselines.lim.LIM` fits it with `ridge=0`.
     """
     time, y, x = sst.dims
     z_TK = np.asarray(components, np.float64)
@@ -284,25 +248,10 @@ def simulate(
 ) -> np.ndarray:
     """Simulate principal components (months, K) by a linear inverse model driven by noise.
 
-    z(t + 1) = sum_d A_d z(t - d) + noise of covariance Q. It starts from zero; the first `SPIN_UP`
-    months are dropped.
-
-    Parameters
-    ----------
-    propagator : array (D, K, K)
-        A_d, for components in units of their standard deviation.
-    noise_covariance : array (K, K)
-        Q.
-    months : int
-    rng : numpy Generator
-        Drawn from month by month, so that a longer simulation begins with the shorter one.
-    delays : sequence of int (D,)
-        In months.
-
-    Raises
-    ------
-    ValueError
-        A propagator of another shape.
+    z(t + 1) = sum_d A_d z(t - d) + noise of covariance Q, with the propagator A (D, K, K) for
+    `delays` d (D,) in months, and Q (K, K). It starts from zero; the first `SPIN_UP` months are
+    dropped. Random numbers are drawn month by month, so that a longer simulation begins with the
+    shorter one.
 
     Examples
     --------
@@ -402,9 +351,8 @@ def _lazy(sst: _Sst, chunks: Mapping[str, int], seed: int) -> "dask.array.Array"
     # a name from the arguments: dask takes equal simulations for one
     sizes = tuple(chunks.get(dim, -1) for dim in ("time", "lat", "lon"))
     token = tokenize(sst.patterns, sst.shape, int(sst.month_T[0]), seed, sizes)
-    return dask.array.from_array(
-        sst, sizes, name=f"synthetic-sst-{token}", asarray=False, fancy=False
-    )
+    name = f"synthetic-sst-{token}"
+    return dask.array.from_array(sst, sizes, name=name, asarray=False, fancy=False)
 
 
 def _months(start: str, months: int) -> np.ndarray:
