@@ -42,13 +42,10 @@ class Piece(NamedTuple):
 
 
 class BlockForecast(NamedTuple):
-    """A block's forecasts, and the digests of the frames they were made from.
+    """A block's forecasts, and the digests of the frames they were made from."""
 
-    `values` has dims (init, lead, *the user's spatial dims), `digests` (time,), of uint64.
-    """
-
-    values: np.ndarray
-    digests: np.ndarray
+    values: np.ndarray  # (init, lead, *the user's spatial dims)
+    digests: np.ndarray  # (time,), uint64
 
 
 # A block's positions among the inits, and its forecasts, or the error that it ended with.
@@ -57,29 +54,14 @@ Outcome: TypeAlias = tuple[np.ndarray, BlockForecast | Exception]
 
 @dataclass(frozen=True)
 class Job:
-    """What to forecast.
+    """What to forecast."""
 
-    Attributes
-    ----------
-    da : DataArray
-        The user's data, unchanged.
-    time : str
-        Its time dim.
-    times : array (time,)
-        The stamps along it.
-    positions : int array (init,)
-        The position of each init along it.
-    pack : Pack
-    options : Options
-        How to forecast.
-    """
-
-    da: xr.DataArray
-    time: str
-    times: np.ndarray
-    positions: np.ndarray
+    da: xr.DataArray  # the user's data, unchanged
+    time: str  # its time dim
+    times: np.ndarray  # (time,), the stamps along it
+    positions: np.ndarray  # (init,), the position of each init along it
     pack: Pack
-    options: Options
+    options: Options  # how to forecast
 
     @property
     def used(self) -> slice:
@@ -139,24 +121,10 @@ class Job:
 
 
 def outcomes(job: Job, blocks: deque[np.ndarray]) -> Generator[Outcome, None, None]:
-    """Forecast blocks, here or on the cluster of this process's dask client.
+    """Forecast blocks of inits, here or on the cluster of this process's dask client.
 
-    Parameters
-    ----------
-    job : Job
-    blocks : deque of int arrays
-        Positions among the inits. Each block is taken out when it is begun; the caller may add
-        more on the way.
-
-    Yields
-    ------
-    int array, BlockForecast or Exception
-        A block, and its forecasts, or the error that it ended with.
-
-    Raises
-    ------
-    ConnectionError
-        The cluster went away.
+    Each block is taken out of `blocks` when it is begun; the caller may add more on the way. The
+    error of a block is its outcome; only a cluster that went away raises one (ConnectionError).
     """
     client = _client()
     if client is not None:

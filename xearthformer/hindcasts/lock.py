@@ -37,27 +37,17 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)  # of disks that can't lo
 
 @dataclass(frozen=True)
 class Owner:
-    """The holder of a lock.
+    """The holder of a lock; `place` and `born` make its pid mean one process.
 
-    Attributes
-    ----------
-    token : str
-        Identifies one call: two calls in one process are two owners.
-    host, pid
-        For people to read.
-    place, born : str
-        What makes the pid mean one process: the boot and the namespace it counts in, and when it
-        began. "" where the system doesn't tell; then renewals alone count.
-    beat : float
-        Time of the last renewal, in seconds since 1970.
+    They are "" where the system doesn't tell: then renewals alone count.
     """
 
-    token: str
-    host: str
+    token: str  # identifies one call: two calls in one process are two owners
+    host: str  # for people to read
     pid: int
-    place: str
-    born: str
-    beat: float
+    place: str  # the boot and the namespace that the pid counts in
+    born: str  # when the process began
+    beat: float  # time of the last renewal, in seconds since 1970
 
     def text(self) -> bytes:
         """Return the owner as it is written to the key of a lock."""
@@ -79,12 +69,7 @@ class Lock:
     owner: Owner
 
     def check(self) -> None:
-        """Check that nobody took the lock over, as they may when it wasn't renewed for long.
-
-        Raises
-        ------
-        ValueError
-        """
+        """Raise ValueError if another took the lock over, as it may when not renewed for long."""
         # A local lock is checked too: a user may have deleted the folder and begun another store.
         present = _parse(read(self.store, self.key))
         if present is None or present.token != self.owner.token:
@@ -104,13 +89,7 @@ class Lock:
 
 @contextmanager
 def hold(store: Store, key: str) -> Iterator[Lock]:
-    """Hold the lock at a key, or refuse.
-
-    Raises
-    ------
-    ValueError
-        Another process, alive, holds it.
-    """
+    """Hold the lock at a key; ValueError if another process, alive, holds it."""
     lock = Lock(store, key, this_process())
     with ExitStack() as stack:  # undone from the last to the first
         with explain_full_disk(store, "nothing was written"):

@@ -58,13 +58,7 @@ SYNCS = 8  # files that are sent to the disk at the same time
 
 
 def open_store(store: StoreLike) -> Store:
-    """Return a Zarr store from a path, a URL that fsspec knows, its mapping, or an open store.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Anything else; a store that can't be written to, or not twice (a zip file).
-    """
+    """Return a Zarr store from a path, a URL that fsspec knows, its mapping, or an open store."""
     if isinstance(store, Store):
         opened: Store = store
     elif isinstance(store, FSMap):
@@ -192,26 +186,14 @@ class CachedArray:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What a hindcast's store holds, and the one way to write to it.
-
-    Attributes
-    ----------
-    store : Store
-    values : zarr.Array (init, lead, y, x)
-        The forecasts, in chunks of one or more inits.
-    status : CachedArray (init,)
-        MISSING, DONE or FAILED; a chunk is a block, and holds whole chunks of `values`.
-    digests : CachedArray (time,)
-        Digests of the frames that the forecasts in the store were made from.
-    errors : dict
-        What went wrong in this run, by init.
-    """
+    """What a hindcast's store holds, and the one way to write to it."""
 
     store: Store
-    values: zarr.Array
+    values: zarr.Array  # (init, lead, y, x), the forecasts, in chunks of one or more inits
+    # (init,), MISSING, DONE or FAILED; a chunk is a block, and holds whole chunks of `values`
     status: CachedArray
-    digests: CachedArray
-    errors: dict[str, str] = field(default_factory=dict)
+    digests: CachedArray  # (time,), of the frames that the forecasts in the store were made from
+    errors: dict[str, str] = field(default_factory=dict)  # what went wrong in this run, by init
 
     @property
     def chunk(self) -> int:
@@ -243,13 +225,8 @@ class Ledger:
     ) -> None:
         """Write forecasts to their chunks, see them to the disk, and only then mark them.
 
-        Parameters
-        ----------
-        inits : int array
-            Positions of the inits, whole chunks of them.
-        values : array (init, lead, y, x)
-        frames, digests : int array, uint64 array
-            Positions of the time steps that they were made from, and their digests.
+        `inits` are positions, whole chunks of them. `frames` are the positions of the time steps
+        that the values (init, lead, y, x) were made from, `digests` those of these frames.
         """
         with self._explain_full_disk():
             ends = np.flatnonzero(np.diff(inits) != 1) + 1
@@ -307,13 +284,7 @@ def _incomplete(done: int, size: int, errors: Mapping[str, str]) -> str:
 
 
 def read_record(store: Store) -> dict[str, str] | None:
-    """Return what a store's hindcast was made from; None where there is none yet.
-
-    Raises
-    ------
-    ValueError
-        The store holds something else.
-    """
+    """Return what a store's hindcast was made from; None where there is none yet."""
     text = read(store, LOG_ROOT)
     if text is not None:
         record: dict[str, str] = json.loads(text)["attributes"]
@@ -337,17 +308,10 @@ def open_ledger(
 ) -> Ledger:
     """Open the ledger of a store; write the skeleton of a hindcast if it isn't there whole.
 
-    Parameters
-    ----------
-    store : Store
-    empty : Dataset
-        The answer without its values: one variable (init, lead, y, x), coordinates, attributes.
-    record : mapping
-        What goes into the hindcast, as text that people can compare.
-    frames : int
-        Number of time steps that go into it.
-    chunk, block : int
-        Inits per chunk and per block of a new store; one that is there keeps its own.
+    `empty` is the answer without its values: one variable (init, lead, y, x), coordinates and
+    attributes. `record` says what goes into the hindcast, as text that people can compare, `frames`
+    how many time steps. `chunk` and `block` are the inits per chunk and per block of a new store;
+    one that is there keeps its own.
     """
     if read(store, ROOT) is None:
         with explain_full_disk(store, "no init is there yet"):
