@@ -26,11 +26,7 @@ KEPT |= {"training", "scores", "references", "licence"}
 
 
 def short(value: float) -> float:
-    """Round to six digits: enough for a scale, and short in the card.
-
-    >>> short(0.123456789)
-    0.123457
-    """
+    """Round to six digits: enough for a scale, and short in the card."""
     return float(f"{value:.6g}")
 
 

@@ -35,36 +35,19 @@ MOVED_FIELDS = "years", "seed", "patterns", "events", "size", "frames", "bodies"
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where records come from: a file, or an entry of the catalogues that ship.
+    """Where records come from: a file, or an entry of the catalogues that ship."""
 
-    Attributes
-    ----------
-    path : str, optional
-        A NetCDF file, or a Zarr store (`.zarr`).
-    catalog : str, optional
-        Entry of `xearthformer.open_catalog()`, in place of `path`: "ersst_v5", "synthetic_sst".
-    options : mapping
-        Arguments for the entry, such as {years: 50, seed: 0}.
-    variable : str, optional
-        None: the one variable that the card asks for.
-    anomaly : (start, end), optional
-        Use the anomaly from the climatology of this period.
-    radar : bool
-        Read the file as a rain rate every five minutes, by `open_radar`.
-    every : int
-        Use every second, third, ... frame: as many records, each beginning one frame later.
-    pad : (int, int)
-        Number of empty frames to put before and after each record, for models that can do with
-        fewer input frames and learn from fewer leads.
-    """
-
-    path: str | None = None
+    path: str | None = None  # a NetCDF file, or a Zarr store (.zarr)
+    # in place of `path`, an entry of `xearthformer.open_catalog()`: "ersst_v5", "synthetic_sst"
     catalog: str | None = None
+    # arguments for the entry, such as {years: 50, seed: 0}
     options: dict[str, object] = field(default_factory=dict)
-    variable: str | None = None
-    anomaly: Period | None = None
-    radar: bool = False
-    every: int = 1
+    variable: str | None = None  # None: the one variable that the card asks for
+    anomaly: Period | None = None  # use the anomaly from the climatology of this period
+    radar: bool = False  # read the file as a rain rate every five minutes, by `open_radar`
+    every: int = 1  # use every second, third, ... frame: as many records, each one frame later
+    # empty frames to put before and after each record, for models that can do with fewer input
+    # frames and learn from fewer leads
     pad: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
@@ -182,19 +165,8 @@ def call_with_entries(command: Callable[..., Result], entries: Mapping[str, obje
 
     Entries are checked against the annotations of the function and of the dataclasses in them, and
     converted (lists to tuples, "1e-4" to a number). They are data: a file cannot name a class to
-    import or a function to call, so reading one executes nothing.
-
-    Parameters
-    ----------
-    command : callable
-        `train_from_config` or `train_table`.
-    entries : mapping
-        Entries as YAML gives them.
-
-    Raises
-    ------
-    ValueError
-        Entries that are unknown, missing or of another type; nothing has been called then.
+    import or a function to call, so reading one executes nothing. Entries that are unknown, missing
+    or of another type are a ValueError, before anything is called.
 
     Examples
     --------

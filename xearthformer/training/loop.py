@@ -200,10 +200,7 @@ class Task(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: recipe.rate(step, self.steps)
         )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _average(self, averages: list[Tensor], weights: list[Tensor], n: Tensor | int) -> None:
         # the decay grows with n, so that the average forgets the first, random weights

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}  # our names: Lightning's
+LIMITS = {  # least and largest value: of which fields
+    (0, math.inf): ("learning_rate", "weight_decay", "clip", "noise", "seed"),
+    (1, math.inf): ("batch_size", "epochs", "stop", "patience"),
+    (0, 1): ("warmup", "ema_decay"),
+}
 
 
 @dataclass(frozen=True)
@@ -64,22 +69,11 @@ class Recipe:
             raise ValueError(
                 f"recipe.precision: expected one of {list(PRECISIONS)}, found {self.precision!r}"
             )
-        for name, low, high in (
-            ("learning_rate", 0, math.inf),
-            ("weight_decay", 0, math.inf),
-            ("batch_size", 1, math.inf),
-            ("epochs", 1, math.inf),
-            ("stop", 1, math.inf),
-            ("warmup", 0, 1),
-            ("clip", 0, math.inf),
-            ("ema_decay", 0, 1),
-            ("patience", 1, math.inf),
-            ("noise", 0, math.inf),
-            ("seed", 0, math.inf),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"recipe.{name}: expected {low} .. {high}, found {value!r}")
+        for (low, high), names in LIMITS.items():
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not low <= value <= high:
+                    raise ValueError(f"recipe.{name}: expected {low} .. {high}, found {value!r}")
 
     def rate(self, step: int, steps: int) -> float:
         """Return the share of `learning_rate` at a step, of `steps` in the schedule.

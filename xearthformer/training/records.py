@@ -124,11 +124,6 @@ def make_windows(
     Training windows lie wholly in `period`, extra records are used whole. The targets of validation
     windows lie wholly in the validation period; validation records are used whole. With `crop`
     windows are cut in space too.
-
-    Raises
-    ------
-    ValueError
-        No window fits; missing values that aren't land, unless the card allows them.
     """
     between = validation if is_period(validation) else None
     checked = [] if validation is None or is_period(validation) else validation
@@ -139,11 +134,9 @@ def make_windows(
     ]
     missing = sum(int(frames_NHWC.isnan().sum()) for frames_NHWC in frames)
     if missing and card.missing != "allowed":
-        raise mismatch(
-            "no missing values in training data but on land",
-            f"{missing} on the model's grid",
-            "da.fillna(...) or da.interpolate_na(...) first",
-        )
+        expected = "no missing values in training data but on land"
+        hint = "da.fillna(...) or da.interpolate_na(...) first"
+        raise mismatch(expected, f"{missing} on the model's grid", hint)
     wholes = [(i, 0, len(frames_NHWC)) for i, frames_NHWC in enumerate(frames)]
     training = [(i, *_positions(da, period)) for i, da in enumerate(records)]
     extra = wholes[len(records) : len(records) + len(extras)]

@@ -178,7 +178,7 @@ def check_shapes(network: nn.Module, card: Card, da: xr.DataArray) -> None:
     shape = da.sizes["y"], da.sizes["x"]
     if isinstance(card.grid, PixelGrid) and network.samples:
         shape = card.grid.shape  # a sampling model sees tiles, not the whole field
-    expected = (1, card.lead, *shape, 1)
+    output = (1, card.lead, *shape, 1)
     quickly = {"steps": 2} if network.samples else {}
     hint = f"config=... with height {shape[0]}, width {shape[1]}, one channel"
     try:
@@ -186,18 +186,14 @@ def check_shapes(network: nn.Module, card: Card, da: xr.DataArray) -> None:
             empty_BTHWC = torch.zeros(1, card.context, *shape, 1)
             found = tuple(network.predict(empty_BTHWC, **quickly).shape)
     except (RuntimeError, ValueError) as error:
+        expected = f"a {card.model.name} for {shape[0]} x {shape[1]} cells, the card's grid"
         reason = str(error).splitlines()[0]
-        raise mismatch(
-            f"a {card.model.name} for {shape[0]} x {shape[1]} cells, the card's grid",
-            f"a config that doesn't take them ({reason}): {network.config}",
-            hint,
-        ) from error
-    if found != expected:
-        raise mismatch(
-            f"a {card.model.name} that gives {expected} (B, T, H, W, C), as the card's grid asks",
-            f"{found} from {network.config}",
-            hint,
-        )
+        words = f"a config that doesn't take them ({reason}): {network.config}"
+        raise mismatch(expected, words, hint) from error
+    if found != output:
+        form = f"{output} (B, T, H, W, C), as the card's grid asks"
+        expected = f"a {card.model.name} that gives {form}"
+        raise mismatch(expected, f"{found} from {network.config}", hint)
 
 
 def _identity(
@@ -238,11 +234,9 @@ def _digest(*tensors: torch.Tensor) -> str:
 def _fit_closed_form(network: nn.Module, windows: WindowSets, card: Card) -> nn.Module:
     """Fit a model that has a closed form to the frames of the training period; land is NaN."""
     if len(windows.spans) != 1 or not isinstance(windows.training, Windows):
-        raise mismatch(
-            f"one record for {card.model.name}, which is fitted in closed form, and no crop",
-            f"{len(windows.spans)}, counting extra ones",
-            "train(..., data=the longest of them)",
-        )
+        expected = f"one record for {card.model.name}, which is fitted in closed form, and no crop"
+        found = f"{len(windows.spans)}, counting extra ones"
+        raise mismatch(expected, found, "train(..., data=the longest of them)")
     x_THW = windows.training.frames[windows.spans[0], ..., 0].numpy().copy()
     arguments: dict[str, np.ndarray] = {}
     if isinstance(card.grid, LatLonGrid):

@@ -16,28 +16,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 @dataclass(frozen=True)
 class Crop:
-    """How windows are cut in space.
+    """How windows are cut in space."""
 
-    Attributes
-    ----------
-    size : int
-        Pixels of a side.
-    stride : int
-        Pixels from one crop to the next.
-    beyond : int
-        Pixels by which crops may reach over the edge of a record; they are missing there.
-    least : float
-        Smallest share of pixels above zero (scaled) in the middle of a crop, half of each side, in
-        the last input frame; crops with less rain are left out.
-    checks : int
-        Number of crops to validate on, spread evenly over all.
-    """
-
-    size: int
-    stride: int
-    beyond: int = 0
+    size: int  # pixels of a side
+    stride: int  # pixels from one crop to the next
+    beyond: int = 0  # pixels by which crops may reach over the edge of a record, missing there
+    # smallest share of pixels above zero (scaled) in the middle of a crop, half of each side, in
+    # the last input frame; crops with less rain are left out
     least: float = 0.05
-    checks: int = 64
+    checks: int = 64  # number of crops to validate on, spread evenly over all
 
 
 class Batches(Dataset):
@@ -139,12 +126,8 @@ def find_crops(frames_NHWC: Tensor, starts: np.ndarray, context: int, crop: Crop
         above = (frames_NHWC[start + context - 1, ..., 0] > 0).numpy()  # NaN isn't above zero
         # sums over rectangles as differences of the summed-area table, zero over the edge
         sums = np.pad(above, ((1, 0), (1, 0))).cumsum(0, np.int64).cumsum(1)
-        in_middle = (
-            sums[np.ix_(bottom, right)]
-            - sums[np.ix_(top, right)]
-            - sums[np.ix_(bottom, left)]
-            + sums[np.ix_(top, left)]
-        )
+        between = sums[bottom] - sums[top]  # rows
+        in_middle = between[:, right] - between[:, left]
         # one pixel at least, so that least=0 doesn't let in crops without any
         row, column = np.nonzero(in_middle >= max(1, crop.least * half**2))
         places.append(np.stack([np.full(row.shape, start), rows[row], columns[column]], axis=1))

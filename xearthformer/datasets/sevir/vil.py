@@ -199,10 +199,15 @@ def to_sevir_lr(vil: Labelled) -> Labelled:
     array([ 8., 26.])
     """
     if isinstance(vil, xr.Dataset):
-        others = [str(name) for name, da in vil.items() if not {"y", "x"} <= {*da.dims}]
-        if others:  # they would keep every frame, vil every second
-            raise mismatch("a Dataset of vil alone", f"also {', '.join(others)}", 'ds[["vil"]]')
+        _check_alone(vil)
     return on_each(vil, _low_resolution, ("time", "y", "x"))
+
+
+def _check_alone(ds: xr.Dataset) -> None:
+    """Other sensors would keep every frame, vil every second."""
+    others = [str(name) for name, da in ds.items() if not {"y", "x"} <= {*da.dims}]
+    if others:
+        raise mismatch("a Dataset of vil alone", f"also {', '.join(others)}", 'ds[["vil"]]')
 
 
 def _low_resolution(vil: xr.DataArray) -> xr.DataArray:
