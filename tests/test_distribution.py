@@ -16,7 +16,12 @@ ROOT = Path(__file__).parents[1]
 CATALOGS = {path.name for path in (ROOT / "catalogs").glob("*.yaml")}
 DATA = {
     str(path.relative_to(ROOT))
-    for pattern in ("packs/shipped/*/*", "datasets/simulated/*.safetensors", "__init__.pyi")
+    for pattern in (
+        "packs/shipped/*/*",
+        "datasets/simulated/*.safetensors",
+        "__init__.pyi",
+        "py.typed",
+    )
     for path in (ROOT / "xearthformer").glob(pattern)
 }
 # What a user of any of them gets; run away from the checkout, whose folder Python would find first.

@@ -284,3 +284,10 @@ def test_lazy_data_raises_what_depends_on_values_when_computed(ssta, tiny_pack):
     fc = ssta.where(ssta.lat > -12).chunk({"time": 3}).earthformer.forecast(tiny_pack)
     with pytest.raises(ValueError, match="missing"):
         fc.compute(scheduler="synchronous")
+
+
+@pytest.mark.parametrize("option", [{"members": 2}, {"sampler": "ddim"}, {"steps": 5}])
+def test_options_of_ensembles_are_refused_by_a_deterministic_pack(ssta, tiny_pack, option):
+    (name,) = option
+    with pytest.raises(ValueError, match=f"a pack that samples, for {name}(.|\n)*leave {name} out"):
+        ssta.earthformer.forecast(tiny_pack, **option)

@@ -89,6 +89,12 @@ FORMS: dict[str, dict[str, Argument]] = {
         "output": {**SHARED["output"], "help": "file.nc or store.zarr to write"},
     },
     "hindcast": {
+        "on_error": {
+            "flags": ["--on-error", "--on_error"],
+            "choices": ["raise", "skip"],
+            "default": "raise",
+            "help": "raise stops at an init that can't be forecast, skip leaves it NaN and goes on",
+        },
         "output": {**SHARED["output"], "help": "Zarr store to write or go on with: folder or URL"},
     },
     "verify": {
@@ -115,6 +121,12 @@ FORMS: dict[str, dict[str, Argument]] = {
             "flags": ["-o", "--output"],
             "metavar": "OUT",
             "help": "file.nc or store.zarr for the scores",
+        },
+    },
+    "check": {
+        "data_root": {
+            "flags": ["--data-root", "--data_root"],
+            "help": "folder or address of a copy of your own, not of where entries are published",
         },
     },
     "convert": {

@@ -61,8 +61,6 @@ def hindcast_file(
     ----------
     chunks : int
         Inits per Zarr chunk; one when not given.
-    on_error : str
-        raise stops at an init that can't be forecast, skip leaves it NaN and goes on.
     """
     started = time.perf_counter()
     if output.endswith((".nc", ".zip")):

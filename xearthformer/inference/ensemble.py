@@ -18,6 +18,7 @@ from ..models.prediff.prediff import Context, PreDiff
 from ..packs.card import Card
 from . import guidance
 from .engine import Settings, fixed_batches, is_generative
+from .options import Options
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,18 @@ def ensemble(
     """
     listed = guidance.listed(terms)
     if not is_generative(card):
-        for name, value in (("members", members), ("guidance", listed or None)):
+        other_sampler = None if sampler == Options.sampler else sampler
+        for name, value in (
+            ("members", members),
+            ("sampler", other_sampler),
+            ("steps", steps),
+            ("guidance", listed or None),
+        ):
             if value is not None:
                 raise mismatch(
                     f"a pack that samples, for {name}",
                     f"{card.name!r}, whose forecasts are deterministic",
-                    f"{name}=None, or another pack, such as 'prediff-radar'",
+                    f"another pack, such as 'prediff-radar', or leave {name} out",
                 )
         return None
     members = whole_number("members", 1 if members is None else members)

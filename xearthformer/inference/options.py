@@ -30,8 +30,8 @@ class Options:
     ----------
     lead : int, or a duration such as "60min", optional
         How far to forecast: a number of time steps, or a duration. Default: as far as the pack
-        reaches in one pass. Beyond that the model reads its own output (each tile that of the same
-        tile, before any blending), and the attribute `rollout` says from which lead on.
+        reaches in one pass. Beyond that the model reads its own output, and the attribute `rollout`
+        says from which lead on.
     members : int, optional
         Number of ensemble members (generative packs only). Default 1.
     seed : int
@@ -47,8 +47,8 @@ class Options:
     device : str
         "cpu", "cuda" or any other device of torch. "auto": a GPU if there is one.
     batch_size : int or "auto"
-        Number of windows that run through the model at once; tiles of members for a generative
-        pack. "auto": as many as keep the device busy.
+        Number of windows that run through the model at once; for a generative pack, of members,
+        each counted once per tile of its domain. "auto": as many as keep the device busy.
     precision : {"float32", "bf16"}
         "bf16" is faster and less exact: benchmarks/README.md says by how much.
     compile : bool
@@ -95,10 +95,9 @@ def documented(function: Function) -> Function:
     ...
     ...     {options}
     ...     '''
-    >>> print("\\n".join(inspect.getdoc(run).splitlines()[2:5]))
-    lead : int, or a duration such as "60min", optional
-        How far to forecast: a number of time steps, or a duration. Default: as far as the pack
-        reaches in one pass. Beyond that the model reads its own output (each tile that of the same
+    >>> print("\\n".join(inspect.getdoc(run).splitlines()[6:8]))
+    members : int, optional
+        Number of ensemble members (generative packs only). Default 1.
     """
     if function.__doc__:
         lines = inspect.getdoc(function) or ""
