@@ -147,6 +147,8 @@ def _on_cluster(
 
     A block is one task under a key of its own, that reads its data by itself: see `Job.scheduler`.
     """
+    from distributed.client import FutureCancelledError
+
     running: dict[Future, np.ndarray] = {}
     finished: SimpleQueue[Future] = SimpleQueue()
     try:
@@ -165,11 +167,15 @@ def _on_cluster(
                 future.add_done_callback(finished.put)
             future = _next(finished, client)
             inits = running.pop(future)
-            if future.cancelled():
+            result: BlockForecast | Exception
+            try:
+                result = future.exception() or future.result()
+            except FutureCancelledError as error:  # done, but the client closed while it came
+                result = error
+            if future.cancelled() or isinstance(result, FutureCancelledError):
                 raise ConnectionError(GONE)
-            failure = future.exception()
-            yield inits, future.result() if failure is None else failure
-            del future  # the cluster keeps a result while someone here knows of it
+            yield inits, result
+            del future, result  # the cluster keeps a result while someone here knows of it
     finally:
         if client.status == "running":
             client.cancel(list(running))
