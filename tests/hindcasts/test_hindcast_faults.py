@@ -321,9 +321,17 @@ def test_on_a_cluster_of_threads(ssta, tiny_pack, straight, client, form):
         )
 
 
-def test_a_client_that_is_closed_is_an_error_and_no_wait(ssta, tiny_pack, straight, client):
+def test_a_client_that_is_closed_is_an_error_and_no_wait(
+    ssta, tiny_pack, straight, client, monkeypatch
+):
+    wait = blocks._next
+
+    def close_then_wait(*arguments):
+        threading.Timer(0.1, client.close).start()  # once the first blocks are on their way
+        return wait(*arguments)
+
+    monkeypatch.setattr(blocks, "_next", close_then_wait)
     store = MemoryStore()
-    threading.Timer(0.5, client.close).start()
     with pytest.raises(ConnectionError, match="the same call goes on"):
         hindcast(through(dawdle, ssta), tiny_pack, store, chunks=1)
     hind = hindcast(ssta, tiny_pack, store)
