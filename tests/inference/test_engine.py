@@ -114,3 +114,8 @@ def test_a_thread_shows_no_bar_unasked(capsys):
     with ThreadPoolExecutor(1) as pool:
         bar = pool.submit(engine.progress_bar, 3, "init", "auto").result()
     assert bar.disable
+
+
+def test_another_progress_is_refused():
+    with pytest.raises(ValueError, match="progress=True, False or \"auto\"(.|\n)*found 'yes'"):
+        engine.progress_bar(3, "init", "yes")

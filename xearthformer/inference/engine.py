@@ -34,6 +34,8 @@ Progress = bool | Literal["auto"]
 
 def progress_bar(total: int, unit: str, progress: Progress, initial: int = 0) -> tqdm:
     """Return a bar on stderr; "auto" shows it after two seconds, and in the main thread only."""
+    if progress not in (True, False, "auto"):
+        raise mismatch('progress=True, False or "auto"', repr(progress), 'progress="auto"')
     automatic = progress == "auto"
     shown = threading.current_thread() is threading.main_thread() if automatic else progress
     delay = 2 if automatic else 0
