@@ -345,3 +345,14 @@ def test_options_of_a_training_file_are_no_templates(
     assert main(["train", str(tmp_path / "config.yaml")]) == 2
     assert template in capsys.readouterr().err
     assert not mark.exists()
+
+
+def test_a_card_in_a_training_file_may_say_history_and_reach(tmp_path, capsys):
+    """Cards' files say so; both follow from the network."""
+    pytest.importorskip("lightning")
+    entries = yaml.safe_load(CONFIG.replace("PACK", str(tmp_path / "pack")))
+    entries["card"] |= {"history": 5, "reach": 6}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(entries))
+    assert main(["train", str(tmp_path / "config.yaml"), "model.name=damped-persistence"]) == 0
+    card = xef.open_pack(tmp_path / "pack").card
+    assert (card.context, card.lead) == (1, 14)

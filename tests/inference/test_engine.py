@@ -1,5 +1,8 @@
 """The engine's precision and compilation; what it does with batches is tested by forecasts."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -119,3 +122,18 @@ def test_a_thread_shows_no_bar_unasked(capsys):
 def test_another_progress_is_refused():
     with pytest.raises(ValueError, match="progress=True, False or \"auto\"(.|\n)*found 'yes'"):
         engine.progress_bar(3, "init", "yes")
+
+
+def test_the_environment_turns_every_bar_off():
+    code = "from xearthformer.inference import engine; "
+    code += "print(engine.progress_bar(3, 'init', True).disable)"
+    for value, disabled in (("1", "True"), ("", "False")):
+        environment = {**os.environ, "TQDM_DISABLE": value}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == disabled

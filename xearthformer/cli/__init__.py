@@ -314,7 +314,7 @@ def _add_commands(
             subcommands.add_subcommand(name, child, help=" | ".join(command))
             _add_commands(child, command, "action")
             continue
-        about = (command.__doc__ or "").splitlines()[0]
+        about = (command.__doc__ or "").partition("\n")[0]
         child = ArgumentParser(description=about)
         parameters = inspect.signature(command).parameters
         forms = {key: form for key, form in SHARED.items() if key in parameters}

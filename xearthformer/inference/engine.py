@@ -4,9 +4,9 @@ Legend of the shape suffixes: B windows, T time, H W space, C channels.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -39,7 +39,9 @@ def progress_bar(total: int, unit: str, progress: Progress, initial: int = 0) ->
     automatic = progress == "auto"
     shown = threading.current_thread() is threading.main_thread() if automatic else progress
     delay = 2 if automatic else 0
-    return tqdm(total=total, initial=initial, unit=unit, delay=delay, disable=not shown)
+    # `disable=False` would not let the environment turn it off
+    make: Callable[..., tqdm] = tqdm if shown else partial(tqdm, disable=True)
+    return make(total=total, initial=initial, unit=unit, delay=delay)
 
 
 # --- where and how a network runs

@@ -54,7 +54,8 @@ def draft_card(entries: Mapping[str, object], name: str, network: nn.Module, pac
         "time_step": None,
         "training": {"data": "not said"},
         **({key: PUBLISHED[like][key] for key in LIKE} if isinstance(like, str) else {}),
-        **{key: value for key, value in entries.items() if key != "like"},
+        # the frames in and out, by their names in files too, are the network's own
+        **{k: value for k, value in entries.items() if k not in ("like", "history", "reach")},
     }
     if "input" not in card:
         raise ValueError(

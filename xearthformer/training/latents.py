@@ -12,8 +12,8 @@ import numpy as np
 import torch
 import zarr
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from ..inference.engine import progress_bar
 from ..models.prediff.losses import latent_window
 from ..models.prediff.prediff import PreDiff
 from .loop import seed_of
@@ -65,7 +65,7 @@ def encode_windows(
     model = copy.deepcopy(model).to(device)
     group = zarr.open_group(store, mode="a")
     first = int(str(group.attrs.get("done", 0)))  # windows written by an earlier, killed call
-    with tqdm(total=count, initial=first, unit="window", delay=2, disable=not progress) as bar:
+    with progress_bar(count, "window", "auto" if progress else False, first) as bar:
         for begin in range(first, count, TOGETHER):
             end = min(begin + TOGETHER, count)
             rows = torch.arange(begin, end) % len(windows)  # view after view

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
+from ..inference.engine import progress_bar
 from .recipe import PRECISIONS, Recipe
 from .windows import Batches, Draws, turn_at_random
 
@@ -101,13 +101,8 @@ class Task(LightningModule):
 
     def on_train_start(self) -> None:
         epochs = self.recipe.stop or self.recipe.epochs
-        self.bar = tqdm(
-            total=self.steps // self.recipe.epochs * epochs,
-            initial=self.global_step,
-            unit="step",
-            mininterval=1,
-            disable=not self.run.progress,
-        )
+        total = self.steps // self.recipe.epochs * epochs
+        self.bar = progress_bar(total, "step", self.run.progress, self.global_step)
 
     def on_train_end(self) -> None:
         self.bar.close()
