@@ -42,6 +42,8 @@ class Region:
         lats = self.south, self.north
         lons = (v if v == 180 else (v + 180) % 360 - 180 for v in (self.west, self.east))
         south_north = "-".join(f"{abs(v):g}{'S' if v < 0 else 'N' if v else ''}" for v in lats)
+        if self.width == 360.0:
+            return f"{south_north}, all longitudes"
         west_east = "-".join(f"{abs(v):g}{'W' if v < 0 else 'E' if v else ''}" for v in lons)
         return f"{south_north}, {west_east}"
 
@@ -64,12 +66,18 @@ REGIONS = {
     "emi_centre": Region(-10, 10, 165, 220),
     "emi_east": Region(-15, 5, 250, 290),
     "emi_west": Region(-10, 20, 125, 145),
+    # Trenberth and Shea (2006), Geophys. Res. Lett. 33, L12704.
+    "north_atlantic": Region(0, 60, 280, 360),
+    "globe": Region(-60, 60, 0, 360),  # what ice covers beyond has no anomaly
+    # Van Oldenborgh et al. (2021), Environ. Res. Lett. 16, 044003.
+    "tropics": Region(-20, 20, 0, 360),
 }
 
 # Indices that are weighted sums of regional means.
 SUMS = {
     "iod": {"iod_west": 1.0, "iod_east": -1.0},  # the Dipole Mode Index of Saji et al. (1999)
     "emi": {"emi_centre": 1.0, "emi_east": -0.5, "emi_west": -0.5},
+    "amo": {"north_atlantic": 1.0, "globe": -1.0},  # of Trenberth and Shea (2006)
 }
 
 TURNS = (-720.0, -360.0, 0.0, 360.0, 720.0)  # so that every convention meets every box
@@ -84,6 +92,8 @@ OTHER_NAMES = {
     "wtio": "iod_west",
     "seio": "iod_east",
     "setio": "iod_east",
+    "amv": "amo",
+    "rnino34": "relative_nino3.4",
 }
 
 
