@@ -2,6 +2,7 @@
 
 from . import models as models
 from . import packs as packs
+from .climate.baseline import rebase as rebase
 from .climate.climatology import anomaly as anomaly
 from .climate.climatology import climatology as climatology
 from .climate.climatology import running_mean as running_mean

@@ -313,6 +313,22 @@ class EarthformerAccessor(Generic[T]):
 
         return anomaly(self._obj, climatology)
 
+    def rebase(self, period: tuple[str, str]) -> T:
+        """Return anomalies against another period: `xearthformer.rebase`.
+
+        Parameters
+        ----------
+        period : (start, end)
+            Years or months of these anomalies, both included, such as ("1981", "2010").
+
+        Returns
+        -------
+        DataArray or Dataset, as given
+        """
+        from .climate.baseline import rebase
+
+        return rebase(self._obj, period)
+
     def index(self, name: str) -> T:
         """Return a climate index, an area-weighted mean over a region: `xearthformer.index`.
 

@@ -10,11 +10,12 @@ from collections.abc import Hashable
 import numpy as np
 import xarray as xr
 
+from ..climate.baseline import baseline, check_baselines, str_period
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_time, is_degrees
 from ..fields.quantities import is_difference
 from ..fields.time_axis import month_numbers, str_time
-from ..fields.units import convert_units
+from ..fields.units import DIFFERENCE, convert_units
 
 LEADING = "init", "lead", "member"  # dims of a forecast before those of its cells
 SAME_CELL = 1e-3  # of the grid spacing: centres no farther apart are the same cell
@@ -64,22 +65,43 @@ def pick_variable(data: xr.Dataset | xr.DataArray, name: Hashable | None = None)
 
 
 def match_units(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
-    """Return observations in the forecast's units; anomalies match anomalies alone."""
+    """Return observations in the forecast's units.
+
+    Anomalies match anomalies alone, and those against the same climatology period, where both sides
+    state one.
+    """
     units, observed_units = (str(da.attrs.get("units", "")) for da in (forecast, observed))
     difference = is_difference(forecast)
     if difference != is_difference(observed):
         kinds = "anomalies", "absolute values"
         hint = "the observations that the anomaly was taken of"
         if difference:
+            period = baseline(forecast)
             hint = "obs.earthformer.anomaly(...), with the climatology that the forecast's data had"
+            if period is not None:
+                hint = f"obs.earthformer.anomaly(climatology={str_period(period)})"
+            hint += f'; if these are anomalies, obs.assign_attrs(units_metadata="{DIFFERENCE}")'
         expected = f"{kinds[not difference]}, as the forecast has them"
         raise mismatch(expected, f"{kinds[difference]} observed", hint)
+    if difference:
+        check_baselines(forecast, observed)
     if units == observed_units:
         return observed
     if not units:  # refused, since a forecast without units can be in any
         hint = f'fc.assign_attrs(units="{observed_units}")'
         raise mismatch(f"a forecast in {observed_units}", "no units", hint)
     return convert_units(observed, units, difference=difference)
+
+
+def match_index(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
+    """Return an observed index in the forecast's units, as `match_units`; bare numbers as they are.
+
+    An index is often typed in or read from a table: a side without units is not converted.
+    """
+    if "units" in forecast.attrs and "units" in observed.attrs:
+        return match_units(forecast, observed)
+    check_baselines(forecast, observed)
+    return observed
 
 
 def match_valid_times(forecast: xr.DataArray, time: xr.DataArray) -> np.ndarray:

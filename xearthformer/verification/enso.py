@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
-from .align import match_valid_times, str_span
+from .align import match_index, match_valid_times, str_span
 from .deterministic import correlation, moments
 
 # Weights b_k of C-Nino3.4-WM: up to which lead (months), and how much a correlation there counts.
@@ -78,6 +78,7 @@ def enso_pairs(
     Concatenate those of several records along `init` to score them as one by `skill_of`.
     """
     _check_leads(forecast_index, months)
+    observed_index = match_index(forecast_index, observed_index)
     observed = _at_valid_times(observed_index, forecast_index, months)
     pairs = moments(_forward_mean(forecast_index, months), _forward_mean(observed, months))
     return pairs.assign_attrs(units=forecast_index.attrs.get("units", "1"))
