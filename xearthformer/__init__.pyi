@@ -6,8 +6,8 @@ from .climate.baseline import rebase as rebase
 from .climate.climatology import anomaly as anomaly
 from .climate.climatology import climatology as climatology
 from .climate.climatology import running_mean as running_mean
+from .climate.indices import index as index
 from .climate.regions import Region as Region
-from .climate.regions import index as index
 from .climate.regions import region_mean as region_mean
 from .comparison.compare import compare as compare
 from .comparison.papers import enso_table as enso_table
@@ -39,8 +39,12 @@ from .packs.pack import save_pack as save_pack
 from .packs.published import convert as convert
 from .training.recipe import Recipe as Recipe
 from .training.train import train as train
+from .verification.enso import enso_ensemble_skill as enso_ensemble_skill
+from .verification.enso import enso_seasons as enso_seasons
 from .verification.enso import enso_skill as enso_skill
 from .verification.probabilistic import exceedance as exceedance
+from .verification.seasonal import categories as categories
+from .verification.seasonal import seasonal_mean as seasonal_mean
 from .verification.verify import verify as verify
 
 __version__: str

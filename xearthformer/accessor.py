@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+    from .climate.regions import Region
     from .fields.windows import InitLike
     from .inference.engine import Progress
     from .inference.guidance import Guidance
@@ -42,7 +43,7 @@ class Plots:
         self,
         obs: Data | None = None,
         *,
-        index: str = "nino3.4",
+        index: "str | Region" = "nino3.4",
         quantiles: "Sequence[float] | None" = None,
         ax: "Axes | None" = None,
     ) -> "Axes":
@@ -52,20 +53,22 @@ class Plots:
         ----------
         obs : DataArray or Dataset, optional
             Observations (time, y, x).
-        index : str
-            A region that `da.earthformer.index` knows.
+        index : str or Region
+            What `da.earthformer.index` knows.
         quantiles : sequence of float, optional
             Bands of an ensemble. Default: bands for ten members or more, else one line per member.
         ax : Axes, optional
             Where to draw. Default: new axes.
         """
-        from .climate import regions
+        from .climate import indices
         from .plots import maps
         from .verification.align import pick_variable
 
         forecast = pick_variable(self._obj)
-        observed = None if obs is None else regions.index(pick_variable(obs, forecast.name), index)
-        return maps.plume(regions.index(forecast, index), observed, quantiles=quantiles, ax=ax)
+        observed = None if obs is None else pick_variable(obs, forecast.name)
+        line = None if observed is None else indices.index(observed, index)
+        plume = indices.index(forecast, index, observed)
+        return maps.plume(plume, line, quantiles=quantiles, ax=ax)
 
     def field(
         self,
@@ -329,22 +332,25 @@ class EarthformerAccessor(Generic[T]):
 
         return rebase(self._obj, period)
 
-    def index(self, name: str) -> T:
-        """Return a climate index, an area-weighted mean over a region: `xearthformer.index`.
+    def index(self, name: "str | Region", reference: Data | None = None) -> T:
+        """Return a climate index, such as an area-weighted mean: `xearthformer.index`.
 
         Parameters
         ----------
-        name : str
-            A region such as "nino3.4", however spelt; an unknown name is an error that lists all.
+        name : str or Region
+            A region such as "nino3.4", however spelt, a box of your own, or "oni",
+            "relative_nino3.4", "pdo", "amo"; an unknown name is an error that lists all.
+        reference : DataArray or Dataset, optional
+            Observations that "oni", "relative_nino3.4" and "pdo" of a forecast are fitted to.
 
         Returns
         -------
         DataArray or Dataset, as given
             Without the spatial dims.
         """
-        from .climate.regions import index
+        from .climate.indices import index
 
-        return index(self._obj, name)
+        return index(self._obj, name, reference)
 
     def running_mean(self, n: int, dim: str | None = None) -> T:
         """Return the centred mean over n steps: `xearthformer.running_mean`.
@@ -363,6 +369,68 @@ class EarthformerAccessor(Generic[T]):
         from .climate.climatology import running_mean
 
         return running_mean(self._obj, n, dim)
+
+    def seasonal_mean(self, months: int = 3) -> T:
+        """Return means over the months from each lead, or time, on: `xearthformer.seasonal_mean`.
+
+        Parameters
+        ----------
+        months : int
+            Length of a season.
+
+        Returns
+        -------
+        DataArray or Dataset, as given
+            With the coordinate `season`, such as "DJF".
+        """
+        from .verification.seasonal import seasonal_mean
+
+        return seasonal_mean(self._obj, months)
+
+    def categories(
+        self,
+        name: "str | Region" = "nino3.4",
+        *,
+        thresholds: "Sequence[float] | None" = None,
+        months: int = 3,
+    ) -> xr.DataArray:
+        """Return the probabilities of La Nina, neutral and El Nino: `xearthformer.categories`.
+
+        Parameters
+        ----------
+        name : str or Region
+            The index to take of fields.
+        thresholds : sequence of float, optional
+            Edges of the categories, in the forecast's units. Default: -0.5 and 0.5 degC.
+        months : int
+            Length of a season.
+
+        Returns
+        -------
+        DataArray ([init,] lead, category)
+            Shares of the members.
+        """
+        from .verification.seasonal import categories
+
+        return categories(self._obj, name, thresholds=thresholds, months=months)
+
+    def exceedance(self, threshold: float) -> xr.DataArray:
+        """Return the share of members that reach a threshold: `xearthformer.exceedance`.
+
+        Parameters
+        ----------
+        threshold : float
+            In the forecast's units.
+
+        Returns
+        -------
+        DataArray
+            Without the dim member.
+        """
+        from .verification.align import pick_variable
+        from .verification.probabilistic import exceedance
+
+        return exceedance(pick_variable(self._obj), threshold)
 
     @renamed(scale="window")
     def verify(
