@@ -54,6 +54,13 @@ def correlation(means: Mapping[str, xr.DataArray] | xr.Dataset) -> xr.DataArray:
     return product
 
 
+def slope(means: Mapping[str, xr.DataArray] | xr.Dataset) -> xr.DataArray:
+    """Return the slope of the regression of forecasts on observations: 1 where amplitudes agree."""
+    variance = means["oo"] - means["o"] ** 2
+    covariance = means["fo"] - means["f"] * means["o"]
+    return covariance / variance.where(variance > ROUNDING * means["oo"])
+
+
 SCORES = {
     "mse": Score("mean square error", MOMENTS, partial(mean, name="ee"), power=2, column="MSE"),
     "rmse": Score("root mean square error", MOMENTS, lambda t: mean(t, "ee") ** 0.5, power=1),

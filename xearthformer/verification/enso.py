@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
+from scipy.special import ndtr
 
 from ..errors import mismatch
 from .align import match_index, match_valid_times, str_span
-from .deterministic import correlation, moments
+from .deterministic import correlation, moments, slope
+from .probabilistic import fair_crps
+from .seasonal import check_leads, check_members, forward_mean, season_names
 
 # Weights b_k of C-Nino3.4-WM: up to which lead (months), and how much a correlation there counts.
 ENSO_WEIGHTS = ((4, 1.5), (11, 2.0), (np.inf, 3.0))
@@ -40,7 +41,8 @@ def enso_skill(
     Returns
     -------
     Dataset
-        `correlation` C_k, `rmse` and `n`, the number of pairs, all (lead);
+        `correlation` C_k, `rmse`, `slope` of the regression of forecasts on observations (below 1
+        where forecasts are too weak) and `n`, the number of pairs, all (lead);
         `correlation_mean`, C-Nino3.4-M = mean_k C_k;
         `correlation_weighted_mean`, C-Nino3.4-WM = mean_k (a_k C_k) with a_k = b_k ln k, and b_k =
         1.5 up to lead 4, 2 up to lead 11, 3 beyond; `rmse_mean`. A NaN lead makes these means NaN.
@@ -77,17 +79,18 @@ def enso_pairs(
 
     Concatenate those of several records along `init` to score them as one by `skill_of`.
     """
-    _check_leads(forecast_index, months)
+    _check_dims(forecast_index)
+    check_leads(forecast_index, months)
     observed_index = match_index(forecast_index, observed_index)
     observed = _at_valid_times(observed_index, forecast_index, months)
-    pairs = moments(_forward_mean(forecast_index, months), _forward_mean(observed, months))
+    pairs = moments(forward_mean(forecast_index, months), forward_mean(observed, months))
     return pairs.assign_attrs(units=forecast_index.attrs.get("units", "1"))
 
 
 def skill_of(pairs: xr.Dataset) -> xr.Dataset:
     """Return the skill that `enso_skill` gives, from `enso_pairs`."""
     means = pairs.mean("init")
-    scores = {"correlation": correlation(means), "rmse": means["ee"] ** 0.5}
+    scores = {"correlation": correlation(means), "rmse": means["ee"] ** 0.5, "slope": slope(means)}
     skill = xr.Dataset({**scores, "n": pairs["f"].count("init")})
     weight = xr.DataArray(_enso_weights(skill["lead"].values), dims="lead")
     # skipna=False: a lead without pairs leaves the mean open, not easier.
@@ -100,6 +103,137 @@ def skill_of(pairs: xr.Dataset) -> xr.Dataset:
         units = pairs.attrs["units"] if name in ("rmse", "rmse_mean") else "1"
         skill[name].attrs = {"units": units}
     return skill
+
+
+def enso_ensemble_skill(
+    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = 3
+) -> xr.Dataset:
+    """Return the skill of an ensemble's mean, as `enso_skill`, and of its members together.
+
+    Parameters
+    ----------
+    forecast_index : DataArray (init, lead, member)
+        Two members or more.
+    observed_index, months
+        As in `enso_skill`.
+
+    Returns
+    -------
+    Dataset
+        The skill of the ensemble mean, and by lead: `spread`, the root of the members' mean
+        unbiased variance times (M + 1) / M (Fortin et al., 2014); `spread_skill`, the spread over
+        the error of the mean, 1 where members differ as much as the truth does from them; `crps`,
+        the fair one (Ferro, 2014); `crps_dressed`, that of the ensemble mean alone, dressed with a
+        normal distribution of its own root mean square error at this lead over these same pairs.
+
+    Raises
+    ------
+    ValueError
+        As in `enso_skill`; fewer than two members.
+
+    Examples
+    --------
+    >>> time = xr.date_range("2000-01", periods=3, freq="MS")
+    >>> observed = xr.DataArray([0.0, 0.0, 2.0], {"time": time}, "time")
+    >>> valid = ("init", "lead"), time.values[[[1], [2]]]
+    >>> coords = {"init": time[:2], "lead": [1], "valid_time": valid}
+    >>> forecast = xr.DataArray([[[-1.0, 1.0]], [[0.0, 2.0]]], coords, ("init", "lead", "member"))
+    >>> skill = enso_ensemble_skill(forecast, observed, months=1)  # variance 2, errors 0 and 1
+    >>> [round(skill[name].item() ** 2, 9) for name in ("spread", "rmse", "crps")]
+    [3.0, 0.5, 0.0]
+    """
+    check_members(forecast_index)
+    count = forecast_index.sizes["member"]
+    if count < 2:
+        hint = "da.earthformer.forecast(..., members=50)"
+        raise mismatch("an ensemble of 2 members or more", f"{count}", hint)
+    mean = forecast_index.mean("member", skipna=False, keep_attrs=True)
+    pairs = enso_pairs(mean, observed_index, months)
+    skill = skill_of(pairs)
+    members = forward_mean(forecast_index.astype(np.float64), months)
+    # a case without an observation or a member is missing in both
+    members = members.where(pairs["o"].notnull())
+    variance = members.var("member", ddof=1, skipna=False) * (count + 1) / count
+    spread = variance.mean("init") ** 0.5
+    crps = xr.apply_ufunc(
+        _crps_of,
+        members.chunk(member=-1) if members.chunks is not None else members,
+        pairs["o"],
+        input_core_dims=[["member"], []],
+        dask="parallelized",
+        output_dtypes=[float],
+    )
+    dressed = _normal_crps(pairs["f"] - pairs["o"], skill["rmse"])
+    scores = {
+        "spread": spread,
+        "spread_skill": spread / skill["rmse"],
+        "crps": crps.mean("init"),
+        "crps_dressed": dressed.mean("init"),
+    }
+    units = {name: "1" if name == "spread_skill" else pairs.attrs["units"] for name in scores}
+    scores = {name: da.assign_attrs(units=units[name]) for name, da in scores.items()}
+    return skill.assign(scores).assign_attrs(members=count)
+
+
+def _crps_of(members: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Return the fair CRPS of members (..., member)."""
+    first = np.moveaxis(members, -1, 0).reshape(members.shape[-1], -1)
+    shape = members.shape[:-1]
+    return fair_crps(first, np.broadcast_to(observed, shape).ravel()).reshape(shape)
+
+
+def _normal_crps(error: xr.DataArray, sigma: xr.DataArray) -> xr.DataArray:
+    """Return the CRPS of a normal distribution about a forecast (Gneiting et al., 2005, Eqn 5)."""
+    z = error / sigma
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    below = xr.apply_ufunc(ndtr, z, dask="parallelized", output_dtypes=[float])
+    return sigma * (z * (2 * below - 1) + 2 * density - 1 / np.sqrt(np.pi))
+
+
+def enso_seasons(
+    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = 3
+) -> xr.Dataset:
+    """Return the skill of forecasts of an index by target season and lead.
+
+    Parameters
+    ----------
+    forecast_index, observed_index, months
+        As in `enso_skill`.
+
+    Returns
+    -------
+    Dataset (season, lead)
+        `correlation` (NaN of fewer than three pairs), `rmse` and `n`, the number of pairs. `season`
+        is that of the target, from DJF to NDJ; a season begins `lead` months after the init.
+
+    Examples
+    --------
+    >>> time = xr.date_range("2000-01", periods=60, freq="MS")
+    >>> observed = xr.DataArray(np.sin(np.arange(60.0) ** 2), {"time": time}, "time")
+    >>> at = np.arange(48)[:, None] + np.arange(1, 7)
+    >>> valid = ("init", "lead"), time.values[at]
+    >>> coords = {"init": time[:48], "lead": range(1, 7), "valid_time": valid}
+    >>> forecast = xr.DataArray(observed.values[at], coords, ("init", "lead"))
+    >>> skill = enso_seasons(forecast, observed)
+    >>> round(skill["correlation"].sel(season="DJF", lead=1).item(), 6), skill["n"].shape
+    (1.0, (12, 4))
+    """
+    pairs = enso_pairs(forecast_index, observed_index, months)
+    month = pairs["valid_time"].dt.month
+    pairs = pairs.drop_vars("valid_time")
+    names = season_names(months)
+    order = [12, *range(1, 12)] if months > 1 else range(1, 13)  # from DJF, or from January
+    parts = []
+    for first in order:
+        of_season = pairs.where(month == first)
+        means, n = of_season.mean("init"), of_season["f"].count("init")
+        scores = {"correlation": correlation(means).where(n > 2), "rmse": means["ee"] ** 0.5}
+        parts.append(xr.Dataset({**scores, "n": n}))
+    labels = xr.Variable("season", [names[first - 1] for first in order])
+    labels.attrs["long_name"] = "target season"
+    skill = xr.concat(parts, labels)
+    units = {"correlation": "1", "rmse": pairs.attrs["units"], "n": "1"}
+    return skill.assign({name: skill[name].assign_attrs(units=units[name]) for name in units})
 
 
 def icar_nino34(anomaly: xr.DataArray) -> xr.DataArray:
@@ -118,21 +252,14 @@ def icar_nino34(anomaly: xr.DataArray) -> xr.DataArray:
     return anomaly.isel({y: rows, x: columns}).mean([y, x], skipna=False)
 
 
-def _check_leads(forecast: xr.DataArray, months: int) -> None:
-    """Raise ValueError for leads that are not successive months, or too few of them."""
-    if not {"init", "lead"} <= {*forecast.dims} or "valid_time" not in forecast.coords:
+def _check_dims(forecast: xr.DataArray) -> None:
+    """Raise ValueError for a forecast without init: skill is taken over inits."""
+    if "init" not in forecast.dims:
         raise mismatch(
             "a forecast with dims init and lead and the coordinate valid_time",
             f"dims {forecast.dims}, coordinates {list(forecast.coords)}",
             "da.earthformer.forecast(...)",
         )
-    leads = forecast["lead"].to_numpy()
-    if not np.issubdtype(leads.dtype, np.integer) or (np.diff(leads) != 1).any() or leads[0] < 1:
-        hint = "da.earthformer.forecast(...), of monthly data"
-        raise mismatch("successive months from 1 on as lead", str(leads), hint)
-    if months < 1 or leads.size < months:
-        expected = f"{max(months, 1)} leads or more, for means over {months} months"
-        raise mismatch(expected, f"{leads.size}", f"lead={max(months, 1)} or more")
 
 
 def _at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, months: int) -> xr.DataArray:
@@ -142,7 +269,7 @@ def _at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, months: int)
     valid = forecast["valid_time"].reset_coords(drop=True)
     positions = valid.copy(data=match_valid_times(forecast, observed["time"]))
     # A mean counts only where all its months are observed.
-    if not _forward_mean((positions >= 0).astype(float), months).isin(1.0).any():
+    if not forward_mean((positions >= 0).astype(float), months).isin(1.0).any():
         raise mismatch(
             f"observations of {months} successive months that are forecast, {str_span(valid)}",
             f"{str_span(observed['time'])}; nothing to compare",
@@ -150,15 +277,6 @@ def _at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, months: int)
         )
     observed = observed.reset_coords(drop=True).drop_vars("time")
     return observed.isel(time=positions).where(positions >= 0)
-
-
-def _forward_mean(da: xr.DataArray, months: int) -> xr.DataArray:
-    """Return means over leads k .. k + months - 1, labelled k; missing when any of them is."""
-    last = da.sizes["lead"] - months + 1  # leads with a whole mean
-    shifted = [da.isel(lead=slice(i, i + last)).drop_vars("lead") for i in range(months)]
-    # Shifted leads are added up: NaN in any of them spreads to the mean.
-    average = functools.reduce(operator.add, shifted).reset_coords(drop=True) / months
-    return average.assign_coords(lead=da["lead"].isel(lead=slice(last)).variable)
 
 
 def _enso_weights(leads: np.ndarray) -> np.ndarray:

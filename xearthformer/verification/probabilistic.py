@@ -63,19 +63,24 @@ def exceedance(forecast: xr.DataArray, threshold: float) -> xr.DataArray:
 # --- sums of one ensemble of frames
 
 
-def sum_crps(pair: Pair, measure: Measure) -> np.ndarray:
-    """Return the weighted sum of the fair CRPS (Ferro, 2014), in M log M steps by sorting.
+def fair_crps(members: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Return the fair CRPS (Ferro, 2014) of members (M, case), in M log M steps by sorting.
 
     mean |x_i - o| - sum_ij |x_i - x_j| / (2 M (M - 1)), and with x sorted the double sum is
     2 sum_i (2 i - M + 1) x_i. A single member has no spread: |x - o|.
     """
-    members, observed, weights = pair.cases(measure)
     error = np.abs(members - observed).mean(axis=0)
     count = len(members)
     if count > 1:  # the mean absolute error otherwise
         ranks = (2 * np.arange(count) - count + 1) / (count * (count - 1))
         error -= ranks @ np.sort(members, axis=0)
-    return np.array([np.vdot(weights, error)])
+    return error
+
+
+def sum_crps(pair: Pair, measure: Measure) -> np.ndarray:
+    """Return the weighted sum of the fair CRPS."""
+    members, observed, weights = pair.cases(measure)
+    return np.array([np.vdot(weights, fair_crps(members, observed))])
 
 
 def sum_spread(pair: Pair, measure: Measure) -> np.ndarray:
