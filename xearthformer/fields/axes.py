@@ -33,6 +33,12 @@ AXIS_NAMES = {
 }
 DEGREES = {"lat", "latitude", "lon", "longitude"}  # names that are degrees without any attribute
 
+# Names of 2-D coordinates without attributes: CMIP, NEMO, CESM (T: centres of tracers), MOM, WRF.
+CURVED_NAMES = {
+    "latitude": ["lat", "latitude", "nav_lat", "tlat", "geolat", "geolat_t", "xlat", "ulat"],
+    "longitude": ["lon", "longitude", "nav_lon", "tlong", "geolon", "geolon_t", "xlong", "ulong"],
+}
+
 
 @dataclass(frozen=True)
 class Axes:
@@ -117,13 +123,8 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     y, x = coordinate(da, "y"), coordinate(da, "x")
     hint = "a regrid onto 1-D latitude and longitude first (xesmf, cdo remapbil)"
     expected = "latitude and longitude, 1-D"
-    marked = {str(n) for key in ("latitude", "longitude") for n in da.cf.coordinates.get(key, [])}
-    degrees = marked | DEGREES
-    grid_names = {*AXIS_NAMES["y"], *AXIS_NAMES["x"], *degrees}
-    two_d = [str(name) for name, coord in da.coords.items() if coord.ndim == 2]
-    curved = [name for name in two_d if name in marked or name.lower() in grid_names]
-    # 2-D coordinates do no harm where 1-D ones in degrees stand next to them
-    if curved and not (y is not None and x is not None and {y.name, x.name} <= degrees):
+    curved = [name for name in find_curvilinear(da) if name]
+    if curved:
         raise mismatch(expected, f"a curvilinear grid: 2-D {' and '.join(curved)}", hint)
     if y is None or x is None:
         names = "da.assign_coords(lat=..., lon=...) along the dims of these names"
@@ -145,6 +146,36 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
             shorter = f"da.isel({axis.dims[0]}=slice(None, -1)) if the last repeats the first"
             raise mismatch(f"every {axis.name} once", "some twice (0 and 360?), or NaN", shorter)
     return y.copy(data=latitude), x.copy(data=longitude)
+
+
+def find_curvilinear(da: Data) -> tuple[str | None, str | None]:
+    """Return the names of latitude and longitude where they are 2-D; None where they are not.
+
+    Of several (CESM has centres of tracers and of currents), those that the file's attribute
+    `coordinates` names, then the likelier name. 2-D coordinates next to 1-D ones in degrees do not
+    count.
+
+    >>> curved = {"nav_lat": (("y", "x"), np.zeros((2, 3))), "nav_lon": (("y", "x"), np.eye(2, 3))}
+    >>> find_curvilinear(xr.DataArray(np.zeros((2, 3)), curved, ("y", "x")))
+    ('nav_lat', 'nav_lon')
+    """
+    import cf_xarray  # noqa: F401  (registers .cf)
+
+    y, x = coordinate(da, "y"), coordinate(da, "x")
+    marked = {key: {str(n) for n in da.cf.coordinates.get(key, [])} for key in CURVED_NAMES}
+    degrees = DEGREES | marked["latitude"] | marked["longitude"]
+    if y is not None and x is not None and {y.name, x.name} <= degrees:
+        return None, None
+    stated = str(da.encoding.get("coordinates", "")).split()
+    found: list[str | None] = []
+    for key, usual in CURVED_NAMES.items():
+        named = {
+            str(name): (name not in stated, [*usual, str(name).lower()].index(str(name).lower()))
+            for name, coord in da.coords.items()
+            if coord.ndim == 2 and (name in marked[key] or str(name).lower() in usual)
+        }
+        found.append(min(named, key=named.__getitem__, default=None))
+    return found[0], found[1]
 
 
 def cell_edges(labels: Data, centres: xr.DataArray, around: bool = False) -> np.ndarray:

@@ -163,24 +163,32 @@ def _backward(axis: str, user: Floats, model: Floats) -> tuple[Floats, str]:
 # --- fields --------------------------------------------------------------------------------------
 
 
-def _multiply(values: NDArray[np.floating], y_weights: Floats, x_weights: Floats) -> NDArray:
-    """Regrid fields (..., y, x) one by one in float64, each cell the mean of its ocean.
+def ocean_means(
+    values: NDArray[np.floating], shape: tuple[int, ...], mean: Callable[[NDArray], NDArray]
+) -> NDArray:
+    """Regrid fields (..., y, x) one by one in float64, each cell of `shape` the mean of its ocean.
 
-    A cell of which less than `OCEAN_SHARE` is ocean is NaN, and so is one with no weights.
+    `mean` takes one field to its weighted means, with weights that sum to one at most. A cell of
+    which less than `OCEAN_SHARE` is ocean is NaN, and so is one with no weights.
     """
     fields = values.reshape(-1, *values.shape[-2:])
-    shape = (len(y_weights), len(x_weights))
     out = np.empty((len(fields), *shape), dtype=values.dtype)
     last_ocean: Mask | None = None
     share = np.zeros(shape)
     for k, field in enumerate(fields):
         ocean = ~np.isnan(field)
         if last_ocean is None or not np.array_equal(ocean, last_ocean):  # seldom: land stays
-            last_ocean, share = ocean, y_weights @ ocean.astype(np.float64) @ x_weights.T
-        total = y_weights @ np.where(ocean, field, 0).astype(np.float64) @ x_weights.T
+            last_ocean, share = ocean, mean(ocean.astype(np.float64))
+        total = mean(np.where(ocean, field, 0).astype(np.float64))
         is_ocean = share >= OCEAN_SHARE - 1e-9  # half a cell is ocean, whatever its rounding
         out[k] = np.where(is_ocean, total / np.where(is_ocean, share, 1.0), np.nan)
     return out.reshape(*values.shape[:-2], *shape)
+
+
+def _multiply(values: NDArray[np.floating], y_weights: Floats, x_weights: Floats) -> NDArray:
+    """Regrid fields (..., y, x) by two matrices; see `ocean_means`."""
+    shape = len(y_weights), len(x_weights)
+    return ocean_means(values, shape, lambda field: y_weights @ field @ x_weights.T)
 
 
 def _fill_land(values: NDArray[np.floating], latitude: Floats, longitude: Floats) -> NDArray:
