@@ -290,31 +290,72 @@ def enso_table(
 ) -> str:
     """Return the skill of named forecasts, as `enso_skill` gives it, as a table to print.
 
-    Columns are correlation and error at some leads, in months, and C-Nino3.4-M over all leads.
+    Columns are correlation and error at those of `leads`, in months, that all forecasts have, the
+    slope of forecasts on observations at the first of them, and C-Nino3.4-M over all leads.
+    Ensembles, as `enso_ensemble_skill` gives theirs, have a second table: the spread over the error
+    of the mean, and the CRPS of the members and of the dressed mean.
 
     >>> lead = {"lead": [1, 2]}
     >>> skill = xr.Dataset({
     ...     "correlation": ("lead", [0.9, 0.7]), "rmse": ("lead", [0.2, 0.41]),
-    ...     "n": ("lead", [10, 9]), "correlation_mean": 0.8}, lead)
+    ...     "slope": ("lead", [0.85, 0.6]), "n": ("lead", [10, 9]), "correlation_mean": 0.8}, lead)
     >>> print(enso_table({"lim": skill}, leads=[1, 2]))
-                   correlation RMSE (degC)  C-Nino3.4-M
-    lead (months)      1     2     1     2       1 .. 2
-    lim             0.90  0.70  0.20  0.41        0.800
+                   correlation RMSE (degC) slope C-Nino3.4-M
+    lead (months)      1     2     1     2     1      1 .. 2
+    lim             0.90  0.70  0.20  0.41  0.85       0.800
     pairs             10     9
+    >>> crps = {name: ("lead", [0.1, 0.2]) for name in ("spread_skill", "crps", "crps_dressed")}
+    >>> print(enso_table({"lim": skill.assign(crps)}, leads=[1, 2]).partition("\\n\\n")[2])
+                    spread / error CRPS (degC)  CRPS dressed
+    lead (months)       1       2     1     2      1      2
+    lim              0.10    0.20  0.10  0.20   0.10   0.20
     """
-    rows_at = {name: skill.sel(lead=list(leads)) for name, skill in skills.items()}
     all_leads = next(iter(skills.values()))["lead"].values
-    rows = {"lead (months)": [*map(str, [*leads, *leads]), f"{all_leads[0]} .. {all_leads[-1]}"]}
-    for name, at in rows_at.items():
-        numbers = [*at["correlation"].values, *at["rmse"].values]
-        rows[name] = [*(f"{v:.2f}" for v in numbers), f"{at['correlation_mean'].item():.3f}"]
-    counts = {name: [str(n) for n in at["n"].values] for name, at in rows_at.items()}
+    leads = [lead for lead in leads if all(lead in skill["lead"] for skill in skills.values())]
+    leads = leads or all_leads[:1].tolist()
+    at = {name: skill.sel(lead=leads) for name, skill in skills.items()}
+    counts = {name: [str(n) for n in skill["n"].values] for name, skill in at.items()}
     same = len({tuple(n) for n in counts.values()}) == 1  # then one row of counts is enough
-    rows |= {"pairs" if same else f"pairs, {name}": n for name, n in counts.items()}
-    widths = [6] * (2 * len(leads)) + [13]  # characters
-    label, block = max(map(len, rows)) + 1, 6 * len(leads)
-    lines = [f"{'':{label}}{'correlation':>{block}}{f'RMSE ({units})':>{block}}{'C-Nino3.4-M':>13}"]
-    for name, cells in rows.items():
-        columns = zip(cells, widths, strict=False)  # counts have no last column
-        lines.append(f"{name:{label}}" + "".join(f"{cell:>{width}}" for cell, width in columns))
+    pairs = {"pairs" if same else f"pairs, {name}": n for name, n in counts.items()}
+    ensembles = {name: skill for name, skill in at.items() if "crps" in skill}
+    label = max(map(len, ["lead (months)", *skills, *pairs])) + 1
+    columns = [
+        _columns("correlation", at, "correlation", leads),
+        _columns(f"RMSE ({units})", at, "rmse", leads),
+        _columns("slope", at, "slope", leads[:1]),
+        [" C-Nino3.4-M", f"{all_leads[0]} .. {all_leads[-1]}"]
+        + [f"{skill['correlation_mean'].item():.3f}" for skill in at.values()],
+    ]
+    lines = _join(["", "lead (months)", *at], columns, label)
+    lines += [f"{name:{label}}" + "".join(f"{n:>6}" for n in row) for name, row in pairs.items()]
+    if ensembles:
+        columns = [
+            _columns("spread / error", ensembles, "spread_skill", leads),
+            _columns(f"CRPS ({units})", ensembles, "crps", leads),
+            _columns("CRPS dressed", ensembles, "crps_dressed", leads),
+        ]
+        lines += ["", *_join(["", "lead (months)", *ensembles], columns, label)]
     return "\n".join(lines)
+
+
+def _columns(
+    title: str, skills: Mapping[str, xr.Dataset], name: str, leads: Sequence[int]
+) -> list[str]:
+    """Return the lines of a score: its title, the leads, and the numbers of each forecast."""
+    width = max(6, -(-(len(title) + 1) // len(leads)))  # per lead, so that the title fits above
+    cells = [
+        leads,
+        *([f"{v:.2f}" for v in s[name].sel(lead=list(leads)).values] for s in skills.values()),
+    ]
+    rows = ["".join(f"{cell:>{width}}" for cell in row) for row in cells]
+    return [f" {title:>{len(rows[0]) - 1}}", *rows]
+
+
+def _join(labels: Sequence[str], columns: Sequence[Sequence[str]], label: int) -> list[str]:
+    """Return the lines of columns side by side, each as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for name, *row in zip(labels, *columns, strict=True):
+        cells = [f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)]
+        lines.append(f"{name:{label}}" + "".join(cells))
+    return lines

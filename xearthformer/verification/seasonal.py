@@ -181,7 +181,9 @@ def categories(
         raise mismatch("thresholds that differ", repr(thresholds), "thresholds=(-0.5, 0.5)")
     mean = seasonal_mean(members, months)
     # the number of thresholds passed is the category
-    passed = sum((mean >= value if value > 0 else mean > value).astype("i1") for value in at)
+    passed = xr.zeros_like(mean, np.int8)
+    for value in at:
+        passed = passed + (mean >= value if value > 0 else mean > value)
     valid = mean.notnull().all("member")
     shares = [(passed == i).mean("member").where(valid) for i in range(len(at) + 1)]
     labels = list(ENSO_CATEGORIES) if is_nino and len(at) == 2 else _spans(at)
