@@ -1,10 +1,13 @@
 """Boxes, weights and indices, with the arithmetic of each in sight."""
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
 
-from xearthformer.climate.regions import REGIONS, Region, index, region_mean
+from xearthformer.climate.ocean import open_ocean
+from xearthformer.climate.regions import REGIONS, Region, cell_areas, index, region_mean
 
 ANOMALY = {"units": "degC", "long_name": "SST anomaly", "units_metadata": "temperature: difference"}
 
@@ -155,6 +158,118 @@ def test_names_however_spelt(spelling, name):
     assert index(globe(), spelling).name == name
 
 
+# --- curvilinear grids
+
+
+def curved(da, bounds=False):
+    """The same cells with 2-D latitude and longitude, as a DataArray, or a Dataset with bounds."""
+    lat, lon = (each.drop_vars(("lat", "lon")) for each in xr.broadcast(da["lat"], da["lon"]))
+    out = da.drop_vars(("lat", "lon")).assign_coords(nav_lat=lat, nav_lon=lon)
+    out = out.rename(lat="y", lon="x")
+    if not bounds:
+        return out
+    step = float(da["lon"][1] - da["lon"][0]) / 2
+    ds = out.to_dataset(name="tos")
+    for name, signs in (("nav_lat", [-1, -1, 1, 1]), ("nav_lon", [-1, 1, 1, -1])):
+        ds[f"bounds_{name}"] = ds[name] + xr.DataArray(signs, dims="nvertex") * step
+    return ds
+
+
+@pytest.mark.parametrize("name", ["nino3.4", "tsa", "nino1+2"])
+def test_a_curvilinear_grid_has_the_same_indices(name):
+    da = globe(5.0, values=lambda lat, lon: np.cos(np.radians(lon)) + lat / 10)
+    expected = index(da, name).item()
+    exact = index(curved(da, bounds=True), name)
+    assert list(exact) == ["tos"]  # bounds have no index
+    assert exact["tos"].item() == pytest.approx(expected, abs=1e-9)
+    assert index(curved(da), name).item() == pytest.approx(expected, abs=0.03)  # by points
+    lazy = index(curved(da, bounds=True).chunk(x=10), name)["tos"]
+    assert lazy.chunks is not None and float(lazy) == pytest.approx(expected)
+
+
+def test_cells_of_a_curvilinear_grid_count_by_the_area_that_stands_next_to_them():
+    # cells of 10 degrees with their centres at 5N and 15N; the second has three times the area
+    da = strip([1.0] * 4, [5, 15, 25, 35], lat=(5.0, 15.0)) * xr.DataArray([1.0, 2.0], dims="lat")
+    ds = curved(da).to_dataset(name="tos")
+    ds["areacello"] = ("y", "x"), [[1.0] * 4, [3.0] * 4]
+    box = Region(0, 20, 10, 30)
+    assert region_mean(ds, box)["tos"].item() == pytest.approx((1 + 3 * 2) / 4)
+    # with bounds: the box holds half of the upper cells
+    ds = curved(da, bounds=True).assign(areacello=ds["areacello"])
+    half = np.diff(np.sin(np.radians([10, 15]))) / np.diff(np.sin(np.radians([10, 20])))
+    expected = (1 + 3 * 2 * half) / (1 + 3 * half)
+    assert region_mean(ds, Region(0, 15, 10, 30))["tos"].item() == pytest.approx(expected.item())
+
+
+def test_areas_of_curvilinear_cells():
+    da = globe(5.0)
+    ratio = cell_areas(curved(da)) / cell_areas(da).values
+    inner = ratio[1:-1] / ratio[18, 0]
+    np.testing.assert_allclose(inner, 1, rtol=0.02)
+
+
+# --- enough of the ocean
+
+
+def forecast(fill=lambda da: da):
+    """A forecast of two leads in the form that `forecast` gives it."""
+    return fill(globe(values=lambda lat, lon: 1.0)).expand_dims(lead=[1, 2]).assign_coords(init=0)
+
+
+def test_a_forecast_that_ends_in_the_box_has_no_index():
+    # south of 10S, west of 30W: TSA lies from 20S to 0, 30W to 10E
+    fc = forecast(lambda da: da.where((da.lon > 100) & (da.lon < 352)))
+    with pytest.warns(
+        UserWarning, match=r"values for \d\d% of the ocean in 20S-0, 30W-10E, and 90%"
+    ):
+        out = index(fc, "tsa")
+    assert out.isnull().all() and out.dims == ("lead",)
+    lazy = index(fc.chunk(lead=1), "tsa")
+    with pytest.warns(UserWarning, match="of the ocean in 20S-0"):
+        xr.testing.assert_identical(lazy.compute(scheduler="synchronous"), out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert index(fc, "nino3.4").values.tolist() == [1.0, 1.0]
+    assert region_mean(fc, "tsa").values.tolist() == [1.0, 1.0]  # of what is there
+
+
+@pytest.mark.parametrize("missing, enough", [(10, True), (30, False)])
+def test_nine_tenths_of_a_box_are_enough(missing, enough):
+    # in the Pacific without islands, 20 columns of 2 degrees; lead 2 lacks some of them
+    fc = forecast().where(lambda da: (da.lead == 1) | (da.lon >= 215 + 40 * missing / 100))
+    box = Region(-10, 10, 215, 255)
+    if enough:
+        assert index(fc, box).values.tolist() == [1.0, 1.0]
+        return
+    with pytest.warns(UserWarning, match="values for 70% of the ocean in 10S-10N, 145W-105W"):
+        assert np.isnan(index(fc, box).values).tolist() == [False, True]
+
+
+def test_coasts_are_no_ocean():
+    # Sumatra and the cells of 2 degrees around it are a half of the box off it
+    fc = forecast(lambda da: da.where(open_ocean(da)))
+    assert region_mean(fc.notnull() * 1.0, "iod_east")[0] < 0.6
+    assert index(fc, "iod_east").values.tolist() == [1.0, 1.0]
+
+
+def test_the_ocean_of_a_record_is_where_it_ever_has_a_value():
+    time = xr.date_range("2000-01", periods=3, freq="MS")
+    da = globe(values=lambda lat, lon: 1.0).expand_dims(time=time)
+    da = da.where(da.lon < 230)  # "land" from 230 on; month 2 lacks most of the rest, month 3 all
+    da = da.where((da.time < time[1]) | ((da.lon < 200) & (da.time < time[2])))
+    with pytest.warns(UserWarning, match="values for 23% of the ocean") as record:
+        out = index(da, "nino3.4")
+    assert len(record) == 1 and np.isnan(out.values).tolist() == [False, True, True]
+    assert out.values[0] == 1.0 and out.dtype == da.dtype
+
+
+def test_a_box_of_ones_own():
+    out = index(globe(), Region(-5, 5, 190, 240))
+    assert out.name == "index" and out.attrs["long_name"] == "index of SST anomaly"
+    xr.testing.assert_allclose(out, index(globe(), "nino3.4"))
+    assert out.attrs["region"] == "5S-5N, 170W-120W"
+
+
 BAD = {
     "unknown": (lambda: index(globe(), "nino5"), r"one of nino3.4, .*\n.*'nino5'\n.*try \"nino"),
     "nothing like it": (
@@ -172,12 +287,9 @@ BAD = {
     "elsewhere": (lambda: index(globe().sel(lon=slice(0, 90)), "nino3.4"), "covers"),
     "a sum is no region": (lambda: region_mean(globe(), "iod"), "'iod'"),
     "one cell": (lambda: region_mean(globe()[:, :1], "tna"), "2 cells or more along lon"),
-    "curvilinear": (
-        lambda: index(
-            xr.DataArray(np.zeros((2, 2)), {"lat": (("y", "x"), np.zeros((2, 2)))}, ("y", "x")),
-            "nino3",
-        ),
-        "curvilinear",
+    "a curvilinear grid elsewhere": (
+        lambda: index(curved(globe(5.0).sel(lon=slice(0, 150))), "nino3"),
+        "a curvilinear grid that covers 0% of it",
     ),
 }
 

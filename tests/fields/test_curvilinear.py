@@ -188,7 +188,7 @@ def test_the_coordinates_of_the_variable_come_first():
 def test_bounds_by_attribute_or_usual_name(name):
     ds = tripolar(smooth)
     stated = {"bounds": name} if name.startswith("my") else {}
-    other = name.replace("lat", "lon").replace("my", "your")
+    other = name.replace("latitude", "longitude").replace("lat", "lon").replace("my", "your")
     ds = ds.rename(lat_bnds=name, lon_bnds=other)
     ds["lat"].attrs = stated
     ds["lon"].attrs = {"bounds": other} if stated else {}

@@ -82,7 +82,7 @@ def index(
     if not isinstance(name, Region):
         name = regions._spelling(name, {**REGIONS, **SUMS, **FITTED})
     if name not in FITTED:
-        return regions.index(da, name)  # type: ignore[arg-type]  # a box
+        return regions.index(da, name)
 
     fitted = FITTED[name]
 

@@ -12,7 +12,9 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import cell_edges, find_grid, find_latlon
+from ..fields.curvilinear import Curvilinear, area_of, geometry, grid_of
 from ..fields.quantities import Labelled, on_each
+from .ocean import where_enough
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,10 @@ def region_mean(da: Labelled, region: str | Region) -> Labelled:
     Parameters
     ----------
     da : DataArray or Dataset
-        With 1-D latitude and longitude, in any order and convention; other dims stay. Cells end at
-        the CF bounds of a Dataset if it has them, else halfway to their neighbours.
+        With latitude and longitude in any order and convention; other dims stay. Cells end at the
+        CF bounds of a Dataset if it has them, else halfway to their neighbours. On a curvilinear
+        grid (2-D latitude and longitude) areas are those of `areacello` or the like, if it is
+        there; without bounds, cells whose centre is in the box then count whole.
     region : str or Region
         A box, or a name in `REGIONS` in any spelling: "nino3.4", "Nino 3.4", "nino34".
 
@@ -118,8 +122,7 @@ def region_mean(da: Labelled, region: str | Region) -> Labelled:
     Raises
     ------
     ValueError
-        If the name is unknown, the cells of the data do not cover the box, or the grid is
-        curvilinear.
+        If the name is unknown, or the cells of the data do not cover the box.
 
     Examples
     --------
@@ -129,49 +132,52 @@ def region_mean(da: Labelled, region: str | Region) -> Labelled:
     1.3333333333333333
     """
     box = region if isinstance(region, Region) else REGIONS[_spelling(region, REGIONS)]
-    return on_each(da, lambda each: _mean(each, box, da), find_grid(da))
+    return on_each(_fields(da), lambda each: _mean(each, box, da), find_grid(da))
 
 
-def index(da: Labelled, name: str) -> Labelled:
+def index(da: Labelled, name: str | Region) -> Labelled:
     """Return a climate index: a regional mean, or a weighted sum of regional means.
 
     Parameters
     ----------
     da : DataArray or Dataset
         Usually anomalies: observed, or forecast with dims init, lead, member.
-    name : str
-        A name in `REGIONS`, or "iod" (Dipole Mode Index), "emi" (El Nino Modoki).
+    name : str or Region
+        A name in `REGIONS`, or "iod" (Dipole Mode Index), "emi" (El Nino Modoki); or a box.
 
     Returns
     -------
     DataArray or Dataset
-        Without latitude and longitude. A DataArray is named `name`; the attributes `long_name` and
-        `region` describe it.
+        Without latitude and longitude. A DataArray is named `name` ("index" for a box); the
+        attributes `long_name` and `region` describe it. NaN, with a warning, where less than 90 %
+        of a box's ocean has values: see `ocean.where_enough`.
 
     Raises
     ------
     ValueError
         As in `region_mean`.
     """
-    name = _spelling(name, {**REGIONS, **SUMS})
-    weights = SUMS.get(name, {name: 1.0})
-    region = " ".join(f"{w:+g} {key} ({REGIONS[key]})" for key, w in weights.items())
-    region = str(REGIONS[name]) if name in REGIONS else region
+    title = "index" if isinstance(name, Region) else _spelling(name, {**REGIONS, **SUMS})
+    boxes = {title: name} if isinstance(name, Region) else REGIONS
+    weights = SUMS.get(title, {title: 1.0})
+    region = " ".join(f"{w:+g} {key} ({boxes[key]})" for key, w in weights.items())
+    region = str(boxes[title]) if title in boxes else region
 
     def one(each: xr.DataArray) -> xr.DataArray:
-        means = [w * _mean(each, REGIONS[key], da) for key, w in weights.items()]
+        means = [w * _mean(each, boxes[key], da, enough=True) for key, w in weights.items()]
         total = sum(means[1:], start=means[0]).astype(each.dtype)
         variable = each.attrs.get("long_name", each.name)
-        long_name = f"{name} index" + (f" of {variable}" if variable else "")
+        label = title if title == "index" else f"{title} index"
+        long_name = label + (f" of {variable}" if variable else "")
         total.attrs = {**means[0].attrs, "long_name": long_name, "region": region}
         return total
 
-    out = on_each(da, one, find_grid(da))
-    return out.rename(name) if isinstance(out, xr.DataArray) else out
+    out = on_each(_fields(da), one, find_grid(da))
+    return out.rename(title) if isinstance(out, xr.DataArray) else out
 
 
 def cell_areas(da: xr.DataArray) -> xr.DataArray:
-    """Return the areas (y, x) of the cells of a latitude-longitude grid, relative to each other.
+    """Return the areas (y, x) of the cells of data, relative to each other.
 
     >>> lat, lon = [0.0, 60.0], [0.0, 10.0]  # bands 30S .. 30N and 30N .. 90N
     >>> areas = cell_areas(xr.DataArray(np.zeros((2, 2)), {"lat": lat, "lon": lon}, ("lat", "lon")))
@@ -179,6 +185,9 @@ def cell_areas(da: xr.DataArray) -> xr.DataArray:
     array([[1. , 1. ],
            [0.5, 0.5]])
     """
+    if grid := grid_of(da):
+        areas = area_of(da)
+        return _on_grid(grid, grid.areas) if areas is None else areas
     y, x = find_grid(da)
     latitude, longitude = find_latlon(da)
     north = np.sin(np.radians(np.clip(cell_edges(da, latitude), -90.0, 90.0)))
@@ -202,8 +211,64 @@ def _spelling(name: str, table: Mapping[str, object]) -> str:
     raise mismatch(f"one of {', '.join(table)}", repr(name), hint)
 
 
-def _mean(da: xr.DataArray, box: Region, labels: xr.Dataset | xr.DataArray) -> xr.DataArray:
-    """Return the mean over a box; `labels` may hold the bounds of the cells."""
+def _fields(da: Labelled) -> Labelled:
+    """Return the data without variables that describe cells: they have no mean over a box."""
+    return da.drop_vars(geometry(da)) if isinstance(da, xr.Dataset) else da
+
+
+def _mean(
+    da: xr.DataArray, box: Region, labels: xr.Dataset | xr.DataArray, enough: bool = False
+) -> xr.DataArray:
+    """Return the mean over a box; `labels` may hold the bounds of the cells.
+
+    With `enough`, NaN where less than 90 % of the box's ocean has values.
+    """
+    grid = grid_of(da, labels)
+    weights = _weights(da, box, labels) if grid is None else _shares(da, grid, box, labels)
+    inside = {
+        dim: np.flatnonzero(weights.any([d for d in weights.dims if d != dim]))
+        for dim in weights.dims
+    }
+    cells, weights = da.isel(inside), weights.isel(inside)
+    mean = cells.weighted(weights).mean(weights.dims, keep_attrs=True).astype(da.dtype)
+    if enough:
+        mean = where_enough(mean, cells, weights, str(box))
+    return mean.assign_attrs(region=str(box))
+
+
+def _shares(
+    da: xr.DataArray, grid: Curvilinear, box: Region, labels: xr.Dataset | xr.DataArray
+) -> xr.DataArray:
+    """Return the area of each cell of a curvilinear grid inside a box."""
+    west = box.west % 360.0
+    edges = [box.south, box.north], [west, west + box.width]
+    shares = grid.overlaps(*edges).toarray()[0]
+    whole = float(np.diff(np.sin(np.radians(edges[0])))[0] * box.width)
+    # cells on land may have no place
+    least = 0.99 if np.isfinite(grid.latitude).all() else 0.5
+    if shares.sum() < least * whole:
+        raise mismatch(
+            f"data that covers {box}",
+            f"a curvilinear grid that covers {shares.sum() / whole:.0%} of it",
+            "data of a larger domain, or another region",
+        )
+    areas = area_of(da, labels)
+    if areas is None:
+        return _on_grid(grid, shares)
+    if grid.corners is not None:  # the part of a cell that is inside, of its area as it is given
+        part = np.divide(shares, grid.areas, out=np.zeros_like(shares), where=grid.areas > 0)
+    else:
+        eastwards = (grid.longitude - west) % 360.0
+        part = (grid.latitude >= box.south) & (grid.latitude < box.north) & (eastwards < box.width)
+    return _on_grid(grid, part) * areas.transpose(*grid.dims).fillna(0)
+
+
+def _on_grid(grid: Curvilinear, values: np.ndarray) -> xr.DataArray:
+    return xr.DataArray(values.reshape(grid.shape), dims=grid.dims)
+
+
+def _weights(da: xr.DataArray, box: Region, labels: xr.Dataset | xr.DataArray) -> xr.DataArray:
+    """Return the area of each cell inside a box, relative to each other."""
     y, x = find_grid(da)
     latitude, longitude = find_latlon(da)
     lat_edges = np.clip(cell_edges(labels, latitude), -90.0, 90.0)
@@ -222,10 +287,7 @@ def _mean(da: xr.DataArray, box: Region, labels: xr.Dataset | xr.DataArray) -> x
             f"{lon_edges.min():g} to {lon_edges.max():g} E",
             "data of a larger domain, or another region",
         )
-    inside = {y: np.flatnonzero(rows), x: np.flatnonzero(columns)}
-    weights = xr.DataArray(rows, dims=y) * xr.DataArray(columns, dims=x)
-    mean = da.isel(inside).weighted(weights.isel(inside)).mean((y, x), keep_attrs=True)
-    return mean.astype(da.dtype).assign_attrs(region=str(box))
+    return xr.DataArray(rows, dims=y) * xr.DataArray(columns, dims=x)
 
 
 def _overlap(edges: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
 from ..errors import mismatch
-from .axes import Data, find_curvilinear
+from .axes import CURVED_NAMES, Data, find_curvilinear
 from .cf import add_history
 from .regrid import OCEAN_SHARE, ocean_means
 
@@ -179,9 +179,9 @@ def grid_of(da: xr.DataArray, labels: Data | None = None) -> Curvilinear | None:
     names = find_curvilinear(da)
     if not names[0] or not names[1]:
         return None
-    latitude, longitude = (da[name] for name in names)
-    dims = str(latitude.dims[0]), str(latitude.dims[1])
-    longitude = longitude.transpose(*dims)
+    first, second = (str(dim) for dim in da.dims if dim in da[names[0]].dims)
+    dims = first, second
+    latitude, longitude = (da[name].transpose(*dims) for name in names)
     lat, lon = (each.values.astype(np.float64).ravel() for each in (latitude, longitude))
     placed = (np.abs(lat) <= 90.01) & (np.abs(lon) <= 720.0)  # fill values on land are no place
     lat, lon = np.where(placed, lat, np.nan), np.where(placed, lon, np.nan)
@@ -207,6 +207,18 @@ def area_of(da: xr.DataArray, labels: Data | None = None) -> xr.DataArray | None
         if named and set(each.dims) == dims:
             return each.drop_vars(each.coords)
     return None
+
+
+def geometry(ds: xr.Dataset) -> list[str]:
+    """Return the variables of a Dataset that describe its cells: areas, and corners."""
+    found = []
+    names = [each for each in find_curvilinear(ds) if each]
+    bounds = {form for name in names for form in _bounds_names(ds[name])}
+    for name, da in ds.data_vars.items():
+        is_area = str(name).lower() in AREAS or da.attrs.get("standard_name") == "cell_area"
+        if is_area or name in bounds:
+            found.append(str(name))
+    return found
 
 
 def to_latlon(
@@ -325,17 +337,22 @@ def _bounds(
     coord: xr.DataArray, dims: tuple[str, str], da: xr.DataArray, labels: Data | None
 ) -> Floats | None:
     """Return the corners (cell, 4) of a 2-D coordinate, by attribute or by their usual names."""
-    name = str(coord.name)
-    short = "lat" if name.lower() in ("lat", "latitude", "nav_lat") else "lon"
-    stated = [coord.attrs.get("bounds"), coord.encoding.get("bounds")]
-    usual = [form.format(each) for form in BOUNDS_NAMES for each in (name, short, f"{short}itude")]
     beside = {str(each.name): each for each in _beside(da, labels)}
-    for bounds in [*stated, *usual]:
+    for bounds in _bounds_names(coord):
         if bounds in beside and {*dims} < {*beside[bounds].dims} and beside[bounds].ndim == 3:
             values = beside[bounds].transpose(*dims, ...).values.astype(np.float64)
             if values.shape[-1] == 4:
                 return values.reshape(-1, 4)
     return None
+
+
+def _bounds_names(coord: xr.DataArray) -> list[str]:
+    """Return what the bounds of a coordinate may be called, the likelier name first."""
+    name = str(coord.name)
+    role = "latitude" if name.lower() in CURVED_NAMES["latitude"] else "longitude"
+    stated = [coord.attrs.get("bounds", ""), coord.encoding.get("bounds", "")]
+    usual = [form.format(each) for form in BOUNDS_NAMES for each in (name, role[:3], role)]
+    return [*stated, *usual]
 
 
 def _beside(da: xr.DataArray, labels: Data | None) -> Iterator[xr.DataArray]:
