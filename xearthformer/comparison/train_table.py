@@ -144,18 +144,22 @@ def train_table(
         lengths or shapes; no seeds, or one twice; periods that overlap.
     """
     networks = contenders(models, packs, seeds)
-    drafts = {name: draft_card(card, name, net, Path(name)) for name, net in networks.items()}
+    drafts = {key: draft_card(card, key, net, Path(key)) for key, net in networks.items()}
     draft = next(iter(drafts.values()))
-    records = [on_grid(record, draft) for record in opened(data)]
+    name, *others = draft.inputs
+    if others:
+        found = ", ".join(draft.inputs)
+        raise mismatch("a card of one variable", found, "xearthformer train, for each model")
+    records = [on_grid(record, draft)[name] for record in opened(data)]
     between = validation if is_period(validation) else None
     check_periods(records, period, between)
-    for name, network in networks.items():
-        check_shapes(network, drafts[name], records[0])
+    for key, network in networks.items():
+        check_shapes(network, drafts[key], records[0])
     if is_period(test):
         _check_apart(records, test, {"training": period, "validation": between})
         tested = _test_records(records, test, draft.context)
     else:
-        tested = [on_grid(record, draft) for record in opened(test)]
+        tested = [on_grid(record, draft)[name] for record in opened(test)]
     _check_length(tested, test, draft)
     rivals = papers.open_packs(packs, draft.context) if packs else {}
     if scores == "enso":

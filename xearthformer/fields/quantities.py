@@ -25,6 +25,15 @@ ALIASES = {
             lwe_precipitation_rate precipitation_rate
             rain_rate rainrate rr precip_rate preciprate""",
         "equivalent_reflectivity_factor": "dbz dbzh reflectivity refl",
+        "sea_surface_height_above_geoid": """
+            sea_surface_height sea_surface_height_above_sea_level
+            sea_surface_height_above_mean_sea_level sea_surface_height_anomaly
+            zos zosa ssh ssha sla adt sshg sossheig""",
+        "depth_of_isosurface_of_sea_water_potential_temperature": """
+            d20 z20 t20d iso20 so20chgt depth_20c""",
+        "integral_wrt_depth_of_sea_water_potential_temperature_expressed_as_heat_content": """
+            hc300 ohc300 sohtc300 ohc_300m""",
+        "sea_water_potential_temperature": "t300 thetao300",
     }.items()
 }
 
@@ -59,15 +68,18 @@ def is_difference(da: xr.DataArray) -> bool:
     return "anomal" in names or units.startswith("delta_") or of_period
 
 
-def find_variable(ds: xr.Dataset, *, standard_name: str | None, difference: bool) -> str:
+def find_variable(
+    ds: xr.Dataset, *, standard_name: str | None, difference: bool, name: str | None = None
+) -> str:
     """Return the name of the one variable of a Dataset that is the quantity asked for.
 
     The attribute standard_name comes first, then common short names (sst, ssta, tos, ...). Of
     several matches, the one that is an anomaly if `difference`, else the one that is not. With
-    `standard_name` None, the only variable on a grid. None or two raise ValueError.
+    `standard_name` None, the variable called `name`, or else the only one on a grid. None or two
+    raise ValueError.
     """
     on_grid = [str(n) for n, da in ds.data_vars.items() if da.ndim > 2 and da.dtype.kind in "fiu"]
-    matches = on_grid
+    matches = [n for n in on_grid if n == name] or on_grid
     if standard_name is not None:
         names = names_of(standard_name)
         by_attribute = [n for n in on_grid if ds[n].attrs.get("standard_name") in names]

@@ -133,6 +133,22 @@ def shift_time(
     return out.astype(values.dtype)
 
 
+def calendar_months(
+    time: xr.DataArray, step: Step, positions: np.ndarray, k: np.ndarray
+) -> np.ndarray:
+    """Return the months (1 to 12) `k` steps after those at `positions`: int, (positions, k).
+
+    >>> time = xr.DataArray(pd.to_datetime(["1999-11-30", "1999-12-31"]), dims="time")
+    >>> calendar_months(time, "month", np.array([1]), np.array([-1, 0, 1]))
+    array([[11, 12,  1]])
+    """
+    if step == "month":
+        return (month_numbers(time)[positions][:, None] + k) % 12 + 1
+    stamps = shift_time(time, step, positions, k)
+    flat = xr.DataArray(stamps.ravel(), dims="time")
+    return flat.dt.month.values.reshape(stamps.shape)
+
+
 def _day_of_month(stamps: list[Stamp]) -> int | Literal["middle"]:
     """Return the day of the month of a record's stamps (31: the last), or "middle".
 

@@ -8,7 +8,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -19,7 +19,8 @@ import xarray as xr
 
 from ..fields import windows
 from ..fields.time_axis import str_time
-from ..inference.forecast import forecast
+from ..inference.forecast import compute, set_up
+from ..inference.inputs import Entry
 from ..inference.options import Options
 from ..packs.pack import Pack
 from .store import frame_digests
@@ -37,14 +38,14 @@ Scheduler: TypeAlias = str | Callable[..., object] | None  # as dask takes it
 class Piece(NamedTuple):
     """Data over consecutive time steps, and the inits to forecast from it."""
 
-    data: xr.DataArray
+    data: list[xr.DataArray]  # one array per input
     inits: list[object]
 
 
 class BlockForecast(NamedTuple):
     """A block's forecasts, and the digests of the frames they were made from."""
 
-    values: np.ndarray  # (init, lead, *the user's spatial dims)
+    values: list[np.ndarray]  # of each output, (init, lead, *the user's spatial dims)
     digests: np.ndarray  # (time,), uint64
 
 
@@ -56,7 +57,7 @@ Outcome: TypeAlias = tuple[np.ndarray, BlockForecast | Exception]
 class Job:
     """What to forecast."""
 
-    da: xr.DataArray  # the user's data, unchanged
+    entries: list[Entry]  # the user's data, unchanged
     time: str  # its time dim
     times: np.ndarray  # (time,), the stamps along it
     positions: np.ndarray  # (init,), the position of each init along it
@@ -81,9 +82,13 @@ class Job:
     def pieces(self, inits: np.ndarray) -> list[Piece]:
         """Return the data that some inits need."""
         return [
-            Piece(self.da.isel({self.time: steps}), list(self.times[positions]))
+            Piece(self.frames_at(steps), list(self.times[positions]))
             for steps, positions in self._spans(inits)
         ]
+
+    def frames_at(self, steps: slice | np.ndarray) -> list[xr.DataArray]:
+        """Return the data of each input at some time steps."""
+        return [entry.da.isel({self.time: steps}) for entry in self.entries]
 
     def frames(self, inits: np.ndarray) -> np.ndarray:
         """Return the positions of the same time steps, counted from the first that is used."""
@@ -97,16 +102,24 @@ class Job:
     @property
     def work(self) -> Callable[..., BlockForecast]:
         """The function that forecasts pieces; it carries neither data nor weights to a worker."""
-        return partial(_forecast, time=self.time, pack=self.pack, options=self.options)
+        bare = [replace(entry, da=xr.DataArray()) for entry in self.entries]
+        return partial(
+            _forecast, time=self.time, entries=bare, pack=self.pack, options=self.options
+        )
 
     @cached_property
     def persisted(self) -> bool:
         """Whether the data, or some of it, is in a cluster's memory."""
-        if self.da.chunks is None or "distributed" not in sys.modules:
+        if not self.lazy or "distributed" not in sys.modules:
             return False
         from distributed import futures_of
 
-        return bool(futures_of(self.da))
+        return bool(futures_of([entry.da for entry in self.entries]))
+
+    @property
+    def lazy(self) -> bool:
+        """Whether some of the data is dask's."""
+        return any(entry.da.chunks is not None for entry in self.entries)
 
     @property
     def scheduler(self) -> Scheduler:
@@ -156,7 +169,7 @@ def _on_cluster(
             while blocks and len(running) < 2 * max(1, _threads(client)):
                 inits = blocks.popleft()
                 try:
-                    pieces = [Piece(_to_send(da, job), init) for da, init in job.pieces(inits)]
+                    pieces = [Piece(_to_send(data, job), init) for data, init in job.pieces(inits)]
                 except Exception as error:
                     yield inits, error
                     continue
@@ -181,12 +194,11 @@ def _on_cluster(
             client.cancel(list(running))
 
 
-def _to_send(da: xr.DataArray, job: Job) -> xr.DataArray:
+def _to_send(data: list[xr.DataArray], job: Job) -> list[xr.DataArray]:
     """Dask data with only the graph that it needs; what workers can't read is read here."""
-    if da.chunks is None or job.persisted:
-        return da.load()
-    (part,) = dask.optimize(da)
-    return part
+    if job.persisted:
+        return [da.load() for da in data]
+    return [da.load() if da.chunks is None else dask.optimize(da)[0] for da in data]
 
 
 def _next(finished: "SimpleQueue[Future]", client: "Client") -> "Future":
@@ -230,15 +242,23 @@ def _client() -> "Client | None":
 
 
 def _forecast(
-    pieces: list[Piece], *, time: str, pack: Pack, options: Options, scheduler: Scheduler
+    pieces: list[Piece],
+    *,
+    time: str,
+    entries: list[Entry],
+    pack: Pack,
+    options: Options,
+    scheduler: Scheduler,
 ) -> BlockForecast:
     """Forecast a block."""
     values, digests = [], []
-    for da, init in pieces:
-        da = da.load(scheduler=scheduler)
-        values.append(forecast(da, pack, init=init, progress=False, **vars(options)).to_numpy())
-        digests.append(frame_digests(da, time))
-    return BlockForecast(np.concatenate(values), np.concatenate(digests))
+    for data, init in pieces:
+        loaded = [da.load(scheduler=scheduler) for da in data]
+        own = [replace(entry, da=da) for entry, da in zip(entries, loaded, strict=True)]
+        values.append(compute(set_up(own, pack, init, options), "auto", progress=False))
+        digests.append(frame_digests(loaded, time))
+    of_each = [np.concatenate(parts) for parts in zip(*values, strict=True)]
+    return BlockForecast(of_each, np.concatenate(digests))
 
 
 def _two_or_more(first: int, end: int, lowest: int) -> slice:

@@ -13,17 +13,19 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
+from pydantic_core import to_json
 from zarr.abc.store import Store
 
 from ..errors import mismatch, whole_number
 from ..fields import windows
-from ..fields.axes import coordinate
+from ..fields.axes import coordinate, find_grid
 from ..fields.time_axis import str_time
 from ..inference import engine, inputs
 from ..inference.forecast import Setup, set_up
 from ..inference.guidance import Guidance
 from ..inference.options import Options, Precision, documented
 from ..models.prediff.samplers import Sampler
+from ..packs.card import Card
 from ..packs.pack import Pack, open_pack
 from . import blocks
 from .lock import Lock, hold
@@ -46,8 +48,9 @@ FRAMES_COMPARED = 3  # of lazy data with a store: reading all of it would take t
 # Settings that decide a forecast's numbers, next to the lead: a part of a store's record.
 RECORDED = ("precision", "compile")
 # The fields of a card that decide a forecast's numbers.
-CARD_FIELDS = {"model", "input", "grid", "time_step", "context", "lead", "missing", "fill"}
-CARD_FIELDS |= {"scale", "climatology"}
+CARD_FIELDS = {"model", "grid", "time_step", "climatology"}
+CARD_FIELDS |= {"inputs", "outputs", "known", "context", "lead", "baseline"}
+CARD_FIELDS |= {"input", "history", "reach", "missing", "fill", "scale"}  # of format 1
 
 
 @documented
@@ -144,21 +147,21 @@ def hindcast(
     if chunks is not None:
         chunks = whole_number("chunks", chunks, hint="chunks=None")
     pack, opened = open_pack(pack), open_store(store)
-    da = inputs.variable(data, pack.card)
+    entries = inputs.select(data, pack.card)
     options = Options(
         lead, members, seed, sampler, steps, guidance, device, batch_size, precision, compile
     )
-    setup = set_up(da, pack, slice(None) if init is None else init, options)
-    answer = setup.answer
-    time = coordinate(da, "time")
+    setup = set_up(entries, pack, slice(None) if init is None else init, options)
+    answers = list(setup.answers.values())
+    time = coordinate(entries[0].da, "time")
     assert time is not None  # or there would be no answer
     job = blocks.Job(
-        da=da,
+        entries=entries,
         time=str(time.dims[0]),
         times=time.values,
         positions=setup.inits.positions,
         pack=pack,
-        options=replace(options, lead=answer.sizes["lead"]),
+        options=replace(options, lead=answers[0].sizes["lead"]),
     )
     _check_once(job)
     record = _record(job, setup)
@@ -167,7 +170,7 @@ def hindcast(
         remove_partial_files(opened)
         _check_record(read_record(opened), record, opened)  # it may have been begun since
         attrs = data.attrs if isinstance(data, xr.Dataset) else {}
-        empty = answer.to_dataset(name=da.name or "forecast")
+        empty = xr.Dataset({answer.name or "forecast": answer for answer in answers})
         empty.attrs = {"Conventions": "CF-1.8", **attrs}
         ledger = open_ledger(
             opened,
@@ -175,7 +178,7 @@ def hindcast(
             record,
             frames=job.used.stop - job.used.start,
             chunk=chunks or 1,
-            block=chunks or _inits_per_block(answer, setup.plan.settings.batch_size),
+            block=chunks or _inits_per_block(answers, setup.plan.settings.batch_size),
         )
         _check_chunks(chunks, ledger)
         _check_data(job, ledger)
@@ -219,9 +222,9 @@ def _fill(
         ledger.update_attributes()
 
 
-def _inits_per_block(answer: xr.DataArray, batch_size: int) -> int:
+def _inits_per_block(answers: Sequence[xr.DataArray], batch_size: int) -> int:
     """Whole batches, about INITS_PER_BLOCK, within BLOCK_BYTES; part of one where it is larger."""
-    most = max(1, BLOCK_BYTES // answer[0].nbytes)
+    most = max(1, BLOCK_BYTES // sum(answer[0].nbytes for answer in answers))
     inits = min(max(batch_size, INITS_PER_BLOCK), most)
     return inits // batch_size * batch_size or inits  # a batch that is not full costs a whole one
 
@@ -234,29 +237,47 @@ def _record(job: blocks.Job, setup: Setup) -> dict[str, str]:
 
     The texts stay as they are: a store of an earlier version goes on if they are equal.
     """
-    card, da, answer, plan = job.pack.card, job.da, setup.answer, setup.plan
-    # Format 1 of the card, by the names in its file, which the digest was always made of.
-    card_digest = digest([card.model_dump_json(include=CARD_FIELDS, by_alias=True)])
+    card, plan = job.pack.card, setup.plan
+    answers = list(setup.answers.values())
     record = {
         "format": "1",
-        "pack": f"{card.name} {card.version}, weights {card.weights_sha256}, card {card_digest}",
-        "lead": str(answer.sizes["lead"]),
+        "pack": f"{card.name} {card.version}, weights {card.weights_sha256}, card {_hash(card)}",
+        "lead": str(answers[0].sizes["lead"]),
         **{name: str(getattr(plan.settings, name)) for name in RECORDED},
     }
     if plan.ensemble is not None:
         # Records say `scale` for a constraint's strength, its name until 0.1.
         record["ensemble"] = str(plan.ensemble).replace(" strength=", " scale=")
-    spatial = [c for c in answer.coords.values() if {*c.dims} <= {*da.dims}]
-    cells = digest(part for c in spatial for part in (c.name, c.values))
-    sizes = ", ".join(f"{dim} ({size})" for dim, size in answer.sizes.items() if dim in da.dims)
-    units = " ".join(str(da.attrs.get(key, "")) for key in ("units", "units_metadata"))
+    arrays = [entry.da for entry in job.entries]
+    units = [
+        " ".join(str(da.attrs.get(key, "")) for key in ("units", "units_metadata")) for da in arrays
+    ]
+    variables = [
+        f"{da.name} {da.dtype.name} {own}".strip() for da, own in zip(arrays, units, strict=True)
+    ]
     return {
         **record,
         "init": _list_text(job.times[job.positions]),
-        "grid": f"{sizes}, digest {cells}",
-        "variable": f"{da.name} {da.dtype.name} {units}".strip(),
+        "grid": "; ".join(_grid_text(da, job.time) for da in arrays),
+        "variable": "; ".join(variables),
         "times": _list_text(job.times[job.used]),
     }
+
+
+def _grid_text(da: xr.DataArray, time: str) -> str:
+    """The sizes of an array's spatial dims, and a digest of the labels along them."""
+    field = da.isel({time: 0}, drop=True)
+    y, x = find_grid(field)
+    field = field.squeeze([dim for dim in field.dims if dim not in (y, x)])
+    sizes = ", ".join(f"{dim} ({size})" for dim, size in field.sizes.items())
+    cells = digest(part for coord in field.coords.values() for part in (coord.name, coord.values))
+    return f"{sizes}, digest {cells}"
+
+
+def _hash(card: Card) -> str:
+    """A digest of what decides a forecast's numbers, as the card's file says it."""
+    fields = {key: value for key, value in card.to_fields().items() if key in CARD_FIELDS}
+    return digest([to_json(fields).decode()])
 
 
 def _list_text(stamps: np.ndarray) -> str:
@@ -292,13 +313,14 @@ def _check_data(job: blocks.Job, ledger: Ledger) -> None:
     frames = np.flatnonzero(ledger.digests.values != NO_DIGEST)
     if not frames.size:
         return
-    if getattr(job.da.variable, "_in_memory", False):
-        digests = frame_digests(job.da.isel({job.time: job.used}), job.time)[frames]
+    if all(getattr(entry.da.variable, "_in_memory", False) for entry in job.entries):
+        digests = frame_digests(job.frames_at(job.used), job.time)[frames]
     else:
         sample = np.linspace(0, frames.size - 1, FRAMES_COMPARED).round().astype(int)
         frames = frames[np.unique(sample)]
-        da = job.da.isel({job.time: job.used.start + frames})
-        digests = frame_digests(da.load(scheduler=job.scheduler), job.time)
+        data = job.frames_at(job.used.start + frames)
+        loaded = [da.load(scheduler=job.scheduler) for da in data]
+        digests = frame_digests(loaded, job.time)
     changed = frames[digests != ledger.digests.values[frames]]
     if changed.size:
         when = str_time(job.times[job.used.start + changed[0]])

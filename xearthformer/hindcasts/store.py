@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -189,7 +189,8 @@ class Ledger:
     """What a hindcast's store holds, and the one way to write to it."""
 
     store: Store
-    values: zarr.Array  # (init, lead, y, x), the forecasts, in chunks of one or more inits
+    # (init, lead, y, x), the forecasts of each variable, in chunks of one or more inits
+    values: list[zarr.Array]
     # (init,), MISSING, DONE or FAILED; a chunk is a block, and holds whole chunks of `values`
     status: CachedArray
     digests: CachedArray  # (time,), of the frames that the forecasts in the store were made from
@@ -198,7 +199,7 @@ class Ledger:
     @property
     def chunk(self) -> int:
         """Number of inits per chunk."""
-        return int(self.values.chunks[0])
+        return int(self.values[0].chunks[0])
 
     @property
     def size(self) -> int:
@@ -221,23 +222,29 @@ class Ledger:
         return _split(inits, self.chunk)
 
     def save(
-        self, inits: np.ndarray, values: np.ndarray, frames: np.ndarray, digests: np.ndarray
+        self,
+        inits: np.ndarray,
+        values: Sequence[np.ndarray],
+        frames: np.ndarray,
+        digests: np.ndarray,
     ) -> None:
         """Write forecasts to their chunks, see them to the disk, and only then mark them.
 
         `inits` are positions, whole chunks of them. `frames` are the positions of the time steps
-        that the values (init, lead, y, x) were made from, `digests` those of these frames.
+        that the values (init, lead, y, x) of each variable were made from, `digests` those of these
+        frames.
         """
         with self._explain_full_disk():
             ends = np.flatnonzero(np.diff(inits) != 1) + 1
-            for run, part in zip(np.split(inits, ends), np.split(values, ends), strict=True):
-                self.values[run[0] : run[-1] + 1] = part
-            rest = (0,) * (self.values.ndim - 1)  # a chunk holds every lead and the whole grid
-            keys = [
-                self.values.metadata.encode_chunk_key((int(chunk), *rest))
-                for chunk in np.unique(inits // self.chunk)
-            ]
-            flush(self.store, [f"{self.values.path}/{key}" for key in keys])
+            keys = []
+            for array, new in zip(self.values, values, strict=True):
+                for run, part in zip(np.split(inits, ends), np.split(new, ends), strict=True):
+                    array[run[0] : run[-1] + 1] = part
+                rest = (0,) * (array.ndim - 1)  # a chunk holds every lead and the whole grid
+                for chunk in np.unique(inits // self.chunk):
+                    key = array.metadata.encode_chunk_key((int(chunk), *rest))
+                    keys.append(f"{array.path}/{key}")
+            flush(self.store, keys)
             self.digests.set(frames, digests)
             self.status.set(inits, DONE)
 
@@ -308,7 +315,7 @@ def open_ledger(
 ) -> Ledger:
     """Open the ledger of a store; write the skeleton of a hindcast if it isn't there whole.
 
-    `empty` is the answer without its values: one variable (init, lead, y, x), coordinates and
+    `empty` is the answer without its values: variables (init, lead, y, x), coordinates and
     attributes. `record` says what goes into the hindcast, as text that people can compare, `frames`
     how many time steps. `chunk` and `block` are the inits per chunk and per block of a new store;
     one that is there keeps its own.
@@ -316,12 +323,11 @@ def open_ledger(
     if read(store, ROOT) is None:
         with explain_full_disk(store, "no init is there yet"):
             _write_skeleton(store, empty, record, frames, chunk, block)
-    (name,) = empty.data_vars
-    values, *small = (
-        zarr.open_array(store, path=path, mode="r+", zarr_format=3)
-        for path in (str(name), STATUS, DIGESTS)
+    *values, log, frame_log = (
+        zarr.open_array(store, path=str(path), mode="r+", zarr_format=3)
+        for path in (*empty.data_vars, STATUS, DIGESTS)
     )
-    status, digests = (CachedArray(array, _read_readable(array)) for array in small)
+    status, digests = (CachedArray(array, _read_readable(array)) for array in (log, frame_log))
     return Ledger(store, values, status, digests)
 
 
@@ -333,16 +339,16 @@ def _write_skeleton(
     A store without the root's metadata is no Zarr group yet, and is built again.
     """
     memory = MemoryStore()
-    (name,) = empty.data_vars
-    count, *rest = empty[name].shape
+    count = empty.sizes["init"]
     encoding: dict[str, dict[str, object]] = {str(c): {"_FillValue": None} for c in empty.coords}
-    encoding[str(name)] = {
-        "chunks": (chunk, *rest),
-        "fill_value": np.nan,
-        "chunk_key_encoding": {"name": "default", "separator": "."},  # one file per init, flat
-    }
     bare = empty.drop_encoding().assign_attrs(incomplete=_incomplete(0, count, {}))
-    bare[name] = bare[name].variable.chunk({"init": chunk} | dict.fromkeys(bare[name].dims[1:], -1))
+    for name, da in empty.items():
+        encoding[str(name)] = {
+            "chunks": (chunk, *da.shape[1:]),
+            "fill_value": np.nan,
+            "chunk_key_encoding": {"name": "default", "separator": "."},  # one file per init, flat
+        }
+        bare[name] = da.variable.chunk({"init": chunk} | dict.fromkeys(da.dims[1:], -1))
     bare.to_zarr(memory, compute=False, zarr_format=3, consolidated=False, encoding=encoding)
     log = zarr.open_group(memory, mode="r+").create_group(LOG, attributes=dict(record))
     for path, dim, size, part, dtype, attrs in (
@@ -399,7 +405,7 @@ def digest(parts: Iterable[object]) -> str:
     return hashed.hexdigest()
 
 
-def frame_digests(da: xr.DataArray, time: str) -> np.ndarray:
+def frame_digests(data: Sequence[xr.DataArray], time: str) -> np.ndarray:
     """Return one number per time step for its values, never 0 (which says "not used")."""
-    values = da.transpose(time, ...).values
-    return np.array([int(digest([frame])[:16], 16) or 1 for frame in values], np.uint64)
+    frames = zip(*(da.transpose(time, ...).values for da in data), strict=True)
+    return np.array([int(digest(of_all)[:16], 16) or 1 for of_all in frames], np.uint64)

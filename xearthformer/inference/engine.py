@@ -84,7 +84,7 @@ def settings(
     if batch_size == "auto" and is_generative(pack.card):
         batch_size = BATCH_TILES.get(kind, BATCH_TILES["cpu"])
     elif batch_size == "auto":
-        elements = pack.card.context * shape[0] * shape[1]
+        elements = pack.card.context * shape[0] * shape[1] * pack.card.channels
         budget = BATCH_ELEMENTS.get(kind, BATCH_ELEMENTS["cpu"])
         batch_size = max(1, min(LARGEST_BATCH, budget // elements))
     batch_size = whole_number("batch_size", batch_size, hint='batch_size="auto"')
@@ -94,8 +94,13 @@ def settings(
 
 
 def is_generative(card: Card) -> bool:
-    """Whether the card's model draws samples, so that its forecasts have members."""
+    """Whether the card's model draws samples, so that its forecasts always have members."""
     return card.model.name in MODELS and getattr(MODELS[card.model.name][1], "samples", False)
+
+
+def has_noise(card: Card) -> bool:
+    """Whether a deterministic model can add noise of its own, so that it can have members."""
+    return card.model.name in MODELS and getattr(MODELS[card.model.name][1], "draws", False)
 
 
 def load(pack: Pack, settings: Settings) -> nn.Module:
@@ -132,13 +137,15 @@ def predict(
     x_BTHWC: Tensor,
     lead: int,
     settings: Settings,
-    fill_value_HW1: Tensor | None = None,
+    fill_value_HWC: Tensor | None = None,
+    known_BTHWK: Tensor | None = None,
 ) -> Tensor:
     """Forecast every scaled window, `lead` steps each.
 
-    Beyond `model.out_len` the model reads its own output. `fill_value_HW1` is the scaled value of
+    Beyond `model.out_len` the model reads its own output. `fill_value_HWC` is the scaled value of
     the cells that are not forecast (land), NaN at the others: it replaces the model's output there
-    before the model reads it again.
+    before the model reads it again. `known_BTHWK` are further channels of the input, over its own
+    time steps and those forecast; their H and W may be 1.
 
     Returns
     -------
@@ -149,8 +156,10 @@ def predict(
     pad = not getattr(model, "sample_by_sample", False)
     for rows, count in fixed_batches(len(x_BTHWC), settings.batch_size, pad):
         x = x_BTHWC[rows].to(settings.device)
+        known = None if known_BTHWK is None else known_BTHWK[rows].to(settings.device)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            forecasts.append(_roll_out(model, x, lead, fill_value_HW1)[:count].cpu())
+            y = roll_out(model, x, lead, fill_value_HWC, known)
+        forecasts.append(y[:count].cpu())
     return torch.cat(forecasts)
 
 
@@ -168,15 +177,29 @@ def fixed_batches(total: int, size: int, pad: bool = True) -> Iterator[tuple[lis
         yield rows + [first] * (size - len(rows) if pad else 0), len(rows)
 
 
-def _roll_out(
-    model: nn.Module, x_BTHWC: Tensor, lead: int, fill_value_HW1: Tensor | None
+def roll_out(
+    model: nn.Module,
+    x_BTHWC: Tensor,
+    lead: int,
+    fill_value_HWC: Tensor | None = None,
+    known_BTHWK: Tensor | None = None,
+    generators: Iterator[torch.Generator] | None = None,
 ) -> Tensor:
+    """Forecast one batch, pass after pass; each pass takes the next generator of noise, if any."""
     outputs: list[Tensor] = []
-    while sum(y.shape[1] for y in outputs) < lead:
-        y = model.predict(x_BTHWC).to(x_BTHWC)  # back to float32 after autocast
-        if fill_value_HW1 is not None:
-            fill_value = fill_value_HW1.to(y)
+    context, done = x_BTHWC.shape[1], 0
+    while True:
+        given = x_BTHWC
+        if known_BTHWK is not None:
+            now = known_BTHWK[:, done : done + context]
+            given = torch.cat([given, now.expand(*given.shape[:-1], -1)], dim=-1)
+        noise = {} if generators is None else {"generator": next(generators)}
+        y = model.predict(given, **noise).to(x_BTHWC)  # back to float32 after autocast
+        if fill_value_HWC is not None:
+            fill_value = fill_value_HWC.to(y)
             y = torch.where(torch.isnan(fill_value), y, fill_value)
         outputs.append(y)
-        x_BTHWC = torch.cat([x_BTHWC, y], dim=1)[:, -x_BTHWC.shape[1] :]
-    return torch.cat(outputs, dim=1)[:, :lead]
+        done += y.shape[1]
+        if done >= lead:
+            return torch.cat(outputs, dim=1)[:, :lead]
+        x_BTHWC = torch.cat([x_BTHWC, y], dim=1)[:, -context:]

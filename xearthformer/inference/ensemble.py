@@ -1,32 +1,33 @@
-"""Ensembles: members drawn by a generative model, each with a stream of noise of its own.
+"""Ensembles: members drawn by a model, each with a stream of noise of its own.
 
-Member m of an init has the same bits whatever members and inits are asked for next to it.
+A generative model (PreDiff) draws by diffusion, in batches (`sample`); a model that knows the noise
+of its own steps (LIM) adds it, member by member (`draw`). Member m of an init has the same bits
+whatever members and inits are asked for next to it.
 Legend of the shape suffixes: B windows, T time, H W space, C channels.
 """
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import mismatch, whole_number
 from ..models.prediff import samplers
 from ..models.prediff.prediff import Context, PreDiff
 from ..packs.card import Card
 from . import guidance
-from .engine import Settings, fixed_batches, is_generative
+from .engine import Settings, fixed_batches, has_noise, is_generative, roll_out
 from .options import Options
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """How members are drawn; a member's bits depend on all of it but the number of members."""
+class Sampling:
+    """How a generative model draws."""
 
-    members: int
-    seed: int
     sampler: str  # one of `samplers.METHODS`
     steps: int  # of the sampler
     eta: float  # share of noise that is added at each step of "ddim"
@@ -35,8 +36,19 @@ class Ensemble:
     def __str__(self) -> str:
         eta = f", eta {self.eta:g}" if self.eta else ""
         terms = "".join(f", guided by {guidance.describe(term)}" for term in self.guidance)
-        method = f"{self.sampler} in {self.steps} steps{eta}"
-        return f"{self.members} members of seed {self.seed} by {method}{terms}"
+        return f" by {self.sampler} in {self.steps} steps{eta}{terms}"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """How members are drawn; a member's bits depend on all of it but the number of members."""
+
+    members: int
+    seed: int
+    sampling: Sampling | None  # None: the model adds noise of its own
+
+    def __str__(self) -> str:
+        return f"{self.members} members of seed {self.seed}{self.sampling or ''}"
 
 
 def ensemble(
@@ -47,32 +59,72 @@ def ensemble(
     steps: int | None,
     terms: guidance.Guidance | Sequence[guidance.Guidance] | None,
 ) -> Ensemble | None:
-    """Check the options of an ensemble, before anything is sampled; None for a deterministic model.
+    """Check the options of an ensemble before anything is drawn; None for a single forecast.
 
     Raises ValueError for what the pack cannot serve, TypeError for guidance of another type.
     """
     listed = guidance.listed(terms)
-    if not is_generative(card):
+    generative, noisy = is_generative(card), has_noise(card)
+    if not generative:
         other_sampler = None if sampler == Options.sampler else sampler
         for name, value in (
-            ("members", members),
+            ("members", None if noisy else members),
             ("sampler", other_sampler),
             ("steps", steps),
             ("guidance", listed or None),
         ):
             if value is not None:
-                raise mismatch(
-                    f"a pack that samples, for {name}",
-                    f"{card.name!r}, whose forecasts are deterministic",
-                    f"another pack, such as 'prediff-radar', or leave {name} out",
-                )
-        return None
+                kind = "has noise or samples" if name == "members" else "samples"
+                monthly = card.time_step == "month" and name == "members"
+                other = "lim" if monthly else "prediff-radar"
+                found = f"{card.name!r}, whose members are of its own noise"
+                if not noisy:
+                    found = f"{card.name!r}, whose forecasts are deterministic"
+                hint = f"another pack, such as {other!r}, or leave {name} out"
+                raise mismatch(f"a pack that {kind}, for {name}", found, hint)
+        if members is None:
+            return None
     members = whole_number("members", 1 if members is None else members)
     seed = whole_number("seed", seed, least=0)
+    if not generative:
+        return Ensemble(members, seed, None)
     chosen = samplers.Sampler(sampler) if isinstance(sampler, str) else sampler
     step_count = chosen.count(steps)
     guidance.check(listed, card, members)
-    return Ensemble(members, seed, chosen.name, step_count, chosen.eta, listed)
+    return Ensemble(members, seed, Sampling(chosen.name, step_count, chosen.eta, listed))
+
+
+@torch.no_grad()
+def draw(
+    model: nn.Module,
+    x_BTHWC: Tensor,
+    stamps: Sequence[str],
+    lead: int,
+    settings: Settings,
+    ensemble: Ensemble,
+    fill_value_HWC: Tensor | None = None,
+    known_BTHWK: Tensor | None = None,
+) -> Tensor:
+    """Forecast every member of every window with the model's own noise, `lead` steps each.
+
+    Arguments and device as in `engine.predict`; `stamps` are the windows' inits, which with the
+    seed and the member's number make the noise.
+
+    Returns
+    -------
+    Tensor (B, lead, members, H, W, C)
+        On the CPU.
+    """
+    windows = []
+    for i, stamp in enumerate(stamps):
+        x_1THWC = x_BTHWC[i : i + 1].to(settings.device)
+        known = None if known_BTHWK is None else known_BTHWK[i : i + 1].to(settings.device)
+        members = []
+        for member in range(ensemble.members):
+            turns = (_generator(ensemble.seed, stamp, member, turn) for turn in itertools.count())
+            members.append(roll_out(model, x_1THWC, lead, fill_value_HWC, known, turns).cpu())
+        windows.append(torch.stack(members, dim=2))
+    return torch.cat(windows)
 
 
 @torch.no_grad()
@@ -144,8 +196,10 @@ class _Draw:
         generators = [_generator(ensemble.seed, stamp, member, turn) for stamp, member in rows]
         shape = model.noise_shape(context)
         z = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        sampling = ensemble.sampling
+        assert sampling is not None  # or `draw` would have been called
         terms = guidance.Terms(
-            ensemble.guidance,
+            sampling.guidance,
             [member for _, member in rows],
             self.card.scale,
             self.card.climatology,
@@ -154,11 +208,11 @@ class _Draw:
         )
         try:
             z = samplers.sample(
-                ensemble.sampler,
+                sampling.sampler,
                 lambda z, t: self._denoise(z, t, context),
                 z.to(self.settings.device),
-                ensemble.steps,
-                ensemble.eta,
+                sampling.steps,
+                sampling.eta,
                 generators,
                 guidance.guide(model, context, terms),
             )

@@ -3,16 +3,17 @@
 The way in and the way out mirror each other, and the model stands in the middle:
 
     inputs.prepare · inputs.enter · windows.cut_windows · tensors.to_tensor
-                       engine.predict or ensemble.sample
+              engine.predict, ensemble.sample or ensemble.draw
     cf.restore · regrid.to_user · scale.undo · tensors.to_labeled
 
-`set_up` looks at labels alone and makes the empty, labelled answer. The values are one dask graph,
+Each variable goes its own way in and out; between `to_tensor` and `to_labeled` they are channels.
+`set_up` looks at labels alone and makes the empty, labelled answers. The values are one dask graph,
 one task per block of inits; with data in memory it is run at once, block by block. A domain larger
 than the window of a model of pixels is forecast in overlapping tiles, one task per tile
 (`tiles.blend_lazily`), or whole where the card allows it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 from uuid import uuid4
@@ -29,9 +30,9 @@ from .. import __version__
 from ..errors import mismatch, whole_number
 from ..fields import cf, regrid, windows
 from ..fields.tiles import Axis, Tiles, blend_lazily
-from ..fields.time_axis import check_time, str_time
+from ..fields.time_axis import Step, calendar_months, check_time, str_time
 from ..models.prediff.samplers import Sampler
-from ..packs.card import Card, LatLonGrid, PixelGrid
+from ..packs.card import Card, LatLonGrid, PixelGrid, Variable
 from ..packs.pack import Pack, open_pack
 from . import engine, ensemble, inputs, tensors
 from .guidance import Guidance
@@ -49,19 +50,22 @@ class Plan:
 
     pack: Pack
     lead: int
-    origin: cf.Origin
+    step: Step
+    variables: Mapping[str, Variable]  # the card's inputs, or what stands in for them
+    origins: Mapping[str, cf.Origin]  # of each input
     settings: engine.Settings
     tiles: Tiles | None  # None: the data goes through the model whole
-    ensemble: ensemble.Ensemble | None  # None: the model is deterministic
+    ensemble: ensemble.Ensemble | None  # None: a single forecast
 
 
 @dataclass(frozen=True)
 class Setup:
     """A forecast of which no value is computed."""
 
-    data: xr.DataArray  # (time, y, x), as `inputs.prepare` returns it
+    data: list[xr.DataArray]  # each input (time, y, x), as `inputs.prepare` returns it
     inits: windows.Inits
-    answer: xr.DataArray  # every label and attribute of the forecast, on the user's own dims
+    # every label and attribute of the forecast of each output, on the user's own dims
+    answers: dict[str, xr.DataArray]
     plan: Plan
 
 
@@ -90,7 +94,8 @@ def forecast(
     ----------
     data : DataArray or Dataset
         Dims time, y and x in any order, under any name that CF conventions or common use know. Of a
-        Dataset, the variable that the pack's card asks for is forecast. A pack of pixels serves any
+        Dataset, the variables that the pack's card asks for are read, by standard_name and by
+        common names; a pack of several variables takes a Dataset alone. A pack of pixels serves any
         domain that is at least as large as its own.
     pack : str or Pack
         A pack, or anything `open_pack` opens.
@@ -110,7 +115,8 @@ def forecast(
     Returns
     -------
     DataArray or Dataset, as given
-        Dims init, lead, member (generative packs), then the user's own spatial dims; coordinates
+        Of a Dataset, the variables that the pack forecasts. Dims init, lead, member (of an
+        ensemble), then the user's own spatial dims; coordinates
         `init`, `lead`, `member`, `valid_time` and the user's own; the user's units, dtype and
         attributes, and `history`, `pack`, `pack_version`, `pack_weights_sha256`, for an ensemble
         also `seed`. NaN where the last frame is NaN, and outside the pack's grid. Lazy when `data`
@@ -140,163 +146,254 @@ def forecast(
     options = Options(
         lead, members, seed, sampler, steps, guidance, device, batch_size, precision, compile
     )
-    da = inputs.variable(data, pack.card)
-    setup = set_up(da, pack, init, options)
-    answer = setup.answer.copy(data=_values(setup, chunks, progress))
+    setup = set_up(inputs.select(data, pack.card), pack, init, options)
+    answers = {
+        name: answer.copy(data=values)
+        for (name, answer), values in zip(
+            setup.answers.items(), compute(setup, chunks, progress), strict=True
+        )
+    }
     if isinstance(data, xr.Dataset):
-        return answer.to_dataset(name=da.name).assign_attrs(data.attrs)
-    return answer
+        return xr.Dataset({answer.name: answer for answer in answers.values()}, attrs=data.attrs)
+    return next(iter(answers.values()))
 
 
-def set_up(da: xr.DataArray, pack: Pack, init: windows.InitLike, options: Options) -> Setup:
-    """Check everything that labels tell, and lay out the answer; no value is read."""
+def set_up(
+    entries: Sequence[inputs.Entry], pack: Pack, init: windows.InitLike, options: Options
+) -> Setup:
+    """Check everything that labels tell, and lay out the answers; no value is read."""
     card = pack.card
-    prepared, origin = inputs.prepare(da, card)
-    time = prepared["time"]
-    lead = _lead_steps(options.lead, check_time(time), card)
+    prepared, origins = zip(*(inputs.prepare(entry, card) for entry in entries), strict=True)
+    data = inputs.on_same_pixels(list(prepared), card)
+    first = data[0]
+    time = first["time"]
+    step = check_time(time)
+    lead = _lead_steps(options.lead, step, card)
     inits = windows.find_inits(time, card.context, init)
     members = ensemble.ensemble(
         card, options.members, options.seed, options.sampler, options.steps, options.guidance
     )
-    answer = windows.template(da, time, inits.positions, lead, members.members if members else None)
-    tiles = _tiles(prepared, origin, card)
-    shape = prepared.sizes["y"], prepared.sizes["x"]
+    tiles = _tiles(first, origins[0], card)
+    shape = first.sizes["y"], first.sizes["x"]
     if card.grid is not None and (isinstance(card.grid, LatLonGrid) or tiles is not None):
         shape = card.grid.shape
     settings = engine.settings(
         pack, shape, options.device, options.batch_size, options.precision, options.compile
     )
-    # the labels stand in the answer; tasks compute numbers and need none
-    plan = Plan(pack, lead, replace(origin, coords={}), settings, tiles, members)
-    answer.attrs = {**da.attrs, **_attributes(prepared, inits, plan)}
-    return Setup(prepared, inits, answer, plan)
+    plan = Plan(
+        pack,
+        lead,
+        step,
+        variables={entry.name: entry.variable for entry in entries},
+        # the labels stand in the answers; tasks compute numbers and need none
+        origins={e.name: replace(o, coords={}) for e, o in zip(entries, origins, strict=True)},
+        settings=settings,
+        tiles=tiles,
+        ensemble=members,
+    )
+    count = members.members if members else None
+    answers = {}
+    for entry, da in zip(entries, data, strict=True):
+        if entry.name in card.outputs:
+            answer = windows.template(entry.da, time, inits.positions, lead, count)
+            answer.attrs = {**entry.da.attrs, **_attributes(entry, da, inits, plan)}
+            answers[entry.name] = answer
+    return Setup(data, inits, answers, plan)
 
 
 # --- the values: one graph of blocks
 
 
-def _values(
+def compute(
     setup: Setup, chunks: int | Literal["auto"], progress: engine.Progress
-) -> np.ndarray | dask.array.Array:
-    """The values of the forecast: a dask array for dask data; else the same graph, run at once."""
-    da, positions, answer, plan = setup.data, setup.inits.positions, setup.answer, setup.plan
+) -> "list[np.ndarray] | list[dask.array.Array]":
+    """Return the values of each output: dask arrays for dask data, else the graph is run at once."""
+    positions, answers, plan = setup.inits.positions, list(setup.answers.values()), setup.plan
     context = plan.pack.card.context
     blocks = []
     shared_plan = dask.delayed(plan, traverse=False)  # one node of the graph, for all blocks
-    for block in windows.blocks(positions, context, _inits_per_block(chunks, da, plan)):
+    for block in windows.blocks(positions, context, _inits_per_block(chunks, setup.data[0], plan)):
         first = positions[block][0] - context + 1
-        piece = da.isel(time=slice(first, positions[block][-1] + 1))
+        steps = slice(first, positions[block][-1] + 1)
+        pieces = [da.isel(time=steps) for da in setup.data]
         ends = positions[block] - first
         if plan.tiles is None:
-            values = dask.delayed(_run, pure=False)(piece, ends, shared_plan)
-            shape = len(ends), *answer.shape[1:]
-            blocks.append(dask.array.from_delayed(values, shape, answer.dtype))
+            values = dask.delayed(_run, pure=False, nout=len(answers))(pieces, ends, shared_plan)
+            blocks.append(
+                [
+                    dask.array.from_delayed(one, (len(ends), *answer.shape[1:]), answer.dtype)
+                    for one, answer in zip(values, answers, strict=True)
+                ]
+            )
         else:
-            blocks.append(_tiled(piece, ends, plan))
-    if da.chunks is not None:
-        return dask.array.concatenate(blocks)
-    _check_values(da, positions, plan)
-    return _run_at_once(blocks, answer, plan, progress)
+            blocks.append(_tiled(pieces, ends, plan))
+    if any(da.chunks is not None for da in setup.data):
+        return [dask.array.concatenate(of_one) for of_one in zip(*blocks, strict=True)]
+    _check_values(setup)
+    return _run_at_once(blocks, answers, plan, progress)
 
 
-def _check_values(da: xr.DataArray, positions: np.ndarray, plan: Plan) -> None:
+def _check_values(setup: Setup) -> None:
     """See that all the data can be served before the first forecast is made, piece by piece."""
-    frames = np.unique(positions[:, None] - np.arange(plan.pack.card.context))
-    frame_bytes = da.sizes["y"] * da.sizes["x"] * np.dtype(np.float32).itemsize
-    for part in np.array_split(frames, -(-len(frames) * frame_bytes // BLOCK_BYTES)):
-        inputs.enter(da.isel(time=part), plan.pack.card)
+    plan = setup.plan
+    frames = np.unique(setup.inits.positions[:, None] - np.arange(plan.pack.card.context))
+    for da, (name, variable) in zip(setup.data, plan.variables.items(), strict=True):
+        frame_bytes = da.sizes["y"] * da.sizes["x"] * np.dtype(np.float32).itemsize
+        for part in np.array_split(frames, -(-len(frames) * frame_bytes // BLOCK_BYTES)):
+            inputs.enter(da.isel(time=part), name, variable, plan.pack.card)
 
 
 class _Target:
     """An array that shows on a progress bar what is written to it."""
 
-    def __init__(self, values: np.ndarray, bar: tqdm, by_init: bool) -> None:
+    def __init__(self, values: np.ndarray, bar: tqdm | None, by_init: bool) -> None:
         self.values, self.bar, self.by_init = values, bar, by_init
 
     def __setitem__(self, place: tuple[slice, ...], values: np.ndarray) -> None:
         self.values[place] = values
-        self.bar.update(len(values) if self.by_init else 1)
+        if self.bar is not None:
+            self.bar.update(len(values) if self.by_init else 1)
 
     def __dask_tokenize__(self) -> str:
         return uuid4().hex  # or dask would hash all values
 
 
 def _run_at_once(
-    blocks: list[dask.array.Array], answer: xr.DataArray, plan: Plan, progress: engine.Progress
-) -> np.ndarray:
+    blocks: list[list[dask.array.Array]],
+    answers: Sequence[xr.DataArray],
+    plan: Plan,
+    progress: engine.Progress,
+) -> list[np.ndarray]:
     """Compute blocks one after the other; each part is written where it belongs and let go."""
-    values = np.empty(answer.shape, answer.dtype)
+    values = [np.empty(answer.shape, answer.dtype) for answer in answers]
     whole = plan.tiles is None
-    total = len(values) if whole else sum(block.npartitions for block in blocks)
+    total = len(values[0]) if whole else sum(block[0].npartitions for block in blocks)
     start = 0
     with engine.progress_bar(total, "init" if whole else "tile", progress) as bar:
         for block in blocks:
-            target = _Target(values[start : start + len(block)], bar, whole)
+            stop = start + len(block[0])
+            # only the first of several outputs moves the bar
+            targets = [
+                _Target(one[start:stop], bar if one is values[0] else None, whole) for one in values
+            ]
             # in this thread: torch uses the cores itself
-            dask.array.store(block, target, lock=False, scheduler="synchronous")  # type: ignore
-            start += len(block)
+            dask.array.store(block, targets, lock=False, scheduler="synchronous")  # type: ignore
+            start = stop
     return values
 
 
-def _tiled(piece: xr.DataArray, ends: np.ndarray, plan: Plan) -> dask.array.Array:
-    """A block of inits as a dask array, one task per tile.
+def _tiled(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> list[dask.array.Array]:
+    """A block of inits as dask arrays, one task per tile for all of them.
 
     A block reads its frames by itself: were they tasks shared with the next block, a scheduler
     would be free to run one tile of all blocks first, and so to hold all their answers.
     """
     assert plan.tiles is not None
-    if piece.chunks is None:
-        piece = piece.chunk(token=uuid4().hex)  # a name of its own: dask need not hash the data
-    (data,) = dask.optimize(piece.data)  # reading and slicing fuse into tasks of the block's own
-    piece = piece.copy(data=data)
-    values = blend_lazily(piece, plan.tiles, _run_tile, (ends, plan), (len(ends), plan.lead))
-    fc = xr.DataArray(values, dims=tensors.FORECAST_DIMS)
-    return _give_back(fc, piece, ends, plan).data
+    # the frames of all inputs, one after another
+    stacked = pieces[0] if len(pieces) == 1 else xr.concat(pieces, "time", join="override")
+    if stacked.chunks is None:
+        stacked = stacked.chunk(token=uuid4().hex)  # a name of its own: dask need not hash the data
+    (data,) = dask.optimize(stacked.data)  # reading and slicing fuse into tasks of the block's own
+    stacked = stacked.copy(data=data)
+    outputs = plan.pack.card.outputs
+    leading = len(outputs), len(ends), plan.lead
+    values = blend_lazily(stacked, plan.tiles, _run_tile, (ends, plan), leading)
+    frames = pieces[0].sizes["time"]
+    answers = []
+    for i, name in enumerate(outputs):
+        first = list(plan.variables).index(name) * frames
+        own = stacked.isel(time=slice(first, first + frames))
+        fc = xr.DataArray(values[i], dims=tensors.FORECAST_DIMS)
+        answers.append(_give_back(fc, own, ends, name, plan).data)
+    return answers
 
 
 # --- one task
 
 
-def _run(da: xr.DataArray, ends: np.ndarray, plan: Plan) -> np.ndarray:
-    """One task: a block of inits, from the prepared data (time, y, x) to the user's grid."""
-    fc = _predict(da, ends, plan)
-    return _give_back(fc, da, ends, plan).to_numpy()
-
-
-def _run_tile(da: xr.DataArray, ends: np.ndarray, plan: Plan) -> np.ndarray:
-    """One task: a block of inits of one tile, to values (init, lead, y, x) in the card's units."""
-    return _predict(da, ends, plan).to_numpy()
-
-
-def _predict(da: xr.DataArray, ends: np.ndarray, plan: Plan) -> xr.DataArray:
-    """Through the model: a forecast (init, lead, y, x) on the model's grid, in the card's units."""
-    card = plan.pack.card
-    x = inputs.enter(da, card)
-    windowed = windows.cut_windows(x, card.context, ends)
-    model = engine.load(plan.pack, plan.settings)
-    if plan.ensemble is not None:
-        y = _sample(model, windowed, x["time"].values[ends], plan)
-        return card.scale.undo(tensors.to_labeled(y, windowed))
-    if card.land is None:
-        y = engine.predict(model, tensors.to_tensor(windowed), plan.lead, plan.settings)
-        return card.scale.undo(tensors.to_labeled(y, windowed))
-    fill_value = torch.where(torch.from_numpy(card.land), card.scale.apply(card.fill), torch.nan)
-    y = engine.predict(
-        model, tensors.to_tensor(windowed), plan.lead, plan.settings, fill_value.unsqueeze(-1)
+def _run(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> tuple[np.ndarray, ...]:
+    """One task: a block of inits, from prepared data (time, y, x) to the user's grid."""
+    forecasts = _predict(pieces, ends, plan)
+    own = dict(zip(plan.variables, pieces, strict=True))
+    return tuple(
+        _give_back(fc, own[name], ends, name, plan).to_numpy() for name, fc in forecasts.items()
     )
-    fc = card.scale.undo(tensors.to_labeled(y, windowed))
-    return fc.where(~xr.DataArray(card.land, dims=("y", "x")))
+
+
+def _run_tile(stacked: xr.DataArray, ends: np.ndarray, plan: Plan) -> np.ndarray:
+    """One task: a block of inits of one tile, to (output, init, lead, y, x) in the card's units."""
+    inputs_count = len(plan.variables)
+    frames = stacked.sizes["time"] // inputs_count
+    pieces = [stacked.isel(time=slice(i * frames, (i + 1) * frames)) for i in range(inputs_count)]
+    return np.stack([fc.to_numpy() for fc in _predict(pieces, ends, plan).values()])
+
+
+def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[str, xr.DataArray]:
+    """Through the model: forecasts (init, lead, y, x) on the model's grid, in the card's units."""
+    card = plan.pack.card
+    windowed = {}
+    for da, (name, variable) in zip(pieces, plan.variables.items(), strict=True):
+        x = inputs.enter(da, name, variable, card)
+        windowed[name] = windows.cut_windows(x, card.context, ends)
+    x_BTHWC = tensors.to_tensor([*windowed.values()])
+    model = engine.load(plan.pack, plan.settings)
+    land = {name: card.land(name) for name in card.outputs}
+    if plan.ensemble is not None and plan.ensemble.sampling is not None:
+        y_BTHWC = _sample(model, x_BTHWC, windowed[card.outputs[0]], pieces[0], ends, plan)
+    else:
+        time = pieces[0]["time"]
+        steps = np.arange(1 - card.context, _frames_needed(card, plan.lead) + 1)
+        months = calendar_months(time, plan.step, ends, steps) if card.known else steps[None]
+        known = tensors.known_channels(card, months)
+        fill_value = _fill_value(land, plan) if any(m is not None for m in land.values()) else None
+        further = plan.lead, plan.settings
+        if plan.ensemble is None:
+            y_BTHWC = engine.predict(model, x_BTHWC, *further, fill_value, known)
+        else:
+            stamps = [str_time(init) for init in time.values[ends]]
+            y_BTHWC = ensemble.draw(
+                model, x_BTHWC, stamps, *further, plan.ensemble, fill_value, known
+            )
+    forecasts = {}
+    for channel, name in enumerate(card.outputs):
+        fc = tensors.to_labeled(y_BTHWC, windowed[name], channel)
+        fc, mask = plan.variables[name].scale.undo(fc), land[name]
+        forecasts[name] = fc if mask is None else fc.where(~xr.DataArray(mask, dims=("y", "x")))
+    return forecasts
+
+
+def _frames_needed(card: Card, lead: int) -> int:
+    """Number of frames after the context that a forecast's last pass may look at the labels of."""
+    return -(-lead // card.lead) * card.lead
+
+
+def _fill_value(land: Mapping[str, np.ndarray | None], plan: Plan) -> torch.Tensor:
+    """The scaled value of land (H, W, C), NaN on sea, for each output."""
+    assert plan.pack.card.grid is not None
+    channels = []
+    for name, mask in land.items():
+        variable = plan.variables[name]
+        mask = np.zeros(plan.pack.card.grid.shape, bool) if mask is None else mask
+        fill_value = variable.scale.apply(variable.fill)
+        channels.append(torch.where(torch.from_numpy(mask), fill_value, torch.nan))
+    return torch.stack(channels, dim=-1)
 
 
 def _sample(
-    model: torch.nn.Module, windowed: xr.DataArray, inits: np.ndarray, plan: Plan
+    model: torch.nn.Module,
+    x_BTHWC: torch.Tensor,
+    windowed: xr.DataArray,
+    da: xr.DataArray,
+    ends: np.ndarray,
+    plan: Plan,
 ) -> torch.Tensor:
     """A scaled ensemble (B, T, members, H, W, C)."""
-    names = {"y": str(plan.origin.axes.y), "x": str(plan.origin.axes.x)}
+    axes = next(iter(plan.origins.values())).axes
+    names = {"y": str(axes.y), "x": str(axes.x)}
     return ensemble.sample(
         model,
-        tensors.to_tensor(windowed),
-        [str_time(init) for init in inits],
+        x_BTHWC,
+        [str_time(init) for init in da["time"].values[ends]],
         plan.lead,
         plan.settings,
         plan.ensemble,
@@ -306,14 +403,16 @@ def _sample(
     )
 
 
-def _give_back(fc: xr.DataArray, da: xr.DataArray, ends: np.ndarray, plan: Plan) -> xr.DataArray:
+def _give_back(
+    fc: xr.DataArray, da: xr.DataArray, ends: np.ndarray, name: str, plan: Plan
+) -> xr.DataArray:
     """The way back: (init, lead, *the user's spatial dims), NaN where the last frame is."""
     if isinstance(plan.pack.card.grid, LatLonGrid):
         fc = regrid.to_user(fc, da["y"], da["x"])
     last = da.isel(time=ends).rename(time="init").drop_vars("init")
     if fc.chunks is not None:
         last = last.chunk({dim: fc.chunksizes[dim] for dim in last.dims})
-    return cf.restore(fc.where(last.notnull()), plan.origin)
+    return cf.restore(fc.where(last.notnull()), plan.origins[name])
 
 
 def _tiles(da: xr.DataArray, origin: cf.Origin, card: Card) -> Tiles | None:
@@ -356,16 +455,28 @@ def _lead_steps(
     if steps < 1 or steps != int(steps):
         unit = "months" if step == "month" else f"time steps of {pd.Timedelta(step)}"
         raise mismatch(f"lead as a whole number of {unit}, from 1", repr(lead), f"lead={card.lead}")
+    if steps > card.lead and len(card.outputs) < len(card.inputs):
+        raise mismatch(
+            f"lead up to {card.lead}: pack {card.name!r} doesn't forecast all that it reads",
+            f"lead={lead!r}",
+            f"lead={card.lead}",
+        )
     return int(steps)
 
 
-def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str, str | int]:
-    """The forecast's own attributes: what was done, in words, and the pack that did it."""
+def _attributes(
+    entry: inputs.Entry, da: xr.DataArray, inits: windows.Inits, plan: Plan
+) -> dict[str, str | int]:
+    """The own attributes of one output: what was done, in words, and the pack that did it."""
     card = plan.pack.card
     attrs: dict[str, str | int] = {}
     notes = [f"forecast by pack {card.name} {card.version}"]
+    if entry.variable.standard_name != card.inputs[entry.name].standard_name:
+        notes.append(f"{entry.variable.standard_name} read in place of {entry.name}")
     if inits.dropped:
         notes.append(inits.dropped)
+    if period := inputs.other_baseline(entry.da, card):
+        notes.append(f"anomalies against {period}, which the pack hardly depends on")
     if plan.ensemble is not None:
         notes.append(str(plan.ensemble))
         attrs["seed"] = plan.ensemble.seed
@@ -376,9 +487,10 @@ def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str,
     if isinstance(card.grid, LatLonGrid):
         if regridding := regrid.describe(da, card.grid.latitude, card.grid.longitude):
             notes.append(regridding)
-        if card.land is not None:
-            notes.append(f"land read as {card.fill:g} {card.input.units}, answered as NaN")
-    if isinstance(card.grid, PixelGrid) and card.missing == "allowed":
+        if card.land(entry.name) is not None:
+            fill = f"{entry.variable.fill:g} {entry.variable.units}"
+            notes.append(f"land read as {fill}, answered as NaN")
+    if isinstance(card.grid, PixelGrid) and entry.variable.missing == "allowed":
         notes.append("missing pixels read as not seen, answered as NaN where the last frame is")
     if plan.lead > card.lead:
         rollout = f"leads {card.lead + 1} to {plan.lead} from the model's own output"
@@ -390,4 +502,4 @@ def _attributes(da: xr.DataArray, inits: windows.Inits, plan: Plan) -> dict[str,
         "pack_weights_sha256": str(card.weights_sha256),
     }
     line = f"xearthformer {__version__}: {'; '.join(notes)}"
-    return attrs | {"history": str(cf.add_history(plan.origin.attrs, line)["history"])}
+    return attrs | {"history": str(cf.add_history(entry.da.attrs, line)["history"])}

@@ -1,7 +1,10 @@
 """The way in: data as a pack's card wants it, or a refusal before anything is computed.
 
-`prepare` looks at labels alone; `enter` looks at values, on their way to the model's input.
+`select` and `prepare` look at labels alone; `enter` looks at values, on their way to the model's
+input.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,50 +12,205 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields import cf, quantities, regrid
-from ..fields.axes import find_axes, spacing_in_metres
-from ..fields.time_axis import check_time
-from ..packs.card import Card, LatLonGrid, PixelGrid
+from ..fields.axes import find_axes, find_time, spacing_in_metres
+from ..fields.time_axis import check_time, month_numbers, str_time
+from ..packs.card import Card, LatLonGrid, PixelGrid, Variable
 
 SPACING_TOLERANCE = 0.01  # a share: projections are not exact to the metre
 
 
-def variable(data: xr.Dataset | xr.DataArray, card: Card) -> xr.DataArray:
-    """Return the array itself, or the one variable of a Dataset that the card asks for."""
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One input of a pack, and the user's array that is read as it."""
+
+    name: str
+    variable: Variable  # of the card, or what stands in for it
+    da: xr.DataArray
+
+
+def select(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:
+    """Return the user's array for each input of the card, in order, on one time axis.
+
+    A DataArray is the input of a pack of one. In a Dataset, inputs are found by standard_name, by
+    common names, or by their name in the card; else something that the card lets stand in.
+    """
     if isinstance(data, xr.DataArray):
-        return data
+        if len(card.inputs) > 1:
+            names = ", ".join(f"{name}=..." for name in card.inputs)
+            raise mismatch(
+                f"a Dataset of {_listed(card)} (pack {card.name!r})",
+                f"the DataArray {data.name or 'without a name'!r} alone",
+                f"xr.Dataset(dict({names})).earthformer...",
+            )
+        return [Entry(name, variable, data) for name, variable in card.inputs.items()]
     if not isinstance(data, xr.Dataset):
         raise TypeError(f"expected an xarray DataArray or Dataset\n   found {type(data).__name__}")
-    name = quantities.find_variable(
-        data, standard_name=card.input.standard_name, difference=card.input.difference
-    )
-    return data[name]
+    if len(card.inputs) == 1:
+        variable = card.input
+        found = quantities.find_variable(
+            data, standard_name=variable.standard_name, difference=variable.difference
+        )
+        return [Entry(next(iter(card.inputs)), variable, data[found])]
+    entries = [_find(data, name, variable) for name, variable in card.inputs.items()]
+    first = entries[0]
+    return [first, *(_on_time_of(first, entry) for entry in entries[1:])]
 
 
-def prepare(da: xr.DataArray, card: Card) -> tuple[xr.DataArray, cf.Origin]:
+def _listed(card: Card) -> str:
+    """Return in words what a pack reads."""
+    words = [f"{name} ({v.standard_name or 'by this name'})" for name, v in card.inputs.items()]
+    return " and ".join(words)
+
+
+def _find(data: xr.Dataset, name: str, variable: Variable) -> Entry:
+    quantity, difference = variable.standard_name, variable.difference
+    if quantity is not None and not quantities.has(data, quantity):
+        for other in variable.substitutes:
+            if quantities.has(data, other):
+                found = quantities.find_variable(data, standard_name=other, difference=difference)
+                return Entry(name, variable.substituted(other), data[found])
+        if name in data:
+            return Entry(name, variable, data[name])
+        called = [
+            f"{one} ({', '.join(sorted(quantities.names_of(one) - {one}))})"
+            for one in (quantity, *variable.substitutes)
+        ]
+        listed = ", ".join(map(str, data.data_vars)) or "no data variables"
+        hint = f'ds.rename({{"...": "{name}"}}), with the name of yours for the dots'
+        raise mismatch(f"a variable {name}: {' or '.join(called)}", listed, hint)
+    found = quantities.find_variable(data, standard_name=quantity, difference=difference, name=name)
+    return Entry(name, variable, data[found])
+
+
+def _on_time_of(first: Entry, entry: Entry) -> Entry:
+    """Return an entry with the time labels of the first: the same months, or the same times."""
+    dim, other = find_time(first.da), find_time(entry.da)
+    time, stamps = first.da[dim], entry.da[other]
+    monthly = check_time(time) == check_time(stamps) == "month"
+    numbers = [month_numbers(axis) if monthly else axis.values for axis in (time, stamps)]
+    if not np.array_equal(numbers[0], numbers[1]):
+        raise mismatch(
+            f"{first.name} and {entry.name} of the same {'months' if monthly else 'times'}",
+            f"{first.name} {_span(time)}, {entry.name} {_span(stamps)}",
+            _common_span((dim, other), (time, stamps), numbers),
+        )
+    if other == dim:
+        return entry
+    da = entry.da.drop_vars([n for n, c in entry.da.coords.items() if other in c.dims])
+    return Entry(entry.name, entry.variable, da.rename({other: dim}).assign_coords({dim: time}))
+
+
+def _span(time: xr.DataArray) -> str:
+    return f"{str_time(time.values[0])} to {str_time(time.values[-1])} ({time.size})"
+
+
+def _common_span(
+    dims: tuple[str, str], axes: tuple[xr.DataArray, xr.DataArray], numbers: list[np.ndarray]
+) -> str:
+    """Return the line that cuts both time axes to what they have in common."""
+    start, end = max(n[0] for n in numbers), min(n[-1] for n in numbers)
+    if start > end:
+        return "records that overlap"
+    cuts = []
+    for dim, axis, n in zip(dims, axes, numbers, strict=True):
+        inside = axis.values[(n >= start) & (n <= end)]
+        cuts.append(f'{dim}=slice("{str_time(inside[0])}", "{str_time(inside[-1])}")')
+    return f"ds.sel({', '.join(cuts)})"
+
+
+def prepare(entry: Entry, card: Card) -> tuple[xr.DataArray, cf.Origin]:
     """Return data in the card's units and orientation, and how to restore the user's own.
 
-    Time step and grid are checked first; see `cf.prepare`.
+    Time step, baseline and grid are checked first; see `cf.prepare`.
     """
-    _check_step(check_time(da[find_axes(da).time]), card)
+    variable = entry.variable
+    _check_step(check_time(entry.da[find_axes(entry.da).time]), card)
     prepared, origin = cf.prepare(
-        da,
-        units=card.input.units,
-        difference=card.input.difference,
-        standard_name=card.input.standard_name,
+        entry.da,
+        units=variable.units,
+        difference=variable.difference,
+        standard_name=variable.standard_name,
         latlon=isinstance(card.grid, LatLonGrid),
     )
+    _check_baseline(entry.da, card)
     _check_grid(prepared, card)
     return prepared, origin
 
 
-def enter(da: xr.DataArray, card: Card) -> xr.DataArray:
+def on_same_pixels(data: list[xr.DataArray], card: Card) -> list[xr.DataArray]:
+    """Return the inputs of a pack of pixels on the pixels of the first, each the nearest.
+
+    A pack on latitudes and longitudes brings each to its own grid on the way in. An output must
+    have the pixels of the first itself, for the forecast has them.
+    """
+    if isinstance(card.grid, LatLonGrid) or len(data) == 1:
+        return data
+    first, rest = data[0], data[1:]
+    return [
+        first,
+        *(
+            _nearest(da, first, name, card)
+            for da, name in zip(rest, list(card.inputs)[1:], strict=True)
+        ),
+    ]
+
+
+def _nearest(da: xr.DataArray, first: xr.DataArray, name: str, card: Card) -> xr.DataArray:
+    positions = {}
+    for dim in ("y", "x"):
+        if dim in da.coords and dim in first.coords:
+            ours, theirs = first[dim].values, da[dim].values
+            nearest = np.abs(ours[:, None] - theirs).argmin(axis=1)
+            spacing = np.abs(np.diff(theirs)).max() if theirs.size > 1 else np.inf
+            apart = bool((np.abs(ours - theirs[nearest]) > spacing).any())
+        else:  # pixels without labels fill the same domain
+            size, other = first.sizes[dim], da.sizes[dim]
+            nearest = (np.arange(size) * other) // size
+            apart = max(size, other) % min(size, other) != 0
+        same = np.array_equal(nearest, np.arange(da.sizes[dim]))
+        if apart or (name in card.outputs and not same):
+            raise mismatch(
+                f"{name} on the pixels of {next(iter(card.inputs))}",
+                f"{da.sizes['y']} x {da.sizes['x']} others, of another domain or size",
+                "da.interp(y=..., x=...) onto those pixels",
+            )
+        if not same:
+            positions[dim] = nearest
+    labels = {dim: first[dim] for dim in ("y", "x") if dim in first.coords}
+    return da.drop_vars(["y", "x"], errors="ignore").isel(positions).assign_coords(labels)
+
+
+def enter(da: xr.DataArray, name: str, variable: Variable, card: Card) -> xr.DataArray:
     """Return prepared data as the model reads it: on its grid, checked, land filled, scaled."""
     if isinstance(card.grid, LatLonGrid):
         da = regrid.to_model(da, card.grid.latitude, card.grid.longitude)
-    if card.land is not None:
-        da = da.where(~xr.DataArray(card.land, dims=("y", "x")), card.fill)
-    _check_values(da, card)
-    return card.scale.apply(da)
+    land = card.land(name)
+    if land is not None:
+        da = da.where(~xr.DataArray(land, dims=("y", "x")), variable.fill)
+    _check_values(da, variable, card)
+    return variable.scale.apply(da)
+
+
+def other_baseline(da: xr.DataArray, card: Card) -> str | None:
+    """Return the climatology period of anomalies where it isn't the card's; None where it is.
+
+    Data that doesn't say its period is taken as it is.
+    """
+    period = str(da.attrs.get("climatology_period", ""))
+    if card.baseline is None or not period:
+        return None
+    start, end = card.baseline.period
+    return None if period == f"{start}-01/{end}-12" else period
+
+
+def _check_baseline(da: xr.DataArray, card: Card) -> None:
+    found = other_baseline(da, card)
+    if found is not None and card.baseline is not None and not card.baseline.blind:
+        raise mismatch(
+            f"an anomaly against {'-'.join(card.baseline.period)} (pack {card.name!r})",
+            f"one against {found}",
+            f"da.earthformer.anomaly(climatology={card.baseline.period}), of the absolute values",
+        )
 
 
 def _check_step(step: str | np.timedelta64, card: Card) -> None:
@@ -90,26 +248,26 @@ def _check_grid(da: xr.DataArray, card: Card) -> None:
                 )
 
 
-def _check_values(da: xr.DataArray, card: Card) -> None:
-    """Refuse NaN, infinity and values that the card's quantity cannot have."""
+def _check_values(da: xr.DataArray, variable: Variable, card: Card) -> None:
+    """Refuse NaN, infinity and values that an input's quantity cannot have."""
     values = da.to_numpy()
     finite = np.isfinite(values)
-    if card.missing != "allowed" and not finite.all():
+    if variable.missing != "allowed" and not finite.all():
         bad = (~finite).nonzero()
         first = ", ".join(
             f"{dim} {da[dim].values[i[0]]}" for dim, i in zip(da.dims, bad, strict=True)
         )
-        allowed = "none missing but on land" if card.missing == "land" else "none missing"
+        allowed = "none missing but on land" if variable.missing == "land" else "none missing"
         raise mismatch(
             f"finite values, {allowed} (pack {card.name!r})",
             f"{len(bad[0])} of {values.size} missing or infinite, the first at {first}",
             "da.interpolate_na(dim=...) or da.fillna(...)",
         )
-    low, high = card.input.valid_min, card.input.valid_max
+    low, high = variable.valid_min, variable.valid_max
     for bound, worst, beyond in ((low, np.nanmin, np.less), (high, np.nanmax, np.greater)):
         if bound is not None and finite.any() and beyond(worst(values), bound):
             raise mismatch(
-                f"values within [{low}, {high}] {card.input.units} (pack {card.name!r})",
-                f"{worst(values):g} {card.input.units}, by the data's units attribute",
+                f"values within [{low}, {high}] {variable.units} (pack {card.name!r})",
+                f"{worst(values):g} {variable.units}, by the data's units attribute",
                 "da.assign_attrs(units=...), with the units the values are in",
             )

@@ -1,27 +1,60 @@
 """The border: labelled windows become tensors (B T H W C), and forecasts become labelled again."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
+
+from ..packs.card import Card, LatLonGrid
 
 WINDOW_DIMS = ("init", "time", "y", "x")
 FORECAST_DIMS = ("init", "lead", "y", "x")
 ENSEMBLE_DIMS = ("init", "lead", "member", "y", "x")
 
 
-def to_tensor(windows: xr.DataArray) -> torch.Tensor:
-    """Windows (init, time, y, x) as a float32 tensor (B, T, H, W, 1)."""
-    values = windows.transpose(*WINDOW_DIMS).to_numpy()
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).unsqueeze(-1)
+def to_tensor(windows: Sequence[xr.DataArray]) -> Tensor:
+    """Windows (init, time, y, x) of each variable as one float32 tensor (B, T, H, W, C)."""
+    channels = [
+        np.ascontiguousarray(one.transpose(*WINDOW_DIMS).to_numpy(), dtype=np.float32)
+        for one in windows
+    ]
+    return torch.from_numpy(np.stack(channels, axis=-1))
 
 
-def to_labeled(y_BTHWC: torch.Tensor, windows: xr.DataArray) -> xr.DataArray:
-    """A forecast of `windows` on their y and x.
+def known_channels(card: Card, months_BT: np.ndarray) -> Tensor | None:
+    """Return the channels of the model's input that nobody brings; None for none.
 
-    (B, T, H, W, 1) becomes (init, lead, y, x), and with members (B, T, M, H, W, 1) becomes
+    `months_BT` are calendar months, 1 to 12. The tensor is (B, T, 1 or H, 1 or W, K): what is the
+    same at all cells or all times is kept once.
+    """
+    if not card.known:
+        return None
+    angle_BT = torch.from_numpy(2 * np.pi * months_BT / 12)
+    grid = card.grid
+    parts = []
+    for name in card.known:
+        if name == "month":
+            channels = torch.stack([angle_BT.sin(), angle_BT.cos()], dim=-1)[:, :, None, None]
+        else:
+            assert isinstance(grid, LatLonGrid) and grid.is_land is not None or name != "land"
+            assert isinstance(grid, LatLonGrid)
+            field_HW = grid.is_land if name == "land" else np.array(grid.latitude)[:, None] / 90
+            channels = torch.from_numpy(np.asarray(field_HW, np.float64))[None, None, ..., None]
+        parts.append(channels.float())
+    height, width = (max(part.shape[axis] for part in parts) for axis in (2, 3))
+    shape = *months_BT.shape, height, width
+    return torch.cat([part.expand(*shape, -1) for part in parts], dim=-1)
+
+
+def to_labeled(y_BTHWC: Tensor, windows: xr.DataArray, channel: int = 0) -> xr.DataArray:
+    """One variable of a forecast of `windows`, on their y and x.
+
+    (B, T, H, W, C) becomes (init, lead, y, x), and with members (B, T, M, H, W, C) becomes
     (init, lead, member, y, x).
     """
-    values = y_BTHWC.squeeze(-1).cpu().numpy()
+    values = y_BTHWC[..., channel].cpu().numpy()
     coords = {name: windows[name] for name in ("y", "x") if name in windows.coords}
     dims = FORECAST_DIMS if values.ndim == len(FORECAST_DIMS) else ENSEMBLE_DIMS
     return xr.DataArray(values, dims=dims, coords=coords)

@@ -4,6 +4,7 @@ A card is data and nothing else: opening one executes nothing and follows no pat
 """
 
 import warnings
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import numpy as np
@@ -13,6 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from .scale import Scale
 
 LAND, SEA = "#", "."  # a grid's land, cell by cell: text can be read and compared in a card file
+
+# Channels that nobody brings, for they follow from time and grid, and how many each has: the
+# calendar month m as sin and cos of 2 pi m / 12, latitude / 90, and 1 on land.
+KNOWN = {"month": 2, "latitude": 1, "land": 1}
 
 
 class _Section(BaseModel):
@@ -28,6 +33,43 @@ class Quantity(_Section):
     difference: bool = Field(False, description="an anomaly: units convert without their offset")
     valid_min: float | None = None
     valid_max: float | None = None
+
+
+class Substitute(_Section):
+    """Another quantity that may stand in for an input, which is `factor` times its anomaly."""
+
+    units: str
+    factor: float
+
+
+class Variable(Quantity):
+    """A variable that a model reads, and what becomes of it on the way in.
+
+    Attributes
+    ----------
+    missing : {"forbidden", "land", "allowed"}
+        Where values may be missing: nowhere; on land; anywhere (kept as they are).
+    fill : float
+        Value on land in the model's input, in `units`.
+    land : list of str or None
+        Where this variable has no values, as `grid.land`; None: there.
+    substitutes : dict
+        By standard name: quantities that are taken where a Dataset has no such variable.
+    """
+
+    missing: Literal["forbidden", "land", "allowed"] = "forbidden"
+    fill: float = 0.0
+    scale: Scale = Scale()
+    land: list[str] | None = None
+    substitutes: dict[str, Substitute] = {}
+
+    def substituted(self, standard_name: str) -> "Variable":
+        """Return what this input is where one of the `substitutes` stands in for it."""
+        other = self.substitutes[standard_name]
+        scale = Scale(self.scale.offset / other.factor, self.scale.factor / other.factor)
+        update = {"standard_name": standard_name, "units": other.units, "scale": scale}
+        update |= {"valid_min": None, "valid_max": None, "fill": self.fill / other.factor}
+        return self.model_copy(update=update)
 
 
 class LatLonGrid(_Section):
@@ -48,12 +90,16 @@ class LatLonGrid(_Section):
         if self.longitude[0] < 0 or self.longitude[-1] >= 360:
             raise ValueError("grid.longitude must lie in [0, 360)")
         if self.land is not None:
-            height, width = self.shape
-            if len(self.land) != height or any(len(row) != width for row in self.land):
-                raise ValueError(f"grid.land must be {height} lines of {width} characters")
-            if set("".join(self.land)) - {LAND, SEA}:
-                raise ValueError(f"grid.land is written with {LAND!r} and {SEA!r} alone")
+            self.check_land("grid.land", self.land)
         return self
+
+    def check_land(self, name: str, land: list[str]) -> None:
+        """Raise ValueError for a mask that isn't one character per cell."""
+        height, width = self.shape
+        if len(land) != height or any(len(row) != width for row in land):
+            raise ValueError(f"{name} must be {height} lines of {width} characters")
+        if set("".join(land)) - {LAND, SEA}:
+            raise ValueError(f"{name} is written with {LAND!r} and {SEA!r} alone")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -63,9 +109,11 @@ class LatLonGrid(_Section):
     @property
     def is_land(self) -> np.ndarray | None:
         """Boolean array (y, x), true on land; None for a grid without land."""
-        if self.land is None:
-            return None
-        return np.array([[cell == LAND for cell in row] for row in self.land])
+        return None if self.land is None else _mask(self.land)
+
+
+def _mask(rows: list[str]) -> np.ndarray:
+    return np.array([[cell == LAND for cell in row] for row in rows])
 
 
 class PixelGrid(_Section):
@@ -110,51 +158,104 @@ class Climatology(_Section):
     std: Annotated[float, Field(gt=0)]
 
 
+# Fields of a card of format 1 that format 2 says otherwise.
+RENAMED = {"history": "context", "reach": "lead"}
+FORMAT_1 = {"format", "input", "output", "missing", "fill", "scale", *RENAMED}
+
+
+def _plain(section: object) -> object:
+    """Return a section of a card as a mapping of the fields that differ from their defaults."""
+    if isinstance(section, Quantity):
+        return section.model_dump(exclude_defaults=True)
+    if isinstance(section, Mapping):
+        return {
+            key: value for key, value in section.items() if value is not None and value is not False
+        }
+    return section
+
+
+class Baseline(_Section):
+    """The climatology that a pack's anomalies are taken from.
+
+    Attributes
+    ----------
+    period : (str, str)
+        First and last year.
+    blind : bool
+        Whether other periods give the same forecasts, to a few hundredths of a degree.
+    """
+
+    period: tuple[str, str]
+    blind: bool = False
+
+
 class Card(_Section):
     """Everything `forecast` needs to know of a pack before it touches the weights.
 
     Attributes
     ----------
-    input, output : Quantity
-        What the model reads and writes; both on `grid`, every `time_step`.
+    inputs : dict of Variable
+        What the model reads, by name, in the order of its channels: on `grid`, every `time_step`.
+    outputs : list of str
+        The inputs that the model forecasts, in the same order.
+    known : list of {"month", "latitude", "land"}
+        Further channels of the model's input, which nobody brings: see `KNOWN`.
     grid : LatLonGrid, PixelGrid or None
         None: the model takes any grid.
     time_step : str or None
         "month", a pandas duration such as "5min", or None for any regular step.
     context, lead : int
-        Number of frames that the model reads, and of frames that it forecasts in one pass;
-        `history` and `reach` in a card's file.
-    missing : {"forbidden", "land", "allowed"}
-        Where the input may be NaN: nowhere; on the grid's land; anywhere (kept as it is).
-    fill : float
-        Value on land in the model's input, in `input.units`.
+        Number of frames that the model reads, and of frames that it forecasts in one pass.
+    baseline : Baseline or None
+        The climatology of anomalies; None: any.
     climatology : Climatology or None
         For models that can be steered towards an anticipated intensity.
+
+    Notes
+    -----
+    Cards of format 1 describe one variable, which is read and forecast, by `input`, `output`,
+    `missing`, `fill` and `scale`, and say `history` and `reach` for `context` and `lead`. They are
+    read as the same in the form of format 2.
     """
 
-    # Files of format 1 say `history` and `reach`; code may say either.
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     version: str
     title: str
     model: ModelSpec
-    input: Quantity
-    output: Quantity
+    inputs: Annotated[dict[str, Variable], Field(min_length=1)]
+    outputs: Annotated[list[str], Field(min_length=1)]
+    known: list[Literal["month", "latitude", "land"]] = []
     grid: Annotated[LatLonGrid | PixelGrid, Field(discriminator="kind")] | None
     time_step: str | None
-    context: Annotated[int, Field(gt=0, alias="history")]
-    lead: Annotated[int, Field(gt=0, alias="reach")]
-    missing: Literal["forbidden", "land", "allowed"] = "forbidden"
-    fill: float = 0.0
-    scale: Scale = Scale()
+    context: Annotated[int, Field(gt=0)]
+    lead: Annotated[int, Field(gt=0)]
+    baseline: Baseline | None = None
     climatology: Climatology | None = None
     training: Training
     scores: dict[str, float] = {}
     references: list[str] = []
     licence: str = "Apache-2.0"
     weights_sha256: str | None = Field(None, description="of names, dtypes, shapes and bytes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, fields: object) -> object:
+        """Bring a card of format 1 into the form of format 2."""
+        if not isinstance(fields, Mapping) or "input" not in fields:
+            return fields
+        quantity, output = (_plain(fields.get(key)) for key in ("input", "output"))
+        if output is not None and output != quantity:
+            raise ValueError("output must equal input: a pack forecasts the quantity it reads")
+        new = {key: value for key, value in fields.items() if key not in FORMAT_1}
+        new |= {RENAMED[key]: fields[key] for key in RENAMED if key in fields}
+        if not isinstance(quantity, Mapping):
+            raise ValueError(f"input must be a section, found {quantity!r}")
+        name = str(quantity.get("standard_name") or "data")
+        way_in = {key: fields[key] for key in ("missing", "fill", "scale") if key in fields}
+        return {**new, "inputs": {name: {**quantity, **way_in}}, "outputs": [name]}
 
     @model_validator(mode="after")
     def _check(self) -> "Card":
@@ -163,11 +264,61 @@ class Card(_Section):
                 pd.Timedelta(self.time_step)
             except ValueError as error:
                 raise ValueError(f"time_step {self.time_step!r} is no duration: {error}") from error
-        if self.output != self.input:
-            raise ValueError("output must equal input: a pack forecasts the quantity it reads")
-        if self.missing == "land" and self.land is None:
-            raise ValueError('missing: "land" needs grid.land')
+        if self.outputs != [name for name in self.inputs if name in self.outputs]:
+            raise ValueError(
+                f"outputs must be some of the inputs {list(self.inputs)}, in their order; found "
+                f"{self.outputs}"
+            )
+        on_earth = isinstance(self.grid, LatLonGrid)
+        for name, variable in self.inputs.items():
+            if variable.land is not None and isinstance(self.grid, LatLonGrid):
+                self.grid.check_land(f"inputs.{name}.land", variable.land)
+            if variable.missing == "land" and self.land(name) is None:
+                raise ValueError('missing: "land" needs grid.land')
+            if variable.substitutes and (variable.scale.floor or not variable.difference):
+                raise ValueError(f"inputs.{name}: only an anomaly can have substitutes")
+        if "land" in self.known and not (on_earth and self.grid.land):  # type: ignore[union-attr]
+            raise ValueError('known: "land" needs grid.land')
+        if "latitude" in self.known and not on_earth:
+            raise ValueError('known: "latitude" needs a grid of latitudes and longitudes')
         return self
+
+    @property
+    def input(self) -> Variable:
+        """The first of the inputs; most packs have no other."""
+        return next(iter(self.inputs.values()))
+
+    @property
+    def scale(self) -> Scale:
+        """The scale of the first input."""
+        return self.input.scale
+
+    @property
+    def channels(self) -> int:
+        """Number of channels that the model reads."""
+        return len(self.inputs) + sum(KNOWN[name] for name in self.known)
+
+    def to_fields(self) -> dict[str, object]:
+        """Return the card as its file says it.
+
+        Format 1 where that can say it all, for earlier versions to open; else format 2.
+        """
+        fields = self.model_dump()
+        (name, variable), *others = self.inputs.items()
+        own = variable.land or variable.substitutes or name != (variable.standard_name or "data")
+        if others or own or self.known or self.baseline:
+            return fields
+        quantity = variable.model_dump(include={*Quantity.model_fields})
+        old: dict[str, object] = {"format": 1}
+        for key, value in fields.items():
+            if key == "inputs":
+                old |= {"input": quantity, "output": quantity}
+            elif key == "climatology":
+                old |= variable.model_dump(include={"missing", "fill", "scale"}) | {key: value}
+            elif key not in ("format", "outputs", "known", "baseline"):
+                then = {now: then for then, now in RENAMED.items()}
+                old[then.get(key, key)] = value
+        return old
 
     @property
     def history(self) -> int:
@@ -181,12 +332,15 @@ class Card(_Section):
         warnings.warn("card.reach is now card.lead", FutureWarning, stacklevel=2)
         return self.lead
 
-    @property
-    def land(self) -> np.ndarray | None:
-        """Boolean array (y, x), true where input may be NaN and the answer is; None for nowhere."""
-        if self.missing != "land" or not isinstance(self.grid, LatLonGrid):
+    def land(self, name: str) -> np.ndarray | None:
+        """Return where an input may be missing and the answer is, true in a boolean array (y, x).
+
+        None for nowhere.
+        """
+        variable = self.inputs[name]
+        if variable.missing != "land" or not isinstance(self.grid, LatLonGrid):
             return None
-        return self.grid.is_land
+        return self.grid.is_land if variable.land is None else _mask(variable.land)
 
     @property
     def step(self) -> "Literal['month'] | np.timedelta64 | None":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pydantic
+from pydantic_core import to_json
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
@@ -145,7 +146,7 @@ def save_pack(path: "str | os.PathLike[str]", model: "nn.Module", card: Card) ->
     spec = ModelSpec(name=card.model.name, config=config)
     card = card.model_copy(update={"model": spec, "weights_sha256": weights_hash(arrays)})
     card = Card.model_validate(card.model_dump())  # `model_copy` checks nothing
-    text = card.model_dump_json(indent=2, by_alias=True)
+    text = to_json(card.to_fields(), indent=2).decode()
     path = Path(path)
     if path.suffix == ".safetensors":
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -118,16 +118,16 @@ def convert(
         )
     for file in files:
         _load_into_one(networks, file, preset)
-    fields = PUBLISHED[preset]
-    card = Card(
-        name=preset if kind == "prediff" else f"earthformer-{preset}",
-        version="1",
-        model=ModelSpec(name=kind, config={}),
-        output=fields["input"],
-        context=model.in_len,
-        lead=model.out_len,
-        references=REFERENCES[kind],
-        **fields,
+    card = Card.model_validate(
+        {
+            "name": preset if kind == "prediff" else f"earthformer-{preset}",
+            "version": "1",
+            "model": ModelSpec(name=kind, config={}),
+            "context": model.in_len,
+            "lead": model.out_len,
+            "references": REFERENCES[kind],
+            **PUBLISHED[preset],
+        }
     )
     return save_pack(path, model, card)
 

@@ -11,7 +11,7 @@ import xarray as xr
 from torch import nn
 
 from ..fields.time_axis import check_time
-from ..packs.card import LAND, SEA, Card, LatLonGrid, ModelSpec
+from ..packs.card import LAND, SEA, Card, LatLonGrid, ModelSpec, Quantity
 from ..packs.pack import Pack
 from ..packs.published import PUBLISHED
 from ..packs.scale import Scale
@@ -21,8 +21,9 @@ from .records import Period, WindowSets, ends, within
 
 LIKE = "input", "grid", "time_step"  # card entries that `like` copies from a published pack
 # What a card keeps of the pack that training begins with.
-KEPT = {"title", "input", "grid", "time_step", "missing", "scale", "climatology"}
+KEPT = {"title", "inputs", "outputs", "known", "grid", "time_step", "baseline", "climatology"}
 KEPT |= {"training", "scores", "references", "licence"}
+ONE = "missing", "fill", "scale"  # of the variable of a card that says `input`
 
 
 def short(value: float) -> float:
@@ -35,6 +36,10 @@ def start_entries(start: Pack | None, card: Mapping[str, object]) -> dict[str, o
     if start is None:
         return dict(card)
     kept = start.card.model_dump(include=KEPT)
+    if "input" in card or set(ONE) & set(card):  # words for the one variable of a pack
+        del kept["inputs"], kept["outputs"]
+        kept["input"] = start.card.input.model_dump(include={*Quantity.model_fields})
+        kept |= start.card.input.model_dump(include={"missing", "scale"})
     training = card.get("training", {})
     if isinstance(training, Mapping):  # else for the card to refuse
         training = {**kept["training"], **training}
@@ -57,43 +62,72 @@ def draft_card(entries: Mapping[str, object], name: str, network: nn.Module, pac
         # the frames in and out, by their names in files too, are the network's own
         **{k: value for k, value in entries.items() if k not in ("like", "history", "reach")},
     }
-    if "input" not in card:
+    if "input" not in card and "inputs" not in card:
         raise ValueError(
             "the card must say what quantity the model reads: type card={'input': "
             "{'standard_name': ..., 'units': ..., 'difference': ...}, ...}, or card={'like': ...} "
-            f"with one of {', '.join(PUBLISHED)}"
+            f"with one of {', '.join(PUBLISHED)}; of several, card={{'inputs': {{'sst': ...}}}}"
         )
+    if "inputs" in card:
+        said = dict(card["inputs"])  # type: ignore[call-overload]
+        card["inputs"] = {
+            name: {**_fields(one), "missing": "allowed"} for name, one in said.items()
+        }
+        card.setdefault("outputs", list(said))
+    else:
+        card |= {"output": card["input"], "missing": "allowed"}
     card |= {
         "model": ModelSpec(name=name, config={}),  # save_pack writes the network's own
-        "output": card["input"],
         "context": network.in_len,
         "lead": network.out_len,
-        "missing": "allowed",
     }
     return Card.model_validate(card)
+
+
+def _fields(section: object) -> dict[str, object]:
+    """Return what a section of a card says."""
+    if isinstance(section, Quantity):
+        return section.model_dump(exclude_unset=True)
+    return dict(section) if isinstance(section, Mapping) else {}
+
+
+def _said(entries: Mapping[str, object], name: str) -> dict[str, object]:
+    """Return what the entries of a card say of the way in of an input."""
+    if isinstance(entries.get("inputs"), Mapping):
+        return _fields(entries["inputs"][name])  # type: ignore[index]
+    return {key: entries[key] for key in ONE if key in entries}
 
 
 def complete_card(
     draft: Card,
     entries: Mapping[str, object],
-    records: list[xr.DataArray],
+    records: list[xr.Dataset],
     period: Period | None,
-    validation: Period | list[xr.DataArray] | None,
+    validation: Period | list[xr.Dataset] | None,
 ) -> Card:
     """Return the card with what the data says: time step, land, scale, periods."""
     first = records[0]
-    never = first.isnull().all("time").to_numpy()  # (y, x)
     card = draft.model_dump()
     on_earth = isinstance(draft.grid, LatLonGrid)
-    card["missing"] = entries.get("missing", "land" if on_earth and never.any() else "forbidden")
-    if card["missing"] == "land" and on_earth and card["grid"]["land"] is None:
-        card["grid"]["land"] = ["".join(row) for row in np.where(never, LAND, SEA)]
-    if "scale" not in entries:
-        # of the training period alone, so that nothing of the validation leaks in
-        values = np.concatenate([within(da, period).to_numpy().ravel() for da in records])
-        offset = 0.0 if draft.input.difference else short(np.nanmean(values, dtype=np.float64))
-        factor = short(np.sqrt(np.nanmean((values - offset) ** 2, dtype=np.float64)))
-        card["scale"] = Scale(offset=offset, factor=factor)
+    for name, variable in card["inputs"].items():
+        said = _said(entries, name)
+        never = first[name].isnull().all("time").to_numpy()  # (y, x)
+        by_data = "land" if on_earth and never.any() else "forbidden"
+        variable["missing"] = said.get("missing", by_data)
+        if variable["missing"] == "land" and on_earth and said.get("land") is None:
+            rows = ["".join(row) for row in np.where(never, LAND, SEA)]
+            if card["grid"]["land"] is None:
+                card["grid"]["land"] = rows
+            elif len(card["inputs"]) > 1 and rows != card["grid"]["land"]:
+                variable["land"] = rows
+        if "scale" not in said:
+            # of the training period alone, so that nothing of the validation leaks in
+            parts = [within(record, period)[name].to_numpy().ravel() for record in records]
+            values = np.concatenate(parts)
+            difference = draft.inputs[name].difference
+            offset = 0.0 if difference else short(np.nanmean(values, dtype=np.float64))
+            factor = short(np.sqrt(np.nanmean((values - offset) ** 2, dtype=np.float64)))
+            variable["scale"] = Scale(offset=offset, factor=factor)
     if draft.time_step is None:
         step = check_time(first["time"])
         card["time_step"] = step if step == "month" else str(pd.Timedelta(step))

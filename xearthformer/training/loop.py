@@ -262,12 +262,19 @@ def fit(
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, windows: Batches, sea_HW: Tensor | None, batch_size: int, device: str
+    model: nn.Module,
+    windows: Batches,
+    seas: Sequence[Tensor | None],
+    batch_size: int,
+    device: str,
 ) -> tuple[float, Tensor]:
-    """Return the mean loss, and the mean squared error per lead (T,) over the cells of a mask."""
+    """Return the mean loss, and the mean squared error (T, C) over the cells of each mask (H, W).
+
+    A mask of None means all cells.
+    """
     target_device = device_of(device)
     model = copy.deepcopy(model).to(target_device)
-    loss, squares_THW = 0.0, torch.zeros(())
+    loss, squares_THWC = 0.0, torch.zeros(())
     with torch.random.fork_rng():
         for index, batch in enumerate(windows.in_order(batch_size)):
             torch.manual_seed(seed_of(0, 1, index))
@@ -275,9 +282,12 @@ def evaluate(
             loss += float(model.loss(x_BTHWC, y_BTHWC)) * len(x_BTHWC)
             error_BTHWC = torch.nan_to_num(model.predict(x_BTHWC) - y_BTHWC)
             # in float64: sums over many windows
-            squares_THW = squares_THW + error_BTHWC.square().sum(dim=0).mean(dim=-1).cpu().double()
-    squares_TS = squares_THW.flatten(1) if sea_HW is None else squares_THW[:, sea_HW]
-    return loss / len(windows), squares_TS.mean(dim=1) / len(windows)
+            squares_THWC = squares_THWC + error_BTHWC.square().sum(dim=0).cpu().double()
+    means = [
+        (one_THW.flatten(1) if sea is None else one_THW[:, sea]).mean(dim=1)
+        for one_THW, sea in zip(squares_THWC.unbind(dim=-1), seas, strict=True)
+    ]
+    return loss / len(windows), torch.stack(means, dim=-1) / len(windows)
 
 
 def _trainer(recipe: Recipe, run: Run) -> Trainer:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields import regrid
-from ..fields.time_axis import str_time
+from ..fields.time_axis import calendar_months, check_time, str_time
 from ..inference import inputs, tensors
 from ..packs.card import Card, LatLonGrid
 from .windows import Batches, Crop, Crops, Windows, find_crops
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
 Record = xr.DataArray | xr.Dataset
+Gridded = TypeVar("Gridded", xr.DataArray, xr.Dataset)
 Period = tuple[str | int, str | int]  # two time labels, both included: ("1990", "1998-06")
 Stretch = tuple[int, int, int]  # of a record: its number, first and one-past-last frame
 
@@ -41,26 +42,49 @@ def is_period(value: object) -> TypeIs[Period]:
     )
 
 
-def on_grid(data: Record, card: Card) -> xr.DataArray:
-    """Return a record (time, y, x) in the card's units, on its grid, in memory; land is NaN."""
-    prepared, _ = inputs.prepare(inputs.variable(data, card), card)
-    if isinstance(card.grid, LatLonGrid):
-        prepared = regrid.to_model(prepared, card.grid.latitude, card.grid.longitude)
-    return prepared.compute()
+def on_grid(data: Record, card: Card) -> xr.Dataset:
+    """Return the card's inputs (time, y, x) in its units, on its grid, in memory; land is NaN."""
+    entries = inputs.select(data, card)
+    prepared = [inputs.prepare(entry, card)[0] for entry in entries]
+    record = {}
+    for entry, da in zip(entries, inputs.on_same_pixels(prepared, card), strict=True):
+        if isinstance(card.grid, LatLonGrid):
+            da = regrid.to_model(da, card.grid.latitude, card.grid.longitude)
+        # where something stands in for the input, in units of the input from here on
+        own = card.inputs[entry.name]
+        if entry.variable != own:
+            da = own.scale.undo(entry.variable.scale.apply(da)).assign_attrs(units=own.units)
+        record[entry.name] = da
+    return xr.Dataset(record).compute()
 
 
-def on_grids(data: Record | Sequence[Record], card: Card) -> list[xr.DataArray]:
+def on_grids(data: Record | Sequence[Record], card: Card) -> list[xr.Dataset]:
     """Return one record or several on the card's grid, as a list."""
     records = [data] if isinstance(data, xr.DataArray | xr.Dataset) else data
     return [on_grid(record, card) for record in records]
 
 
-def within(da: xr.DataArray, period: Period | None) -> xr.DataArray:
+def frames_of(record: xr.Dataset, card: Card) -> torch.Tensor:
+    """Return a record as the model sees it, (N, H, W, C): land filled, scaled, known channels."""
+    entered = [
+        inputs.enter(record[name], name, variable, card) for name, variable in card.inputs.items()
+    ]
+    frames_NHWC = tensors.to_tensor([da.expand_dims("init") for da in entered])[0]
+    if not card.known:
+        return frames_NHWC
+    time = record["time"]
+    months_N = calendar_months(time, check_time(time), np.arange(time.size), np.array([0]))[:, 0]
+    known = tensors.known_channels(card, months_N[None])
+    assert known is not None
+    return torch.cat([frames_NHWC, known[0].expand(*frames_NHWC.shape[:-1], -1)], dim=-1)
+
+
+def within(da: Gridded, period: Period | None) -> Gridded:
     """Return the part of a record in a period; None: all of it."""
     return da if period is None else da.sel(time=slice(*map(str, period)))
 
 
-def _positions(da: xr.DataArray, period: Period | None) -> tuple[int, int]:
+def _positions(da: Record, period: Period | None) -> tuple[int, int]:
     """Return first and one-past-last position of a period; equal when it holds no data."""
     here = xr.DataArray(np.arange(da.sizes["time"]), coords={"time": da["time"]}, dims="time")
     positions = within(here, period).to_numpy()
@@ -68,9 +92,9 @@ def _positions(da: xr.DataArray, period: Period | None) -> tuple[int, int]:
 
 
 def check_periods(
-    records: Sequence[xr.DataArray],
+    records: Sequence[Record],
     period: Period | None,
-    validation: Period | Sequence[xr.DataArray] | None,
+    validation: Period | Sequence[Record] | None,
 ) -> None:
     """Check that the training period holds data, and the validation period none of it."""
     if not any(_positions(da, period)[1] for da in records):
@@ -96,7 +120,7 @@ def _words(period: Period | None) -> str:
     return "of the whole record" if period is None else f"{period[0]} .. {period[1]}"
 
 
-def ends(da: xr.DataArray) -> str:
+def ends(da: Record) -> str:
     """Return the first and the last time of a record, in words."""
     return f"{str_time(da['time'].values[0])} .. {str_time(da['time'].values[-1])}"
 
@@ -112,11 +136,11 @@ class WindowSets:
 
 
 def make_windows(
-    records: Sequence[xr.DataArray],
-    extras: Sequence[xr.DataArray],
+    records: Sequence[xr.Dataset],
+    extras: Sequence[xr.Dataset],
     card: Card,
     period: Period | None,
-    validation: Period | Sequence[xr.DataArray] | None,
+    validation: Period | Sequence[xr.Dataset] | None,
     crop: Crop | None = None,
 ) -> WindowSets:
     """Return the windows of all records.
@@ -127,13 +151,10 @@ def make_windows(
     """
     between = validation if is_period(validation) else None
     checked = [] if validation is None or is_period(validation) else validation
-    # as the model sees them, (N, H, W, 1): land filled, scaled
-    frames = [
-        tensors.to_tensor(inputs.enter(da, card).expand_dims("init"))[0]
-        for da in [*records, *extras, *checked]
-    ]
-    missing = sum(int(frames_NHWC.isnan().sum()) for frames_NHWC in frames)
-    if missing and card.missing != "allowed":
+    frames = [frames_of(record, card) for record in [*records, *extras, *checked]]
+    strict = [i for i, one in enumerate(card.inputs.values()) if one.missing != "allowed"]
+    missing = sum(int(frames_NHWC[..., strict].isnan().sum()) for frames_NHWC in frames)
+    if missing:
         expected = "no missing values in training data but on land"
         hint = "da.fillna(...) or da.interpolate_na(...) first"
         raise mismatch(expected, f"{missing} on the model's grid", hint)
@@ -154,14 +175,17 @@ def make_windows(
         words = "the records to validate on" if checked else _words(between)
         _check_some("validation", places[2], words, records, card, crop)
     to_train, to_check = torch.cat(places[:2]), places[2]
+    outputs = [i for i, name in enumerate(card.inputs) if name in card.outputs]
+    targets = None if len(outputs) == card.channels else torch.tensor(outputs)
     sets: list[Batches]
     if crop is not None:
         to_check = to_check[:: max(1, math.ceil(len(to_check) / crop.checks))]
         both = to_train, to_check
-        sets = [Crops(frames, p, card.context, card.lead, crop.size) for p in both]
+        sets = [Crops(frames, p, card.context, card.lead, crop.size, targets) for p in both]
     else:
         joined = torch.cat(frames)
-        sets = [Windows(joined, p, card.context, card.lead) for p in (to_train, to_check)]
+        both = to_train, to_check
+        sets = [Windows(joined, p, card.context, card.lead, targets) for p in both]
     spans = [slice(begins[i] + start, begins[i] + end) for i, start, end in training + extra]
     counts = [len(places[0]), len(places[1])]
     return WindowSets(sets[0], sets[1] if validation is not None else None, counts, spans)
@@ -194,7 +218,7 @@ def _check_some(
     name: str,
     places: torch.Tensor,
     where: str,
-    records: Sequence[xr.DataArray],
+    records: Sequence[xr.Dataset],
     card: Card,
     crop: Crop | None,
 ) -> None:

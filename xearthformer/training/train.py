@@ -128,7 +128,7 @@ def train(
     entries = cards.start_entries(first, card)
     draft = cards.draft_card(entries, model, network, Path(pack))
     records, extras = (on_grids(some, draft) for some in (data, extra))
-    checks: Period | list[xr.DataArray] | None = None
+    checks: Period | list[xr.Dataset] | None = None
     if is_period(validation):
         checks = validation[0], validation[1]  # a list, from some callers
     elif validation is not None:
@@ -173,17 +173,20 @@ def build(name: str, config: object, seed: int) -> nn.Module:
         return models.build(name, config).eval()
 
 
-def check_shapes(network: nn.Module, card: Card, da: xr.DataArray) -> None:
+def check_shapes(network: nn.Module, card: Card, da: Record) -> None:
     """Send one empty window through the model, to see a wrong shape before training."""
     shape = da.sizes["y"], da.sizes["x"]
     if isinstance(card.grid, PixelGrid) and network.samples:
         shape = card.grid.shape  # a sampling model sees tiles, not the whole field
-    output = (1, card.lead, *shape, 1)
+    output = (1, card.lead, *shape, len(card.outputs))
     quickly = {"steps": 2} if network.samples else {}
     hint = f"config=... with height {shape[0]}, width {shape[1]}, one channel"
+    if card.channels > 1:
+        out = f"{len(card.outputs)} out"
+        hint = hint.replace("one channel", f"{card.channels} channels in and {out}")
     try:
         with torch.no_grad():
-            empty_BTHWC = torch.zeros(1, card.context, *shape, 1)
+            empty_BTHWC = torch.zeros(1, card.context, *shape, card.channels)
             found = tuple(network.predict(empty_BTHWC, **quickly).shape)
     except (RuntimeError, ValueError) as error:
         expected = f"a {card.model.name} for {shape[0]} x {shape[1]} cells, the card's grid"
@@ -253,15 +256,19 @@ def _fit_closed_form(network: nn.Module, windows: WindowSets, card: Card) -> nn.
 def _scores(
     model: nn.Module, windows: WindowSets, card: Card, batch_size: int, device: str
 ) -> dict[str, float]:
-    """Return the loss, and the error at every lead, on the validation windows."""
+    """Return the loss, and the error of each output at every lead, on the validation windows."""
     if windows.validation is None:
         return {}
-    land = card.grid.is_land if isinstance(card.grid, LatLonGrid) else None
-    sea = None if land is None else torch.from_numpy(~land)
-    loss, error_T = loop.evaluate(model, windows.validation, sea, batch_size, device)
+    on_earth = isinstance(card.grid, LatLonGrid)
+    masks = [card.land(name) if on_earth else None for name in card.outputs]
+    seas = [None if mask is None else torch.from_numpy(~mask) for mask in masks]
+    loss, squares_TC = loop.evaluate(model, windows.validation, seas, batch_size, device)
     scores = {"validation_loss": short(loss)}
-    if card.scale.floor is not None:  # in decibels, an error has no units of the card
-        return scores
-    for lead, error in enumerate(error_T.sqrt().tolist(), start=1):
-        scores[f"validation_rmse_lead_{lead}"] = short(error * card.scale.factor)
+    for name, squares_T in zip(card.outputs, squares_TC.unbind(dim=1), strict=True):
+        scale = card.inputs[name].scale
+        if scale.floor is not None:  # in decibels, an error has no units of the card
+            continue
+        of = "" if len(card.outputs) == 1 else f"{name}_"
+        for lead, error in enumerate(squares_T.sqrt().tolist(), start=1):
+            scores[f"validation_{of}rmse_lead_{lead}"] = short(error * scale.factor)
     return scores

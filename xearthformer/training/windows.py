@@ -42,6 +42,12 @@ class Batches(Dataset):
         return DataLoader(self, batch_size=None, sampler=torch.arange(len(self)).split(batch_size))
 
 
+def _split(frames_BTHWC: Tensor, context: int, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return input (B, context, H, W, C), and as target the rest, of some channels only."""
+    target = frames_BTHWC[:, context:]
+    return frames_BTHWC[:, :context], target if targets is None else target[..., targets]
+
+
 @dataclass(frozen=True)
 class Windows(Batches):
     """Windows in time over whole frames; none runs from one record into the next."""
@@ -50,6 +56,7 @@ class Windows(Batches):
     starts: Tensor  # (S,) int64, the first frame of every window
     context: int  # number of input frames
     lead: int  # number of target frames
+    targets: Tensor | None = None  # channels that are forecast; None: all
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -58,7 +65,7 @@ class Windows(Batches):
         """Return input (B, context, H, W, C) and target (B, lead, H, W, C)."""
         offsets = torch.arange(self.context + self.lead)
         window_BTHWC = self.frames[self.starts[index, None] + offsets]
-        return window_BTHWC[:, : self.context], window_BTHWC[:, self.context :]
+        return _split(window_BTHWC, self.context, self.targets)
 
     def contents(self) -> tuple[Tensor, list[Tensor]]:
         """Return the places of windows and the frames behind them, to tell runs apart."""
@@ -74,6 +81,7 @@ class Crops(Batches):
     context: int  # number of input frames
     lead: int  # number of target frames
     size: int  # pixels of a side
+    targets: Tensor | None = None  # channels that are forecast; None: all
 
     def __len__(self) -> int:
         return len(self.places)
@@ -81,7 +89,7 @@ class Crops(Batches):
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return input (B, context, size, size, C) and target (B, lead, size, size, C)."""
         crop_BTHWC = torch.stack([self._crop(*place) for place in self.places[index].tolist()])
-        return crop_BTHWC[:, : self.context], crop_BTHWC[:, self.context :]
+        return _split(crop_BTHWC, self.context, self.targets)
 
     def _crop(self, record: int, start: int, row: int, column: int) -> Tensor:
         """Return one crop (T, size, size, C), NaN over the edge of its record."""

@@ -72,7 +72,8 @@ class FrameForecaster(nn.Module, Generic[Config]):
     A subclass writes `forward`, and `training_loss` where that is not the mean squared error.
     """
 
-    samples = False  # no random draws, so the forecast engine asks for no ensemble members
+    samples = False  # a single forecast, unless members are asked for and
+    draws = False  # the model has noise of its own: `predict` then takes a generator
 
     def __init__(self, config: Config):
         super().__init__()

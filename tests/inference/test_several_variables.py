@@ -1,0 +1,272 @@
+"""Packs of several variables, and of inputs that nobody brings."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+import xearthformer as xef
+from xearthformer.models import MODELS
+from xearthformer.packs.card import Card
+
+GRID = {"kind": "latlon", "latitude": [-2.0, 0.0, 2.0], "longitude": [0.0, 2.0]}
+SST = {"standard_name": "sea_surface_temperature", "units": "degC", "difference": True}
+ZOS = {"standard_name": "sea_surface_height_above_geoid", "units": "m", "difference": True}
+
+
+@dataclass(frozen=True)
+class AddsConfig:
+    in_len: int = 2
+    out_len: int = 2
+
+
+class Adds(nn.Module):
+    """Forecasts sst + 10 zos of the last frame, and zos + the sine of the last month."""
+
+    samples, draws, sample_by_sample = False, True, True
+
+    def __init__(self, config):
+        super().__init__()
+        self.config, self.in_len, self.out_len = config, config.in_len, config.out_len
+
+    def predict(self, x_BTHWC, generator=None):
+        sst, zos, sine, _ = x_BTHWC[:, -1].unbind(dim=-1)
+        noise = 0.0 if generator is None else torch.randn((), generator=generator)
+        y = torch.stack([sst + 10 * zos + noise, zos + sine], dim=-1)
+        return torch.stack([y, y], dim=1)
+
+
+@pytest.fixture
+def adds(monkeypatch, tmp_path):
+    monkeypatch.setitem(MODELS, "adds", (AddsConfig, Adds, {}))
+
+    def save(**changes):
+        fields = {
+            "name": "adds",
+            "version": "1",
+            "title": "a sum",
+            "model": {"name": "adds", "config": {}},
+            "inputs": {"sst": SST, "zos": ZOS},
+            "outputs": ["sst", "zos"],
+            "known": ["month"],
+            "grid": GRID,
+            "time_step": "month",
+            "context": 2,
+            "lead": 2,
+            "training": {"data": "none"},
+            **changes,
+        }
+        model = Adds(AddsConfig())
+        return xef.save_pack(tmp_path / "adds", model, Card.model_validate(fields))
+
+    return save
+
+
+def ocean(months=6, start="2000-01", **sizes):
+    """SST anomalies that count months, and a height of .1, .2, ... m."""
+    time = xr.date_range(start, periods=months, freq="MS")
+    coords = {"time": time, "lat": [-2.0, 0.0, 2.0], "lon": [0.0, 2.0]}
+    count = np.arange(months, dtype="f4")[:, None, None] * np.ones((1, 3, 2), "f4")
+    attrs = {"units": "degC", "units_metadata": "temperature: difference"}
+    sst = xr.DataArray(count, coords, ("time", "lat", "lon"), attrs=attrs)
+    long_name = "sea surface height anomaly"
+    zos = xr.DataArray(count / 10, coords, sst.dims, attrs={"units": "m", "long_name": long_name})
+    return xr.Dataset({"sst": sst, "zos": zos}, attrs={"title": "an ocean"})
+
+
+def test_variables_in_variables_out(adds):
+    ds = ocean()
+    fc = ds.earthformer.forecast(adds())
+    assert dict(fc.sizes) == {"init": 1, "lead": 2, "lat": 3, "lon": 2}
+    assert fc.attrs["title"] == "an ocean" and list(fc) == ["sst", "zos"]
+    # from June: sst 5 and zos .5; the sine of month 6 of 12 is 0
+    np.testing.assert_allclose(fc["sst"], 10.0, atol=1e-6)
+    np.testing.assert_allclose(fc["zos"], 0.5, atol=1e-6)
+    assert (fc["sst"].attrs["units"], fc["zos"].attrs["units"]) == ("degC", "m")
+    assert "forecast by pack adds 1" in fc["zos"].attrs["history"]
+
+
+def test_known_months_go_on_in_a_roll_out(adds):
+    fc = ocean().earthformer.forecast(adds(), init="2000-03", lead=4)
+    # March is the last month read at first (sine 1), then the last month forecast, May (sine .5)
+    np.testing.assert_allclose(fc["zos"][0, :, 0, 0], [1.2, 1.2, 1.7, 1.7], atol=1e-6)
+    np.testing.assert_allclose(fc["sst"][0, :, 0, 0], [4.0, 4.0, 16.0, 16.0], atol=1e-5)
+
+
+def test_in_units_scales_and_an_order_of_its_own(adds):
+    zos = {**ZOS, "scale": {"offset": 0.0, "factor": 0.5}}
+    pack = adds(inputs={"sst": {**SST, "scale": {"factor": 2.0}}, "zos": zos})
+    ds = ocean().isel(lat=slice(None, None, -1)).transpose("lon", "time", "lat")
+    ds["zos"] = (ds["zos"] * 100).assign_attrs(ds["zos"].attrs, units="cm")
+    fc = ds.earthformer.forecast(pack)
+    assert fc["zos"].dims == ("init", "lead", "lon", "lat") and fc["lat"].values[0] == 2
+    # scaled: 5 / 2 + 10 * .5 / .5 = 12.5, times 2
+    np.testing.assert_allclose(fc["sst"], 25.0, atol=1e-5)
+    np.testing.assert_allclose(fc["zos"], 50.0, atol=1e-4)
+
+
+def test_lazy_is_the_same_bits(adds):
+    pack = adds()
+    ds = ocean(24)
+    now = ds.earthformer.forecast(pack, init=slice("2000-04", None), lead=3)
+    lazy = ds.chunk(time=5).earthformer.forecast(
+        pack, init=slice("2000-04", None), lead=3, chunks=4
+    )
+    assert lazy["sst"].chunks is not None and lazy["zos"].chunks is not None
+    xr.testing.assert_identical(lazy.compute(), now)
+
+
+def test_a_hindcast_of_both(adds, tmp_path):
+    pack, ds = adds(), ocean(12)
+    fc = ds.earthformer.forecast(pack, init=slice("2000-06", None))
+    hind = xef.hindcast(ds, pack, tmp_path / "both.zarr", init=slice("2000-06", None))
+    np.testing.assert_array_equal(hind["sst"], fc["sst"])
+    np.testing.assert_array_equal(hind["zos"], fc["zos"])
+    changed = ds.assign(zos=ds["zos"] + 1)
+    with pytest.raises(ValueError, match="other values at 2000-05-01"):
+        xef.hindcast(changed, pack, tmp_path / "both.zarr", init=slice("2000-06", None))
+
+
+def test_members_of_noise_of_its_own(adds):
+    pack, ds = adds(), ocean(12)
+    few = ds.earthformer.forecast(pack, init=["2000-06", "2000-08"], lead=3, members=2, seed=5)
+    assert few["sst"].dims == ("init", "lead", "member", "lat", "lon")
+    more = ds.chunk(time=3).earthformer.forecast(
+        pack, init=slice("2000-03", None), lead=3, members=4, seed=5, chunks=1
+    )
+    same = more.sel(init=few["init"]).isel(member=[0, 1]).compute()
+    np.testing.assert_array_equal(few["sst"], same["sst"])
+    np.testing.assert_array_equal(few["zos"], same["zos"])
+    assert few["sst"].attrs["seed"] == 5
+    spread = float(more["sst"].std("member").mean())
+    assert 0.2 < spread < 3 and not ds.earthformer.forecast(pack)["sst"].attrs.get("seed")
+
+
+def test_fewer_outputs_than_inputs(adds, monkeypatch):
+    predict = Adds.predict
+    monkeypatch.setattr(Adds, "predict", lambda self, x: predict(self, x)[..., :1])
+    pack = adds(outputs=["sst"])
+    fc = ocean().earthformer.forecast(pack)
+    assert list(fc) == ["sst"] and float(fc["sst"][0, 0, 0, 0]) == pytest.approx(10)
+    with pytest.raises(ValueError, match="(?s)lead up to 2: pack 'adds' doesn't forecast all") as e:
+        ocean().earthformer.forecast(pack, lead=3)
+    hint = str(e.value).rpartition("try ")[2]
+    assert ocean().earthformer.forecast(pack, **eval(f"dict({hint})")).sizes["lead"] == 2
+
+
+# --- variables that are not there, or not together
+
+
+def test_a_data_array_is_for_packs_of_one(adds):
+    expected = (
+        r"(?s)a Dataset of sst \(sea_surface_temperature\) and zos .*found the DataArray 'sst'"
+    )
+    with pytest.raises(ValueError, match=expected):
+        ocean()["sst"].earthformer.forecast(adds())
+
+
+def test_a_missing_variable_lists_names(adds):
+    with pytest.raises(ValueError, match="(?s)sea_surface_height_above_geoid.*found.*sst"):
+        ocean()[["sst"]].earthformer.forecast(adds())
+
+
+def test_a_substitute_stands_in(adds):
+    """1 m of zos for 100 m of the depth of 20 degC."""
+    depth = "depth_of_isosurface_of_sea_water_potential_temperature"
+    zos = {**ZOS, "substitutes": {depth: {"units": "m", "factor": 0.01}}}
+    pack, ds = adds(inputs={"sst": SST, "zos": zos}), ocean()
+    fc = ds.earthformer.forecast(pack)
+    d20 = (ds["zos"] * 100).assign_attrs(units="m", long_name="anomaly of the depth of 20 degC")
+    other = ds.drop_vars("zos").assign(d20=d20)
+    instead = other.earthformer.forecast(pack)
+    np.testing.assert_allclose(instead["sst"], fc["sst"], atol=1e-5)
+    np.testing.assert_allclose(instead["d20"], fc["zos"] * 100, atol=1e-4)
+    assert "read in place of zos" in instead["d20"].attrs["history"]
+    with pytest.raises(ValueError, match="(?s)zos: sea_surface_height_above_geoid.*t20d") as error:
+        other.rename(d20="depth").earthformer.forecast(pack)
+    assert 'ds.rename({"...": "zos"})' in str(error.value)
+    again = other.rename(d20="depth").rename({"depth": "d20"}).earthformer.forecast(pack)
+    xr.testing.assert_identical(again, instead)
+
+
+def test_time_axes_that_agree_by_month(adds):
+    pack, ds = adds(), ocean()
+    middle = ds["time"].to_index() + np.timedelta64(14, "D")
+    zos = ds["zos"].assign_coords(time=middle).rename(time="t")
+    fc = xr.Dataset({"sst": ds["sst"], "zos": zos}).earthformer.forecast(pack, init="2000-05")
+    xr.testing.assert_equal(fc, ds.earthformer.forecast(pack, init="2000-05"))
+
+
+def test_time_axes_that_do_not_agree(adds):
+    pack, ds = adds(), ocean()
+    zos = ocean(start="2000-03")["zos"].rename(time="t")
+    both = xr.Dataset({"sst": ds["sst"], "zos": zos})
+    spans = r"(?s)sst 2000-01-01 to 2000-06-01 \(6\), zos 2000-03-01 to 2000-08-01 \(6\)"
+    with pytest.raises(ValueError, match=spans) as error:
+        both.earthformer.forecast(pack)
+    mended = eval(str(error.value).rpartition("try ")[2], {"ds": both})
+    fc = mended.earthformer.forecast(pack)
+    assert fc["init"].values[0] == np.datetime64("2000-06-01")
+    np.testing.assert_allclose(fc["zos"], 0.3, atol=1e-6)  # the height of June, its fourth month
+
+
+def test_grids_of_their_own(adds):
+    """The height comes on cells half as wide: each is taken onto the pack's grid, and back."""
+    ds = ocean()
+    lat, lon = np.arange(-2.5, 3, 1.0), np.arange(-0.5, 3, 1.0)
+    zos = ds["zos"].reindex(lat=lat, lon=lon, method="nearest").rename(lat="y", lon="x")
+    zos = zos.assign_coords(
+        y=("y", lat, {"units": "degrees_north"}), x=("x", lon, {"units": "degrees_east"})
+    )
+    fc = ds.assign(zos=zos).earthformer.forecast(adds())
+    assert fc["zos"].dims == ("init", "lead", "y", "x") and fc["sst"].dims[2:] == ("lat", "lon")
+    np.testing.assert_allclose(fc["sst"], 10.0, atol=1e-5)
+    np.testing.assert_allclose(
+        fc["zos"].dropna("y", how="all").dropna("x", how="all"), 0.5, atol=1e-5
+    )
+
+
+def test_another_baseline(adds):
+    ds = ocean()
+    against = {"climatology_period": "1971-01/2000-12"}
+    other = ds.assign({name: da.assign_attrs(against) for name, da in ds.items()})
+    strict = adds(baseline={"period": ["1981", "2010"]})
+    with pytest.raises(
+        ValueError, match=r"(?s)against 1981-2010.*found one against 1971-01/2000-12"
+    ):
+        other.earthformer.forecast(strict)
+    ds.earthformer.forecast(strict)  # data that doesn't say is taken as it is
+    blind = adds(baseline={"period": ["1981", "2010"], "blind": True})
+    history = other.earthformer.forecast(blind)["sst"].attrs["history"]
+    assert "anomalies against 1971-01/2000-12, which the pack hardly depends on" in history
+
+
+# --- the card
+
+
+def test_a_card_of_several_variables_comes_back(adds):
+    pack = adds()
+    assert xef.open_pack(pack.path).card == pack.card and pack.card.channels == 4
+    assert '"format": 2' in (pack.path / "card.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"outputs": ["zos", "sst"]}, "in their order"),
+        ({"outputs": ["t300"]}, "must be some of the inputs"),
+        ({"known": ["land"]}, "needs grid.land"),
+        ({"known": ["latitude"], "grid": None}, "needs a grid of latitudes"),
+        (
+            {"inputs": {"sst": {**SST, "land": ["#"]}}, "outputs": ["sst"]},
+            "inputs.sst.land must be",
+        ),
+        ({"known": ["weather"]}, "known"),
+    ],
+)
+def test_a_card_that_is_refused(adds, change, message):
+    with pytest.raises(ValueError, match=message):
+        adds(**change)
