@@ -11,6 +11,7 @@ import xarray as xr
 from xearthformer.climate.climatology import anomaly, climatology, running_mean
 from xearthformer.climate.regions import index
 
+FIRSTS = "; stamps at 00:00 on the first are of the month they begin"
 ATTRS = {"units": "degC", "long_name": "SST", "standard_name": "sea_surface_temperature"}
 
 
@@ -38,7 +39,7 @@ def test_climatology_by_hand():
     assert clim[0, 0, 1] == 1101.0
     assert clim.attrs["climatology_period"] == "2000-01/2002-12"
     assert clim.attrs["units"] == "degC" and clim.attrs["units_metadata"] == "temperature: on_scale"
-    assert clim.attrs["history"].endswith("monthly means over 2000-01/2002-12")
+    assert clim.attrs["history"].endswith(f"monthly means over 2000-01/2002-12{FIRSTS}")
 
 
 PERIODS = {  # the year-numbers y whose mean January, 100 * y + 1, is
@@ -101,7 +102,8 @@ def test_anomaly_says_what_it_is():
         "long_name": "SST anomaly",
         "units_metadata": "temperature: difference",
         "climatology_period": "2000-01/2001-12",
-        "history": "made\nxearthformer anomaly: minus the monthly means over 2000-01/2001-12",
+        "history": "made\nxearthformer anomaly: minus the monthly means over 2000-01/2001-12"
+        + FIRSTS,
     }
 
 
@@ -150,6 +152,62 @@ def test_a_dataset_variable_by_variable():
     xr.testing.assert_equal(again, out["sst"])
 
 
+# --- months by time bounds
+
+
+def as_cesm(da, calendar="noleap"):
+    """A Dataset in CESM's form: stamps at the end of the month, 00:00 on the first of the next."""
+    da = da.convert_calendar(calendar, use_cftime=True)
+    ends = xr.date_range(
+        "2000-02", periods=da.sizes["time"], freq="MS", calendar=calendar, use_cftime=True
+    )
+    bounds = np.stack([da["time"].values, ends], axis=1)
+    ds = da.assign_coords(time=("time", ends, {"bounds": "time_bound"})).to_dataset(name="SST")
+    return ds.assign(time_bound=(("time", "d2"), bounds))
+
+
+@pytest.mark.parametrize("chunks", [None, {"time": 5}])
+def test_stamps_at_the_end_of_the_month_count_for_the_month_of_their_bounds(chunks):
+    ds = as_cesm(record()) if chunks is None else as_cesm(record()).chunk(chunks)
+    clim = climatology(ds, (2000, 2001))["SST"]
+    np.testing.assert_array_equal(clim, climatology(record(), (2000, 2001)))
+    out = anomaly(ds, (2000, 2001))
+    np.testing.assert_array_equal(out["SST"], anomaly(record(), (2000, 2001)))
+    assert out["time"].identical(ds["time"].assign_coords(out["SST"].time_middle.coords))
+    said = "months by the time bounds: 2000-02-01 is of 2000-01"
+    assert out["SST"].attrs["history"].endswith(said) and clim.attrs["history"].endswith(said)
+    assert str(out["SST"].time_middle.values[0]) == "2000-01-16 12:00:00"
+    # the variable alone has no bounds, but the anomaly kept the middles
+    straight = climatology(anomaly(record(), (2000, 2001)), (2001, 2002))
+    np.testing.assert_array_equal(climatology(out["SST"], (2001, 2002)), straight)
+
+
+def test_without_bounds_a_stamp_on_the_first_begins_its_month():
+    ds = as_cesm(record())
+    clim = climatology(ds.drop_vars("time_bound")["SST"], (2001, 2002))
+    assert clim.sel(month=2)[0, 0] == 151  # what the bounds say is January
+    assert clim.attrs["history"].endswith(FIRSTS)
+
+
+def test_bounds_that_agree_with_the_stamps_change_nothing():
+    da = record()
+    days = np.timedelta64(31, "D")
+    bounds = ("time", "nv"), np.stack([da["time"].values, da["time"].values + days], axis=1)
+    out = anomaly(da.to_dataset().assign(time_bnds=bounds), (2000, 2001))["sst"]
+    xr.testing.assert_identical(out, anomaly(da, (2000, 2001)))
+
+
+def test_bounds_of_another_year():
+    ds = as_cesm(record())
+    ds["time_bound"][2] = ds["time_bound"][30]
+    with pytest.raises(
+        ValueError, match="(?s)2002-07-01 to 2002-08-01 for 2000-04-01.*try"
+    ) as error:
+        anomaly(ds, (2000, 2001))
+    mended = eval(str(error.value).split("try ")[1].split(", to go")[0])
+    assert anomaly(mended, (2001, 2002)).attrs == ds.attrs
+
+
 # --- a climatology made elsewhere
 
 ELSEWHERE = {
@@ -177,7 +235,7 @@ def test_climatology_made_elsewhere(case):
     assert out.dtype == "f4" and out.dims == ("time", "lat", "lon")
     assert out["lon"].values.tolist() == [10.0, 350.0]
     said = ", converted from K to degC" if case == "Kelvin" else ""
-    assert out.attrs["history"].endswith(f"2000-01/2001-12, made elsewhere{said}")
+    assert out.attrs["history"].endswith(f"2000-01/2001-12, made elsewhere{said}{FIRSTS}")
     assert out.attrs["climatology_period"] == "2000-01/2001-12"
 
 

@@ -15,7 +15,8 @@ from ..errors import mismatch
 from ..fields.axes import Role, coordinate, find_grid, find_time
 from ..fields.cf import add_history
 from ..fields.quantities import Labelled, check_float, is_difference, on_each
-from ..fields.time_axis import check_time, month_numbers, str_month
+from ..fields.time_axis import check_time, str_month
+from ..fields.time_bounds import months_of, reading, with_middles
 from ..fields.units import DIFFERENCE, ON_SCALE, convert_units, equal_units, is_temperature
 
 Year = str | int
@@ -31,7 +32,8 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
     Parameters
     ----------
     da : DataArray or Dataset
-        Monthly data, any calendar.
+        Monthly data, any calendar. A stamp is of the month of its bounds' middle, if a Dataset has
+        time bounds; else one at 00:00 on the first is of the month it begins.
     period : (start, end), optional
         Years or months, both included: ("1981", "2010"), (1981, 2010), ("1981-07", "2011-06"). It
         must lie within the data and hold whole years. None: the whole record.
@@ -58,14 +60,14 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
 
     def one(each: xr.DataArray) -> xr.DataArray:
         check_float(each)
-        dim, time = _monthly(each)
-        months = month_numbers(time)
+        dim, time = _monthly(with_middles(each, da))
+        months = months_of(time)
         first, last = _bounds(period, months)
         within = slice(first - months[0], last - months[0] + 1)
         # without its labels along time: groupby would carry them along
         part = each.isel({dim: within})
         part = part.drop_vars([n for n, c in each.coords.items() if dim in c.dims])
-        by_month = part.assign_coords(month=(dim, time.dt.month.values[within])).groupby("month")
+        by_month = part.assign_coords(month=(dim, months[within] % 12 + 1)).groupby("month")
         mean = by_month.mean(dim, dtype=np.float64).astype(each.dtype).transpose("month", ...)
         if mean.chunks is not None:
             mean = mean.chunk(month=-1)
@@ -73,7 +75,8 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
         attrs = {**each.attrs, "climatology_period": text}
         if is_temperature(str(each.attrs.get("units", ""))) and not is_difference(each):
             attrs["units_metadata"] = ON_SCALE
-        mean.attrs = add_history(attrs, f"xearthformer climatology: monthly means over {text}")
+        line = f"xearthformer climatology: monthly means over {text}{_said(time)}"
+        mean.attrs = add_history(attrs, line)
         mean["month"].attrs.update(long_name="calendar month", units="1")
         return mean
 
@@ -86,7 +89,7 @@ def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> 
     Parameters
     ----------
     da : DataArray or Dataset
-        Monthly absolute values, any calendar.
+        Monthly absolute values, any calendar; stamps are read as in `climatology`.
     climatology : (start, end), DataArray or Dataset
         A period of `da`, as in `climatology`; or monthly means from elsewhere (another, longer
         record), with a dim month or 12 stamps, that hold the cells of `da`.
@@ -110,7 +113,7 @@ def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> 
     >>> anomaly(da, (2000, 2001)).values.ravel()[[0, 12]]
     array([-6.,  6.])
     """
-    return on_each(da, lambda each: _anomaly(each, climatology), [find_time(da)])
+    return on_each(da, lambda each: _anomaly(with_middles(each, da), climatology), [find_time(da)])
 
 
 def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) -> xr.DataArray:
@@ -138,7 +141,7 @@ def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) ->
         clim, note = climatology(da, reference), ""
     if da.chunks is not None:
         clim = clim.chunk()  # the graph holds its 12 months, and not one for each step of `da`
-    month = xr.DataArray(time.dt.month.values, dims=dim)
+    month = xr.DataArray(months_of(time) % 12 + 1, dims=dim)
     cycle = clim.sel(month=month).drop_vars("month").astype(da.dtype)
     if da.chunks is not None:
         cycle = cycle.chunk({d: c for d, c in da.chunksizes.items() if d in cycle.dims})
@@ -149,7 +152,7 @@ def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) ->
     attrs["long_name"] = f"{attrs.get('long_name', da.name or 'data')} anomaly"
     if is_temperature(str(da.attrs.get("units", ""))):
         attrs["units_metadata"] = DIFFERENCE
-    line = f"xearthformer anomaly: minus the monthly means over {period}{note}"
+    line = f"xearthformer anomaly: minus the monthly means over {period}{note}{_said(time)}"
     out.attrs = add_history(attrs, line)  # and not assign_attrs: the ranges go
     return out.rename(da.name)
 
@@ -164,6 +167,12 @@ def _monthly(da: xr.DataArray) -> tuple[str, xr.DataArray]:
         hint = f'da.resample({dim}="MS").mean()'
         raise mismatch("monthly data", f"a step of {step.item()}", hint)
     return dim, time
+
+
+def _said(time: xr.DataArray) -> str:
+    """Return how months were read from the stamps, to end a line of `history`."""
+    words = reading(time)
+    return f"; {words}" if words else ""
 
 
 def _bounds(period: Period | None, months: np.ndarray) -> tuple[int, int]:
