@@ -39,12 +39,17 @@ from .packs.pack import save_pack as save_pack
 from .packs.published import convert as convert
 from .training.recipe import Recipe as Recipe
 from .training.train import train as train
+from .verification.bias import correct_bias as correct_bias
 from .verification.enso import enso_ensemble_skill as enso_ensemble_skill
 from .verification.enso import enso_seasons as enso_seasons
 from .verification.enso import enso_skill as enso_skill
 from .verification.probabilistic import exceedance as exceedance
 from .verification.seasonal import categories as categories
 from .verification.seasonal import seasonal_mean as seasonal_mean
+from .verification.skill import skill_confidence as skill_confidence
+from .verification.skill import skill_map as skill_map
+from .verification.terciles import rpss as rpss
+from .verification.terciles import terciles as terciles
 from .verification.verify import verify as verify
 
 __version__: str

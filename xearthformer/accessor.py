@@ -39,6 +39,18 @@ class Plots:
     def __init__(self, obj: Data) -> None:
         self._obj = obj
 
+    def _indices(
+        self, obs: Data | None, name: "str | Region"
+    ) -> tuple[xr.DataArray, xr.DataArray | None]:
+        """Return an index of the forecast and of the observations."""
+        from .climate.indices import index
+        from .verification.align import pick_variable
+
+        forecast = pick_variable(self._obj)
+        observed = None if obs is None else pick_variable(obs, forecast.name)
+        line = None if observed is None else index(observed, name)
+        return index(forecast, name, observed), line
+
     def plume(
         self,
         obs: Data | None = None,
@@ -60,15 +72,98 @@ class Plots:
         ax : Axes, optional
             Where to draw. Default: new axes.
         """
-        from .climate import indices
         from .plots import maps
+
+        forecast, line = self._indices(obs, index)
+        return maps.plume(forecast, line, quantiles=quantiles, ax=ax)
+
+    def categories(
+        self,
+        obs: Data | None = None,
+        *,
+        index: "str | Region" = "nino3.4",
+        init: "InitLike" = None,
+        thresholds: "Sequence[float] | None" = None,
+        ax: "Axes | None" = None,
+    ) -> "Axes":
+        """Draw the probabilities of La Nina, neutral and El Nino by season, as stacked bars.
+
+        Parameters
+        ----------
+        obs : DataArray or Dataset, optional
+            Observations (time, y, x): a dot in the category that came.
+        index : str or Region
+            What `da.earthformer.index` knows.
+        init : label, optional
+            Default: the latest.
+        thresholds : sequence of float, optional
+            As in `categories`.
+        ax : Axes, optional
+            Where to draw. Default: new axes.
+        """
+        from .plots import seasons
+
+        forecast, line = self._indices(obs, index)
+        return seasons.categories(forecast, line, init=init, thresholds=thresholds, ax=ax)
+
+    def skill_by_season(
+        self,
+        obs: Data,
+        score: str = "correlation",
+        *,
+        index: "str | Region" = "nino3.4",
+        ax: "Axes | None" = None,
+    ) -> "Axes":
+        """Draw the skill of an index, of the mean of members, by target season and lead.
+
+        Parameters
+        ----------
+        obs : DataArray or Dataset
+            Observations (time, y, x).
+        score : str
+            "correlation" or "rmse".
+        index : str or Region
+            What `da.earthformer.index` knows.
+        ax : Axes, optional
+            Where to draw. Default: new axes.
+        """
+        from .plots import panels, seasons
+        from .verification.enso import enso_seasons
+
+        forecast, line = self._indices(obs, index)
+        assert line is not None  # obs is
+        if "member" in forecast.dims:
+            forecast = forecast.mean("member", skipna=False, keep_attrs=True)
+        label = f"{panels.index_label(forecast)}{panels.str_pack(forecast)}, 3-month means"
+        return seasons.skill_by_season(enso_seasons(forecast, line), score, ax=ax, label=label)
+
+    def skill_map(
+        self,
+        obs: Data,
+        score: str = "correlation",
+        *,
+        lead: "int | Sequence[int] | None" = None,
+        figure: "Figure | SubFigure | None" = None,
+    ) -> "Figure | SubFigure":
+        """Draw maps of the anomaly correlation of all inits, of means over three months, by lead.
+
+        Parameters
+        ----------
+        obs : DataArray or Dataset
+            Observations (time, y, x).
+        score : str
+            "correlation" or "rmse".
+        lead, figure
+            As in `field`.
+        """
+        from .plots import maps, panels
         from .verification.align import pick_variable
+        from .verification.skill import skill_map
 
         forecast = pick_variable(self._obj)
-        observed = None if obs is None else pick_variable(obs, forecast.name)
-        line = None if observed is None else indices.index(observed, index)
-        plume = indices.index(forecast, index, observed)
-        return maps.plume(plume, line, quantiles=quantiles, ax=ax)
+        label = f"{panels.variable_name(forecast)}{panels.str_pack(forecast)}, 3-month means"
+        scores = skill_map(forecast, obs)
+        return maps.skill(scores, score, lead=lead, figure=figure, label=label)
 
     def field(
         self,
@@ -413,6 +508,73 @@ class EarthformerAccessor(Generic[T]):
         from .verification.seasonal import categories
 
         return categories(self._obj, name, thresholds=thresholds, months=months)
+
+    def terciles(
+        self, obs: Data, *, period: tuple[str, str] | None = None, months: int = 3
+    ) -> xr.DataArray:
+        """Return the probabilities of below, near and above normal: `xearthformer.terciles`.
+
+        Parameters
+        ----------
+        obs : DataArray or Dataset (time, [y, x])
+            The record whose terciles are the edges.
+        period : (start, end), optional
+            Years of it that count. Default: all.
+        months : int
+            Length of a season.
+
+        Returns
+        -------
+        DataArray (init, lead, category, [y, x])
+            Shares of the members.
+        """
+        from .verification.terciles import terciles
+
+        return terciles(self._obj, obs, period=period, months=months)
+
+    def rpss(
+        self,
+        obs: Data,
+        reference: Data | None = None,
+        *,
+        period: tuple[str, str] | None = None,
+        months: int = 3,
+    ) -> xr.Dataset:
+        """Return the ranked probability skill score of terciles: `xearthformer.rpss`.
+
+        Parameters
+        ----------
+        obs, period, months
+            As in `terciles`.
+        reference : DataArray or Dataset, optional
+            A forecast to compare with. Default: climatology.
+
+        Returns
+        -------
+        Dataset (lead, [y, x])
+        """
+        from .verification.terciles import rpss
+
+        return rpss(self._obj, obs, reference, period=period, months=months)
+
+    def correct_bias(self, hindcast: Data, obs: Data) -> T:
+        """Return this forecast less the mean error of a hindcast: `xearthformer.correct_bias`.
+
+        Parameters
+        ----------
+        hindcast : DataArray or Dataset (init, lead, [member,] [y, x])
+            Past forecasts by the same pack, from the same calendar months.
+        obs : DataArray or Dataset (time, [y, x])
+            What came.
+
+        Returns
+        -------
+        DataArray or Dataset, as given
+            Corrected by lead and calendar month; a forecast's own year does not count.
+        """
+        from .verification.bias import correct_bias
+
+        return correct_bias(self._obj, hindcast, obs)
 
     def exceedance(self, threshold: float) -> xr.DataArray:
         """Return the share of members that reach a threshold: `xearthformer.exceedance`.

@@ -55,16 +55,16 @@ def check_baselines(forecast: xr.DataArray, observed: xr.DataArray) -> None:
     if own is None or theirs is None or own == theirs:
         return
     period = str_period(own)
-    dim = find_time(observed)
-    months = month_numbers(observed[dim])
+    found = f"anomalies against {str_period(theirs)}"
+    expected = f"anomalies against {period}, as the forecast has them"
+    if "lead" in observed.dims:  # another forecast
+        hint = f"a hindcast from sst.earthformer.anomaly(climatology={period})"
+        raise mismatch(expected, found, hint)
+    months = month_numbers(observed[find_time(observed)])
     hint = f"obs.earthformer.rebase({period})"
     if months.min() > own[0] or months.max() < own[1]:  # too short a record to change its baseline
         hint = f"sst.earthformer.anomaly(climatology={period}), of absolute values of these years"
-    raise mismatch(
-        f"anomalies against {period}, as the forecast has them",
-        f"observed anomalies against {str_period(theirs)}",
-        hint,
-    )
+    raise mismatch(expected, found, hint)
 
 
 def rebase(da: Labelled, period: Period) -> Labelled:

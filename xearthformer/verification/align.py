@@ -13,7 +13,7 @@ import xarray as xr
 from ..climate.baseline import baseline, check_baselines, str_period
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_time, is_degrees
-from ..fields.quantities import is_difference
+from ..fields.quantities import Labelled, is_difference
 from ..fields.time_axis import month_numbers, str_time
 from ..fields.units import DIFFERENCE, convert_units
 
@@ -156,6 +156,11 @@ def match_cells(
         raise error
     # Untouched where nothing moves: an index along a lazy dim would split its chunks.
     return observed if np.array_equal(at, np.arange(centres.size)) else observed.isel({dim: at})
+
+
+def concat(parts: list[Labelled], dim: str | xr.Variable) -> Labelled:
+    """Concatenate parts whose other labels agree; coordinates without the dim are the first's."""
+    return xr.concat(parts, dim, coords="minimal", compat="override", join="exact")
 
 
 def str_span(time: xr.DataArray) -> str:

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.special import ndtr
 
 from ..errors import mismatch
-from .align import match_index, match_valid_times, str_span
+from .align import concat, match_index, match_valid_times, str_span
 from .deterministic import correlation, moments, slope
 from .probabilistic import fair_crps
 from .seasonal import check_leads, check_members, forward_mean, season_names
@@ -231,7 +231,7 @@ def enso_seasons(
         parts.append(xr.Dataset({**scores, "n": n}))
     labels = xr.Variable("season", [names[first - 1] for first in order])
     labels.attrs["long_name"] = "target season"
-    skill = xr.concat(parts, labels)
+    skill = concat(parts, labels)
     units = {"correlation": "1", "rmse": pairs.attrs["units"], "n": "1"}
     return skill.assign({name: skill[name].assign_attrs(units=units[name]) for name in units})
 

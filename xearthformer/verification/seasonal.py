@@ -14,7 +14,7 @@ from ..fields.cf import add_history
 from ..fields.quantities import Labelled, is_difference, on_each
 from ..fields.time_axis import check_time
 from ..fields.units import DIFFERENCE, convert_units
-from .align import pick_variable
+from .align import concat, pick_variable
 
 INITIALS = "JFMAMJJASOND"
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -187,7 +187,7 @@ def categories(
     valid = mean.notnull().all("member")
     shares = [(passed == i).mean("member").where(valid) for i in range(len(at) + 1)]
     labels = list(ENSO_CATEGORIES) if is_nino and len(at) == 2 else _spans(at)
-    out = xr.concat(shares, xr.Variable("category", labels)).transpose(..., "category")
+    out = concat(shares, xr.Variable("category", labels)).transpose(..., "category")
     units = str(members.attrs.get("units", ""))
     words = f"probability of {members.name or 'the index'} by {months}-month season"
     origin = {key: mean.attrs[key] for key in ("pack", "history", "region") if key in mean.attrs}
