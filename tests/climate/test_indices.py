@@ -180,7 +180,7 @@ def test_the_hint_for_a_forecast_alone_works(waves):
         line = str(error.value).split("try ")[1].split(", with the")[0]
         assert eval(line, {"fc": fc, "ssta": ssta}).name == name
     ax = fc.earthformer.plot.plume(ssta, index="relative nino3.4")
-    assert ax.get_ylabel() == "relative_nino3.4 index (°C)"
+    assert ax.get_ylabel() == "relative nino3.4 index (°C)"
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,20 @@ def test_stamps_of_an_init_and_lead_in_rows(ens, rain):
     assert ens.earthformer.plot.stamps(figure=half) is half
 
 
+def test_stamps_lie_as_xarray_draws_them(rain):
+    corner = rain.copy()
+    corner[:, 0, 0] = 50  # the north-west
+    fc = corner.earthformer.forecast("persistence", init=rain.time.values[2], lead=1)
+    fc = fc.expand_dims(member=2)
+    for rows in (slice(None), slice(None, None, -1)):
+        figure = fc.isel(y=rows).earthformer.plot.stamps(corner)
+        for ax in figure.axes[:3]:
+            assert ax.get_ylim()[0] < ax.get_ylim()[1] and ax.get_xlim()[0] < ax.get_xlim()[1]
+            assert ax.images[0].origin == "lower" and ax.images[0].get_array()[-1, 0] == 50
+        mesh = fc.squeeze("init")[0, 0].isel(y=rows).plot(ax=plt.figure().subplots())
+        assert mesh.axes.get_ylim()[0] < mesh.axes.get_ylim()[1]  # north is up there too
+
+
 def test_exceedance_is_the_share_of_members(ens, rain):
     figure = ens.earthformer.plot.exceedance(7, rain, lead=["5min", "15min"])
     # 4 5 6 7 8 9: three of six

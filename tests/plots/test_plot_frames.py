@@ -189,10 +189,23 @@ def test_forecasts_are_lines_told_apart_by_colour_and_marker(rain):
     assert by_lead(scores, "me").axes[0].get_ylim()[0] < 0
 
 
-def test_members_are_to_be_picked_and_leads_to_be_durations(fc, rain):
+def test_csi_of_members_is_a_band_about_their_mean(fc, rain):
     both = xr.concat([fc, fc + 1], "member").assign_attrs(fc.attrs)
-    with pytest.raises(ValueError, match=r"isel\(member=0\)"):
-        both.earthformer.plot.csi(rain)
+    ax, expected = both.earthformer.plot.csi(rain, thresholds=[3]).axes[0], []
+    for one in (fc, fc + 1):
+        expected.append(
+            xef.verify(one.assign_attrs(fc.attrs), rain, ["csi"], thresholds=[3])["csi"]
+        )
+    (line,), (band,) = ax.get_lines(), ax.collections
+    mean = (expected[0] + expected[1])[:, 0] / 2
+    np.testing.assert_allclose(line.get_ydata(), mean)
+    assert (expected[0] < expected[1]).any()
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.min() == expected[0].min() and heights.max() == expected[1].max()
+    assert line.get_label() == "persistence\n(mean, range of 2 members)"
+
+
+def test_leads_are_to_be_durations(fc, rain):
     with pytest.raises(ValueError, match=r"durations\n +found \[5, 10\]"):
         fc.earthformer.plot.frames(rain, lead=[5, 10])
 

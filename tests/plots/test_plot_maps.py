@@ -76,6 +76,44 @@ def test_a_plume_hangs_on_the_observed_line(observed):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(lines)
 
 
+def test_thresholds_stand_where_they_belong(observed):
+    fc = forecasts(observed, [3])
+
+    def dashed(ax):
+        lines = [line for line in ax.get_lines() if line.get_linestyle() == "--"]
+        names = [label.get_text() for child in ax.child_axes for label in child.get_yticklabels()]
+        return [line.get_ydata()[0] for line in lines], names
+
+    names = ["La Niña", "El Niño"]
+    assert dashed(fc.earthformer.plot.plume(observed)) == ([-0.5, 0.5], names)
+    kelvin = fc.assign_attrs(units="K").earthformer.index("nino4")
+    assert dashed(plot.plume(kelvin, observed.earthformer.index("nino4"))) == ([-0.5, 0.5], names)
+    fahrenheit = fc.assign_attrs(units="degF").earthformer.index("nino4")
+    assert dashed(plot.plume(fahrenheit)) == ([-0.9, 0.9], names)
+    # neither for other indices, nor for absolute values, nor for other quantities
+    index = fc.earthformer.index("nino3.4")
+    absolute = index.assign_attrs(units_metadata="temperature: on_scale")
+    for other in (index.rename("pdo"), absolute, index.assign_attrs(units="m")):
+        assert dashed(plot.plume(other)) == ([], [])
+    assert dashed(plot.plume(index.rename("pdo"), thresholds=[1])) == ([1], [])
+
+
+def test_a_plume_compares_units_and_climatologies(observed):
+    fc = forecasts(observed, [3]).earthformer.index("nino3.4")
+    obs = observed.earthformer.index("nino3.4")
+    lines = plot.plume(fc, (obs * 1.8).assign_attrs(obs.attrs, units="degF")).get_lines()
+    line = next(line for line in lines if line.get_label() == "observed")
+    np.testing.assert_allclose(line.get_ydata()[3], -0.3, rtol=1e-6)
+    one, other = (
+        da.assign_attrs(climatology_period=period)
+        for da, period in ((fc, "1981-01/2010-12"), (obs, "1971-01/2000-12"))
+    )
+    with pytest.raises(ValueError, match="anomalies against"):
+        plot.plume(one, other)
+    with pytest.raises(ValueError, match="absolute values observed"):
+        plot.plume(fc, obs.assign_attrs(units_metadata="temperature: on_scale"))
+
+
 def test_many_inits_share_a_colour_and_a_label(observed):
     fc = forecasts(observed, range(8)).chunk(init=2)
     ax = fc.earthformer.plot.plume()

@@ -91,6 +91,7 @@ def by_lead(
     ----------
     scores : Dataset, or mapping of names to Datasets
         As `xearthformer.verify` gives them, with dim lead; or one that has the dim `forecast` too.
+        Scores of members are a line of their mean, in a band from the worst to the best.
     name : str
         The name of a score.
     figure : matplotlib Figure or SubFigure, optional
@@ -129,11 +130,18 @@ def by_lead(
         ax.set_visible(False)
     for ax, threshold in zip(axes.flat, thresholds, strict=False):
         for i, (label, da) in enumerate(lines.items()):
+            at = da if threshold is None else da.sel(threshold=threshold)
+            colour = panels.COLOURS[i % len(panels.COLOURS)]
+            if "member" in at.dims:
+                label += f"\n(mean, range of {at.sizes['member']} members)"
+                edges = at.min("member").values, at.max("member").values
+                ax.fill_between(_leads(at)[0], *edges, color=colour, alpha=0.18, linewidth=0)
+                at = at.mean("member")
             ax.plot(
-                _leads(da)[0],
-                da.values if threshold is None else da.sel(threshold=threshold).values,
+                _leads(at)[0],
+                at.values,
                 label=label,
-                color=panels.COLOURS[i % len(panels.COLOURS)],
+                color=colour,
                 marker=MARKERS[i % len(MARKERS)],
                 linewidth=1.6,
                 markersize=4,
@@ -188,7 +196,7 @@ def _observed(observed: xr.DataArray, forecast: xr.DataArray) -> dict[str, xr.Da
 
 
 def _lines(scores: xr.Dataset | Mapping[str, xr.Dataset], name: str) -> dict[str, xr.DataArray]:
-    """Return the score of each forecast (lead[, threshold]), in memory."""
+    """Return the score of each forecast (lead[, member][, threshold]), in memory."""
     if isinstance(scores, xr.Dataset):
         if "forecast" in scores.dims:
             each = scores["forecast"].values
@@ -197,7 +205,7 @@ def _lines(scores: xr.Dataset | Mapping[str, xr.Dataset], name: str) -> dict[str
             scores = {"forecast": scores}
     for label, ds in scores.items():
         dims = ds[name].dims if name in ds else ()
-        extra = [dim for dim in dims if dim not in ("lead", "threshold")]
+        extra = [dim for dim in dims if dim not in ("lead", "member", "threshold")]
         if "lead" not in dims or extra:
             others = ", ".join(str(key) for key, da in ds.items() if "lead" in da.dims)
             raise mismatch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,9 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import Data
-from ..verification.align import pick_variable
+from ..fields.quantities import is_difference
+from ..fields.units import DIFFERENCE, convert_units, is_temperature
+from ..verification.align import match_index, pick_variable
 from . import panels
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..fields.windows import InitLike
 
-THRESHOLDS = (-0.5, 0.5)  # degC: what NOAA calls La Nina and El Nino
+EVENTS = {-0.5: "La Niña", 0.5: "El Niño"}  # degC: what NOAA calls so
 QUANTILES, MANY_MEMBERS = (0.05, 0.25, 0.75, 0.95), 10  # bands of a plume; from so many members on
 WIDTH = 3.4  # inches of a map
 YEAR = np.timedelta64(400, "D")  # of observations before the first forecast, and some
@@ -29,7 +31,7 @@ def plume(
     forecast: Data,
     observed: Data | None = None,
     *,
-    thresholds: Sequence[float] = THRESHOLDS,
+    thresholds: Sequence[float] | None = None,
     quantiles: Sequence[float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -44,9 +46,11 @@ def plume(
     forecast : DataArray or Dataset ([init,] lead[, member])
         An index of a forecast, with coordinates `valid_time` and `init`.
     observed : DataArray or Dataset (time,), optional
-        The same index of observations. It is drawn from a year before the first forecast on.
-    thresholds : sequence of float
-        Where to draw dashed lines, in the index's units.
+        The same index of observations, against the same climatology; its units are converted. It
+        is drawn from a year before the first forecast on.
+    thresholds : sequence of float, optional
+        Where to draw dashed lines, in the index's units. Default: -0.5 and 0.5 degC, La Nina and El
+        Nino, for temperature anomalies of Nino regions; none for other indices.
     quantiles : sequence of float, optional
         Edges of the bands about the median of the members, the outermost with one another and so
         on; none, (), for one line per member. Default: 0.05, 0.25, 0.75 and 0.95 from ten members
@@ -61,25 +65,30 @@ def plume(
     Raises
     ------
     ValueError
-        Dims other than these; quantiles that make no bands.
+        Dims other than these; quantiles that make no bands; observations in other units, against
+        another climatology or absolute where the forecast is an anomaly.
 
     Examples
     --------
     >>> import xarray as xr
-    >>> fc = xr.DataArray([0.4, 0.7], dims="lead", name="nino3.4", attrs={"units": "degC"})
+    >>> attrs = {"units": "degC", "units_metadata": "temperature: difference"}
+    >>> fc = xr.DataArray([0.4, 0.7], dims="lead", name="nino3.4", attrs=attrs)
     >>> months = xr.date_range("1997-05", periods=2, freq="MS")
     >>> fc = fc.assign_coords(valid_time=("lead", months), init=months[0])
     >>> ax = plume(fc)
     >>> ax.get_ylabel()
     'nino3.4 index (°C)'
+    >>> [label.get_text() for label in ax.child_axes[0].get_yticklabels()]
+    ['La Niña', 'El Niño']
     """
     forecast = _as_index(pick_variable(forecast))
     members = forecast.sizes["member"]
     bands = _bands(quantiles, members)
-    line = pd.Series(dtype=float) if observed is None else _observed_line(observed, forecast.name)
+    line = pd.Series(dtype=float) if observed is None else _observed_line(observed, forecast)
+    events = _events(forecast) if thresholds is None else {}
     ax = panels.new_figure((9, 3.6)).subplots() if ax is None else ax
     ax.axhline(0, color="0.6", linewidth=0.8, zorder=1.5)
-    for value in thresholds:
+    for value in events if thresholds is None else thresholds:
         ax.axhline(value, color="0.6", linewidth=0.8, linestyle=(0, (4, 4)), zorder=1.5)
     if line.size:
         valid = panels.as_dates(forecast["valid_time"].values)
@@ -87,10 +96,12 @@ def plume(
         dates, values, colour = shown.index.to_numpy(), shown.to_numpy(), panels.OBSERVED
         ax.plot(dates, values, color=colour, label="observed", linewidth=1.6, zorder=2)
     _draw_inits(ax, forecast, line.to_dict(), bands)
-    ax.set_ylabel(panels.with_units(f"{forecast.name or ''} index".strip(), forecast))
+    ax.set_ylabel(panels.with_units(panels.index_label(forecast), forecast))
     ax.spines[["top", "right"]].set_visible(False)
     _label_dates(ax)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
+    _label_events(ax, events)
+    right = 1.08 if events else 1.0  # of their names
+    ax.legend(loc="upper left", bbox_to_anchor=(right, 1.0), frameon=False, fontsize="small")
     title = f"forecasts{panels.str_pack(forecast)}"
     if bands:
         spans = " and ".join(f"{low:.0%} to {high:.0%}" for low, high in bands)
@@ -157,6 +168,51 @@ def field(
     return panels.finish(axes, image, label, title, extend, length=1.5)
 
 
+def skill(
+    scores: xr.Dataset,
+    name: str = "correlation",
+    *,
+    lead: panels.LeadLike = None,
+    figure: panels.Canvas | None = None,
+    label: str = "",
+) -> panels.Canvas:
+    """Draw maps of the skill of many forecasts, one column per lead.
+
+    Parameters
+    ----------
+    scores : Dataset (lead, y, x)
+        As `xearthformer.skill_map` gives it.
+    name : str
+        "correlation" (the anomaly correlation) or "rmse".
+    lead, figure
+        As in `field`.
+    label : str
+        The title.
+
+    Returns
+    -------
+    Figure or SubFigure
+
+    Raises
+    ------
+    KeyError
+        A lead that the scores do not have.
+    ValueError
+        A score that is missing; other dims; nothing but missing values.
+    """
+    panels.check_skill(scores, name, ("lead",), "xef.skill_map(fc, obs)")
+    frames = panels.crop(panels.select(scores[name], None, lead))
+    colours = panels.skill_colours(frames)
+    shape = 1, frames.sizes["lead"]
+    axes = panels.add_panels(figure, shape, frames, WIDTH, pixels=False)
+    titles = panels.frame_titles(frames)
+    for ax, frame, title in zip(axes[0], frames, titles, strict=True):
+        image = panels.draw_frame(ax, frame, colours, pixels=False)
+        ax.set_title(title, fontsize="medium")
+    extend = "neither" if name == "correlation" else "max"
+    return panels.finish(axes, image, panels.skill_label(frames), label, extend, length=1.5)
+
+
 # --- plumes
 
 
@@ -178,12 +234,33 @@ def _as_index(forecast: xr.DataArray) -> xr.DataArray:
     return forecast.transpose("init", "lead", "member").compute()
 
 
-def _observed_line(observed: Data, name: Hashable) -> pd.Series:
-    """Return an observed index by date."""
-    index = pick_variable(observed, name)
+def _events(forecast: xr.DataArray) -> dict[float, str]:
+    """Return the thresholds of El Nino and La Nina in an index's units, with their names."""
+    units, name = str(forecast.attrs.get("units", "")), str(forecast.name).lower()
+    is_nino = name.startswith(("nino", "relative_nino")) or name == "oni"
+    if not (is_nino and is_difference(forecast) and is_temperature(units)):
+        return {}
+    degrees = xr.DataArray([*EVENTS], attrs={"units": "degC", "units_metadata": DIFFERENCE})
+    values = convert_units(degrees, units, difference=True).values.tolist()
+    return dict(zip(values, EVENTS.values(), strict=True))
+
+
+def _label_events(ax: Axes, events: dict[float, str]) -> None:
+    """Name thresholds at the right edge."""
+    if events:
+        right = ax.secondary_yaxis("right")
+        right.set_yticks([*events], labels=[*events.values()], fontsize="small", color="0.4")
+        right.tick_params(length=0)
+        right.spines["right"].set_visible(False)
+
+
+def _observed_line(observed: Data, forecast: xr.DataArray) -> pd.Series:
+    """Return an observed index by date, in the forecast's units."""
+    index = pick_variable(observed, forecast.name)
     if index.ndim != 1:
         hint = 'obs.earthformer.index("nino3.4") first'
         raise mismatch("an observed index, one dim of time", f"dims {index.dims}", hint)
+    index = match_index(forecast, index)
     return pd.Series(index.to_numpy(), panels.as_dates(index[index.dims[0]].values))
 
 

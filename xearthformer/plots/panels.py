@@ -54,6 +54,7 @@ CLASS_COLOURS: dict[str | None, tuple[str, ...]] = {
         *("#dd3b2b", "#9b1420", "#b13bd0"),
     ),
 }
+SKILL = {"correlation": "correlation", "rmse": "root mean square error"}  # by season, or in maps
 UNITS = {"degC": "°C", "degree_Celsius": "°C", "degrees_Celsius": "°C", "celsius": "°C", "1": ""}
 UNITS |= {"mm h-1": "mm/h", "kg m-2": "kg/m²"}
 # Seconds of a unit of lead time, and the valid time as precise; the first that leads are whole in.
@@ -157,6 +158,14 @@ def observed_at(frames: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
     observed = observed.isel({time: positions}).where(seen).transpose(time, y, x)
     one = frames.isel(member=0, drop=True) if "member" in frames.dims else frames
     return one.copy(data=observed.to_numpy())
+
+
+def check_skill(scores: xr.Dataset, name: str, dims: tuple[str, ...], hint: str) -> None:
+    """Raise ValueError for scores without one that is drawn as a picture, on these dims."""
+    found = scores[name].dims if name in scores else tuple(map(str, scores.data_vars))
+    if name not in SKILL or not {*dims} <= {*found}:
+        expected = f"{' or '.join(SKILL)} by {' and '.join(dims)}"
+        raise mismatch(expected, f"{name} of {', '.join(map(str, found))}", hint)
 
 
 # --- panels
@@ -280,6 +289,14 @@ def smooth_colours(frames: Iterable[xr.DataArray], vmax: float | None = None) ->
     if values.min() < 0:
         return Colours(DIVERGING, Normalize(-vmax, vmax))
     return Colours(SEQUENTIAL, Normalize(0.0, vmax))
+
+
+def skill_colours(skill: xr.DataArray) -> Colours:
+    """Return colours of a correlation, from -1 to 1, or of an error, from 0."""
+    from matplotlib.colors import Normalize
+
+    correlation = skill.name == "correlation"
+    return Colours(DIVERGING, Normalize(-1.0, 1.0)) if correlation else smooth_colours([skill])
 
 
 def class_colours(frames: Sequence[xr.DataArray]) -> Colours:
@@ -407,9 +424,28 @@ def _durations(frames: xr.DataArray) -> list[str]:
 
 def variable_label(da: xr.DataArray) -> str:
     """Return what a colour bar or an axis shows, and its units."""
+    return with_units(variable_name(da), da)
+
+
+def variable_name(da: xr.DataArray) -> str:
+    """Return a variable in words."""
     name = str(da.attrs.get("standard_name") or da.attrs.get("long_name") or da.name or "")
     anomaly = " anomaly" if is_difference(da) and "anomaly" not in name else ""
-    return with_units(name.replace("_", " ") + anomaly, da)
+    return name.replace("_", " ") + anomaly
+
+
+def index_label(index: xr.DataArray) -> str:
+    """Return what an index is called in pictures.
+
+    >>> index_label(xr.DataArray(0.0, name="relative_nino3.4"))
+    'relative nino3.4 index'
+    """
+    return f"{index.name or ''} index".replace("_", " ").strip()
+
+
+def skill_label(skill: xr.DataArray) -> str:
+    """Return what a score is called, and its units."""
+    return with_units(SKILL[str(skill.name)], skill)
 
 
 def with_units(name: str, da: xr.DataArray) -> str:
