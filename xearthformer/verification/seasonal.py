@@ -201,7 +201,7 @@ def _as_index(forecast: xr.DataArray, name: str | Region) -> xr.DataArray:
         find_grid(forecast)
     except ValueError:  # no grid
         return forecast
-    return index(forecast, name)  # type: ignore[arg-type]
+    return index(forecast, name)
 
 
 def _in_degrees(members: xr.DataArray, is_nino: bool) -> xr.DataArray:

@@ -186,6 +186,6 @@ def _edges(means: xr.DataArray, period: Period | None) -> xr.DataArray:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN slice")  # land
             own = means.isel({time: months == month})
-            parts.append(own.quantile(EDGES, time, keep_attrs=False))
+            parts.append(own.quantile(EDGES, str(time), keep_attrs=False))
     edges = concat(parts, "month").rename(quantile="edge")
     return edges.drop_vars("edge")
