@@ -40,6 +40,7 @@ from .packs.published import convert as convert
 from .training.recipe import Recipe as Recipe
 from .training.train import train as train
 from .verification.bias import correct_bias as correct_bias
+from .verification.climpred import to_climpred as to_climpred
 from .verification.enso import enso_ensemble_skill as enso_ensemble_skill
 from .verification.enso import enso_seasons as enso_seasons
 from .verification.enso import enso_skill as enso_skill

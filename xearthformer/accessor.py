@@ -628,6 +628,18 @@ class EarthformerAccessor(Generic[T]):
 
         return verify(self._obj, obs, scores, thresholds=thresholds, window=window)
 
+    def to_climpred(self) -> xr.Dataset:
+        """Return this forecast, or these observations, as climpred takes them.
+
+        Returns
+        -------
+        Dataset
+            For `climpred.HindcastEnsemble`, or its `add_observations`: `xearthformer.to_climpred`.
+        """
+        from .verification.climpred import to_climpred
+
+        return to_climpred(self._obj)
+
     @property
     def plot(self) -> Plots:
         """Pictures of a forecast: `plot.plume(obs=...)`, `plot.frames(obs=...)` and others."""
