@@ -39,14 +39,13 @@ def straight(ssta, tiny_pack):
 def counted(monkeypatch):
     """How many inits are forecast."""
     module = importlib.import_module("xearthformer.hindcasts.blocks")
-    forecast, count = module.forecast, []
+    set_up, count = module.set_up, []
 
-    def counting(data, *args, init, **kwargs):
-        if data.chunks is None:
-            count.extend(init)
-        return forecast(data, *args, init=init, **kwargs)
+    def counting(entries, pack, init, options):
+        count.extend(init)
+        return set_up(entries, pack, init, options)
 
-    monkeypatch.setattr(module, "forecast", counting)
+    monkeypatch.setattr(module, "set_up", counting)
     return count
 
 
@@ -439,4 +438,4 @@ def test_a_block_is_whole_batches_that_fit(batch_size, megabytes, inits):
     """About 8 inits in 256 MiB: 18 of 14 MB are two batches of 9, 5 of 50 MB are part of one."""
     answer = xr.DataArray(dask.array.empty((40, megabytes * 250_000), dtype="float32"))
     module = importlib.import_module("xearthformer.hindcasts.hindcast")
-    assert module._inits_per_block(answer, batch_size) == inits
+    assert module._inits_per_block([answer], batch_size) == inits

@@ -240,7 +240,6 @@ BAD = {
         lambda da: da.assign_coords(time=xr.date_range("2000-01-01", periods=12)),
         "a time step of month.*found .*1 day",
     ),
-    "extra dim": (lambda da: da.expand_dims(level=[1, 2]), "level"),
 }
 
 
@@ -289,5 +288,5 @@ def test_lazy_data_raises_what_depends_on_values_when_computed(ssta, tiny_pack):
 @pytest.mark.parametrize("option", [{"members": 2}, {"sampler": "ddim"}, {"steps": 5}])
 def test_options_of_ensembles_are_refused_by_a_deterministic_pack(ssta, tiny_pack, option):
     (name,) = option
-    with pytest.raises(ValueError, match=f"a pack that samples, for {name}(.|\n)*leave {name} out"):
+    with pytest.raises(ValueError, match=f"a pack that .*samples, for {name}(.|\n)*leave {name} out"):
         ssta.earthformer.forecast(tiny_pack, **option)

@@ -59,7 +59,7 @@ def test_damaged_weights_are_refused(tiny_pack):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"history": 0}, "history"),
+        ({"history": 0}, "context: .*greater than 0"),
         ({"unknown_field": 1}, "unknown_field"),
         ({"time_step": "a while"}, "'a while' is no duration"),
         ({"grid": {"kind": "latlon", "latitude": [5, 0], "longitude": [0, 5]}}, "must ascend"),
@@ -69,6 +69,7 @@ def test_damaged_weights_are_refused(tiny_pack):
 def test_a_card_that_fails_validation(tiny_pack, change, message):
     card = json.loads((tiny_pack.path / "card.json").read_text())
     card["grid"].pop("land", None)
+    card["missing"] = "forbidden"
     (tiny_pack.path / "card.json").write_text(json.dumps({**card, **change}))
     with pytest.raises(PackError, match=message):
         xef.open_pack(tiny_pack.path)

@@ -192,7 +192,7 @@ def test_it_learns_and_the_pack_forecasts(tmp_path):
 
 def test_the_card_says_what_the_data_told(tmp_path):
     card = run(tmp_path).card
-    assert (card.context, card.lead, card.time_step, card.missing) == (3, 2, "month", "land")
+    assert (card.context, card.lead, card.time_step, card.input.missing) == (3, 2, "month", "land")
     assert card.grid.land == ["##...", ".....", ".....", "....."]
     spread = float(np.sqrt(np.nanmean(anomalies().sel(time=slice("1990", "1998")).values ** 2)))
     assert card.scale.offset == 0 and card.scale.factor == pytest.approx(spread, rel=1e-5)

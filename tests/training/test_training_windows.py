@@ -93,7 +93,7 @@ def train(tmp_path, **changes):
 
 def test_records_of_any_size_make_a_pack_that_forecasts(tmp_path):
     pack = train(tmp_path, validation=rain(8, 64, 64, 2), share=0.2, extra=rain(7, 48, 48, 3))
-    assert pack.card.scale.floor == 0.1 and pack.card.missing == "allowed"
+    assert pack.card.scale.floor == 0.1 and pack.card.input.missing == "allowed"
     assert list(pack.card.scores) == ["validation_loss"]
     assert pack.card.training.validation == "2012-06-01 .. 2012-06-01 00:35:00"
     assert "0.2 x" in pack.card.training.notes

@@ -68,18 +68,15 @@ def is_difference(da: xr.DataArray) -> bool:
     return "anomal" in names or units.startswith("delta_") or of_period
 
 
-def find_variable(
-    ds: xr.Dataset, *, standard_name: str | None, difference: bool, name: str | None = None
-) -> str:
+def find_variable(ds: xr.Dataset, *, standard_name: str | None, difference: bool) -> str:
     """Return the name of the one variable of a Dataset that is the quantity asked for.
 
     The attribute standard_name comes first, then common short names (sst, ssta, tos, ...). Of
     several matches, the one that is an anomaly if `difference`, else the one that is not. With
-    `standard_name` None, the variable called `name`, or else the only one on a grid. None or two
-    raise ValueError.
+    `standard_name` None, the only variable on a grid. None or two raise ValueError.
     """
     on_grid = [str(n) for n, da in ds.data_vars.items() if da.ndim > 2 and da.dtype.kind in "fiu"]
-    matches = [n for n in on_grid if n == name] or on_grid
+    matches = on_grid
     if standard_name is not None:
         names = names_of(standard_name)
         by_attribute = [n for n in on_grid if ds[n].attrs.get("standard_name") in names]

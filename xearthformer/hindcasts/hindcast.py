@@ -170,7 +170,8 @@ def hindcast(
         remove_partial_files(opened)
         _check_record(read_record(opened), record, opened)  # it may have been begun since
         attrs = data.attrs if isinstance(data, xr.Dataset) else {}
-        empty = xr.Dataset({answer.name or "forecast": answer for answer in answers})
+        own = {entry.name: entry.da.name or "forecast" for entry in entries}
+        empty = xr.Dataset({own[name]: answer for name, answer in setup.answers.items()})
         empty.attrs = {"Conventions": "CF-1.8", **attrs}
         ledger = open_ledger(
             opened,

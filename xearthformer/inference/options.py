@@ -33,7 +33,7 @@ class Options:
         reaches in one pass. Beyond that the model reads its own output, and the attribute `rollout`
         says from which lead on.
     members : int, optional
-        Number of ensemble members (generative packs only). Default 1.
+        Number of ensemble members, of a pack that can draw some. Default: one forecast.
     seed : int
         Random seed of an ensemble. Member m of an init depends on weights, data, seed, init and m
         alone: it has the same bits whatever other members and inits are asked for, at a given
@@ -78,7 +78,7 @@ def descriptions() -> dict[str, str]:
     """Return what each option does, in one line: the help of the command line.
 
     >>> descriptions()["members"]
-    'Number of ensemble members (generative packs only). Default 1.'
+    'Number of ensemble members, of a pack that can draw some. Default: one forecast.'
     """
     sections = re.findall(r"^(\w+) : .*\n((?: .*\n?)+)", parameters(), flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in sections}
@@ -97,7 +97,7 @@ def documented(function: Function) -> Function:
     ...     '''
     >>> print("\\n".join(inspect.getdoc(run).splitlines()[6:8]))
     members : int, optional
-        Number of ensemble members (generative packs only). Default 1.
+        Number of ensemble members, of a pack that can draw some. Default: one forecast.
     """
     if function.__doc__:
         lines = inspect.getdoc(function) or ""

@@ -15,7 +15,7 @@ from ..datasets.catalog import read_entry
 from ..datasets.local import open_file
 from ..datasets.radar import open_radar
 from ..errors import mismatch, problems, renamed
-from ..fields.axes import find_axes
+from ..fields.axes import find_time
 from ..packs.pack import Pack
 from .recipe import Recipe
 from .records import Period, Record, is_period
@@ -23,7 +23,7 @@ from .train import PAPER, train
 from .windows import Crop
 
 Result = TypeVar("Result")
-MANY = "event", "sequence"  # dims along which a data set holds one record per label
+MANY = "event", "sequence", "model"  # dims along which a data set holds one record per label
 # What `path` said in version 0.1 for simulated data: the entry, its variable, differing defaults.
 MOVED: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "synthetic": ("synthetic_sst", {}, {}),
@@ -67,7 +67,11 @@ class DataSource:
         wholes = [data]
         if dim is not None:
             wholes = [data.isel({dim: i}, drop=True) for i in range(data.sizes[dim])]
-        time = str(find_axes(wholes[0]).time)
+        time = find_time(wholes[0])
+        if "months" in data.coords and data["months"].dims == (dim,):  # ICAR-ENSO's shorter records end in missing values
+            lengths = map(int, data["months"].values)
+            pairs = zip(wholes, lengths, strict=True)
+            wholes = [whole.isel({time: slice(months)}) for whole, months in pairs]
         records = [
             whole.isel({time: slice(first, None, self.every)})
             for whole in wholes

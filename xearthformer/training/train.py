@@ -118,7 +118,7 @@ def train(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     pack = train("damped-persistence", ssta, config="enso", card=card, **periods,
     ...                  pack=f"{folder}/damped")
-    >>> pack.card.missing, pack.card.time_step, pack.card.training.period
+    >>> pack.card.input.missing, pack.card.time_step, pack.card.training.period
     ('land', 'month', '1990/1998')
     """
     first = open_pack(start) if start is not None else None

@@ -1,0 +1,183 @@
+"""Training on several variables, from files to a forecast: ICAR-ENSO's fields, SEVIR's sensors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+import yaml
+from small_sevir import EVENTS, make
+
+import xearthformer as xef
+from xearthformer.datasets.icar_enso import ATTRS
+from xearthformer.packs.card import Card
+from xearthformer.training.config import DataSource, call_with_entries, train_from_config
+from xearthformer.training.records import frames_of, on_grid
+from xearthformer.training.windows import Windows
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FIELDS = "sst", "t300", "ua", "va"
+
+
+def example(name, grid):
+    """The entries of an example, of a network that trains in a second on a smaller grid."""
+    entries = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
+    config = entries["model"]["config"]
+    (t_in, _, _, c_in), (t_out, _, _, c_out) = config["input_shape"], config["target_shape"]
+    height, width = grid
+    small = {"base_units": 16, "num_heads": 2, "dropout": 0.0}
+    small |= {"input_shape": [t_in, height, width, c_in]}
+    small |= {"target_shape": [t_out, height, width, c_out]}
+    small |= {"stem": {"kind": "conv", "scales": [[4, 4]], "convs": [1]}}
+    entries["model"]["config"] = small
+    entries["recipe"] = {"learning_rate": 0.001, "batch_size": 8, "epochs": 1}
+    return entries
+
+
+# --- the windows
+
+
+def test_channels_known_beforehand_go_in_and_not_out():
+    frames = torch.arange(12.0).reshape(4, 1, 1, 3)  # 4 frames of 3 channels
+    windows = Windows(frames, torch.tensor([0]), 2, 1, torch.tensor([1]))
+    x_BTHWC, y_BTHWC = windows[torch.tensor([0])]
+    assert x_BTHWC.flatten().tolist() == [0, 1, 2, 3, 4, 5] and y_BTHWC.flatten().tolist() == [7]
+
+
+# --- ICAR-ENSO
+
+
+@pytest.fixture(scope="module")
+def icar(tmp_path_factory):
+    """Two simulations of 44 and 40 months on 4 x 8 cells, as `open_icar_enso` gives them."""
+    rng = np.random.default_rng(0)
+    time = xr.date_range("0001-01-01", periods=44, freq="MS", calendar="noleap", use_cftime=True)
+    coords = {
+        "model": ("model", ["a", "b"]),
+        "months": ("model", [44, 40]),
+        "time": time,
+        "lat": ("lat", [-15.0, -5.0, 5.0, 15.0], ATTRS["lat"]),
+        "lon": ("lon", np.arange(160.0, 240, 10), ATTRS["lon"]),
+    }
+    ds = xr.Dataset(coords=coords)
+    for name in FIELDS:
+        values = rng.normal(size=(2, 44, 4, 8)).astype("f4")
+        values[1, 40:] = np.nan  # after the end of the shorter record
+        if name == "t300":
+            values[..., 0, 0] = np.nan  # a shallow sea
+        ds[name] = (("model", "time", "lat", "lon"), values, ATTRS[name])
+    path = tmp_path_factory.mktemp("icar") / "icar.nc"
+    ds.to_netcdf(path)
+    return path
+
+
+def test_icar_enso_learns_from_four_fields(icar, tmp_path):
+    entries = example("icar_enso_fields", (4, 8))
+    with xr.open_dataset(icar) as ds:
+        latitude, longitude = ds["lat"].values.tolist(), ds["lon"].values.tolist()
+    entries["card"]["grid"] = {"kind": "latlon", "latitude": latitude, "longitude": longitude}
+    source = {"path": str(icar)}
+    entries |= {"data": source, "validation": source, "pack": str(tmp_path / "icar")}
+    card = call_with_entries(train_from_config, entries).card
+    # 26 months in a window, of records of 44 and 40
+    assert "34 training windows" in card.training.notes
+    assert card.inputs["sst"].missing == "forbidden" and card.inputs["t300"].missing == "land"
+    assert card.grid.land == ["#......."] + ["........"] * 3
+    with xr.open_dataset(icar, decode_times=xr.coders.CFDatetimeCoder(use_cftime=True)) as ds:
+        one = ds.isel(model=0, drop=True).load()
+    fc = one.earthformer.forecast(str(tmp_path / "icar"), lead=14)
+    assert list(fc) == ["sst"] and fc["sst"].notnull().all()
+    other = one.assign(t300=one["t300"] + 1)  # the forecast of SST depends on what is beside it
+    assert (other.earthformer.forecast(str(tmp_path / "icar"))["sst"] != fc["sst"]).any()
+
+
+def test_a_record_becomes_channels(icar, tmp_path):
+    (record, _) = DataSource(path=str(icar)).open()
+    entries = example("icar_enso_fields", (4, 8))
+    with xr.open_dataset(icar) as ds:
+        latitude, longitude = ds["lat"].values.tolist(), ds["lon"].values.tolist()
+    grid = {"kind": "latlon", "latitude": latitude, "longitude": longitude}
+    grid["land"] = ["#......."] + ["........"] * 3
+    inputs = entries["card"]["inputs"]
+    inputs = {**inputs, "t300": {"difference": True, "missing": "land", "scale": {"factor": 2.0}}}
+    card = Card.model_validate(
+        {
+            **{key: entries["card"][key] for key in ("name", "outputs", "known", "training")},
+            "version": "1",
+            "title": "four fields",
+            "model": {"name": "earthformer", "config": {}},
+            "inputs": inputs,
+            "grid": grid,
+            "time_step": "month",
+            "context": 12,
+            "lead": 14,
+        }
+    )
+    frames_NHWC = frames_of(on_grid(record, card), card)
+    assert tuple(frames_NHWC.shape) == (44, 4, 8, 6)
+    np.testing.assert_array_equal(frames_NHWC[..., 0], record["sst"])
+    np.testing.assert_allclose(frames_NHWC[:, 1:, :, 1], record["t300"][:, 1:] / 2)
+    assert (frames_NHWC[:, 0, 0, 1] == 0).all()
+    # sine and cosine of March, and of June
+    np.testing.assert_allclose(frames_NHWC[[2, 5], 0, 0, 4:], [[1, 0], [0, -1]], atol=1e-6)
+
+
+# --- SEVIR
+
+
+@pytest.fixture(scope="module")
+def storms(tmp_path_factory):
+    """A corner of 32 km of an event in four sensors, with pixels of 1, 2 and 8 km."""
+    sensors = ["vil", "ir069", "ir107", "lght"]
+    root = make(tmp_path_factory.mktemp("sensors"), EVENTS[:1], sensors)
+    ds = xef.open_sevir(root, sensors=sensors)
+    corner = {"y": 32, "x": 32, "y_2km": 16, "x_2km": 16, "y_8km": 4, "x_8km": 4}
+    return ds.isel({dim: slice(n) for dim, n in corner.items()}).load()
+
+
+def test_sevir_learns_from_four_sensors(storms, tmp_path):
+    entries = example("sevir_sensors", (32, 32))
+    windows = xef.sevir_windows(storms)
+    records = [windows.isel(event=i, drop=True) for i in range(windows.sizes["event"])]
+    card = entries["card"] | {"grid": {"kind": "pixels", "height": 32, "width": 32}}
+    pack = xef.train(
+        "earthformer",
+        records,
+        config=entries["model"]["config"],
+        card=card,
+        recipe=xef.Recipe(**entries["recipe"]),
+        pack=tmp_path / "sensors",
+        progress=False,
+    )
+    assert "3 training windows" in pack.card.training.notes
+    fc = records[1].earthformer.forecast(pack, init=records[1]["time"].values[12])
+    assert list(fc) == ["vil"] and dict(fc.sizes) == {"init": 1, "lead": 12, "y": 32, "x": 32}
+    no_lightning = records[1].drop_vars("lght")
+    with pytest.raises(ValueError, match="(?s)expected a variable lght.*found vil, ir069, ir107"):
+        no_lightning.earthformer.forecast(pack)
+
+
+def test_wider_pixels_are_taken_onto_the_radars(storms, tmp_path):
+    event = storms.isel(event=0, drop=True)
+    fields = {
+        "name": "sensors",
+        "version": "1",
+        "title": "two sensors",
+        "model": {"name": "earthformer", "config": {}},
+        "inputs": {"vil": {"units": "1"}, "ir069": {"units": "degC"}},
+        "outputs": ["vil"],
+        "grid": {"kind": "pixels", "height": 32, "width": 32},
+        "time_step": "5min",
+        "context": 13,
+        "lead": 12,
+        "training": {"data": "none"},
+    }
+    frames_NHWC = frames_of(
+        on_grid(event, Card.model_validate(fields)), Card.model_validate(fields)
+    )
+    coarse = event["ir069"].transpose("time", "y_2km", "x_2km").to_numpy()
+    np.testing.assert_array_equal(frames_NHWC[..., 1], coarse.repeat(2, 1).repeat(2, 2))
+    both = {**fields, "outputs": ["vil", "ir069"]}
+    with pytest.raises(ValueError, match="ir069 on the pixels of vil"):
+        on_grid(event, Card.model_validate(both))
