@@ -3,6 +3,7 @@
 Each method imports what it needs when it is called, so that importing the package stays quick.
 """
 
+import functools
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import xarray as xr
@@ -11,7 +12,7 @@ from .errors import renamed
 from .inference.options import documented
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from matplotlib.axes import Axes
@@ -644,3 +645,33 @@ class EarthformerAccessor(Generic[T]):
     def plot(self) -> Plots:
         """Pictures of a forecast: `plot.plume(obs=...)`, `plot.frames(obs=...)` and others."""
         return Plots(self._obj)
+
+
+def _on_leaves(method: "Callable[..., xr.Dataset]") -> "Callable[..., xr.DataTree]":
+    """Return a method of a Dataset's accessor as one of a tree's, applied to each Dataset."""
+
+    @functools.wraps(method)
+    def mapped(self: "TreeAccessor", *args: object, **kwargs: object) -> xr.DataTree:
+        def one(ds: xr.Dataset) -> xr.Dataset:
+            return method(EarthformerAccessor(ds), *args, **kwargs) if ds.data_vars else ds
+
+        out: xr.DataTree = xr.map_over_datasets(one, self._tree)
+        return out
+
+    return mapped
+
+
+@xr.register_datatree_accessor("earthformer")
+class TreeAccessor:
+    """Forecasts and climate statistics of a tree of Datasets (models, scenarios), one by one.
+
+    Each method takes what the method of a Dataset takes, and returns a tree.
+    """
+
+    def __init__(self, tree: xr.DataTree) -> None:
+        self._tree = tree
+
+    forecast = _on_leaves(EarthformerAccessor.forecast)
+    climatology = _on_leaves(EarthformerAccessor.climatology)
+    anomaly = _on_leaves(EarthformerAccessor.anomaly)
+    index = _on_leaves(EarthformerAccessor.index)

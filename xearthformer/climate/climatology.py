@@ -15,8 +15,8 @@ from ..errors import mismatch
 from ..fields.axes import Role, coordinate, find_grid, find_time
 from ..fields.cf import add_history
 from ..fields.quantities import Labelled, check_float, is_difference, on_each
-from ..fields.time_axis import check_time, str_month
-from ..fields.time_bounds import months_of, reading, with_middles
+from ..fields.time_axis import check_time, months_of, str_month
+from ..fields.time_bounds import reading, with_middles
 from ..fields.units import DIFFERENCE, ON_SCALE, convert_units, equal_units, is_temperature
 
 Year = str | int

@@ -14,6 +14,7 @@ import xarray as xr
 from ..errors import mismatch
 from .axes import Axes, Role, coordinate, find_axes, find_latlon
 from .quantities import check_float, check_quantity
+from .time_axis import MIDDLE
 from .units import convert_units
 
 ROLES: tuple[Role, ...] = ("time", "y", "x")
@@ -90,6 +91,8 @@ def prepare(
         for role, values, order in (("time", time, ...), ("y", y, order_y), ("x", x, order_x))
         if values is not None
     }
+    if MIDDLE in da.coords:  # says which months the stamps are of
+        coords[MIDDLE] = xr.Variable("time", da[MIDDLE].values, da[MIDDLE].attrs)
     origin = Origin(
         axes=axes,
         dims=tuple(str(dim) for dim in da.dims),

@@ -214,6 +214,38 @@ def _fill_land(values: NDArray[np.floating], latitude: Floats, longitude: Floats
     return out.reshape(values.shape)
 
 
+def fill_coasts(da: xr.DataArray, sea: Mask) -> xr.DataArray:
+    """Give cells of the sea without a value that of the nearest neighbour that has one.
+
+    `da` (..., y, x) is on a model's grid, and `sea` (y, x) is that model's. Where coasts differ by
+    a cell, data has land in the model's sea. A cell all of whose eight neighbours are NaN stays so.
+
+    >>> da = xr.DataArray([[1.0, np.nan, np.nan, np.nan]] * 2, dims=("y", "x"),
+    ...                   coords={"y": [0.0, 5.0], "x": [0.0, 5.0, 10.0, 15.0]})
+    >>> fill_coasts(da, np.ones((2, 4), bool)).values[0]
+    array([ 1.,  1., nan, nan])
+    """
+    da = da.transpose(..., "y", "x")
+    values = da.to_numpy()
+    missing = np.isnan(values) & sea
+    if not missing.any():
+        return da
+    latitude, longitude = da["y"].values, da["x"].values
+    apart = _step(latitude), _step(longitude) * np.cos(np.radians(np.median(latitude)))
+    around = [(j, i) for j in (-1, 0, 1) for i in (-1, 0, 1) if j or i]
+    around.sort(key=lambda shift: np.hypot(shift[0] * apart[0], shift[1] * apart[1]))
+    others = [(0, 0)] * (values.ndim - 2)
+    padded = np.pad(values, [*others, (1, 1), (1, 1)], constant_values=np.nan)
+    if _cells("x", longitude, longitude).periodic:
+        padded[..., [0, -1]] = padded[..., [-2, 1]]
+    out = values.copy()
+    rows, columns = values.shape[-2:]
+    for j, i in around:
+        beside = padded[..., 1 + j : 1 + j + rows, 1 + i : 1 + i + columns]
+        out = np.where(missing & np.isnan(out), beside, out)
+    return da.copy(data=out)
+
+
 def _on_fields(
     function: Callable[..., NDArray], da: xr.DataArray, y_weights: Floats, x_weights: Floats
 ) -> xr.DataArray:

@@ -22,12 +22,22 @@ Stamp: TypeAlias = "pd.Timestamp | cftime.datetime"
 
 DAY = 86_400_000_000  # microseconds
 MONTH_APART = 20 * DAY, 45 * DAY  # stamps in consecutive months, whatever the day in each
+MIDDLE = "time_middle"  # the coordinate along time with the middles of the bounds
 SHOWN = 4  # stamps or months an error names before it counts the rest
 
 
 def month_numbers(time: xr.DataArray) -> np.ndarray:
     """Return months since January of year 0, one per stamp; consecutive months differ by 1."""
     return (time.dt.year.values * 12 + time.dt.month.values - 1).astype(np.int64)
+
+
+def months_of(time: xr.DataArray) -> np.ndarray:
+    """Return the months that values are of, numbered as by `month_numbers`.
+
+    By the middles of time bounds, if `time_bounds.with_middles` has put them next to the stamps;
+    else by the stamps: one at 00:00 on the first is of the month it begins.
+    """
+    return month_numbers(time.coords.get(MIDDLE, time))
 
 
 def str_month(number: int) -> str:
@@ -143,7 +153,7 @@ def calendar_months(
     array([[11, 12,  1]])
     """
     if step == "month":
-        return (month_numbers(time)[positions][:, None] + k) % 12 + 1
+        return (months_of(time)[positions][:, None] + k) % 12 + 1
     stamps = shift_time(time, step, positions, k)
     flat = xr.DataArray(stamps.ravel(), dims="time")
     return flat.dt.month.values.reshape(stamps.shape)

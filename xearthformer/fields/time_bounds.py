@@ -11,9 +11,8 @@ import xarray as xr
 
 from ..errors import mismatch
 from .axes import Data, coordinate
-from .time_axis import month_numbers, str_month, str_time
+from .time_axis import MIDDLE, month_numbers, months_of, str_month, str_time
 
-MIDDLE = "time_middle"  # the coordinate along time with the middles of the bounds
 BOUNDS_NAMES = ("time_bnds", "time_bounds", "time_bound", "bounds_time", "time_counter_bounds")
 
 
@@ -48,15 +47,6 @@ def with_middles(da: xr.DataArray, labels: Data) -> xr.DataArray:
         )
     attrs = {"long_name": "middle of the time bounds", "standard_name": "time"}
     return da.assign_coords({MIDDLE: (time.dims, middles.values, attrs)})
-
-
-def months_of(time: xr.DataArray) -> np.ndarray:
-    """Return the months that values are of, numbered as by `month_numbers`.
-
-    By the middles of the bounds, if these stand next to the stamps; else by the stamps: one at
-    00:00 on the first is the month it begins.
-    """
-    return month_numbers(time.coords.get(MIDDLE, time))
 
 
 def reading(time: xr.DataArray) -> str:

@@ -31,6 +31,7 @@ from ..errors import mismatch, whole_number
 from ..fields import cf, regrid, windows
 from ..fields.tiles import Axis, Tiles, blend_lazily
 from ..fields.time_axis import Step, calendar_months, check_time, str_time
+from ..fields.time_bounds import reading
 from ..models.prediff.samplers import Sampler
 from ..packs.card import Card, LatLonGrid, PixelGrid, Variable
 from ..packs.pack import Pack, open_pack
@@ -96,7 +97,8 @@ def forecast(
         Dims time, y and x in any order, under any name that CF conventions or common use know. Of a
         Dataset, the variables that the pack's card asks for are read, by standard_name and by
         common names; a pack of several variables takes a Dataset alone. A pack of pixels serves any
-        domain that is at least as large as its own.
+        domain that is at least as large as its own. Data on a curvilinear grid (2-D latitude and
+        longitude) is forecast on the pack's grid; with further dims, it is forecast along each.
     pack : str or Pack
         A pack, or anything `open_pack` opens.
     init : label, slice or list of labels, optional
@@ -116,7 +118,7 @@ def forecast(
     -------
     DataArray or Dataset, as given
         Of a Dataset, the variables that the pack forecasts. Dims init, lead, member (of an
-        ensemble), then the user's own spatial dims; coordinates
+        ensemble), then further dims of the data, then its own spatial dims; coordinates
         `init`, `lead`, `member`, `valid_time` and the user's own; the user's units, dtype and
         attributes, and `history`, `pack`, `pack_version`, `pack_weights_sha256`, for an ensemble
         also `seed`. NaN where the last frame is NaN, and outside the pack's grid. Lazy when `data`
@@ -146,16 +148,62 @@ def forecast(
     options = Options(
         lead, members, seed, sampler, steps, guidance, device, batch_size, precision, compile
     )
-    setup = set_up(inputs.select(data, pack.card), pack, init, options)
-    answers = {
-        name: answer.copy(data=values)
-        for (name, answer), values in zip(
-            setup.answers.items(), compute(setup, chunks, progress), strict=True
-        )
-    }
+    answers = _for_each(inputs.select(data, pack.card), pack, init, options, chunks, progress)
     if isinstance(data, xr.Dataset):
         return xr.Dataset({answer.name: answer for answer in answers.values()}, attrs=data.attrs)
     return next(iter(answers.values()))
+
+
+def _for_each(
+    entries: Sequence[inputs.Entry],
+    pack: Pack,
+    init: windows.InitLike,
+    options: Options,
+    chunks: int | Literal["auto"],
+    progress: engine.Progress,
+) -> dict[str, xr.DataArray]:
+    """The forecast of each output, along all further dims of the data (models, realizations)."""
+    further = inputs.further_dims(entries)
+    if not further:
+        setup = set_up(entries, pack, init, options)
+        values = compute(setup, chunks, progress)
+        answers = zip(setup.answers.items(), values, strict=True)
+        return {name: answer.copy(data=one) for (name, answer), one in answers}
+    dim, size = next(iter(further.items()))
+    has_members = options.members is not None or engine.is_generative(pack.card)
+    if dim in ("init", "lead") or (dim == "member" and has_members):
+        raise mismatch(
+            "dims of the data with other names than those of the forecast",
+            dim,
+            f'da.rename({dim}="realization")',
+        )
+    each = []
+    for k in range(size):
+        here = [replace(e, da=e.da.isel({dim: k}, missing_dims="ignore")) for e in entries]
+        each.append(_for_each(here, pack, init, options, chunks, progress))
+    own = {entry.name: entry.da for entry in entries}
+    place = 3 if has_members else 2  # after init, lead and member
+    return {
+        name: _joined([answers[name] for answers in each], own[name], dim, place)
+        for name in each[0]
+    }
+
+
+def _joined(answers: list[xr.DataArray], da: xr.DataArray, dim: str, place: int) -> xr.DataArray:
+    """Forecasts of `da` from each position along `dim`, as one, with that dim at a place."""
+    labels = {name: coord for name, coord in da.coords.items() if dim in coord.dims}
+    out = xr.concat(
+        [answer.drop_vars(labels, errors="ignore") for answer in answers],
+        dim,
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="override",
+    )
+    dims = [each for each in out.dims if each != dim]
+    out = out.transpose(*dims[:place], dim, *dims[place:])
+    kept = {name: coord for name, coord in labels.items() if set(coord.dims) <= set(out.dims)}
+    return out.assign_coords({name: coord.variable for name, coord in kept.items()})
 
 
 def set_up(
@@ -207,7 +255,7 @@ def set_up(
 def compute(
     setup: Setup, chunks: int | Literal["auto"], progress: engine.Progress
 ) -> "list[np.ndarray] | list[dask.array.Array]":
-    """Return the values of each output: dask arrays for dask data, else the graph is run at once."""
+    """Return the values of each output: lazy for dask data, else the same graph, run at once."""
     positions, answers, plan = setup.inits.positions, list(setup.answers.values()), setup.plan
     context = plan.pack.card.context
     blocks = []
@@ -475,6 +523,8 @@ def _attributes(
         notes.append(f"{entry.variable.standard_name} read in place of {entry.name}")
     if inits.dropped:
         notes.append(inits.dropped)
+    if plan.step == "month" and (months := reading(da["time"])):
+        notes.append(months)
     if period := inputs.other_baseline(entry.da, card):
         notes.append(f"anomalies against {period}, which the pack hardly depends on")
     if plan.ensemble is not None:
@@ -490,6 +540,7 @@ def _attributes(
         if card.land(entry.name) is not None:
             fill = f"{entry.variable.fill:g} {entry.variable.units}"
             notes.append(f"land read as {fill}, answered as NaN")
+            notes.append("sea that is land in the data read from the nearest cell next to it")
     if isinstance(card.grid, PixelGrid) and entry.variable.missing == "allowed":
         notes.append("missing pixels read as not seen, answered as NaN where the last frame is")
     if plan.lead > card.lead:

@@ -4,7 +4,8 @@
 input.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,10 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields import cf, quantities, regrid
-from ..fields.axes import find_axes, find_time, spacing_in_metres
-from ..fields.time_axis import check_time, month_numbers, str_time
+from ..fields.axes import find_axes, find_curvilinear, find_time, spacing_in_metres
+from ..fields.curvilinear import to_latlon
+from ..fields.time_axis import check_time, months_of, str_time
+from ..fields.time_bounds import with_middles
 from ..packs.card import Card, LatLonGrid, PixelGrid, Variable
 
 SPACING_TOLERANCE = 0.01  # a share: projections are not exact to the metre
@@ -32,8 +35,18 @@ def select(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:
     """Return the user's array for each input of the card, in order, on one time axis.
 
     A DataArray is the input of a pack of one. In a Dataset, inputs are found by standard_name, by
-    common names, or by their name in the card; else something that the card lets stand in.
+    common names, or by their name in the card; else something that the card lets stand in. What
+    only a Dataset holds is used here: bounds of times, and of the cells of a curvilinear grid,
+    which is brought onto the card's.
     """
+    entries = [replace(e, da=with_middles(e.da, data)) for e in _found(data, card)]
+    first = entries[0]
+    entries = [first, *(_on_time_of(first, entry) for entry in entries[1:])]
+    return [replace(entry, da=_on_latlon(entry.da, data, card)) for entry in entries]
+
+
+def _found(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:
+    """Return the user's array for each input of the card, as it is."""
     if isinstance(data, xr.DataArray):
         if len(card.inputs) > 1:
             names = ", ".join(f"{name}=..." for name in card.inputs)
@@ -51,9 +64,14 @@ def select(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:
             data, standard_name=variable.standard_name, difference=variable.difference
         )
         return [Entry(next(iter(card.inputs)), variable, data[found])]
-    entries = [_find(data, name, variable) for name, variable in card.inputs.items()]
-    first = entries[0]
-    return [first, *(_on_time_of(first, entry) for entry in entries[1:])]
+    return [_find(data, name, variable) for name, variable in card.inputs.items()]
+
+
+def _on_latlon(da: xr.DataArray, labels: xr.Dataset | xr.DataArray, card: Card) -> xr.DataArray:
+    """Return data with 2-D latitude and longitude on the card's grid; other data as it is."""
+    if not isinstance(card.grid, LatLonGrid) or not all(find_curvilinear(da)):
+        return da
+    return to_latlon(da, card.grid.latitude, card.grid.longitude, labels)
 
 
 def _listed(card: Card) -> str:
@@ -63,23 +81,28 @@ def _listed(card: Card) -> str:
 
 
 def _find(data: xr.Dataset, name: str, variable: Variable) -> Entry:
+    """Return one of several inputs: its quantity, what may stand in, or the variable so named."""
     quantity, difference = variable.standard_name, variable.difference
-    if quantity is not None and not quantities.has(data, quantity):
-        for other in variable.substitutes:
-            if quantities.has(data, other):
-                found = quantities.find_variable(data, standard_name=other, difference=difference)
-                return Entry(name, variable.substituted(other), data[found])
-        if name in data:
-            return Entry(name, variable, data[name])
-        called = [
-            f"{one} ({', '.join(sorted(quantities.names_of(one) - {one}))})"
-            for one in (quantity, *variable.substitutes)
-        ]
-        listed = ", ".join(map(str, data.data_vars)) or "no data variables"
-        hint = f'ds.rename({{"...": "{name}"}}), with the name of yours for the dots'
-        raise mismatch(f"a variable {name}: {' or '.join(called)}", listed, hint)
-    found = quantities.find_variable(data, standard_name=quantity, difference=difference, name=name)
-    return Entry(name, variable, data[found])
+    quantities_known = [quantity, *variable.substitutes] if quantity else []
+    for one in quantities_known:
+        if quantities.has(data, one):
+            found = quantities.find_variable(data, standard_name=one, difference=difference)
+            own = variable if one == quantity else variable.substituted(one)
+            return Entry(name, own, _floating(data[found]))
+    if name in data:
+        return Entry(name, variable, _floating(data[name]))
+    called = [
+        f"{one} ({', '.join(sorted(quantities.names_of(one) - {one}))})" for one in quantities_known
+    ]
+    listed = ", ".join(map(str, data.data_vars)) or "no data variables"
+    hint = f'ds.rename({{"...": "{name}"}}), with the name of yours for the dots'
+    raise mismatch(f"a variable {name}{': ' if called else ''}{' or '.join(called)}", listed, hint)
+
+
+def _floating(da: xr.DataArray) -> xr.DataArray:
+    """Return counts (of lightning) as float32; packed integers stay, to be refused."""
+    packed = {"scale_factor", "add_offset", "_FillValue"} & {*da.attrs}
+    return da if da.dtype.kind not in "iu" or packed else da.astype(np.float32)
 
 
 def _on_time_of(first: Entry, entry: Entry) -> Entry:
@@ -87,7 +110,7 @@ def _on_time_of(first: Entry, entry: Entry) -> Entry:
     dim, other = find_time(first.da), find_time(entry.da)
     time, stamps = first.da[dim], entry.da[other]
     monthly = check_time(time) == check_time(stamps) == "month"
-    numbers = [month_numbers(axis) if monthly else axis.values for axis in (time, stamps)]
+    numbers = [months_of(axis) if monthly else axis.values for axis in (time, stamps)]
     if not np.array_equal(numbers[0], numbers[1]):
         raise mismatch(
             f"{first.name} and {entry.name} of the same {'months' if monthly else 'times'}",
@@ -118,12 +141,27 @@ def _common_span(
     return f"ds.sel({', '.join(cuts)})"
 
 
+def further_dims(entries: Iterable[Entry]) -> dict[str, int]:
+    """Return the dims that are neither time nor grid (members, models), and their sizes.
+
+    Those of size 1 do not count: what has one level only is a field.
+    """
+    found: dict[str, int] = {}
+    for entry in entries:
+        axes = find_axes(entry.da)
+        own = entry.da.sizes.items()
+        found |= {str(dim): n for dim, n in own if n > 1 and dim not in (axes.time, axes.y, axes.x)}
+    return found
+
+
 def prepare(entry: Entry, card: Card) -> tuple[xr.DataArray, cf.Origin]:
     """Return data in the card's units and orientation, and how to restore the user's own.
 
     Time step, baseline and grid are checked first; see `cf.prepare`.
     """
     variable = entry.variable
+    if variable.units is not None:  # before the time step: rain is no monthly temperature
+        quantities.check_quantity(entry.da, variable.standard_name, variable.difference)
     _check_step(check_time(entry.da[find_axes(entry.da).time]), card)
     prepared, origin = cf.prepare(
         entry.da,
@@ -133,7 +171,8 @@ def prepare(entry: Entry, card: Card) -> tuple[xr.DataArray, cf.Origin]:
         latlon=isinstance(card.grid, LatLonGrid),
     )
     _check_baseline(entry.da, card)
-    _check_grid(prepared, card)
+    if isinstance(card.grid, LatLonGrid) or entry.name == next(iter(card.inputs)):
+        _check_grid(prepared, card)  # other inputs are taken onto the pixels of the first
     return prepared, origin
 
 
@@ -181,14 +220,19 @@ def _nearest(da: xr.DataArray, first: xr.DataArray, name: str, card: Card) -> xr
 
 
 def enter(da: xr.DataArray, name: str, variable: Variable, card: Card) -> xr.DataArray:
-    """Return prepared data as the model reads it: on its grid, checked, land filled, scaled."""
+    """Return prepared data as the model reads it: on its grid, checked, land filled, scaled.
+
+    Where the data has land and the card has sea, the nearest neighbour that has a value counts.
+    """
+    entered = da
     if isinstance(card.grid, LatLonGrid):
-        da = regrid.to_model(da, card.grid.latitude, card.grid.longitude)
+        entered = regrid.to_model(da, card.grid.latitude, card.grid.longitude)
     land = card.land(name)
     if land is not None:
-        da = da.where(~xr.DataArray(land, dims=("y", "x")), variable.fill)
-    _check_values(da, variable, card)
-    return variable.scale.apply(da)
+        entered = regrid.fill_coasts(entered, ~land)
+        entered = entered.where(~xr.DataArray(land, dims=("y", "x")), variable.fill)
+    _check_values(entered, da, variable, card)
+    return variable.scale.apply(entered)
 
 
 def other_baseline(da: xr.DataArray, card: Card) -> str | None:
@@ -248,26 +292,50 @@ def _check_grid(da: xr.DataArray, card: Card) -> None:
                 )
 
 
-def _check_values(da: xr.DataArray, variable: Variable, card: Card) -> None:
-    """Refuse NaN, infinity and values that an input's quantity cannot have."""
-    values = da.to_numpy()
+def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, card: Card) -> None:
+    """Refuse NaN, infinity and values that an input's quantity cannot have.
+
+    `entered` is on the model's grid. What `da` holds is named: a fill value that was averaged with
+    its neighbours is one that nobody finds in their data.
+    """
+    values = entered.to_numpy()
     finite = np.isfinite(values)
-    if variable.missing != "allowed" and not finite.all():
-        bad = (~finite).nonzero()
-        first = ", ".join(
-            f"{dim} {da[dim].values[i[0]]}" for dim, i in zip(da.dims, bad, strict=True)
+    low, high = variable.valid_min, variable.valid_max
+    low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
+    if (finite & ((values < low) | (values > high))).any():
+        own = da.to_numpy()  # no mean is beyond the range of what it was made from
+        beyond = np.isfinite(own) & ((own < low) | (own > high))
+        worst = np.unravel_index(np.where(beyond, np.abs(own), -1.0).argmax(), own.shape)
+        raise mismatch(
+            f"values within [{variable.valid_min}, {variable.valid_max}] {variable.units} "
+            f"(pack {card.name!r})",
+            f"{own[worst]:g} {variable.units} at {_place(da, worst, card)}, and in all "
+            f"{beyond.sum()} of {own.size} such values, by the data's units attribute",
+            _mend_beyond(own[beyond], variable),
         )
+    if variable.missing != "allowed" and not finite.all():
         allowed = "none missing but on land" if variable.missing == "land" else "none missing"
         raise mismatch(
             f"finite values, {allowed} (pack {card.name!r})",
-            f"{len(bad[0])} of {values.size} missing or infinite, the first at {first}",
+            f"{(~finite).sum()} of {values.size} missing or infinite on the pack's grid, the first "
+            f"at {_place(entered, np.argwhere(~finite)[0], card)}",
             "da.interpolate_na(dim=...) or da.fillna(...)",
         )
-    low, high = variable.valid_min, variable.valid_max
-    for bound, worst, beyond in ((low, np.nanmin, np.less), (high, np.nanmax, np.greater)):
-        if bound is not None and finite.any() and beyond(worst(values), bound):
-            raise mismatch(
-                f"values within [{low}, {high}] {variable.units} (pack {card.name!r})",
-                f"{worst(values):g} {variable.units}, by the data's units attribute",
-                "da.assign_attrs(units=...), with the units the values are in",
-            )
+
+
+def _place(da: xr.DataArray, position: Iterable[int | np.signedinteger], card: Card) -> str:
+    """Return in words where a value is, by latitude and longitude if there are any."""
+    names = {"y": "latitude", "x": "longitude"} if isinstance(card.grid, LatLonGrid) else {}
+    parts = []
+    for dim, i in zip(da.dims, position, strict=True):
+        label = da[dim].values[i]
+        text = str_time(label) if dim == "time" else f"{label:g}"
+        parts.append(f"{names.get(str(dim), dim)} {text}")
+    return ", ".join(parts)
+
+
+def _mend_beyond(values: np.ndarray, variable: Variable) -> str:
+    """Return the line that mends values beyond a variable's range."""
+    if (np.abs(values) > 900).all():  # no unit of what packs read makes that of a value in range
+        return "da.where(abs(da) < 900), for a fill value that nothing declares"
+    return "da.assign_attrs(units=...), with the units the values are in"
