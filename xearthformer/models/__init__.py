@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from .baselines import convlstm, e3d_lstm, lim, persistence, phydnet, predrnn, rainformer, unet
+from .baselines import (
+    convlstm,
+    e3d_lstm,
+    lim,
+    persistence,
+    phydnet,
+    predrnn,
+    rainformer,
+    seasonal_lim,
+    unet,
+)
 from .earthformer import earthformer, nowcast
 from .layers.checks import expect_fields
 from .prediff import prediff
@@ -24,8 +34,13 @@ MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
     "earthformer": (earthformer.EarthformerConfig, earthformer.Earthformer, earthformer.PRESETS),
     "nowcast": (nowcast.NowcastConfig, nowcast.Nowcast, nowcast.PRESETS),
     "prediff": (prediff.PreDiffConfig, prediff.PreDiff, prediff.PRESETS),
-    # Baselines without gradient descent: a linear inverse model, the last anomaly, the same damped.
+    # Baselines without gradient descent: linear inverse models, the last anomaly, the same damped.
     "lim": (lim.LIMConfig, lim.LIM, lim.PRESETS),
+    "seasonal-lim": (
+        seasonal_lim.SeasonalLIMConfig,
+        seasonal_lim.SeasonalLIM,
+        seasonal_lim.PRESETS,
+    ),
     "persistence": (persistence.PersistenceConfig, persistence.Persistence, persistence.PRESETS),
     "damped-persistence": (
         persistence.DampedPersistenceConfig,
