@@ -212,3 +212,16 @@ def test_a_reference_that_does_not_fit(waves, change, message):
 def test_what_has_no_index(waves, make, message):
     with pytest.raises(ValueError, match=message):
         make(waves)
+
+
+@pytest.mark.shared
+def test_pdo_of_the_last_century_has_its_known_phases(shared):
+    sst = xr.open_dataset(shared / "data" / "ersst_v5_1960_2009.nc")["sst"]
+    ssta = sst.earthformer.anomaly(climatology=("1971", "2000"))
+    pdo = index(ssta, "pdo")
+    # Mantua and Hare (2002), J. Oceanogr. 58, 35-44: cool to 1976, warm to 1997, cool in 1999
+    years = pdo.groupby("time.year").mean()
+    assert years.sel(year=slice(1961, 1975)).mean() < -0.4
+    assert years.sel(year=slice(1977, 1997)).mean() > 0.4
+    assert years.sel(year=[1999, 2000, 2008]).max() < -0.4
+    assert 0.3 < xr.corr(pdo, index(ssta, "nino3.4")) < 0.7
