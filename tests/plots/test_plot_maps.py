@@ -192,6 +192,13 @@ def test_observations_are_drawn_in_the_units_of_the_forecast(observed):
         plot.field(fc, observed.assign_attrs(units_metadata="temperature: on_scale"))
 
 
+def test_maps_compare_climatologies(observed):
+    fc = forecasts(observed, [3]).assign_attrs(climatology_period="1981-01/2010-12")
+    other = observed.assign_attrs(climatology_period="1971-01/2000-12")
+    with pytest.raises(ValueError, match=r'against \("1981", "2010"\)'):
+        fc.earthformer.plot.field(other)
+
+
 def test_days_are_counted_in_the_titles_of_maps(observed):
     fc = forecasts(observed, [3], leads=2).isel(init=0)
     days = np.array([5, 10]).astype("m8[D]")

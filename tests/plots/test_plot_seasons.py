@@ -107,6 +107,8 @@ def test_skill_by_season_is_a_cell_a_number():
     assert texts(ax) == [".90", "1.00", "−.25", ".50", ".25"]
     assert [text.get_position() for text in ax.texts[:2]] == [(0, 1), (1, 1)]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["DJF", "JFM"]
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 1.5), (0.5, 3.5))
+    assert skill_by_season(scores.sel(lead=[2])).get_ylim() == (1.5, 2.5)
     assert ax.collections[0].get_clim() == (-1, 1) and ax.get_title(loc="left") == "lim"
 
 

@@ -56,7 +56,7 @@ CLASS_COLOURS: dict[str | None, tuple[str, ...]] = {
 }
 SKILL = {"correlation": "correlation", "rmse": "root mean square error"}  # by season, or in maps
 UNITS = {"degC": "°C", "degree_Celsius": "°C", "degrees_Celsius": "°C", "celsius": "°C", "1": ""}
-UNITS |= {"mm h-1": "mm/h", "kg m-2": "kg/m²"}
+UNITS |= {"degF": "°F", "mm h-1": "mm/h", "kg m-2": "kg/m²"}
 # Seconds of a unit of lead time, and the valid time as precise; the first that leads are whole in.
 CLOCKS = {"d": (86_400, "%Y-%m-%d"), "min": (60, "%H:%M"), "s": (1, "%H:%M:%S")}
 

@@ -150,9 +150,9 @@ def skill_by_season(
     colours = panels.skill_colours(skill)
     ax = panels.new_figure((8.0, 1.5 + 0.3 * skill.sizes["lead"])).subplots() if ax is None else ax
     seasons, leads = range(skill.sizes["season"]), skill["lead"].values.tolist()
-    image = ax.pcolormesh(
-        seasons, leads, skill.values, cmap=colours.cmap, norm=colours.norm, shading="nearest"
-    )
+    # edges of the cells, which a single one has too
+    edges = np.arange(len(seasons) + 1) - 0.5, np.append(leads[0] - 0.5, np.array(leads) + 0.5)
+    image = ax.pcolormesh(*edges, skill.values, cmap=colours.cmap, norm=colours.norm)
     ax.set_facecolor(panels.NO_VALUE)
     for (y, x), value in np.ndenumerate(skill.values):
         if np.isfinite(value):
