@@ -31,6 +31,7 @@ from .inference.guidance import Frames as Frames
 from .inference.guidance import anticipated_intensity as anticipated_intensity
 from .inference.guidance import constraint as constraint
 from .inference.optical_flow import extrapolate as extrapolate
+from .inference.xro import xro as xro
 from .models.prediff.samplers import Sampler as Sampler
 from .packs.pack import Pack as Pack
 from .packs.pack import list_packs as list_packs
