@@ -216,7 +216,7 @@ def test_packs_are_shown(tiny_pack, capsys):
     out = capsys.readouterr().out
     for line in (
         r"name +tiny\n",
-        r"input.units +degC\n",
+        r"inputs.sea_surface_temperature.units +degC\n",
         r"grid.latitude +-17.5, -12.5 .. 17.5 \(8\)\n",
         rf"weights_sha256 +{tiny_pack.card.weights_sha256}\n",
     ):

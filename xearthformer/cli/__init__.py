@@ -6,6 +6,8 @@ needs is imported when it runs: a list of packs is quick.
 
 import dataclasses
 import inspect
+import re
+import shlex
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,12 +42,36 @@ OPTION_TYPES: dict[str, Any] = {
     "compile": bool,
 }
 
+# What hints of the package say in Python, in the words of the command line.
+QUOTED = r"""['"]([^'"]+)['"]"""
+PERIOD = rf"\({QUOTED}, {QUOTED}\)"
+PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
+    rf"\w+\.earthformer\.anomaly\(climatology={PERIOD}\)": r"--anomaly \1 \2",
+    rf"^{PERIOD}": r"--anomaly \1 \2",  # a period alone is that of the anomaly asked for
+    rf"\binit=slice{PERIOD}": r"--init \1/\2",
+    rf"\binit={QUOTED}": r"--init \1",
+    r"\bthresholds=\[([^]]*)\]": lambda m: f"--thresholds {m[1].replace(',', '')}",
+    rf"\b(batch_size|window|device|sampler|precision)={QUOTED}": lambda m: (
+        f"--{m[1].replace('_', '-')} {shlex.quote(m[2])}"
+    ),
+    r"\b(lead|members|seed|steps|batch_size|window)=(\d+)": lambda m: (
+        f"--{m[1].replace('_', '-')} {m[2]}"
+    ),
+    r"xef\.list_packs\(\)": "xearthformer packs list",
+}
+
 # --- arguments in another form than a signature tells, by the name of the parameter
 
 STARTS = "start of forecasts: times such as 1997-06; all from A to B as A/B, every Nth as A/B/N; "
 SWITCH: Argument = {"action": "store_true"}
 SHARED: dict[str, Argument] = {
-    "input": {"flags": ["input"], "help": "any file that xarray opens, or a Zarr store (.zarr)"},
+    "input": {
+        "flags": ["input"],
+        "nargs": "+",
+        "metavar": "FILE",
+        "help": "any file that xarray opens, a Zarr store (.zarr), or a pattern; several files "
+        "follow one another in time or hold other variables",
+    },
     "pack": {
         "flags": ["--pack"],
         "required": True,
@@ -358,6 +384,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _one_line(error: Exception) -> str:
+    """Return an error in one line, its hint in the words of the command line."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     lines = [line.strip() for line in (text or type(error).__name__).splitlines()]
+    if lines[-1].startswith("try "):
+        lines[-1] = f"try {_in_shell(lines[-1].removeprefix('try '))}"
     return "; ".join(line for line in lines if line)
+
+
+def _in_shell(hint: str) -> str:
+    """Return a hint in the words of the command line.
+
+    >>> _in_shell('da.earthformer.anomaly(climatology=("1981", "2010")), of the absolute values')
+    '--anomaly 1981 2010, of the absolute values'
+    >>> _in_shell('window="16 km", or a number of pixels'), _in_shell("lead=3 or more")
+    ("--window '16 km', or a number of pixels", '--lead 3 or more')
+    >>> _in_shell('("1990", "1999")'), _in_shell("thresholds=[0.5, 1, 5]")
+    ('--anomaly 1990 1999', '--thresholds 0.5 1 5')
+    """
+    for pattern, words in PYTHON_TO_SHELL.items():
+        hint = re.sub(pattern, words, hint)
+    return hint

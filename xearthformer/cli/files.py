@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..climate import climatology
+from ..errors import mismatch
 from ..fields import quantities
+from ..fields.axes import find_time
+from ..fields.time_axis import month_numbers
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from ..packs.card import Card
     from ..packs.pack import Pack
 
 
@@ -42,15 +46,55 @@ def parse_inits(labels: Sequence[str] | None) -> str | list[str] | slice | None:
 
 def find_data(
     ds: "xr.Dataset", pack: "Pack", variable: str | None, anomaly: tuple[str, str] | None
-) -> "xr.DataArray":
-    """Return the variable of this name, or the one that the pack forecasts; see select_variable."""
+) -> "xr.DataArray | xr.Dataset":
+    """Return the variable of this name, or the one that the pack forecasts; see select_variable.
+
+    For a pack of several variables the whole Dataset, its absolute values made anomalies.
+    """
+    if len(pack.card.inputs) > 1 and variable is None:
+        data = ds if anomaly is None else take_anomalies(ds, anomaly)
+        for da in data.data_vars.values():
+            if da.ndim > 2:
+                check_anomaly(da, pack.card)
+        return data
     quantity = pack.card.input
     # an anomaly from `anomaly` is still to be computed: look for the absolute values
     difference = quantity.difference and anomaly is None
     name = variable or quantities.find_variable(
         ds, standard_name=quantity.standard_name, difference=difference
     )
-    return select_variable(ds, name, anomaly)
+    da = select_variable(ds, name, anomaly)
+    check_anomaly(da, pack.card)
+    return da
+
+
+def check_anomaly(da: "xr.DataArray", card: "Card") -> None:
+    """Raise ValueError, with the option that mends it, where a pack of anomalies finds none.
+
+    The library's own error says it in Python, and does not know the years of the file.
+    """
+    if not card.input.difference or quantities.is_difference(da):
+        return
+    months = month_numbers(da[find_time(da)])
+    first, last = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1  # whole years
+    start, end = card.baseline.period if card.baseline else ("1981", "2010")
+    if not first <= int(start) <= int(end) <= last:  # else the latest thirty years of the file
+        start, end = str(max(first, last - 29)), str(last)
+    raise mismatch(
+        f"an anomaly (pack {card.name!r})",
+        f"absolute values of {da.name}, by the attributes of the file",
+        f"--anomaly {start} {end}",
+    )
+
+
+def take_anomalies(ds: "xr.Dataset", anomaly: tuple[str, str]) -> "xr.Dataset":
+    """Return a Dataset whose variables on a grid are anomalies from these years."""
+    absolute = [
+        str(name)
+        for name, da in ds.data_vars.items()
+        if da.ndim > 2 and da.dtype.kind == "f" and not quantities.is_difference(da)
+    ]
+    return ds.assign({name: select_variable(ds, name, anomaly) for name in absolute})
 
 
 def select_variable(ds: "xr.Dataset", name: str, anomaly: tuple[str, str] | None) -> "xr.DataArray":

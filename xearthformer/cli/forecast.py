@@ -2,20 +2,19 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from ..datasets.local import open_file
+import xarray as xr
+
+from ..datasets.local import open_files
 from .files import check_target, find_data, parse_inits, write_file
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 # The fields of `inference.options.Options` but guidance, which `sigmas` stands for: cli.OPTIONS.
 Options = Any
 
 
 def forecast_file(
-    input: str,
+    input: Sequence[str],
     *,
     pack: str,
     output: str,
@@ -26,24 +25,26 @@ def forecast_file(
     overwrite: bool = False,
     **options: Options,
 ) -> None:
-    """Forecast a NetCDF file or Zarr store with a pack, and write the same kind of file."""
+    """Forecast NetCDF files or Zarr stores with a pack, and write the same kind of file."""
     started = time.perf_counter()
     target = check_target(output, overwrite)
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)  # before torch is loaded: an unknown name is an error at once
-    with open_file(input) as ds:
+    with open_files(input) as ds:
         da = find_data(ds, opened, variable, anomaly)
         from ..inference.forecast import forecast
 
         options["guidance"] = _guidance(sigmas)
-        fc = forecast(da, opened, init=parse_inits(init), **options)
-        write_file(fc.to_dataset().assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
-    print(f"{target}: {_sizes(fc)} of {fc.name} by {opened.card.name}, {_elapsed(started)}")
+        fc = forecast(da, opened, init=parse_inits(init), **options)  # type: ignore[type-var]
+        result = _as_dataset(fc)
+        write_file(result.assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
+    names = " and ".join(map(str, result.data_vars))
+    print(f"{target}: {_sizes(fc)} of {names} by {opened.card.name}, {_elapsed(started)}")
 
 
 def hindcast_file(
-    input: str,
+    input: Sequence[str],
     *,
     pack: str,
     output: str,
@@ -68,18 +69,24 @@ def hindcast_file(
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)
-    with open_file(input) as ds:
+    with open_files(input) as ds:
         da = find_data(ds, opened, variable, anomaly)
         from ..hindcasts.hindcast import hindcast
 
         inits = slice(None) if init is None else parse_inits(init)
         # a variable that the pack finds by itself brings the file's attributes with it
-        data = da if variable else da.to_dataset().assign_attrs(ds.attrs)
+        data = da if variable else _as_dataset(da).assign_attrs(ds.attrs)
         options |= {"guidance": _guidance(sigmas), "chunks": chunks, "on_error": on_error}
         result = hindcast(data, opened, output, init=inits, **options)
-    print(f"{output}: {_sizes(result)} of {da.name} by {opened.card.name}, {_elapsed(started)}")
+    names = " and ".join(map(str, _as_dataset(result).data_vars))
+    print(f"{output}: {_sizes(result)} of {names} by {opened.card.name}, {_elapsed(started)}")
     if "incomplete" in result.attrs:
         print(result.attrs["incomplete"])
+
+
+def _as_dataset(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
+    """Return a Dataset as it is, and a DataArray as the one variable of one."""
+    return data if isinstance(data, xr.Dataset) else data.to_dataset()
 
 
 def _guidance(sigmas: float | None) -> object:
@@ -88,10 +95,9 @@ def _guidance(sigmas: float | None) -> object:
     return None if sigmas is None else anticipated_intensity(sigmas=sigmas)
 
 
-def _sizes(fc: "xr.DataArray | xr.Dataset") -> str:
+def _sizes(fc: xr.DataArray | xr.Dataset) -> str:
     """Return the numbers of inits, leads and members, in words.
 
-    >>> import xarray as xr
     >>> _sizes(xr.DataArray(range(3), dims="init").expand_dims(lead=2))
     '3 x 2 (init x lead)'
     """

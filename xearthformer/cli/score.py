@@ -1,25 +1,45 @@
 """The commands that score: verify, on the user's own data; table, as the papers do."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..datasets.local import open_file
-from .files import check_target, parse_inits, select_variable, write_file
+import numpy as np
+import xarray as xr
+
+from ..climate.regions import index
+from ..datasets.local import open_files
+from ..fields import quantities
+from ..fields.axes import find_time
+from ..fields.time_axis import check_time, str_time
+from ..fields.units import equal_units
+from .files import (
+    check_anomaly,
+    check_target,
+    parse_inits,
+    select_variable,
+    take_anomalies,
+    write_file,
+)
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from ..comparison.compare import Forecaster
 
 RAIN = "rainfall_rate"
 REFLECTIVITY = "equivalent_reflectivity_factor"
+SST = "sea_surface_temperature"
+NINO = "nino3.4"
 
 
 def verify_file(
-    input: str,
+    input: Sequence[str],
     *,
     packs: Sequence[str],
     init: Sequence[str] | None = None,
     lead: int | None = None,
+    members: int | None = None,
+    seed: int = 0,
     thresholds: Sequence[float] | None = None,
     window: float | str = "16 km",
     variable: str | None = None,
@@ -28,32 +48,63 @@ def verify_file(
     output: str | None = None,
     device: str = "auto",
 ) -> None:
-    """Forecast from every time of a file with several packs, and score them on the file itself.
+    """Forecast from every time of a record with several packs, and score them on the record itself.
 
     Prints events, errors and CRPS; for an ensemble those of its members, pooled, and of its mean.
+    For sea surface temperature also the skill of Nino3.4.
 
     Parameters
     ----------
     lead : int
         Number of time steps; as far as all packs reach when not given.
+    members : int
+        Number of ensemble members, of the packs that can draw some.
+    seed : int
+        Random seed of the members.
     window : float or str
         Width of the neighbourhoods of FSS: pixels, or a length.
     """
     target = None if output is None else check_target(output, overwrite=False)
-    from ..comparison.compare import compare, lead_tables, summary
-    from ..fields.time_axis import str_time
+    from ..comparison.compare import compare, forecaster, lead_tables, summary
+    from ..verification.enso import enso_table
 
     inits = slice(None) if init is None else parse_inits(init)
-    with _data(input, packs, variable, anomaly) as da:
+    indices: dict[str, list[xr.DataArray]] = {}
+    with _data(input, packs, variable, anomaly) as (data, name):
+        rows = [
+            forecaster(pack, device, variable=name, members=members, seed=seed) for pack in packs
+        ]
+        da = data if isinstance(data, xr.DataArray) else data[name]
+        if _has_nino(da):
+            rows = [_with_index(row, indices) for row in rows]
         result = compare(
-            da,
-            packs,
+            data,
+            rows,
+            variable=name,
             init=inits,
             lead=lead,
+            members=members,
             thresholds=thresholds,
             window=window,
-            device=device,
         )
+        observed = index(da, NINO).compute() if indices else None
+    print(f"{', '.join(input)}: {da.name}, {_words(result)}\n{summary(result)}")
+    if by_lead:
+        print(f"\n{lead_tables(result)}")
+    if observed is not None:
+        skills = {row: _nino_skill(parts, observed) for row, parts in indices.items()}
+        units = str(observed.attrs.get("units", "degC"))
+        units = "degC" if equal_units(units, "degC") else units  # of many spellings
+        table = enso_table(skills, units=units)
+        print(f"\nNino3.4 index, mean of three months from each lead on\n\n{table}")
+        result = _with_nino_skill(result, skills)
+    if target is not None:
+        source = ", ".join(input)
+        write_file(result.assign_attrs(Conventions="CF-1.8", source=source), target)
+
+
+def _words(result: xr.Dataset) -> str:
+    """Return what was scored, in words."""
     first, last = (str_time(stamp) for stamp in result["init"].values[[0, -1]])
     words = f"{result.attrs['pairs']}, {first} to {last}; means over the leads"
     if "threshold" in result:
@@ -63,11 +114,57 @@ def verify_file(
         name = left_out.idxmax("forecast").item()
         words += "; all are scored where each has a value, which leaves out "
         words += f"{left_out.sel(forecast=name).item()} pairs of {name}"
-    print(f"{input}: {da.name}, {words}\n{summary(result)}")
-    if by_lead:
-        print(f"\n{lead_tables(result)}")
-    if target is not None:
-        write_file(result.assign_attrs(Conventions="CF-1.8", source=input), target)
+    return words
+
+
+# --- El Nino
+
+
+def _has_nino(da: xr.DataArray) -> bool:
+    """Return whether data are monthly anomalies of SST that cover the box of Nino3.4."""
+    names = quantities.names_of(SST)
+    is_sst = str(da.name).lower() in names or da.attrs.get("standard_name") in names
+    if not (is_sst and quantities.is_difference(da) and check_time(da[find_time(da)]) == "month"):
+        return False
+    try:
+        index(da.isel({find_time(da): 0}), NINO)
+    except ValueError:  # another region
+        return False
+    return True
+
+
+def _with_index(row: "Forecaster", indices: dict[str, list[xr.DataArray]]) -> "Forecaster":
+    """Return a way to forecast that also keeps the index of what it forecasts."""
+    from ..verification.enso import SEASON
+
+    def run(data: xr.DataArray | xr.Dataset, inits: list[np.datetime64], lead: int) -> xr.DataArray:
+        fc = row.run(data, inits, lead)
+        if lead >= SEASON:  # else no mean over a season is forecast
+            indices.setdefault(row.name, []).append(index(fc, NINO))
+        return fc
+
+    return replace(row, run=run)
+
+
+def _nino_skill(parts: Sequence[xr.DataArray], observed: xr.DataArray) -> xr.Dataset:
+    """Return the skill of an index in blocks of inits; of an ensemble's mean and members."""
+    from ..verification.enso import enso_ensemble_skill, enso_skill
+
+    fc = xr.concat(parts, "init", coords="minimal", compat="override", join="exact")
+    if fc.sizes.get("member", 1) > 1:
+        return enso_ensemble_skill(fc, observed)
+    return enso_skill(fc.squeeze("member") if "member" in fc.dims else fc, observed)
+
+
+def _with_nino_skill(result: xr.Dataset, skills: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Return scores with those of Nino3.4 next to them, named nino34_..."""
+    rows = xr.Variable("forecast", [*skills])
+    skill = xr.concat([*skills.values()], rows, coords="minimal", compat="override", join="exact")
+    named = skill.rename({name: f"nino34_{name}" for name in skill.data_vars})
+    return result.merge(named.drop_attrs(deep=False), join="left", compat="override")
+
+
+# --- the papers' tables
 
 
 def sevir_scores(*, data: str, packs: Sequence[str], device: str = "auto") -> None:
@@ -101,27 +198,45 @@ def icar_enso_scores(*, data: str, packs: Sequence[str], device: str = "auto") -
     print("MSE here is over the cells that a pack forecasts.")
 
 
+# --- the data
+
+
 @contextmanager
 def _data(
-    input: str, packs: Sequence[str], variable: str | None, anomaly: tuple[str, str] | None
-) -> "Iterator[xr.DataArray]":
-    """Open the variable named, or the one that the packs ask for; rain through `open_radar`."""
+    input: Sequence[str],
+    packs: Sequence[str],
+    variable: str | None,
+    anomaly: tuple[str, str] | None,
+) -> Iterator[tuple[xr.DataArray | xr.Dataset, str]]:
+    """Open the variable named, or the one that the packs ask for; rain through `open_radar`.
+
+    Yields what the packs read, which is a Dataset where one of them reads several variables, and
+    the name of the variable to score.
+    """
     from ..comparison.compare import EXTRAPOLATION
     from ..datasets import radar
-    from ..fields import quantities
     from ..packs.pack import open_pack
 
     cards = [open_pack(name).card for name in packs if name != EXTRAPOLATION]
     particular = [card for card in cards if card.input.standard_name]  # persistence takes anything
-    quantity = particular[0].input if particular else None
+    quantity = particular[0].inputs[particular[0].outputs[0]] if particular else None
     rain = EXTRAPOLATION in packs if quantity is None else quantity.standard_name == RAIN
     difference = quantity is not None and quantity.difference and anomaly is None
-    with open_file(input) as ds:
+    with open_files(input) as ds:
         in_fives = any(card.time_step == "5min" for card in particular)
         reflectivity = quantities.has(ds, REFLECTIVITY) and not quantities.has(ds, RAIN)
         if variable is None and rain and (in_fives or reflectivity):
-            yield radar.open_radar(ds)
+            da = radar.open_radar(ds)
+            yield da, str(da.name)
             return
         name = RAIN if rain else quantity.standard_name if quantity else None
         name = variable or quantities.find_variable(ds, standard_name=name, difference=difference)
-        yield select_variable(ds, name, anomaly)
+        several = any(len(card.inputs) > 1 for card in cards)
+        data = (
+            (ds if anomaly is None else take_anomalies(ds, anomaly))
+            if several
+            else select_variable(ds, name, anomaly)
+        )
+        for card in particular:
+            check_anomaly(data[name] if several else data, card)
+        yield data, name

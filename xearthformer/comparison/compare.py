@@ -18,14 +18,16 @@ from ..fields.axes import find_axes
 from ..fields.time_axis import check_time, str_time
 from ..fields.windows import InitLike, blocks, find_inits
 from ..inference import optical_flow
-from ..inference.engine import Progress, progress_bar
+from ..inference.engine import Progress, has_noise, is_generative, progress_bar
 from ..inference.forecast import BLOCK_BYTES, forecast
 from ..packs.pack import open_pack
+from ..verification.align import pick_variable
 from ..verification.scores import SCORES, default_scores, printed_columns, score
 from ..verification.verify import default_thresholds, statistics
 
 EXTRAPOLATION = "pysteps"  # among the names of packs: optical flow carries the last frame on
 PAST_FRAMES = 4  # that the flow is found from
+Data = xr.DataArray | xr.Dataset
 LEAD = 12  # time steps, where no pack says how far it goes
 
 
@@ -37,12 +39,28 @@ class Forecaster:
     context: int  # number of frames that it reads
     lead: int | None  # longest lead in time steps; None: any
     # From data (time, y, x), inits and a number of time steps to the forecast of `verify`.
-    run: Callable[[xr.DataArray, list[np.datetime64], int], xr.DataArray]
+    run: Callable[[Data, list[np.datetime64], int], xr.DataArray]
     members: int = 1
 
 
-def forecaster(name: str, device: str = "auto") -> Forecaster:
+def forecaster(
+    name: str,
+    device: str = "auto",
+    *,
+    variable: str | None = None,
+    members: int | None = None,
+    seed: int = 0,
+) -> Forecaster:
     """Return the way to forecast of a pack, as `open_pack` takes it, or of "pysteps".
+
+    Parameters
+    ----------
+    name, device
+        As in `compare`.
+    variable : str, optional
+        What is scored, of a Dataset that a pack of several variables reads.
+    members, seed : int
+        Of a pack that can draw members; a deterministic one forecasts once all the same.
 
     Raises
     ------
@@ -52,22 +70,36 @@ def forecaster(name: str, device: str = "auto") -> Forecaster:
     if name == EXTRAPOLATION:
         optical_flow.load_pysteps()  # before anything is forecast
 
-        def extrapolate(da: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
+        def extrapolate(data: Data, inits: list[np.datetime64], lead: int) -> xr.DataArray:
+            da = pick_variable(data, variable)
             return optical_flow.extrapolate(da, init=inits, lead=lead, frames=PAST_FRAMES)
 
         return Forecaster(name, PAST_FRAMES, None, extrapolate)
     pack = open_pack(name)
 
-    def run(da: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
-        return forecast(da, pack, init=inits, lead=lead, device=device, progress=False)
+    count = members if has_noise(pack.card) or is_generative(pack.card) else None
+    several = len(pack.card.inputs) > 1
 
-    return Forecaster(name, pack.card.context, pack.card.lead, run)
+    def run(data: Data, inits: list[np.datetime64], lead: int) -> xr.DataArray:
+        fc: Data = forecast(
+            data if several else pick_variable(data, variable),  # type: ignore[type-var]
+            pack,
+            init=inits,
+            lead=lead,
+            members=count,
+            seed=seed,
+            device=device,
+            progress=False,
+        )
+        return pick_variable(fc, variable)
+
+    return Forecaster(name, pack.card.context, pack.card.lead, run, count or 1)
 
 
 def given_forecast(name: str, fc: xr.DataArray) -> Forecaster:
     """Return a forecast (init, lead, [member,] y, x) that exists already, as a way to forecast."""
 
-    def run(_: xr.DataArray, inits: list[np.datetime64], lead: int) -> xr.DataArray:
+    def run(_: Data, inits: list[np.datetime64], lead: int) -> xr.DataArray:
         missing = [stamp for stamp in inits if stamp not in fc["init"].values]
         if missing or lead > fc.sizes["lead"]:
             found = f"none from {str_time(missing[0])}" if missing else f"{fc.sizes['lead']} leads"
@@ -83,11 +115,14 @@ def given_forecast(name: str, fc: xr.DataArray) -> Forecaster:
 
 @renamed(scale="window")
 def compare(
-    data: xr.DataArray,
+    data: Data,
     packs: Sequence[str | Forecaster],
     *,
+    variable: str | None = None,
     init: InitLike = slice(None),
     lead: int | None = None,
+    members: int | None = None,
+    seed: int = 0,
     thresholds: Sequence[float] | None = None,
     window: float | str = "16 km",
     device: str = "auto",
@@ -97,17 +132,22 @@ def compare(
 
     Parameters
     ----------
-    data : DataArray (time, y, x)
+    data : DataArray (time, y, x) or Dataset
         In any form that `forecast` takes. Lazy data is read one block of inits at a time.
     packs : sequence of str or Forecaster
         Packs, and "pysteps" for extrapolation along the optical flow of the last four frames;
         forecasts that exist already by `given_forecast`. An ensemble takes two rows: its members,
         their sums added up, and its mean.
+    variable : str, optional
+        What is scored of a Dataset: packs of one variable read it, those of several read them all.
+        Default: its only variable.
     init : label, slice or list of labels
         Where forecasts start. A slice takes every time in it that has the context of the most
         demanding pack and all of its future in the data. Default: all of these.
     lead : int, optional
         Number of time steps. Default: the longest that all packs forecast in one go.
+    members, seed : int
+        Number of members and random seed of packs that can draw some; the others forecast once.
     thresholds, window
         As in `xearthformer.verify`; without thresholds there is no fss.
     device : str
@@ -133,20 +173,30 @@ def compare(
     names = [each if isinstance(each, str) else each.name for each in packs]
     if not names or len({*names}) < len(names):
         raise mismatch("packs to compare, each once", ", ".join(names) or "none", "['persistence']")
-    rows = [forecaster(each, device) if isinstance(each, str) else each for each in packs]
-    time = data[find_axes(data).time]
+    rows = [
+        forecaster(each, device, variable=variable, members=members, seed=seed)
+        if isinstance(each, str)
+        else each
+        for each in packs
+    ]
+    if members is not None and all(row.members == 1 for row in rows) and members > 1:
+        found = f"{', '.join(names)}, whose forecasts are deterministic"
+        raise mismatch("a pack that draws members", found, "leave members out")
+    scored = pick_variable(data, variable)
+    time = scored[find_axes(scored).time]
     check_time(time)
     context = max(row.context for row in rows)
     if lead is None:
         lead = min((row.lead for row in rows if row.lead is not None), default=LEAD)
     whole_number("lead", lead)
     positions = _with_future(time, find_inits(time, context, init).positions, lead, init)
-    at = default_thresholds(data) if thresholds is None else thresholds
+    at = default_thresholds(scored) if thresholds is None else thresholds
     width = window if at else None
     sums: dict[str, list[xr.Dataset]] = {}
-    members = sum(row.members for row in rows)
-    for block, inits in _blocks(data, time, positions, context, lead, members, progress):
-        forecasts = {row.name: row.run(block, inits, lead) for row in rows}
+    forecasts_at_once = sum(row.members for row in rows)
+    for pieces, inits in _blocks(data, time, positions, context, lead, forecasts_at_once, progress):
+        forecasts = {row.name: row.run(pieces, inits, lead) for row in rows}
+        block = pick_variable(pieces, variable)
         everywhere = reduce(operator.and_, map(_has_value, forecasts.values()))
         for row, fc in forecasts.items():
             single = fc.isel(member=0, drop=True) if "member" in fc.dims else fc
@@ -221,20 +271,21 @@ def _with_future(
 
 
 def _blocks(
-    data: xr.DataArray,
+    data: Data,
     time: xr.DataArray,
     positions: np.ndarray,
     context: int,
     lead: int,
     members: int,
     progress: Progress,
-) -> Iterator[tuple[xr.DataArray, list[np.datetime64]]]:
+) -> Iterator[tuple[Data, list[np.datetime64]]]:
     """Yield blocks in memory, from the first init's past to the last one's future, and their inits.
 
     `members` is the number of forecasts of an init that are in memory together.
     """
     dim = time.dims[0]
-    frame = data.isel({dim: 0}).size * np.dtype(np.float32).itemsize
+    arrays = [data] if isinstance(data, xr.DataArray) else data.data_vars.values()
+    frame = max(da.isel({dim: 0}).size for da in arrays if dim in da.dims) * 4  # bytes of a float32
     size = max(1, BLOCK_BYTES // (frame * lead * members))
     runs = list(blocks(positions, context + lead, size))
     with progress_bar(positions.size, "init", progress) as bar:

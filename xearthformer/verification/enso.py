@@ -16,12 +16,13 @@ from .seasonal import check_leads, check_members, forward_mean, season_names
 
 # Weights b_k of C-Nino3.4-WM: up to which lead (months), and how much a correlation there counts.
 ENSO_WEIGHTS = ((4, 1.5), (11, 2.0), (np.inf, 3.0))
+SEASON = 3  # months of the mean
 ICAR_SHAPE = 24, 48  # latitudes -55 .. 60, longitudes 95 .. 330, every 5 degrees
 ICAR_NINO34 = slice(10, 13), slice(19, 30)  # 5S .. 5N, 190E .. 240E
 
 
 def enso_skill(
-    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = 3
+    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = SEASON
 ) -> xr.Dataset:
     """Return the skill of forecasts of a monthly index, as the ICAR-ENSO benchmark defines it.
 
@@ -73,7 +74,7 @@ def enso_skill(
 
 
 def enso_pairs(
-    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = 3
+    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = SEASON
 ) -> xr.Dataset:
     """Return the moments (init, lead) of every pair that `enso_skill` scores; the same arguments.
 
@@ -106,7 +107,7 @@ def skill_of(pairs: xr.Dataset) -> xr.Dataset:
 
 
 def enso_ensemble_skill(
-    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = 3
+    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = SEASON
 ) -> xr.Dataset:
     """Return the skill of an ensemble's mean, as `enso_skill`, and of its members together.
 
@@ -191,7 +192,7 @@ def _normal_crps(error: xr.DataArray, sigma: xr.DataArray) -> xr.DataArray:
 
 
 def enso_seasons(
-    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = 3
+    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = SEASON
 ) -> xr.Dataset:
     """Return the skill of forecasts of an index by target season and lead.
 
