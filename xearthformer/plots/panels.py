@@ -435,11 +435,15 @@ def variable_name(da: xr.DataArray) -> str:
 
 
 def index_label(index: xr.DataArray) -> str:
-    """Return what an index is called in pictures.
+    """Return what an index is called in pictures; of a box of one's own, where it lies.
 
     >>> index_label(xr.DataArray(0.0, name="relative_nino3.4"))
     'relative nino3.4 index'
+    >>> index_label(xr.DataArray(0.0, name="index", attrs={"region": "5S-5N, 170W-120W"}))
+    'mean of 5S-5N, 170W-120W'
     """
+    if index.name == "index" and "region" in index.attrs:
+        return f"mean of {index.attrs['region']}"
     return f"{index.name or ''} index".replace("_", " ").strip()
 
 

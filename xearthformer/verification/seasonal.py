@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from ..climate.regions import Region, index
+from ..climate.indices import index
+from ..climate.regions import Region
 from ..errors import mismatch, whole_number
 from ..fields.axes import find_grid, find_time
 from ..fields.cf import add_history
