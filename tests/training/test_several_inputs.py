@@ -181,3 +181,17 @@ def test_wider_pixels_are_taken_onto_the_radars(storms, tmp_path):
     both = {**fields, "outputs": ["vil", "ir069"]}
     with pytest.raises(ValueError, match="ir069 on the pixels of vil"):
         on_grid(event, Card.model_validate(both))
+
+
+def test_prediff_is_of_one_variable(storms, tmp_path):
+    card = {"inputs": {"vil": {"units": "1"}, "ir069": {"units": "degC"}}, "outputs": ["vil"]}
+    card |= {"grid": {"kind": "pixels", "height": 32, "width": 32}}
+    with pytest.raises(ValueError, match="expected one channel, found 2"):
+        xef.train(
+            "prediff",
+            storms.isel(event=0, drop=True),
+            config="tiny",
+            card=card,
+            stage="autoencoder",
+            pack=tmp_path / "prediff",
+        )

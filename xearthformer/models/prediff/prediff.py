@@ -234,7 +234,9 @@ class PreDiff(nn.Module):
     # --- the way in
 
     def context(self, x_BTHWC: Tensor, at_once: int = 1) -> Context:
-        """Encode the past, by the mode of its posterior."""
+        """Encode the past, by the mode of its posterior; more than one channel is a ValueError."""
+        if x_BTHWC.shape[-1] != 1:
+            raise ValueError(f"expected one channel, found {x_BTHWC.shape[-1]}: one variable alone")
         frames_BTHW = torch.nan_to_num(x_BTHWC[..., 0])
         x_BTHW, motion_B2hw = self._padded(frames_BTHW), None
         if self.config.along_motion:
