@@ -12,10 +12,10 @@ ATTRS = {"units": "degC", "standard_name": "sea_surface_temperature"}
 
 @pytest.fixture
 def sst():
-    """Four years of one cell: month m of year y holds 10 m + y^2, and a month is missing."""
+    """Four years of one cell: month m of year y holds 2 m + y^2, and a month is missing."""
     time = xr.date_range("2000-01", periods=48, freq="MS")
     months = np.arange(48)
-    values = 10.0 * (months % 12) + (months // 12) ** 2
+    values = 2.0 * (months % 12) + (months // 12) ** 2
     values[5] = np.nan
     return xr.DataArray(values, {"time": time}, ("time",), "sst", ATTRS)
 

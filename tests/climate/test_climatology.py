@@ -12,7 +12,7 @@ from xearthformer.climate.climatology import anomaly, climatology, running_mean
 from xearthformer.climate.regions import index
 
 FIRSTS = "; stamps at 00:00 on the first are of the month they begin"
-ATTRS = {"units": "degC", "long_name": "SST", "standard_name": "sea_surface_temperature"}
+ATTRS = {"units": "degC", "long_name": "SST", "standard_name": "surface_temperature"}
 
 
 def record(years=3, start="2000-01", calendar=None, dtype="f4", **attrs):
@@ -98,7 +98,7 @@ def test_anomaly_says_what_it_is():
     attrs = anomaly(record(valid_range=[-2.0, 40.0], history="made"), (2000, 2001)).attrs
     assert attrs == {
         "units": "degC",
-        "standard_name": "sea_surface_temperature",
+        "standard_name": "surface_temperature",
         "long_name": "SST anomaly",
         "units_metadata": "temperature: difference",
         "climatology_period": "2000-01/2001-12",

@@ -15,6 +15,7 @@ from ..errors import mismatch
 from ..fields.axes import Role, coordinate, find_grid, find_time
 from ..fields.cf import add_history
 from ..fields.quantities import Labelled, check_float, is_difference, on_each
+from ..fields.sentinels import check_sst
 from ..fields.time_axis import check_time, months_of, str_month
 from ..fields.time_bounds import reading, with_middles
 from ..fields.units import DIFFERENCE, ON_SCALE, convert_units, equal_units, is_temperature
@@ -48,7 +49,9 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
     Raises
     ------
     ValueError
-        If the data is not monthly, or the period lies outside it or is not of whole years.
+        If the data is not monthly, the period lies outside it or is not of whole years, or sea
+        surface temperature has values that the sea has not (`fields.sentinels`): with dask data,
+        when it is computed.
 
     Examples
     --------
@@ -57,30 +60,33 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
     >>> climatology(da).values.ravel()[:3]  # the mean of 0 and 12, of 1 and 13, of 2 and 14
     array([6., 7., 8.])
     """
+    return on_each(
+        da, lambda each: _climatology(check_sst(with_middles(each, da)), period), [find_time(da)]
+    )
 
-    def one(each: xr.DataArray) -> xr.DataArray:
-        check_float(each)
-        dim, time = _monthly(with_middles(each, da))
-        months = months_of(time)
-        first, last = _bounds(period, months)
-        within = slice(first - months[0], last - months[0] + 1)
-        # without its labels along time: groupby would carry them along
-        part = each.isel({dim: within})
-        part = part.drop_vars([n for n, c in each.coords.items() if dim in c.dims])
-        by_month = part.assign_coords(month=(dim, months[within] % 12 + 1)).groupby("month")
-        mean = by_month.mean(dim, dtype=np.float64).astype(each.dtype).transpose("month", ...)
-        if mean.chunks is not None:
-            mean = mean.chunk(month=-1)
-        text = f"{str_month(first)}/{str_month(last)}"  # an ISO 8601 interval
-        attrs = {**each.attrs, "climatology_period": text}
-        if is_temperature(str(each.attrs.get("units", ""))) and not is_difference(each):
-            attrs["units_metadata"] = ON_SCALE
-        line = f"xearthformer climatology: monthly means over {text}{_said(time)}"
-        mean.attrs = add_history(attrs, line)
-        mean["month"].attrs.update(long_name="calendar month", units="1")
-        return mean
 
-    return on_each(da, one, [find_time(da)])
+def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
+    """Return the mean annual cycle of values that have been checked."""
+    check_float(da)
+    dim, time = _monthly(da)
+    months = months_of(time)
+    first, last = _bounds(period, months)
+    within = slice(first - months[0], last - months[0] + 1)
+    # without its labels along time: groupby would carry them along
+    part = da.isel({dim: within})
+    part = part.drop_vars([n for n, c in da.coords.items() if dim in c.dims])
+    by_month = part.assign_coords(month=(dim, months[within] % 12 + 1)).groupby("month")
+    mean = by_month.mean(dim, dtype=np.float64).astype(da.dtype).transpose("month", ...)
+    if mean.chunks is not None:
+        mean = mean.chunk(month=-1)
+    text = f"{str_month(first)}/{str_month(last)}"  # an ISO 8601 interval
+    attrs = {**da.attrs, "climatology_period": text}
+    if is_temperature(str(da.attrs.get("units", ""))) and not is_difference(da):
+        attrs["units_metadata"] = ON_SCALE
+    line = f"xearthformer climatology: monthly means over {text}{_said(time)}"
+    mean.attrs = add_history(attrs, line)
+    mean["month"].attrs.update(long_name="calendar month", units="1")
+    return mean
 
 
 def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> Labelled:
@@ -103,8 +109,9 @@ def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> 
     Raises
     ------
     ValueError
-        If the data is an anomaly already or not monthly, the period lies outside it, or the
-        climatology is of other cells, of units that do not convert, or without 12 months.
+        If the data is an anomaly already or not monthly, the period lies outside it, the
+        climatology is of other cells, of units that do not convert, or without 12 months, or sea
+        surface temperature has values as in `climatology`.
 
     Examples
     --------
@@ -135,10 +142,11 @@ def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) ->
             f"an anomaly already ({', '.join(shown) or da.name})",
             f'the data as it is, or da.assign_attrs(units_metadata="{ON_SCALE}") if it is absolute',
         )
+    da = check_sst(da)
     if isinstance(reference, xr.DataArray):
         clim, note = _fit(reference, da)
     else:
-        clim, note = climatology(da, reference), ""
+        clim, note = _climatology(da, reference), ""
     if da.chunks is not None:
         clim = clim.chunk()  # the graph holds its 12 months, and not one for each step of `da`
     month = xr.DataArray(months_of(time) % 12 + 1, dims=dim)

@@ -1,0 +1,96 @@
+"""Values that no sea has: named with their place, and a line that mends them."""
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+from xearthformer.climate.climatology import anomaly, climatology
+from xearthformer.fields.sentinels import check_sst
+
+
+def sst(bad=(), units="degC", warm=20.0, **attrs):
+    """Two years of 2 x 3 cells, the first of them land (NaN); `bad` at the others, by turns."""
+    time = xr.date_range("2000-01", periods=24, freq="MS")
+    values = np.full((24, 2, 3), warm)
+    for k, value in enumerate(bad):
+        values[12 + k, 1, k] = value
+    values[:, 0, 0] = np.nan
+    coords = {"time": time, "lat": [-10.0, 10.0], "lon": [0.0, 2.0, 4.0]}
+    attrs = {"units": units, **attrs} if units else attrs
+    return xr.DataArray(values, coords, ("time", "lat", "lon"), "sst", attrs)
+
+
+# what is there: what becomes of it
+CASES = {
+    "ice": ([-1000], "degC", 20.0, "-1000 at time 2001-01-01, lat 10, lon 0", [-1.8]),
+    "ice in kelvin": ([-726.85], "K", 293.15, "-726.85 at", [271.35]),
+    "ice as it is, in kelvin": ([-1000], "K", 293.15, "-1000 at", [271.35]),
+    "ice in Fahrenheit": ([-1768], "degF", 68.0, "-1768 at", [28.76]),
+    "land": ([-999, -999], "degC", 20.0, "in all 2 of 144 values", [np.nan] * 2),
+    "packed land": ([-32768], "degC", 20.0, "-32768 at", [np.nan]),
+    "land of CMIP": ([1e20], "K", 293.15, r"1e\+20 at", [np.nan]),
+    "land of two kinds": ([1e20, -999], "degC", 20.0, "in all 2", [np.nan] * 2),
+    "ice and land": ([-1000, 1e20], "degC", 20.0, "in all 2", [-1.8, np.nan]),
+    "ice, and land below it": ([-32768, -1000], "degC", 20.0, "in all 2", [np.nan, -1.8]),
+    "no units": ([-999], None, 293.15, "from -5 to 320\n", [np.nan]),
+    "infinite": ([np.inf], "degC", 20.0, "inf at", [np.nan]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_line_that_mends(case):
+    bad, units, warm, found, mended = CASES[case]
+    da = sst(bad, units, warm)
+    with pytest.raises(
+        ValueError, match=f"expected sea surface temperature(.|\n)*{found}"
+    ) as error:
+        anomaly(da, (2000, 2001))
+    line = str(error.value).split("try ")[1].split(", for")[0]
+    out = eval(line, {"da": da})
+    assert out.attrs == da.attrs
+    anomaly(out, (2000, 2001))
+    expected = sst(mended, units, warm)
+    np.testing.assert_allclose(out, expected)
+
+
+def test_numbers_in_another_scale():
+    with pytest.raises(ValueError, match=r'(?s)120 of 144 .*da.assign_attrs\(units="K"\)'):
+        climatology(sst(warm=293.15))
+    with pytest.raises(ValueError, match=r'da.assign_attrs\(units="degC"\)'):
+        climatology(sst(units="K"))
+    with pytest.raises(ValueError, match=r"assign_attrs\(units=\.\.\.\)"):
+        climatology(sst(warm=68.0))  # Fahrenheit
+
+
+def test_dask_is_told_when_it_computes_and_where():
+    da = sst([-1000, -1000]).chunk(time=5, lon=2)
+
+    def refuse(dsk, keys, **kwargs):
+        raise AssertionError("something was computed")
+
+    with dask.config.set(scheduler=refuse):
+        out = anomaly(da, (2000, 2001))
+    # chunks of 5 months and 2 columns: the place is counted from the chunk's own start
+    with pytest.raises(ValueError, match=r"-1000 at time 2001-0[12]-01, lat 10, lon [02], and in"):
+        out.compute(scheduler="synchronous")
+    with pytest.raises(ValueError, match="lat 10, lon 4, and in all 1 of 10"):
+        anomaly(sst([20, 20, -999]).chunk(time=5, lon=2), (2000, 2001)).compute()
+    good = anomaly(sst().chunk(time=5, lon=2), (2000, 2001))
+    xr.testing.assert_identical(good.compute(), anomaly(sst(), (2000, 2001)))
+
+
+def test_what_is_no_absolute_sea_surface_temperature_passes():
+    for da in (
+        sst([-1000], standard_name="air_temperature"),
+        sst([-1000]).rename("tas"),
+        sst([-1000], units_metadata="temperature: difference"),
+        sst([-1000], units="m"),
+    ):
+        assert check_sst(da) is da
+    for named in (
+        sst([-1000]).rename("TOS"),
+        sst([-1000], standard_name="sea_surface_temperature"),
+    ):
+        with pytest.raises(ValueError, match="values beyond"):
+            check_sst(named)
