@@ -1,14 +1,19 @@
 """`xearthformer verify` on sea surface temperature: the table of Nino3.4, and hints in shell."""
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
+from torch import nn
 
 import xearthformer as xef
 from xearthformer.cli import main
-from xearthformer.comparison import compare as comparison
+from xearthformer.datasets.local import open_files
+from xearthformer.models import MODELS
+from xearthformer.packs.card import Card
 
 
 @pytest.fixture(scope="module")
@@ -52,27 +57,85 @@ def test_the_table_is_that_of_enso_skill(sst, file, tmp_path, capsys):
         assert found["nino34_rmse"].sel(lead=4).isnull().all() and "mse" in found
 
 
-def test_members_have_spread_and_crps(sst, file, capsys, monkeypatch):
-    """A pack that can draw members is stood in for by noise on persistence."""
-    original = comparison.forecaster
+@dataclass(frozen=True)
+class SumConfig:
+    in_len: int = 1
+    out_len: int = 5
 
-    def noisy(name, device="auto", *, variable=None, members=None, seed=0):
-        row = original("persistence", device, variable=variable)
 
-        def run(data, inits, lead):
-            fc = row.run(data, inits, lead)
-            noise = np.random.default_rng(seed).standard_normal((members, *fc.shape[:2]))
-            noise = xr.DataArray(noise, dims=("member", "init", "lead"))
-            return (fc + noise).assign_attrs(fc.attrs)
+class Sum(nn.Module):
+    """Forecasts sst + zos of the last frame, plus noise of the same in all cells."""
 
-        return comparison.Forecaster(name, row.context, row.lead, run, members)
+    samples, draws, sample_by_sample = False, True, True
 
-    monkeypatch.setattr(comparison, "forecaster", noisy)
-    members = ["--members", "4", "--seed", "3", "--anomaly", "1990", "1993"]
-    assert main(["verify", file, *WORDS, *members]) == 0
+    def __init__(self, config):
+        super().__init__()
+        self.config, self.in_len, self.out_len = config, config.in_len, config.out_len
+
+    def predict(self, x_BTHWC, generator=None):
+        y = x_BTHWC[:, -1].sum(dim=-1, keepdim=True)
+        if generator is not None:
+            y = y + torch.randn((), generator=generator)
+        return torch.stack([y] * 5, dim=1)
+
+
+@pytest.fixture
+def ocean(sst, tmp_path, monkeypatch):
+    """A pack that reads two variables and draws members, and a file of each variable."""
+    monkeypatch.setitem(MODELS, "sum", (SumConfig, Sum, {}))
+    ssta = sst.earthformer.anomaly(climatology=("1990", "1993"))
+    zos = (0.1 * ssta.sel(lat=slice(-8, 8))).rename("zos")
+    zos.attrs = {"units": "m", "long_name": "sea surface height anomaly"}
+    sst.to_netcdf(tmp_path / "sst.nc")
+    zos.to_netcdf(tmp_path / "zos.nc")
+    anomaly = {"difference": True, "missing": "allowed"}
+    grid = {"latitude": [-6.0, 0.0, 6.0], "longitude": [180.0 + 10 * i for i in range(8)]}
+    fields = {
+        "name": "sum",
+        "version": "1",
+        "title": "a sum",
+        "model": {"name": "sum", "config": {}},
+        "inputs": {
+            "sst": {"standard_name": "sea_surface_temperature", "units": "degC", **anomaly},
+            "zos": {"standard_name": "sea_surface_height_above_geoid", "units": "m", **anomaly},
+        },
+        "outputs": ["sst"],
+        "grid": {"kind": "latlon", **grid},
+        "time_step": "month",
+        "context": 1,
+        "lead": 5,
+        "training": {"data": "none"},
+    }
+    pack = xef.save_pack(tmp_path / "sum", Sum(SumConfig()), Card.model_validate(fields))
+    return pack, [str(tmp_path / "sst.nc"), str(tmp_path / "zos.nc")]
+
+
+def test_packs_of_several_variables_and_members_in_one_table(ocean, capsys):
+    pack, files = ocean
+    words = ["--packs", "persistence", str(pack.path), *WORDS[2:], "--anomaly", "1990", "1993"]
+    assert main(["verify", *files, *words, "--members", "4", "--seed", "3"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"\npersistence mean ", printed)  # the fields, of the ensemble's mean
-    assert re.search(r"spread / error +CRPS \(degC\) +CRPS dressed\n", printed)
+    assert re.search(rf"\n{pack.path} mean ", printed)  # the fields, of the ensemble's mean
+    tables = printed.partition("Nino3.4 index")[2]
+    skill, ensembles = tables.split("spread / error")
+    assert "persistence" in skill and str(pack.path) in skill
+    assert "persistence" not in ensembles and "CRPS (degC)" in tables
+    # the same by Python
+    with open_files(files) as ds:
+        sst = ds["sst"].earthformer.anomaly(climatology=("1990", "1993")).load()
+        data = xr.Dataset({"sst": sst, "zos": ds["zos"].load()})
+    inits = slice("1991-01", "1992-06")
+    fc = data.earthformer.forecast(pack, init=inits, lead=5, members=4, seed=3)["sst"]
+    expected = xef.enso_ensemble_skill(
+        fc.earthformer.index("nino3.4"), sst.earthformer.index("nino3.4")
+    )
+    numbers = re.search(rf"{pack.path} +(.*)\n?$", ensembles)[1].split()
+    wanted = [
+        f"{value:.2f}"
+        for name in ("spread_skill", "crps", "crps_dressed")
+        for value in expected[name].sel(lead=[1, 3]).values
+    ]
+    assert numbers == wanted
 
 
 def test_members_of_deterministic_packs_alone_are_refused(file, capsys):

@@ -14,6 +14,7 @@ from ..fields import quantities
 from ..fields.axes import find_time
 from ..fields.time_axis import check_time, str_time
 from ..fields.units import equal_units
+from ..verification.align import pick_variable
 from .files import (
     check_anomaly,
     check_target,
@@ -238,5 +239,5 @@ def _data(
             else select_variable(ds, name, anomaly)
         )
         for card in particular:
-            check_anomaly(data[name] if several else data, card)
+            check_anomaly(pick_variable(data, name), card)
         yield data, name
