@@ -172,13 +172,17 @@ def test_lazy_data_stays_lazy(waves, name):
     np.testing.assert_allclose(out, index(waves, name), atol=1e-6)
 
 
+def type_hint(error, fc, ssta):
+    """What the line of an error gives, typed as printed."""
+    return eval(str(error.value).split("try ")[1], {"fc": fc, "ssta": ssta})
+
+
 def test_the_hint_for_a_forecast_alone_works(waves):
     fc, ssta = perfect(waves, [100]), waves
     for name in ("oni", "relative_nino3.4", "pdo"):
         with pytest.raises(ValueError, match="a forecast alone") as error:
             fc.earthformer.index(name)
-        line = str(error.value).split("try ")[1].split(", with the")[0]
-        assert eval(line, {"fc": fc, "ssta": ssta}).name == name
+        assert type_hint(error, fc, ssta).name == name
     ax = fc.earthformer.plot.plume(ssta, index="relative nino3.4")
     assert ax.get_ylabel() == "relative nino3.4 index (°C)"
 
@@ -194,8 +198,19 @@ def test_the_hint_for_a_forecast_alone_works(waves):
     ],
 )
 def test_a_reference_that_does_not_fit(waves, change, message):
-    with pytest.raises(ValueError, match=message):
-        index(perfect(waves, [100]), "oni", reference=change(waves))
+    fc, reference = perfect(waves, [100]), change(waves)
+    with pytest.raises(ValueError, match=message) as error:
+        index(fc, "oni", reference=reference)
+    if "ssta)" in str(error.value):
+        assert type_hint(error, fc, waves).name == "oni"
+    elif "rebase" in str(error.value):
+        line = str(error.value).split("try ")[1].replace("obs.", "reference.")
+        mended = eval(line, {"reference": reference})
+        assert mended.attrs["climatology_period"] == fc.attrs["climatology_period"]
+        index(fc, "oni", reference=mended)
+    else:
+        line = str(error.value).split("try ")[1]
+        assert eval(line, {"da": reference}).name == "nino3.4"
 
 
 @pytest.mark.parametrize(

@@ -219,36 +219,29 @@ def _observations(
     da: xr.DataArray, name: str, reference: xr.Dataset | xr.DataArray | None
 ) -> xr.DataArray:
     """Return the record that an index is fitted to, in the units of the data, on its cells."""
+    line = f'fc.earthformer.index("{name}", reference=ssta)'
+    began = f"{line}  # the data that was forecast"
     if reference is None:
         if "lead" in da.coords or "valid_time" in da.coords:
-            expected = f"the observations that {name} is fitted to"
-            hint = f'fc.earthformer.index("{name}", reference=ssta)'
-            raise mismatch(
-                expected, "a forecast alone", f"{hint}, with the anomalies it began from"
-            )
+            raise mismatch(f"the observations that {name} is fitted to", "a forecast alone", began)
         return da
     if isinstance(reference, xr.Dataset):
         if da.name not in reference:
             listed = ", ".join(map(str, reference.data_vars)) or "none"
-            hint = f'reference=ds["..."].rename("{da.name}")'
+            hint = f'{line}  # ssta = ds["..."], with the name of the variable'
             raise mismatch(f"a reference with the variable {da.name!r}", listed, hint)
         reference = reference[da.name]
     difference = is_difference(da)
     if is_difference(reference) != difference:
         kinds = "absolute values", "anomalies"
-        hint = "reference=ssta, the data that was forecast"
-        raise mismatch(
-            f"a reference of {kinds[difference]}, as the data", kinds[not difference], hint
-        )
+        expected = f"a reference of {kinds[difference]}, as the data"
+        raise mismatch(expected, kinds[not difference], began)
     check_baselines(da, reference)
     names = dict(zip(find_grid(reference), find_grid(da), strict=True))
     for their_dim, dim in names.items():
         if not np.array_equal(reference[their_dim], da[dim]):
-            raise mismatch(
-                f"a reference on the cells of the data along {dim}",
-                f"{reference.sizes[their_dim]} others",
-                "reference=ssta, the data that was forecast",
-            )
+            expected = f"a reference on the cells of the data along {dim}"
+            raise mismatch(expected, f"{reference.sizes[their_dim]} others", began)
     units, theirs = (str(each.attrs.get("units", "")) for each in (da, reference))
     if units and theirs and not equal_units(units, theirs):
         reference = convert_units(reference, units, difference=difference)
