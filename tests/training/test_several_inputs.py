@@ -195,3 +195,58 @@ def test_prediff_is_of_one_variable(storms, tmp_path):
             stage="autoencoder",
             pack=tmp_path / "prediff",
         )
+
+
+def test_a_seasonal_lim_is_fitted_to_two_variables(tmp_path):
+    """The second variable is the first of the month before: where it goes, the first tells."""
+    rng = np.random.default_rng(3)
+    time = xr.date_range("1980-03", periods=240, freq="MS")
+    coords = {"time": time, "lat": [-10.0, 0.0, 10.0], "lon": [0.0, 60, 120, 180, 240, 300]}
+    walk = np.zeros((241, 2))
+    for t in range(1, 241):
+        walk[t] = 0.8 * walk[t - 1] + rng.normal(size=2)
+    patterns = rng.normal(size=(2, 3, 6))
+    field = np.einsum("tk, kyx -> tyx", walk, patterns).astype("f4")
+    attrs = {"units": "degC", "units_metadata": "temperature: difference"}
+    sst = xr.DataArray(field[1:].copy(), coords, ("time", "lat", "lon"), attrs=attrs)
+    zos_attrs = {"units": "m", "long_name": "anomaly of sea surface height"}
+    zos = xr.DataArray(field[:-1], coords, sst.dims, attrs=zos_attrs)
+    sst[:, 0, 0] = np.nan  # land
+    config = {"height": 3, "width": 6, "channels": 2, "n_eofs": [2, 2], "in_len": 4, "out_len": 3}
+    card = {
+        "inputs": {
+            "sst": {
+                "standard_name": "sea_surface_temperature",
+                "units": "degC",
+                "difference": True,
+                "scale": {"factor": 1},
+            },
+            "zos": {"units": "m", "difference": True, "scale": {"factor": 1}},
+        },
+        "known": ["month"],
+        "grid": {
+            "kind": "latlon",
+            "latitude": coords["lat"],
+            "longitude": coords["lon"],
+        },
+    }
+    ds = xr.Dataset({"sst": sst, "zos": zos})
+    pack = xef.train(
+        "seasonal-lim",
+        ds,
+        config=config | {"delays": [0]},
+        card=card,
+        pack=tmp_path / "pair",
+        progress=False,
+    )
+    assert pack.card.inputs["sst"].missing == "land" and pack.card.inputs["zos"].land is None
+    fc = ds.earthformer.forecast(pack, init=slice("1990", "1999"), lead=1)
+    assert fc["sst"][:, :, 0, 0].isnull().all() and fc["zos"].notnull().all()
+    now = ds.sel(time=fc["init"].values).drop_vars("time")
+    next_height, height = fc["zos"][:, 0].values, now["zos"].values
+    sea = np.isfinite(now["sst"].values[0])
+    better, persistent = (
+        np.corrcoef(each[:, sea].ravel(), now["sst"].values[:, sea].ravel())[0, 1]
+        for each in (next_height, height)
+    )
+    assert better > persistent + 0.05

@@ -215,10 +215,11 @@ def _fill_land(values: NDArray[np.floating], latitude: Floats, longitude: Floats
 
 
 def fill_coasts(da: xr.DataArray, sea: Mask) -> xr.DataArray:
-    """Give cells of the sea without a value that of the nearest neighbour that has one.
+    """Give cells of the sea that never have a value that of the nearest neighbour that has one.
 
     `da` (..., y, x) is on a model's grid, and `sea` (y, x) is that model's. Where coasts differ by
-    a cell, data has land in the model's sea. A cell all of whose eight neighbours are NaN stays so.
+    a cell, data has land in the model's sea. A cell all of whose eight neighbours are NaN stays so,
+    and so does one that is NaN at some times only: a gap in the data.
 
     >>> da = xr.DataArray([[1.0, np.nan, np.nan, np.nan]] * 2, dims=("y", "x"),
     ...                   coords={"y": [0.0, 5.0], "x": [0.0, 5.0, 10.0, 15.0]})
@@ -227,7 +228,7 @@ def fill_coasts(da: xr.DataArray, sea: Mask) -> xr.DataArray:
     """
     da = da.transpose(..., "y", "x")
     values = da.to_numpy()
-    missing = np.isnan(values) & sea
+    missing = np.isnan(values).all(axis=tuple(range(values.ndim - 2))) & sea
     if not missing.any():
         return da
     latitude, longitude = da["y"].values, da["x"].values

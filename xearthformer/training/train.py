@@ -141,7 +141,7 @@ def train(
     windows = make_windows(records, extras, full.model_copy(update=lengths), period, checks, crop)
     shares = [share, extra_share]
     if hasattr(type(network), "fit"):
-        best, notes = _fit_closed_form(network, windows, full), "closed-form fit"
+        best, notes = _fit_closed_form(network, windows, full, records[0]), "closed-form fit"
     else:
         identity = _identity(full, network, windows, recipe, shares, first, chosen)
         run = loop.Run(Path(folder or f"{pack}.run"), identity, device, progress)
@@ -234,23 +234,28 @@ def _digest(*tensors: torch.Tensor) -> str:
     return digest.hexdigest()
 
 
-def _fit_closed_form(network: nn.Module, windows: WindowSets, card: Card) -> nn.Module:
+def _fit_closed_form(
+    network: nn.Module, windows: WindowSets, card: Card, record: xr.Dataset
+) -> nn.Module:
     """Fit a model that has a closed form to the frames of the training period; land is NaN."""
     if len(windows.spans) != 1 or not isinstance(windows.training, Windows):
         expected = f"one record for {card.model.name}, which is fitted in closed form, and no crop"
         found = f"{len(windows.spans)}, counting extra ones"
         raise mismatch(expected, found, "train(..., data=the longest of them)")
-    x_THW = windows.training.frames[windows.spans[0], ..., 0].numpy().copy()
-    arguments: dict[str, np.ndarray] = {}
+    span = windows.spans[0]
+    x_THWC = windows.training.frames[span, ..., : len(card.inputs)].numpy().copy()
+    for c, name in enumerate(card.inputs):
+        if (land := card.land(name)) is not None:
+            x_THWC[:, land, c] = np.nan
+    arguments: dict[str, object] = {"x_THWC": x_THWC, "x_THW": x_THWC[..., 0]}
     if isinstance(card.grid, LatLonGrid):
         arguments["latitude"] = np.array(card.grid.latitude)
-        if card.grid.is_land is not None:
-            x_THW[:, card.grid.is_land] = np.nan
+    arguments["first_month"] = int(record["time"].dt.month[span.start])
     fit = type(network).fit
     parameters = inspect.signature(fit).parameters
-    # a LIM asks for latitudes, damped persistence does not
+    # one LIM asks for latitudes, another for the month too; damped persistence for neither
     arguments = {name: value for name, value in arguments.items() if name in parameters}
-    return fit(x_THW, config=network.config, **arguments)
+    return fit(config=network.config, **arguments)
 
 
 def _scores(
