@@ -80,6 +80,7 @@ def test_categories_by_hand():
     assert found[1].isnull().all()
     assert found["season"].values.tolist() == [["DJF"], ["JFM"]]
     assert found.attrs["thresholds"] == [-0.5, 0.5] and found.attrs["units"] == "1"
+    assert "units_metadata" not in found.attrs  # a probability is no temperature
 
 
 def test_any_thresholds():

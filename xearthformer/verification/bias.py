@@ -19,7 +19,8 @@ def correct_bias(forecast: Labelled, hindcast: Data, observed: Data) -> Labelled
 
     An error that grows with the lead is drift; it is taken off like any other. Hindcasts from the
     year of a forecast do not count for it: a hindcast that is corrected by itself is corrected by
-    its other years, so that the skill of what is returned is honest.
+    its other years, so that the skill of what is returned is honest. Of few years the mean error is
+    itself uncertain, and can cost more than it mends.
 
     Parameters
     ----------

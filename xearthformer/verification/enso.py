@@ -172,7 +172,7 @@ def enso_ensemble_skill(
         "crps_dressed": dressed.mean("init"),
     }
     units = {name: "1" if name == "spread_skill" else pairs.attrs["units"] for name in scores}
-    scores = {name: da.assign_attrs(units=units[name]) for name, da in scores.items()}
+    scores = {n: da.drop_attrs(deep=False).assign_attrs(units=units[n]) for n, da in scores.items()}
     return skill.assign(scores).assign_attrs(members=count)
 
 
@@ -234,7 +234,9 @@ def enso_seasons(
     labels.attrs["long_name"] = "target season"
     skill = concat(parts, labels)
     units = {"correlation": "1", "rmse": pairs.attrs["units"], "n": "1"}
-    return skill.assign({name: skill[name].assign_attrs(units=units[name]) for name in units})
+    for name, unit in units.items():
+        skill[name].attrs = {"units": unit}
+    return skill
 
 
 def icar_nino34(anomaly: xr.DataArray) -> xr.DataArray:

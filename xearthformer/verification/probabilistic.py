@@ -57,7 +57,8 @@ def exceedance(forecast: xr.DataArray, threshold: float) -> xr.DataArray:
     long_name = f"probability of at least {threshold:g} {units if units != '1' else ''}".strip()
     origin = {key: forecast.attrs[key] for key in ("pack", "history") if key in forecast.attrs}
     share = (forecast >= threshold).mean("member").where(valid)
-    return share.rename(P).assign_attrs(origin, long_name=long_name, units="1")
+    share = share.rename(P).drop_attrs(deep=False)  # no standard_name of the variable
+    return share.assign_attrs(origin, long_name=long_name, units="1")
 
 
 # --- sums of one ensemble of frames

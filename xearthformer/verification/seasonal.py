@@ -193,7 +193,7 @@ def categories(
     words = f"probability of {members.name or 'the index'} by {months}-month season"
     origin = {key: mean.attrs[key] for key in ("pack", "history", "region") if key in mean.attrs}
     attrs = {"long_name": words, "units": "1", "thresholds": at, "thresholds_units": units}
-    return out.assign_attrs({**origin, **attrs}).rename("probability")
+    return out.drop_attrs(deep=False).assign_attrs({**origin, **attrs}).rename("probability")
 
 
 def _as_index(forecast: xr.DataArray, name: str | Region) -> xr.DataArray:

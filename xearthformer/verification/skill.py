@@ -61,7 +61,9 @@ def skill_map(forecast: Data, observed: Data, *, months: int = 3) -> xr.Dataset:
         )
     skill = concat(parts, "lead")
     units = {"correlation": "1", "rmse": str(fc.attrs.get("units", "1")), "n": "1"}
-    return skill.assign({name: skill[name].assign_attrs(units=units[name]) for name in units})
+    for name, unit in units.items():
+        skill[name].attrs = {"units": unit}
+    return skill
 
 
 def skill_confidence(

@@ -57,7 +57,8 @@ def terciles(
     )
     words = f"probability of terciles of {fc.name or 'the forecast'} by {months}-month season"
     origin = {key: fc.attrs[key] for key in ("pack", "history") if key in fc.attrs}
-    return out.rename("probability").assign_attrs(origin, long_name=words, units="1")
+    out = out.rename("probability").drop_attrs(deep=False)
+    return out.assign_attrs(origin, long_name=words, units="1")
 
 
 def rpss(
@@ -117,7 +118,9 @@ def rpss(
     own, other = own.where(both).mean("init"), other.where(both).mean("init")
     scores = xr.Dataset({"rps": own, "rps_reference": other, "rpss": 1 - own / other})
     scores = scores.assign(n=both.sum("init"))
-    return scores.assign({name: da.assign_attrs(units="1") for name, da in scores.items()})
+    for name in scores:
+        scores[name].attrs = {"units": "1"}
+    return scores
 
 
 def _rps(
