@@ -122,6 +122,20 @@ def test_missing_axes(case):
         find_axes(da)
 
 
+def test_two_grids_in_a_dataset_are_named():
+    sst = field("time", "lat", "lon").rename("sst")
+    zos = field("time", "lat_2", "lon_2").rename("zos")
+    for name in ("lat", "lon"):
+        units = {"units": {"lat": "degrees_north", "lon": "degrees_east"}[name]}
+        sst[name] = (name, np.arange(sst.sizes[name]) * 1.0, units)
+        zos[f"{name}_2"] = (f"{name}_2", np.arange(zos.sizes[f"{name}_2"]) * 2.0, units)
+    ds = xr.Dataset({"sst": sst, "ice": sst, "zos": zos})
+    with pytest.raises(ValueError, match="2: sst, ice along lat; zos along lat_2\n") as error:
+        find_axes(ds)
+    line = str(error.value).split("try ")[1].split(", and then")[0]
+    assert find_axes(eval(line, {"ds": ds})) == Axes("time", "lat", "lon")
+
+
 # --- latitude and longitude
 
 

@@ -4,6 +4,7 @@ import pytest
 import xarray as xr
 from small_field import TEMPERATURE, field
 
+import xearthformer as xef
 from xearthformer.fields import quantities
 
 DIFFERENCES = {
@@ -60,6 +61,17 @@ def test_find_variable_among_none_or_two():
         find(xr.Dataset({"foo": field(), "bar": field()}))
     with pytest.raises(ValueError, match="no data variables"):
         find(xr.Dataset())
+
+
+def test_reflectivity_is_opened_as_rain():
+    time = xr.date_range("2019-01-01", periods=2, freq="5min")
+    attrs = {"standard_name": "equivalent_reflectivity_factor", "units": "dBZ"}
+    da = xr.DataArray([23.48304863] * 2, {"time": time}, ("time",), None, attrs)
+    da = da.expand_dims(y=1, x=1, axis=(1, 2))
+    with pytest.raises(ValueError, match=r"expected rainfall_rate\n.*\n.*xef.open_radar") as error:
+        quantities.check_quantity(da, "rainfall_rate", False)
+    line = str(error.value).split("try ")[1].split(", which")[0]
+    assert eval(line, {"xef": xef, "da": da}).values == pytest.approx(1)
 
 
 # --- Datasets, variable by variable

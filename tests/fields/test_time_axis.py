@@ -1,5 +1,7 @@
 """The one step of a record in every calendar, the stamps after it, and what irregular time gets."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -119,11 +121,33 @@ def test_the_line_for_months_since_mends(tmp_path):
     assert check_time(ds["time"]) == "month"
 
 
-def test_the_line_for_a_gap_mends():
-    da = xr.DataArray([0.0, 1, 3, 4], {"time": months(5).values[[0, 1, 3, 4]]}, "time")
-    filled = da.resample(time="MS").mean().interpolate_na("time")
-    assert check_time(filled["time"]) == "month"
-    assert check_time(da.sel(time=slice("2000-04", None))["time"]) == "month"
+def mends(da):
+    """The lines of the error for the time axis of `da`, typed as they are printed."""
+    with pytest.raises(ValueError) as error:
+        check_time(da["time"])
+    words = str(error.value).split("try ")[1]
+    return [eval(line, {"da": da}) for line in re.findall(r"da\.(?:[^ ,]|, )+\)", words)], words
+
+
+def test_the_lines_for_a_gap_mend():
+    attrs = {"units": "degC"}
+    da = xr.DataArray([0.0, 1, 3, 4, 5], {"time": months(6).values[[0, 1, 3, 4, 5]]}, "time")
+    (filled, cut), words = mends(da.assign_attrs(attrs))
+    assert words.startswith("da.resample")  # one month: to fill it leaves the whole record
+    np.testing.assert_allclose(filled, range(6), atol=0.05)  # February is short
+    assert filled.attrs == attrs
+    assert check_time(filled["time"]) == check_time(cut["time"]) == "month"
+    assert cut.values.tolist() == [3, 4, 5]
+
+
+def test_long_gaps_are_cut_off():
+    # months 0 to 9, a gap of four, 14 and 15: the longest part is the first
+    kept = [*range(10), 14, 15]
+    da = xr.DataArray(np.array(kept, float), {"time": months(16).values[kept]}, "time")
+    (cut, filled), words = mends(da)
+    assert words.startswith('da.sel(time=slice("2000-01", "2000-10"))')
+    assert cut.values.tolist() == list(range(10))
+    np.testing.assert_allclose(filled, range(16), atol=0.1)
 
 
 def test_a_dozen_missing_months_are_counted():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import xearthformer as xef
 from xearthformer.fields.units import convert_units, equal_units, is_temperature, to_metres
 
 
@@ -141,3 +142,20 @@ def test_kinds_of_units():
         False
     ] * 2
     assert [to_metres(u) for u in ("m", "km", "degrees_north", "")] == [1.0, 1000.0, None, None]
+
+
+def test_what_radars_measure_next_to_rain():
+    da = field(23.48304863, "dBZ").rename("dbz").expand_dims(y=1, z=1)
+    da = da.expand_dims(time=xr.date_range("2019-01-01", periods=2, freq="5min"))
+    with pytest.raises(ValueError, match=r"(?s)found 'dBZ'\n.*xef.open_radar\(") as error:
+        convert_units(da, "mm h-1", difference=False)
+    line = str(error.value).split("try ")[1].split(", which")[0]
+    assert eval(line, {"xef": xef, "da": da.squeeze("z")}).values == pytest.approx(1)
+    with pytest.raises(ValueError, match="totals of five minutes") as error:
+        convert_units(field(2, "mm"), "mm h-1", difference=False)
+    line = str(error.value).split("try ")[1].split(", for")[0]
+    rate = eval(line, {"da": field(2, "mm", note="n")})
+    assert convert_units(rate, "mm h-1", difference=False).values.tolist() == [24, 24]
+    assert rate.attrs["note"] == "n"
+    with pytest.raises(ValueError, match="(?s)'dBZ'.*assign_attrs"):
+        convert_units(da, "degC", difference=False)

@@ -12,8 +12,9 @@ import xarray as xr
 from torch import nn
 
 import xearthformer as xef
+from xearthformer.inference import inputs
 from xearthformer.models import MODELS
-from xearthformer.packs.card import ModelSpec
+from xearthformer.packs.card import Card, ModelSpec
 
 ANOMALY = {
     "standard_name": "sea_surface_temperature",
@@ -294,3 +295,31 @@ def test_a_tree_goes_through_leaf_by_leaf(ssta, tiny_pack):
     absolute = tree.map_over_datasets(lambda ds: ds.map(celsius, keep_attrs=False))
     anomaly = absolute.earthformer.anomaly(climatology=(2000, 2000))
     assert float(abs(anomaly["/b/c/ssta"]).max()) == 0
+
+
+# --- what is refused
+
+
+def test_rain_is_another_quantity_before_it_is_another_time_step(ssta, tiny_pack):
+    time = xr.date_range("2000-01-01", periods=12, freq="5min")
+    rain = ssta.assign_coords(time=time).drop_attrs(deep=False).rename("rain")
+    rain = rain.assign_attrs(standard_name="rainfall_rate", units="mm h-1")
+    with pytest.raises(ValueError, match="(?s)expected sea_surface_temperature.*rainfall_rate"):
+        rain.earthformer.forecast(tiny_pack)
+
+
+def test_inputs_on_two_map_projections():
+    grid = {"kind": "pixels", "height": 2, "width": 2}
+    given = {"inputs": {"vil": {}, "ir069": {}}, "outputs": ["vil"], "grid": grid}
+    given |= {"name": "two", "version": "1", "title": "two sensors", "training": {"data": "none"}}
+    given |= {"model": {"name": "persistence", "config": {}}, "context": 1, "lead": 1}
+    card = Card.model_validate({**given, "time_step": "5min"})
+    time = xr.date_range("2019-01-01", periods=3, freq="5min")
+    vil = xr.DataArray(np.zeros((3, 2, 2)), {"time": time}, ("time", "y", "x"))
+    laea = {"grid_mapping_name": "lambert_azimuthal_equal_area", "earth_radius": 6370997.0}
+    ds = xr.Dataset({"vil": vil, "ir069": vil}, {"a": ((), 0, laea), "b": ((), 0, laea)})
+    ds["vil"].attrs["grid_mapping"], ds["ir069"].attrs["grid_mapping"] = "a", "b"
+    assert len(inputs.select(ds, card)) == 2  # two names of one projection
+    ds["b"].attrs["earth_radius"] = 6371229.0
+    with pytest.raises(ValueError, match="more than one grid mapping: vil on a, ir069 on b"):
+        inputs.select(ds, card)

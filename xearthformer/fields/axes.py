@@ -5,6 +5,7 @@ cf-xarray decides, by the attributes axis, standard_name and units; then names i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,6 +98,8 @@ def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
     if len(candidates) == 1:
         dim, names = next(iter(candidates.items()))
         return dim, dim if dim in obj.coords else next(iter(names), None)
+    if len(candidates) > 1 and isinstance(obj, xr.Dataset):
+        _check_one_grid(obj, candidates)
     if candidates:
         listed = f"{len(candidates)}: {', '.join(candidates)}"
         raise mismatch(f"one {role} axis", listed, f"da.isel({[*candidates][-1]}=0)")
@@ -112,6 +115,23 @@ def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
         f"{', '.join(usual[:4])}, ...",
         found,
         hint,
+    )
+
+
+def _check_one_grid(ds: xr.Dataset, dims: Iterable[str]) -> None:
+    """Refuse a Dataset whose variables lie on different dims of one role: two grids."""
+    along = {
+        dim: [str(name) for name, da in ds.data_vars.items() if dim in da.dims] for dim in dims
+    }
+    names = [name for variables in along.values() for name in variables]
+    if len(set(names)) < len(names) or not names:
+        return  # a variable has two of them itself
+    grids = [f"{', '.join(variables)} along {dim}" for dim, variables in along.items() if variables]
+    first = next(variables for variables in along.values() if variables)
+    raise mismatch(
+        "a Dataset on one grid",
+        f"{len(grids)}: {'; '.join(grids)}",
+        f"ds[{first}], and then the others",
     )
 
 

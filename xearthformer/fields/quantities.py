@@ -12,6 +12,8 @@ from .units import DIFFERENCE, ON_SCALE
 
 Labelled = TypeVar("Labelled", xr.Dataset, xr.DataArray)
 
+RAIN, REFLECTIVITY = "rainfall_rate", "equivalent_reflectivity_factor"
+
 # Standard name of a quantity: other standard names of it, and common short names.
 ALIASES = {
     standard_name: names.split()
@@ -140,6 +142,8 @@ def check_quantity(da: xr.DataArray, standard_name: str | None, difference: bool
     found = da.attrs.get("standard_name", "unknown")
     if standard_name and found not in {"unknown", *names_of(standard_name)}:
         hint = f'da.assign_attrs(standard_name="{standard_name}"), if that is what it is'
+        if standard_name == RAIN and found in names_of(REFLECTIVITY):
+            hint = 'xef.open_radar(da.to_dataset(name="dbz")), which makes it a rain rate'
         raise mismatch(standard_name, _describe(da), hint)
     if is_difference(da) == difference:
         return

@@ -23,6 +23,7 @@ Stamp: TypeAlias = "pd.Timestamp | cftime.datetime"
 DAY = 86_400_000_000  # microseconds
 MONTH_APART = 20 * DAY, 45 * DAY  # stamps in consecutive months, whatever the day in each
 MIDDLE = "time_middle"  # the coordinate along time with the middles of the bounds
+LONGEST_FILLED = 2  # missing months in a row that are filled rather than cut off
 SHOWN = 4  # stamps or months an error names before it counts the rest
 
 
@@ -87,12 +88,8 @@ def check_time(time: xr.DataArray) -> Step:
         return _timedelta(middle)
     if MONTH_APART[0] <= middle and len(np.unique(months)) == months.size:
         missing = sorted(set(range(months[0], months[-1])) - set(months.tolist()))
-        raise mismatch(
-            "every month",
-            f"no {_shortened([str_month(m) for m in missing])}",
-            f'da.sel({name}=slice("{str_month(missing[-1] + 1)}", None)) to start after the gap, '
-            f'or fill it by da.resample({name}="MS").mean().interpolate_na("{name}")',
-        )
+        found = f"no {_shortened([str_month(m) for m in missing])}"
+        raise mismatch("every month", found, _mend_gaps(months, missing, name))
     if 27 * DAY <= longest <= 32 * DAY and len(np.unique(months)) < months.size:
         twice = [str_month(int(m)) for m in months[1:][np.diff(months) == 0]]
         raise mismatch(
@@ -101,6 +98,23 @@ def check_time(time: xr.DataArray) -> Step:
             f'da.resample({name}="MS").mean()',
         )
     raise _irregular(time, deltas, name)
+
+
+def _mend_gaps(months: np.ndarray, missing: list[int], name: str) -> str:
+    """Return the line that fills missing months, or that takes the longest part without any.
+
+    To fill comes first where gaps are short, for what is left beside them may be too short.
+    """
+    fill = f'da.resample({name}="MS").mean(keep_attrs=True).interpolate_na("{name}")'
+    edges = np.array([months[0] - 1, *missing, months[-1] + 1])
+    parts = np.diff(edges)
+    longest = parts.size - 1 - int(parts[::-1].argmax())  # the latest of equal ones
+    first, last = (str_month(m) for m in (edges[longest] + 1, edges[longest + 1] - 1))
+    cut = f'da.sel({name}=slice("{first}", "{last}"))'
+    gap = max(map(len, np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1)))
+    if gap <= LONGEST_FILLED:
+        return f"{fill} to fill the gaps, or the longest part without one, {cut}"
+    return f"{cut}, the longest part without a gap, or fill them by {fill}"
 
 
 def shift_time(

@@ -95,7 +95,7 @@ def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]
         raise mismatch(expected, f"unknown units {found!r}", hint) from error
     target = _pint_unit(units)
     if source.dimensionality != target.dimensionality:
-        raise mismatch(expected, repr(found), hint)
+        raise mismatch(expected, repr(found), _other_quantity(source, target) or hint)
     if not difference and str(source).startswith("delta_"):
         raise mismatch(f"values in {units}", f"differences, in {found!r}", hint)
     # delta_degree_Celsius for degree_Celsius; units without an offset stay
@@ -103,6 +103,21 @@ def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]
     one = registry.Quantity(1.0, deltas[0]).to(deltas[1]).magnitude
     zero = 0.0 if difference else registry.Quantity(0.0, source).to(target).magnitude
     return round(float(one), 15), float(zero)  # rounded: pint has 1.7999999999999998 degF in 1 K
+
+
+def _other_quantity(source: pint.Unit, target: pint.Unit) -> str:
+    """Return the line that makes a rain rate of what radars also measure; "" for other units."""
+    registry = _registry()
+    if target.dimensionality != registry.parse_units("mm / hour").dimensionality:
+        return ""
+    if source == registry.parse_units("dBZ"):
+        named = 'da.assign_attrs(standard_name="equivalent_reflectivity_factor")'
+        return f'xef.open_radar({named}.to_dataset(name="dbz")), which makes it a rain rate'
+    if source.dimensionality == registry.parse_units("mm").dimensionality:
+        units = str(source)
+        rate = f'(da * 12).assign_attrs({{**da.attrs, "units": "{units} / hour"}})'
+        return f"{rate}, for totals of five minutes"
+    return ""
 
 
 def _pint_unit(units: str) -> pint.Unit:

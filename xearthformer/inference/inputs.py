@@ -4,7 +4,7 @@
 input.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +41,7 @@ def select(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:
     """
     entries = [replace(e, da=with_middles(e.da, data)) for e in _found(data, card)]
     first = entries[0]
+    _check_projections(entries, data, card)
     entries = [first, *(_on_time_of(first, entry) for entry in entries[1:])]
     return [replace(entry, da=_on_latlon(entry.da, data, card)) for entry in entries]
 
@@ -72,6 +73,28 @@ def _on_latlon(da: xr.DataArray, labels: xr.Dataset | xr.DataArray, card: Card) 
     if not isinstance(card.grid, LatLonGrid) or not all(find_curvilinear(da)):
         return da
     return to_latlon(da, card.grid.latitude, card.grid.longitude, labels)
+
+
+def _check_projections(
+    entries: Sequence[Entry], data: xr.Dataset | xr.DataArray, card: Card
+) -> None:
+    """Refuse inputs of pixels on two map projections: their x and y are not the same."""
+    if isinstance(card.grid, LatLonGrid) or not isinstance(data, xr.Dataset):
+        return
+    found: dict[str, str] = {}
+    for entry in entries:
+        da = entry.da
+        mapping = da.attrs.get("grid_mapping") or da.encoding.get("grid_mapping")
+        if mapping in data.variables:
+            attrs = {key: str(value) for key, value in data[mapping].attrs.items()}
+            found.setdefault(repr(sorted(attrs.items())), f"{da.name} on {mapping}")
+    if len(found) > 1:
+        first, other = list(found.values())[:2]
+        raise mismatch(
+            "inputs on one map projection",
+            f"more than one grid mapping: {first}, {other}",
+            f"{other.split()[0]} reprojected onto the pixels of {first.split()[0]} (rioxarray)",
+        )
 
 
 def _listed(card: Card) -> str:
