@@ -138,6 +138,22 @@ def test_packs_of_several_variables_and_members_in_one_table(ocean, capsys):
     assert numbers == wanted
 
 
+@pytest.mark.parametrize("command", ["forecast", "hindcast"])
+def test_commands_read_the_variables_of_several_files(ocean, tmp_path, capsys, command):
+    pack, files = ocean
+    words = ["--pack", str(pack.path), "--init", "1992-06", "--members", "2", "--lead", "3"]
+    out = str(tmp_path / "out.zarr")
+    assert main([command, *files, *words, "-o", out]) == 2  # SST is absolute, zos is not
+    assert "absolute values of sst" in capsys.readouterr().err
+    assert main([command, *files, *words, "--anomaly", "1990", "1993", "-o", out]) == 0
+    assert "1 x 3 x 2 (init x lead x member) of sst by sum" in capsys.readouterr().out
+    with open_files(files) as ds:
+        data = xr.Dataset({"sst": ds["sst"].load(), "zos": ds["zos"].load()})
+    data["sst"] = data["sst"].earthformer.anomaly(climatology=("1990", "1993"))
+    expected = data.earthformer.forecast(pack, init="1992-06", lead=3, members=2)["sst"]
+    np.testing.assert_allclose(xr.open_zarr(out)["sst"], expected, atol=1e-5)
+
+
 def test_members_of_deterministic_packs_alone_are_refused(file, capsys):
     words = [*WORDS, "--anomaly", "1990", "1993", "--members", "4"]
     assert main(["verify", file, *words]) == 2

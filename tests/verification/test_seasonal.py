@@ -112,6 +112,20 @@ def test_categories_of_fields_one_init_and_other_units():
     fahrenheit = (index * 1.8).assign_attrs(ATTRS, units="degF")
     np.testing.assert_allclose(categories(fahrenheit), expected)
     np.testing.assert_allclose(categories(index.drop_attrs()), expected)
+    # an index of a Dataset keeps the variable's name
+    ds = fields.rename("sst").to_dataset()
+    np.testing.assert_allclose(ds.earthformer.index("nino3.4").earthformer.categories(), expected)
+    two = ds.assign(zos=ds["sst"]).earthformer.index("nino3.4")
+    with pytest.raises(ValueError, match=r"one variable\n +found sst, zos\n +try ds\[\"sst\"\]"):
+        categories(two)
+
+
+def test_indices_may_stand_in_datasets():
+    fc = ensemble(np.random.default_rng(0).normal(0, 1, (8, 4, 6)))
+    obs = record(np.random.default_rng(1).normal(0, 1, 13))
+    for score in (enso_skill, enso_seasons, enso_ensemble_skill):
+        both = fc.to_dataset(), obs.to_dataset()
+        xr.testing.assert_identical(score(*both), score(fc, obs))
 
 
 REFUSED = {
@@ -149,7 +163,7 @@ def test_skill_by_season_is_that_of_the_inits_before_it():
     for name in ("correlation", "rmse", "n"):
         assert at[name].item() == pytest.approx(expected[name].item())
     assert found["n"].sum("season").values.tolist() == enso_skill(fc, obs)["n"].values.tolist()
-    lazy = enso_seasons(fc.chunk(init=7), obs.chunk(time=9))
+    lazy = enso_seasons(fc.chunk(init=30), obs.chunk(time=40))
     assert lazy["rmse"].chunks is not None
     xr.testing.assert_allclose(lazy.compute(), found)
     # two pairs correlate whatever they are

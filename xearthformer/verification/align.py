@@ -59,7 +59,7 @@ def pick_variable(data: xr.Dataset | xr.DataArray, name: Hashable | None = None)
         raise mismatch(
             "one variable" if name is None else f"one variable, or one named {name!r}",
             ", ".join(map(str, names)) or "none",
-            "ds['...'], with the name of the variable",
+            f'ds["{names[0]}"], for one of them' if names else "a Dataset with a variable",
         )
     return data[name if name in names else names[0]]
 

@@ -9,10 +9,12 @@ import xarray as xr
 from scipy.special import ndtr
 
 from ..errors import mismatch
-from .align import concat, match_index, match_valid_times, str_span
+from .align import concat, match_index, match_valid_times, pick_variable, str_span
 from .deterministic import correlation, moments, slope
 from .probabilistic import fair_crps
 from .seasonal import check_leads, check_members, forward_mean, season_names
+
+Data = xr.DataArray | xr.Dataset
 
 # Weights b_k of C-Nino3.4-WM: up to which lead (months), and how much a correlation there counts.
 ENSO_WEIGHTS = ((4, 1.5), (11, 2.0), (np.inf, 3.0))
@@ -21,9 +23,7 @@ ICAR_SHAPE = 24, 48  # latitudes -55 .. 60, longitudes 95 .. 330, every 5 degree
 ICAR_NINO34 = slice(10, 13), slice(19, 30)  # 5S .. 5N, 190E .. 240E
 
 
-def enso_skill(
-    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = SEASON
-) -> xr.Dataset:
+def enso_skill(forecast_index: Data, observed_index: Data, months: int = SEASON) -> xr.Dataset:
     """Return the skill of forecasts of a monthly index, as the ICAR-ENSO benchmark defines it.
 
     Both sides are averaged over `months` months from each lead on, so that 14 leads give 12 values:
@@ -31,10 +31,10 @@ def enso_skill(
 
     Parameters
     ----------
-    forecast_index : DataArray (init, lead)
+    forecast_index : DataArray or Dataset (init, lead)
         Monthly means of an index such as Nino3.4, with the coordinate `valid_time` (init, lead) and
         successive whole numbers of months as `lead`. Other dims stay.
-    observed_index : DataArray (time,)
+    observed_index : DataArray or Dataset (time,)
         The observed index, in the same units and against the same climatology.
     months : int
         Length of the running mean. Default 3.
@@ -73,13 +73,13 @@ def enso_skill(
     return skill_of(enso_pairs(forecast_index, observed_index, months))
 
 
-def enso_pairs(
-    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = SEASON
-) -> xr.Dataset:
+def enso_pairs(forecast_index: Data, observed_index: Data, months: int = SEASON) -> xr.Dataset:
     """Return the moments (init, lead) of every pair that `enso_skill` scores; the same arguments.
 
     Concatenate those of several records along `init` to score them as one by `skill_of`.
     """
+    forecast_index = pick_variable(forecast_index)
+    observed_index = pick_variable(observed_index, forecast_index.name)
     _check_dims(forecast_index)
     check_leads(forecast_index, months)
     observed_index = match_index(forecast_index, observed_index)
@@ -107,13 +107,13 @@ def skill_of(pairs: xr.Dataset) -> xr.Dataset:
 
 
 def enso_ensemble_skill(
-    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = SEASON
+    forecast_index: Data, observed_index: Data, months: int = SEASON
 ) -> xr.Dataset:
     """Return the skill of an ensemble's mean, as `enso_skill`, and of its members together.
 
     Parameters
     ----------
-    forecast_index : DataArray (init, lead, member)
+    forecast_index : DataArray or Dataset (init, lead, member)
         Two members or more.
     observed_index, months
         As in `enso_skill`.
@@ -143,6 +143,7 @@ def enso_ensemble_skill(
     >>> [round(skill[name].item() ** 2, 9) for name in ("spread", "rmse", "crps")]
     [3.0, 0.5, 0.0]
     """
+    forecast_index = pick_variable(forecast_index)
     check_members(forecast_index)
     count = forecast_index.sizes["member"]
     if count < 2:
@@ -191,9 +192,7 @@ def _normal_crps(error: xr.DataArray, sigma: xr.DataArray) -> xr.DataArray:
     return sigma * (z * (2 * below - 1) + 2 * density - 1 / np.sqrt(np.pi))
 
 
-def enso_seasons(
-    forecast_index: xr.DataArray, observed_index: xr.DataArray, months: int = SEASON
-) -> xr.Dataset:
+def enso_seasons(forecast_index: Data, observed_index: Data, months: int = SEASON) -> xr.Dataset:
     """Return the skill of forecasts of an index by target season and lead.
 
     Parameters

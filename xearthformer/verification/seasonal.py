@@ -173,7 +173,9 @@ def categories(
     """
     members = _as_index(pick_variable(forecast), name)
     check_members(members)
-    is_nino = "nino" in str(members.name or "nino").lower() or members.name == "oni"
+    # An index of a Dataset keeps the variable's name, and says in words what it is.
+    words = f"{members.name or ''} {members.attrs.get('long_name', '')}".strip().lower()
+    is_nino = not words or "nino" in words or members.name == "oni"
     if thresholds is None:
         members = _in_degrees(members, is_nino)
         thresholds = ENSO_THRESHOLDS
