@@ -12,6 +12,7 @@ import xarray as xr
 from torch import nn
 
 import xearthformer as xef
+from xearthformer.fields.time_axis import months_of
 from xearthformer.inference import inputs
 from xearthformer.models import MODELS
 from xearthformer.packs.card import Card, ModelSpec
@@ -151,7 +152,11 @@ def test_labels_of_a_forecast_from_stamps_at_the_end_of_the_month(ssta, tiny_pac
         *("2001-01-01", "2001-02-01")
     ]
     assert "months by the time bounds: 2000-02-01 is of 2000-01" in fc.attrs["history"]
-    assert "time_middle" not in fc.coords
+    # the bounds' middles of what is valid then
+    assert fc["time_middle"].values.astype("M8[D]").astype(str).tolist() == [
+        ["2000-12-16", "2001-01-16"]
+    ]
+    assert months_of(fc["valid_time"]).tolist() == [[2000 * 12 + 11, 2001 * 12]]
     plain = ssta.earthformer.forecast(tiny_pack)
     assert "on the first are of the month they begin" in plain.attrs["history"]
 

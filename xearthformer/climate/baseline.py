@@ -10,7 +10,7 @@ from ..errors import mismatch
 from ..fields.axes import find_time
 from ..fields.cf import add_history
 from ..fields.quantities import Labelled, is_difference, on_each
-from ..fields.time_axis import month_numbers, str_month
+from ..fields.time_axis import months_of, str_month
 from .climatology import Period, climatology
 
 ATTRIBUTE = "climatology_period"  # that `anomaly` leaves
@@ -60,7 +60,7 @@ def check_baselines(forecast: xr.DataArray, observed: xr.DataArray) -> None:
     if "lead" in observed.dims:  # another forecast
         hint = f"a hindcast from sst.earthformer.anomaly(climatology={period})"
         raise mismatch(expected, found, hint)
-    months = month_numbers(observed[find_time(observed)])
+    months = months_of(observed[find_time(observed)])
     hint = f"obs.earthformer.rebase({period})"
     if months.min() > own[0] or months.max() < own[1]:  # too short a record to change its baseline
         hint = f"sst.earthformer.anomaly(climatology={period}), of absolute values of these years"
@@ -106,7 +106,7 @@ def rebase(da: Labelled, period: Period) -> Labelled:
             raise mismatch("anomalies", "absolute values", hint)
         dim = find_time(each)
         cycle = climatology(each, period)
-        month = xr.DataArray(each[dim].dt.month.values, dims=dim)
+        month = xr.DataArray(months_of(each[dim]) % 12 + 1, dims=dim)
         out = each - cycle.sel(month=month).drop_vars("month").astype(each.dtype)
         text = cycle.attrs[ATTRIBUTE]
         line = f"xearthformer rebase: minus the monthly means of these anomalies over {text}"

@@ -14,7 +14,7 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_latlon, find_time
 from ..fields.quantities import Labelled, check_quantity, is_difference, on_each
-from ..fields.time_axis import month_numbers
+from ..fields.time_axis import months_of
 from ..fields.units import DIFFERENCE, convert_units, equal_units, is_temperature
 from . import regions
 from .baseline import ATTRIBUTE, check_baselines
@@ -100,7 +100,7 @@ def _oni(da: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
     """Return Nino3.4 against sliding climatologies, its mean over three months."""
     nino, record = (regions.index(each, "nino3.4") for each in (da, observed))
     time = da["valid_time" if "valid_time" in da.coords else find_time(da)]
-    first, months = _bases(record), month_numbers(time)
+    first, months = _bases(record), months_of(time)
     cycle = xr.concat([climatology(record, (year, year + BASE - 1)) for year in first], "base")
     base = np.searchsorted(first, _first_year(months // 12)).clip(0, first.size - 1)
     at = {"base": (time.dims, base), "month": (time.dims, months % 12)}
@@ -114,7 +114,7 @@ def _oni(da: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
 
 def _bases(record: xr.DataArray) -> np.ndarray:
     """Return the first years of the base periods that a record holds whole."""
-    months = month_numbers(record[find_time(record)])
+    months = months_of(record[find_time(record)])
     # whole calendar years
     start, end = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1
     first = np.arange(start + (1 - start) % STEP, end - BASE + 2, STEP)

@@ -16,7 +16,7 @@ import xbatcher
 
 from ..errors import mismatch, whole_number
 from .axes import find_axes
-from .time_axis import check_time, shift_time, str_time
+from .time_axis import MIDDLE, check_time, shift_time, str_time
 
 if TYPE_CHECKING:
     import cftime
@@ -129,7 +129,8 @@ def template(
     Forecasts start at `positions` of the coordinate `time`, and run for `lead` steps. Dims are
     init, lead, member unless `members` is None, then the user's spatial dims in their own order
     and with their coordinates. The CF standard names are forecast_reference_time (init),
-    forecast_period (lead), realization (member) and time (valid_time, along init and lead).
+    forecast_period (lead), realization (member) and time (valid_time, along init and lead). Where
+    months go by time bounds, the bounds' middles stand next to the valid times.
     """
     import dask.array
 
@@ -145,6 +146,9 @@ def template(
     }
     coords["init"] = ("init", init, {"standard_name": "forecast_reference_time", "axis": "T"})
     coords["valid_time"] = (("init", "lead"), valid, {"standard_name": "time"})
+    if MIDDLE in time.coords:  # valid times are stamps too, which do not say their month
+        middles = shift_time(time.coords[MIDDLE], step, positions, leads)
+        coords[MIDDLE] = (("init", "lead"), middles, time.coords[MIDDLE].attrs)
     attrs = {"standard_name": "forecast_period", "long_name": "time since init"}
     if step == "month":  # months have no fixed length, and so no timedelta
         coords["lead"] = ("lead", leads, {**attrs, "units": "months"})
