@@ -415,3 +415,23 @@ def test_nino34_of_ersst(ersst):
 def test_the_indian_ocean_dipole_of_1997(ersst):
     iod = index(anomaly(ersst["sst"], ("1981", "2009")), "iod")
     assert str(iod["time"].values[iod.values.argmax()])[:7] in ("1997-11", "1961-10", "1994-10")
+
+
+# --- curvilinear grids
+
+
+def curved(da):
+    lat, lon = np.meshgrid([0.0, 1.0], [10.0, 350.0], indexing="ij")
+    da = da.isel(lat=[0, 0]).drop_vars(("lat", "lon")).rename(lat="j", lon="i")
+    return da.assign_coords(latitude=(("j", "i"), lat), longitude=(("j", "i"), lon))
+
+
+def test_a_climatology_of_the_same_curvilinear_cells():
+    clim = climatology(curved(record()), (2000, 2001))
+    expected = anomaly(curved(record()), (2000, 2001))
+    assert set(expected.coords) == {"time", "latitude", "longitude"}
+    turned = clim.assign_coords(longitude=clim["longitude"] - 360).transpose("i", "month", "j")
+    xr.testing.assert_equal(anomaly(curved(record()), turned), expected)
+    other = clim.assign_coords(latitude=clim["latitude"] + 1)
+    with pytest.raises(ValueError, match="cells of the data, 2 x 2\n.*2 x 2 others by latitude"):
+        anomaly(curved(record()), other)

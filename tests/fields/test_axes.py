@@ -8,6 +8,7 @@ from xearthformer.fields.axes import (
     Axes,
     coordinate,
     find_axes,
+    find_curvilinear,
     find_grid,
     find_latlon,
     spacing_in_metres,
@@ -120,6 +121,16 @@ def test_missing_axes(case):
     da, message = BAD[case]
     with pytest.raises(ValueError, match=f"(?s)^expected .*{message}"):
         find_axes(da)
+
+
+def test_rows_and_columns_of_a_curvilinear_grid_have_any_name():
+    place = ("eta_rho", "xi_rho"), np.zeros((3, 4))
+    da = field("time", "eta_rho", "xi_rho").assign_coords(
+        lat_rho=(*place, {"standard_name": "latitude"}),
+        lon_rho=(*place, {"standard_name": "longitude"}),
+    )
+    assert find_axes(da) == Axes("time", "eta_rho", "xi_rho")
+    assert find_curvilinear(da) == ("lat_rho", "lon_rho")
 
 
 def test_two_grids_in_a_dataset_are_named():

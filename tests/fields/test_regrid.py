@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from xearthformer.fields import regrid
+from xearthformer.fields.regrid import fill_coasts
 
 ICAR_LAT, ICAR_LON = np.arange(-55.0, 61, 5), np.arange(95.0, 331, 5)  # 24 x 48
 USER_LAT, USER_LON = np.arange(-88.0, 89, 2), np.arange(0.0, 360, 2)  # ERSST: 89 x 180
@@ -385,3 +386,35 @@ def test_nino34_of_real_sst_survives_there_and_back(ersst):
     before, after = nino34(ssta), nino34(back)
     assert float(xr.corr(before, after)) > 0.9999
     assert 0.98 < float(after.std() / before.std()) < 1.01
+
+
+# --- coasts that differ
+
+
+nan = np.nan
+
+
+def coast(lon, values, sea=True):
+    da = xr.DataArray(values, {"y": [0.0, 5.0, 10.0], "x": np.asarray(lon, float)}, ("y", "x"))
+    return fill_coasts(da, np.full(da.shape, sea)).values
+
+
+def test_sea_without_a_value_takes_the_nearest_neighbours():
+    # at 5 degrees north, east and west are nearer than north and south, and west comes first
+    field = [[1.0, 2, 3, 4], [5, nan, 7, 8], [9, nan, nan, nan]]
+    found = coast([0, 5, 10, 15], field)
+    assert found[1].tolist() == [5, 5, 7, 8]
+    assert found[2].tolist() == [9, 9, 7, 8]  # south of the last two is a value, west none
+
+
+def test_coasts_meet_across_the_seam_of_a_globe_alone():
+    field = [[nan, nan, 3.0, 4.0]] * 3
+    assert coast([0, 90, 180, 270], field)[0].tolist() == [4, 3, 3, 4]
+    assert coast([0, 20, 40, 60], field)[0, 1:].tolist() == [3, 3, 4]
+    assert np.isnan(coast([0, 20, 40, 60], field)[:, 0]).all()
+    poles = [[nan] * 4, [nan] * 4, [1.0] * 4]
+    assert np.isnan(coast([0, 90, 180, 270], poles)[0]).all()
+
+
+def test_land_stays_nan():
+    assert np.isnan(coast([0, 5], [[1.0, nan]] * 3, sea=False)[:, 1]).all()

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
-from ..fields.axes import Role, coordinate, find_grid, find_time
+from ..fields.axes import Role, coordinate, find_curvilinear, find_grid, find_time
 from ..fields.cf import add_history
 from ..fields.quantities import Labelled, check_float, is_difference, on_each
 from ..fields.sentinels import check_sst
@@ -237,6 +237,8 @@ def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
         clim = convert_units(clim, units, difference=False)
         note += f", converted from {theirs} to {units}"
     names = {}
+    if all(find_curvilinear(da)) and all(find_curvilinear(clim)):
+        _check_same_curvilinear(clim, da)
     if set(clim.dims) != {"month"}:  # an index has no grid
         names = dict(zip(find_grid(clim), find_grid(da), strict=True))
         roles: tuple[Role, Role] = ("y", "x")
@@ -250,6 +252,24 @@ def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
         hint = f"climatology=clim.isel({extra[0]}=0)"
         raise mismatch("a climatology with the dimensions of the data", f"also {found}", hint)
     return clim.squeeze(extra), note
+
+
+def _check_same_curvilinear(clim: xr.DataArray, da: xr.DataArray) -> None:
+    """Refuse a climatology whose 2-D latitudes and longitudes are not those of the data."""
+    for own, theirs in zip(find_curvilinear(da), find_curvilinear(clim), strict=True):
+        ours, others = da[own].transpose(*find_grid(da)), clim[theirs].transpose(*find_grid(clim))
+        near = ours.shape == others.shape and np.allclose(
+            np.sin(np.radians(ours.values)),
+            np.sin(np.radians(others.values)),
+            atol=1e-4,
+            equal_nan=True,
+        )
+        if not near:
+            raise mismatch(
+                f"a climatology on the cells of the data, {' x '.join(map(str, ours.shape))}",
+                f"{' x '.join(map(str, others.shape))} others by {theirs}",
+                "climatology=(start, end), of the data itself",
+            )
 
 
 def _same_cells(

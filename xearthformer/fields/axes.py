@@ -94,6 +94,7 @@ def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
     if not candidates:  # nothing is marked: the likeliest name among the dims
         by_case = {str(dim).lower(): str(dim) for dim in obj.dims}
         likeliest = [by_case[name] for name in AXIS_NAMES[role] if name in by_case][:1]
+        likeliest = likeliest or _of_curvilinear(obj, role)
         candidates = {dim: [dim] if dim in obj.coords else [] for dim in likeliest}
     if len(candidates) == 1:
         dim, names = next(iter(candidates.items()))
@@ -116,6 +117,14 @@ def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
         found,
         hint,
     )
+
+
+def _of_curvilinear(obj: Data, role: Role) -> list[str]:
+    """Return the dim of y or x by 2-D latitudes, whatever they are called: rows, then columns."""
+    names = {*CURVED_NAMES["latitude"], *map(str, obj.cf.coordinates.get("latitude", []))}
+    curved = [c for n, c in obj.coords.items() if c.ndim == 2 and {str(n), str(n).lower()} & names]
+    place = {"y": 0, "x": 1}.get(role)
+    return [] if place is None or not curved else [str(curved[0].dims[place])]
 
 
 def _check_one_grid(ds: xr.Dataset, dims: Iterable[str]) -> None:

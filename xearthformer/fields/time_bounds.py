@@ -69,11 +69,14 @@ def _name(time: xr.DataArray, labels: xr.Dataset) -> str | None:
 
 
 def _bounds(time: xr.DataArray, labels: xr.Dataset) -> np.ndarray | None:
-    """Return the bounds of time (time, 2) as datetimes; None without any, or any decoded ones."""
+    """Return the bounds of time (time, 2) as datetimes; None without any."""
     name = _name(time, labels)
     if name is None or labels[name].ndim != 2 or time.dims[0] not in labels[name].dims:
         return None
     bounds = labels[name].transpose(time.dims[0], ...).values
+    units = {k: time.encoding[k] for k in ("units", "calendar") if k in time.encoding}
+    if bounds.dtype.kind in "if" and "units" in units:  # nothing told xarray that these are times
+        bounds = xr.decode_cf(xr.Dataset({"a": (("t", "n"), bounds, units)}))["a"].values
     if bounds.shape != (time.size, 2) or bounds.dtype.kind not in "MO":
         return None
     return bounds

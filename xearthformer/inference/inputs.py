@@ -352,7 +352,7 @@ def _place(da: xr.DataArray, position: Iterable[int | np.signedinteger], card: C
     parts = []
     for dim, i in zip(da.dims, position, strict=True):
         label = da[dim].values[i]
-        text = str_time(label) if dim == "time" else f"{label:g}"
+        text = str_time(label) if dim == "time" else f"{label:g}" if names else str(label)
         parts.append(f"{names.get(str(dim), dim)} {text}")
     return ", ".join(parts)
 
