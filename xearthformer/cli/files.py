@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from ..climate import climatology
 from ..errors import mismatch
 from ..fields import quantities
-from ..fields.axes import find_time
-from ..fields.time_axis import month_numbers
+from ..fields.axes import find_curvilinear, find_time
+from ..fields.curvilinear import to_latlon
+from ..fields.time_axis import months_of
+from ..fields.time_bounds import with_middles
+from ..packs.card import LatLonGrid
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -65,6 +68,9 @@ def find_data(
     )
     da = select_variable(ds, name, anomaly)
     check_anomaly(da, pack.card)
+    grid = pack.card.grid
+    if isinstance(grid, LatLonGrid) and all(find_curvilinear(da)):
+        da = to_latlon(da, grid.latitude, grid.longitude, ds)  # by the cells' bounds, in ds alone
     return da
 
 
@@ -75,7 +81,7 @@ def check_anomaly(da: "xr.DataArray", card: "Card") -> None:
     """
     if not card.input.difference or quantities.is_difference(da):
         return
-    months = month_numbers(da[find_time(da)])
+    months = months_of(da[find_time(da)])
     first, last = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1  # whole years
     start, end = card.baseline.period if card.baseline else ("1981", "2010")
     if not first <= int(start) <= int(end) <= last:  # else the latest thirty years of the file
@@ -102,11 +108,12 @@ def select_variable(ds: "xr.Dataset", name: str, anomaly: tuple[str, str] | None
     if name not in ds.data_vars:
         found = ", ".join(map(str, ds.data_vars)) or "none"
         raise ValueError(f"expected a variable {name!r} in the input, found {found}")
+    da = with_middles(ds[name], ds)  # bounds of time are in ds alone
     if anomaly is None:
-        return ds[name]
+        return da
     # the annual cycle is read once, and not for every block of forecasts
-    cycle = climatology.climatology(ds[name], anomaly).compute()
-    return climatology.anomaly(ds[name], cycle)
+    cycle = climatology.climatology(da, anomaly).compute()
+    return climatology.anomaly(da, cycle)
 
 
 def check_target(output: str, overwrite: bool) -> Path:

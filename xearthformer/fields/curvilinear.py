@@ -252,11 +252,11 @@ def to_latlon(
     if out.chunks is None:
         values = _means(out.to_numpy(), weights, shape)
     else:
-        out = out.chunk(dict.fromkeys(grid.dims, -1))
-        leading = [out.chunksizes[dim] for dim in dims]
+        whole = out.variable.chunk(dict.fromkeys(grid.dims, -1))  # and not the labels
+        leading = [whole.chunksizes[dim] for dim in dims]
         values = dask.array.map_blocks(
             _means,
-            out.data,
+            whole.data,
             dask.delayed(weights, traverse=False),  # one node of the graph, for all blocks
             shape,
             dtype=out.dtype,
