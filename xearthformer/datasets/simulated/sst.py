@@ -3,7 +3,7 @@
 SST = monthly climatology + patterns x principal components + a residual. The components follow
 the noise-driven model of Penland and Sardeshmukh (1995, J. Climate 8, 1999-2024), with delays; the
 residual, the variance that the patterns leave, is smooth red noise. The fitted patterns lie next
-to this file; examples/fit_lim.py fits them to other years.
+to this file; examples/fit_simulator.py fits them to other years.
 """
 
 import os
