@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from einops import einsum
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -30,7 +29,7 @@ JOINT = 30.0  # times config.ridge, for what only the years tell that have all v
 BLOCKS = 6  # parts of the record, each forecast by a fit without it: their errors are the noise
 NEIGHBOURS = {-1: 0.25, 0: 0.5, 1: 0.25}  # shares of the months before and after in a month's noise
 # Left-out blocks overstate the errors of a fit to all of them, so that the spread is scaled.
-NOISE = 0.77  # variance of what is drawn, as a share of the errors' variance
+NOISE = 0.82  # variance of what is drawn, as a share of the errors' variance
 GROWTH = 0.2  # noise is this much stronger per standard deviation of the first component,
 RANGE = 0.5, 1.8  # within these limits: El Nino is stirred more than La Nina
 MEMORY = 0.7  # autocorrelation of the level around its slow part, after a month
@@ -114,9 +113,9 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
     constant.
 
     The forecast is the field E y of the components y = P x, and P E = 1: a forecast read again is
-    the state that it came from, so that a model that goes on from its own output is the same model.
-    Land is ignored on the way in and zero on the way out. The last two channels are sine and cosine
-    of the calendar month.
+    the state that it came from, so that a model that goes on from its own output is the same model,
+    if it forecasts as many frames as it reads. Land is ignored on the way in and zero on the way
+    out. The last two channels are sine and cosine of the calendar month.
 
     With a generator the forecast is a member: noise is drawn and added month by month.
 
@@ -146,7 +145,7 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
     projection: Tensor  # P (N, H, W, C): field to components
     patterns: Tensor  # E (N, H, W, C): components to field
     propagator: Tensor  # A (M, D, K, K), January first
-    noise: Tensor  # (M, N, N): times white noise, the noise of the month that follows
+    noise: Tensor  # (M, N, N), symmetric: times white noise, the noise of the step out of a month
 
     def __init__(self, config: SeasonalLIMConfig) -> None:
         super().__init__(config)
@@ -174,8 +173,9 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
         Parameters
         ----------
         x_THWC : array
-            One frame per month without gaps, zero meaning the climatology, NaN on land. All but the
-            first variable may begin later: NaN everywhere until then.
+            One frame per month without gaps, NaN on land. All but the first variable may begin
+            later: NaN everywhere until then. It is fitted to departures from the record's own
+            climatology, whatever period these anomalies are taken from.
         first_month : int
             The calendar month of the first frame, 1..12.
         latitude : array (H,)
@@ -197,14 +197,16 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
         weight_T = np.ones(len(x_THWC)) if weight_T is None else np.asarray(weight_T, np.float64)
         weight_HWC = np.broadcast_to(1.0 if weight_HWC is None else weight_HWC, x_THWC.shape[1:])
         ocean_HWC, present_TC = _ocean(x_THWC, latitude, weight_T, config)
+        month_T = (first_month - 1 + np.arange(len(x_THWC))) % 12
+        x_THWC = _centred(x_THWC, month_T, present_TC, weight_T)
         components = [
             _components(x_THWC[..., c], ocean_HWC[..., c], latitude, weight_HWC[..., c],
                         weight_T * present_TC[:, c], config.n_eofs[c], config.in_len)
             for c in range(config.channels)
         ]  # fmt: skip
         projection, patterns = (_stacked(maps) for maps in zip(*components, strict=True))
-        y_TN = np.einsum("thwc, nhwc -> tn", np.nan_to_num(x_THWC), projection)
-        fit = _Fit(y_TN, present_TC, weight_T, first_month, config)
+        y_TN = np.einsum("thwc, nhwc -> tn", x_THWC, projection)
+        fit = _Fit(y_TN, present_TC, weight_T, month_T, config)
         state = {
             "ocean": ocean_HWC,
             "projection": projection,
@@ -219,11 +221,11 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
     def project(self, x_THWC: Tensor) -> Tensor:
         """Return the components (..., N) of fields (..., H, W, C)."""
         x_THWC = torch.where(self.ocean, x_THWC, 0)  # NaN on land times 0 is NaN
-        return einsum(x_THWC, self.projection, "... h w c, n h w c -> ... n")
+        return x_THWC.flatten(-3) @ self.projection.flatten(1).T
 
     def expand(self, y_TN: Tensor) -> Tensor:
         """Return the fields (..., H, W, C) of components (..., N)."""
-        return einsum(y_TN, self.patterns, "... n, n h w c -> ... h w c")
+        return (y_TN @ self.patterns.flatten(1)).unflatten(-1, self.patterns.shape[1:])
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the forecast (B, out_len, H, W, C): its mean, or with a generator a member."""
@@ -319,6 +321,18 @@ def _ocean(
     return ocean_HWC, present_TC
 
 
+def _centred(
+    x_THWC: np.ndarray, month_T: np.ndarray, present_TC: np.ndarray, weight_T: np.ndarray
+) -> np.ndarray:
+    """Return departures from the weighted mean of each calendar month, 0 where missing."""
+    x_THWC, weight_TC = np.nan_to_num(x_THWC), weight_T[:, None] * present_TC
+    for month in range(12):
+        rows = month_T == month
+        total_HWC = np.einsum("tc, thwc -> hwc", weight_TC[rows], x_THWC[rows])
+        x_THWC[rows] -= total_HWC / weight_TC[rows].sum(axis=0)
+    return x_THWC * present_TC[:, None, None]
+
+
 def _trailing(x_T: np.ndarray, n: int) -> np.ndarray:
     """Return the mean of the last n along the first axis; of fewer at its start.
 
@@ -400,14 +414,13 @@ class _Fit:
         y_TN: np.ndarray,
         present_TC: np.ndarray,
         weight_T: np.ndarray,
-        first_month: int,
+        month_T: np.ndarray,
         config: SeasonalLIMConfig,
     ) -> None:
         levels, eofs = _places(config.n_eofs)
         self.config, self.weight_T = config, weight_T
         self.z_TK, self.level_TC = y_TN[:, eofs], y_TN[:, levels]
-        self.all_T = present_TC.all(axis=1)
-        self.month_T = (first_month - 1 + np.arange(len(y_TN))) % 12
+        self.all_T, self.month_T = present_TC.all(axis=1), month_T
 
     def propagator(self, weight_T: np.ndarray) -> np.ndarray:
         """Return A (M, D, K, K): the first variable's own, corrected where there are others."""
@@ -452,8 +465,9 @@ class _Fit:
             [error_RN[month == m].T @ error_RN[month == m] / (month == m).sum() for m in range(12)]
         )
         shared = [share * np.roll(own_MNN, -step, axis=0) for step, share in NEIGHBOURS.items()]
+        # The symmetric root, for it is unique: a fit is reproducible.
         variance_MN, vectors_MNN = np.linalg.eigh(NOISE * sum(shared))
-        return vectors_MNN * np.sqrt(variance_MN.clip(0))[:, None, :]
+        return vectors_MNN * np.sqrt(variance_MN.clip(0))[:, None, :] @ vectors_MNN.swapaxes(1, 2)
 
     def _rows(self, weight_T: np.ndarray) -> np.ndarray:
         """Return the frames from which a step starts, none of its frames being left out."""
