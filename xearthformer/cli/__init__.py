@@ -126,7 +126,14 @@ FORMS: dict[str, dict[str, Argument]] = {
     "verify": {
         "packs": {
             **SHARED["packs"],
-            "help": "packs by name, folder or file; pysteps is extrapolation by optical flow",
+            "help": "packs by name, folder or file; pysteps is extrapolation by optical flow, "
+            "xro the recharge oscillator (of Nino3.4 alone)",
+        },
+        "fit": {
+            "flags": ["--fit"],
+            "nargs": 2,
+            "metavar": ("FIRST", "LAST"),
+            "help": "years that xro is fitted to",
         },
         "thresholds": {
             "flags": ["--thresholds"],

@@ -10,9 +10,10 @@ import xarray as xr
 
 from ..climate.regions import index
 from ..datasets.local import open_files
+from ..errors import mismatch
 from ..fields import quantities
 from ..fields.axes import find_time
-from ..fields.time_axis import check_time, str_time
+from ..fields.time_axis import check_time, months_of, str_time
 from ..fields.units import equal_units
 from ..verification.align import pick_variable
 from .files import (
@@ -31,6 +32,7 @@ RAIN = "rainfall_rate"
 REFLECTIVITY = "equivalent_reflectivity_factor"
 SST = "sea_surface_temperature"
 NINO = "nino3.4"
+XRO = "xro"  # among the names of packs: it forecasts the index alone, and has no row of fields
 
 
 def verify_file(
@@ -46,6 +48,7 @@ def verify_file(
     variable: str | None = None,
     anomaly: tuple[str, str] | None = None,
     by_lead: bool = False,
+    fit: tuple[str, str] | None = None,
     output: str | None = None,
     device: str = "auto",
 ) -> None:
@@ -69,13 +72,20 @@ def verify_file(
     from ..comparison.compare import compare, forecaster, lead_tables, summary
     from ..verification.enso import enso_table
 
+    if fit is not None and XRO not in packs:
+        hint = f"--packs {' '.join(packs)} xro"
+        raise mismatch("xro among the packs, for --fit", " ".join(packs), hint)
     inits = slice(None) if init is None else parse_inits(init)
     indices: dict[str, list[xr.DataArray]] = {}
     with _data(input, packs, variable, anomaly) as (data, name):
         rows = [
-            forecaster(pack, device, variable=name, members=members, seed=seed) for pack in packs
+            forecaster(pack, device, variable=name, members=members, seed=seed)
+            for pack in packs
+            if pack != XRO
         ]
         da = data if isinstance(data, xr.DataArray) else data[name]
+        if XRO in packs:
+            _check_xro(da, packs, lead, fit)
         if _has_nino(da):
             rows = [_with_index(row, indices) for row in rows]
         result = compare(
@@ -84,11 +94,13 @@ def verify_file(
             variable=name,
             init=inits,
             lead=lead,
-            members=members,
+            members=None if XRO in packs else members,  # whether any draws them: xro does
             thresholds=thresholds,
             window=window,
         )
         observed = index(da, NINO).compute() if indices else None
+        if XRO in packs and fit is not None:
+            indices[XRO] = [_by_xro(data, result, fit, members, seed)]
     print(f"{', '.join(input)}: {da.name}, {_words(result)}\n{summary(result)}")
     if by_lead:
         print(f"\n{lead_tables(result)}")
@@ -145,6 +157,46 @@ def _with_index(row: "Forecaster", indices: dict[str, list[xr.DataArray]]) -> "F
         return fc
 
     return replace(row, run=run)
+
+
+def _check_xro(
+    da: xr.DataArray, packs: Sequence[str], lead: int | None, fit: tuple[str, str] | None
+) -> None:
+    """Raise for what XRO's row in the table needs, before anything is forecast."""
+    from ..inference.xro import LEAST_YEARS, load_xro
+    from ..verification.enso import SEASON
+
+    load_xro()
+    others = [pack for pack in packs if pack != XRO]
+    if not others:
+        hint = "--packs persistence xro"
+        raise mismatch("a pack next to xro, which forecasts the index Nino3.4 alone", "xro", hint)
+    months = months_of(da[find_time(da)])
+    first, last = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1  # whole years
+    if not _has_nino(da) or (lead is not None and lead < SEASON):
+        hint = f"--packs {' '.join(others)}"
+        if quantities.has(da.to_dataset(name=da.name), SST) and not quantities.is_difference(da):
+            hint = f"--anomaly {first} {last}"
+        expected = f"monthly anomalies of SST and {SEASON} leads or more, for xro"
+        raise mismatch(expected, f"{da.name}, {lead or 'all'} leads", hint)
+    if fit is None:
+        until = max(first + LEAST_YEARS - 1, first + (last - first) * 2 // 3)
+        raise mismatch("the years that xro is fitted to", "none", f"--fit {first} {until}")
+
+
+def _by_xro(
+    data: xr.DataArray | xr.Dataset,
+    result: xr.Dataset,
+    fit: tuple[str, str],
+    members: int | None,
+    seed: int,
+) -> xr.DataArray:
+    """Return XRO's forecasts of Nino3.4 from the inits and leads of the other ways."""
+    from ..inference.xro import xro
+
+    inits = list(result["init"].values)
+    lead = result.sizes["lead"]
+    return xro(data, fit=(fit[0], fit[1]), init=inits, lead=lead, members=members, seed=seed)
 
 
 def _nino_skill(parts: Sequence[xr.DataArray], observed: xr.DataArray) -> xr.Dataset:
@@ -216,13 +268,15 @@ def _data(
     """
     from ..comparison.compare import EXTRAPOLATION
     from ..datasets import radar
+    from ..inference.xro import HEAT
     from ..packs.pack import open_pack
 
-    cards = [open_pack(name).card for name in packs if name != EXTRAPOLATION]
+    cards = [open_pack(name).card for name in packs if name not in (EXTRAPOLATION, XRO)]
     particular = [card for card in cards if card.input.standard_name]  # persistence takes anything
     quantity = particular[0].inputs[particular[0].outputs[0]] if particular else None
     rain = EXTRAPOLATION in packs if quantity is None else quantity.standard_name == RAIN
-    difference = quantity is not None and quantity.difference and anomaly is None
+    difference = XRO in packs or (quantity is not None and quantity.difference)
+    difference = difference and anomaly is None
     with open_files(input) as ds:
         in_fives = any(card.time_step == "5min" for card in particular)
         reflectivity = quantities.has(ds, REFLECTIVITY) and not quantities.has(ds, RAIN)
@@ -230,9 +284,13 @@ def _data(
             da = radar.open_radar(ds)
             yield da, str(da.name)
             return
-        name = RAIN if rain else quantity.standard_name if quantity else None
+        name = (
+            RAIN if rain else quantity.standard_name if quantity else SST if XRO in packs else None
+        )
         name = variable or quantities.find_variable(ds, standard_name=name, difference=difference)
         several = any(len(card.inputs) > 1 for card in cards)
+        if XRO in packs:  # reads what stands for warm water volume, where there is any
+            several |= any(quantities.has(ds, kind) for kind in HEAT)
         data = (
             (ds if anomaly is None else take_anomalies(ds, anomaly))
             if several
