@@ -58,6 +58,8 @@ def test_it_is_the_row_of_xro(files, capsys):
             "3 leads",
             "--packs persistence",
         ),
+        (["--packs", "lim", "--fit", "1990", "2000"], "xro among the packs", "--packs lim xro"),
+        (WORDS[:5], "monthly anomalies of SST", "--anomaly 1990 2001"),
     ],
 )
 def test_hints(files, capsys, words, found, hint):
