@@ -28,11 +28,14 @@ def with_middles(da: xr.DataArray, labels: Data) -> xr.DataArray:
     >>> with_middles(ds["a"], ds)["time_middle"].dt.month.values
     array([1, 2])
     """
-    time = coordinate(da, "time")
-    if time is None or MIDDLE in time.coords or not isinstance(labels, xr.Dataset):
+    if not isinstance(labels, xr.Dataset):
         return da
-    bounds = _bounds(time, labels)
-    if bounds is None:
+    try:
+        time = coordinate(da, "time")
+    except ValueError:  # a climatology, or a forecast of which one init was selected
+        return da
+    bounds = None if time is None or MIDDLE in time.coords else _bounds(time, labels)
+    if time is None or bounds is None:
         return da
     first, last = bounds.T
     middles = time.copy(data=first + (last - first) / 2)

@@ -14,7 +14,8 @@ from ..climate.baseline import baseline, check_baselines, str_period
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_time, is_degrees
 from ..fields.quantities import Labelled, is_difference
-from ..fields.time_axis import month_numbers, str_time
+from ..fields.time_axis import months_of, str_time
+from ..fields.time_bounds import with_middles
 from ..fields.units import DIFFERENCE, convert_units
 
 LEADING = "init", "lead", "member"  # dims of a forecast before those of its cells
@@ -61,7 +62,7 @@ def pick_variable(data: xr.Dataset | xr.DataArray, name: Hashable | None = None)
             ", ".join(map(str, names)) or "none",
             f'ds["{names[0]}"], for one of them' if names else "a Dataset with a variable",
         )
-    return data[name if name in names else names[0]]
+    return with_middles(data[name if name in names else names[0]], data)
 
 
 def match_units(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
@@ -214,7 +215,7 @@ def _match_dims(forecast: xr.DataArray, observed: xr.DataArray, time: str) -> li
 def _comparable(time: xr.DataArray, monthly: bool) -> np.ndarray:
     """Return values that equal times share: the month, else the second; cftime dates themselves."""
     if monthly:
-        return month_numbers(time)
+        return months_of(time)
     if time.dtype.kind != "M":
         return time.values
     # To the nearest second, since times decoded from floats are off by microseconds.

@@ -9,6 +9,7 @@ import xarray as xr
 from scipy.special import ndtr
 
 from ..errors import mismatch
+from ..fields.time_axis import MIDDLE, months_of
 from .align import concat, match_index, match_valid_times, pick_variable, str_span
 from .deterministic import correlation, moments, slope
 from .probabilistic import fair_crps
@@ -219,8 +220,9 @@ def enso_seasons(forecast_index: Data, observed_index: Data, months: int = SEASO
     (1.0, (12, 4))
     """
     pairs = enso_pairs(forecast_index, observed_index, months)
-    month = pairs["valid_time"].dt.month
-    pairs = pairs.drop_vars("valid_time")
+    month = pairs["valid_time"].copy(data=months_of(pairs["valid_time"]) % 12 + 1)
+    own = ["valid_time", MIDDLE]
+    pairs, month = pairs.drop_vars(own, errors="ignore"), month.drop_vars(own, errors="ignore")
     names = season_names(months)
     order = [12, *range(1, 12)] if months > 1 else range(1, 13)  # from DJF, or from January
     parts = []

@@ -13,7 +13,7 @@ from ..errors import mismatch, whole_number
 from ..fields.axes import find_grid, find_time
 from ..fields.cf import add_history
 from ..fields.quantities import Labelled, is_difference, on_each
-from ..fields.time_axis import check_time
+from ..fields.time_axis import check_time, months_of
 from ..fields.units import DIFFERENCE, convert_units
 from .align import concat, pick_variable
 
@@ -78,7 +78,7 @@ def seasonal_mean(da: Labelled, months: int = 3) -> Labelled:
             hint = f'da.resample({along}="MS").mean()'
             raise mismatch(f"{months} months or more", found, hint)
     first = first.isel({along: slice(da.sizes[along] - months + 1)})
-    names = np.array(season_names(months))[first.dt.month.values - 1]
+    names = np.array(season_names(months))[months_of(first) % 12]
     line = f"xearthformer seasonal_mean: over {months} months from each {along} on"
 
     def one(each: xr.DataArray) -> xr.DataArray:
