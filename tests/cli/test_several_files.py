@@ -59,6 +59,16 @@ def test_other_variables_stand_next_to_them_in_common_months(tmp_path):
         assert ds["lat_zos"].attrs["units"] == "degrees_north"
 
 
+def test_months_of_files_are_those_of_their_time_bounds(tmp_path):
+    zos = record("zos")
+    ends = (zos["time"].to_index() + np.timedelta64(40, "D")).to_period("M").to_timestamp()
+    zos["time_bnds"] = ("time", "nv"), np.stack([zos["time"].values, ends.values], axis=1)
+    zos = zos.assign_coords(time=("time", ends.values, {"bounds": "time_bnds"}))
+    with open_files([write(record(), tmp_path / "a.nc"), write(zos, tmp_path / "b.nc")]) as ds:
+        assert ds.sizes["time"] == 24 and ds["time"].values[0] == np.datetime64("2000-01-01")
+        np.testing.assert_array_equal(ds["zos"], ds["sst"])
+
+
 def test_files_that_make_no_record(tmp_path):
     first = write(record(months=12), tmp_path / "one.nc")
     again = write(record(start="2000-12"), tmp_path / "two.nc")

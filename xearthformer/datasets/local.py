@@ -10,7 +10,8 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_time
-from ..fields.time_axis import check_time, month_numbers, str_time
+from ..fields.time_axis import check_time, months_of, str_time
+from ..fields.time_bounds import with_middles
 
 
 def is_remote(address: str) -> bool:
@@ -123,7 +124,8 @@ def _next_to(first: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
     """Return Datasets of different variables as one: at common times, each on its own grid."""
     dim, theirs = find_time(first), find_time(other)
     if check_time(first[dim]) == check_time(other[theirs]) == "month":
-        numbers = month_numbers(first[dim]), month_numbers(other[theirs])
+        stamps = with_middles(first[dim], first), with_middles(other[theirs], other)
+        numbers = months_of(stamps[0]), months_of(stamps[1])
     else:
         numbers = first[dim].values, other[theirs].values
     common, *at = np.intersect1d(*numbers, return_indices=True)

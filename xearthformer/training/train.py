@@ -18,6 +18,7 @@ from torch import nn
 
 from .. import models
 from ..errors import mismatch, renamed
+from ..fields.time_axis import months_of
 from ..models.prediff.losses import AutoencoderStage, Stage
 from ..packs.card import Card, LatLonGrid, PixelGrid
 from ..packs.pack import Pack, open_pack, save_pack
@@ -250,7 +251,7 @@ def _fit_closed_form(
     arguments: dict[str, object] = {"x_THWC": x_THWC, "x_THW": x_THWC[..., 0]}
     if isinstance(card.grid, LatLonGrid):
         arguments["latitude"] = np.array(card.grid.latitude)
-    arguments["first_month"] = int(record["time"].dt.month[span.start])
+    arguments["first_month"] = int(months_of(record["time"])[span.start] % 12 + 1)
     fit = type(network).fit
     parameters = inspect.signature(fit).parameters
     # one LIM asks for latitudes, another for the month too; damped persistence for neither
