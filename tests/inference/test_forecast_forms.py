@@ -196,6 +196,25 @@ def test_sea_further_than_a_cell_from_any_value_is_named(ssta, tiny_pack):
         hole.chunk(time=4).earthformer.forecast(tiny_pack).compute(scheduler="synchronous")
 
 
+def test_lakes_that_the_data_has_not_are_read_as_land(ssta, tiny_pack):
+    # the pack's cells, moved to North America: 47.5N, 275E is Lake Superior
+    grid = tiny_pack.card.grid.model_copy(
+        update={
+            "latitude": [32.5 + 5 * i for i in range(8)],
+            "longitude": [260.0 + 5 * j for j in range(8)],
+        }
+    )
+    card = tiny_pack.card.model_copy(update={"grid": grid})
+    ((name, variable),) = card.inputs.items()
+    coords = {"time": ssta["time"].values, "y": grid.latitude, "x": grid.longitude}
+    da = xr.DataArray(ssta.values, coords, ("time", "y", "x"))
+    lake = da.where((abs(da.y - 47.5) > 6) | (abs(da.x - 275) > 6))
+    entered = inputs.enter(lake, name, variable, card)
+    assert (entered.sel(y=47.5, x=275) == 0).all()
+    # its neighbours are read from theirs
+    np.testing.assert_array_equal(entered.sel(y=47.5, x=270), da.sel(y=47.5, x=265) / 2)
+
+
 @pytest.mark.parametrize("fill", [-999.0, 1e20, -32768.0])
 def test_fill_values_are_named_as_they_are_and_not_regridded(ssta, tiny_pack, fill):
     fine = ssta.interp(

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 
 from ..datasets.simulated.sst import SHIPPED
@@ -64,10 +64,21 @@ def open_ocean(da: xr.DataArray) -> xr.DataArray:
     else:
         latitude, longitude = find_latlon(da)
     latitude, longitude = (each.drop_vars(each.coords) for each in (latitude, longitude))
+    open_sea: xr.DataArray = xr.apply_ufunc(is_open_sea, latitude, longitude)
+    return open_sea
+
+
+def is_open_sea(latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.bool_]:
+    """Return whether points in degrees are in the open ocean, as `open_ocean` says.
+
+    >>> is_open_sea([0.0, 45.0], [220.0, 275.0])  # the Pacific, and Lake Michigan
+    array([ True, False])
+    """
     map_YX = _map()
-    row = ((latitude + 88) / 2).round().clip(0, len(map_YX) - 1).fillna(0).astype(int)
-    column = (longitude.fillna(0) / 2).round().astype(int) % map_YX.shape[1]
-    return xr.DataArray(map_YX, dims=("_row", "_column")).isel(_row=row, _column=column)
+    lat, lon = (np.nan_to_num(np.asarray(each, float)) for each in (latitude, longitude))
+    row = np.clip(np.round((lat + 88) / 2), 0, len(map_YX) - 1).astype(int)
+    column = np.round(lon / 2).astype(int) % map_YX.shape[1]
+    return np.asarray(map_YX[row, column])
 
 
 @cache

@@ -540,7 +540,10 @@ def _attributes(
         if card.land(entry.name) is not None:
             fill = f"{entry.variable.fill:g} {entry.variable.units}"
             notes.append(f"land read as {fill}, answered as NaN")
-            notes.append("sea that is land in the data read from the nearest cell next to it")
+            notes.append(
+                "sea that is land in the data read from the nearest cell next to it, inland waters "
+                "as land"
+            )
     if isinstance(card.grid, PixelGrid) and entry.variable.missing == "allowed":
         notes.append("missing pixels read as not seen, answered as NaN where the last frame is")
     if plan.lead > card.lead:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..climate.ocean import is_open_sea
 from ..errors import mismatch
 from ..fields import cf, quantities, regrid
 from ..fields.axes import find_axes, find_curvilinear, find_time, spacing_in_metres
@@ -245,7 +246,8 @@ def _nearest(da: xr.DataArray, first: xr.DataArray, name: str, card: Card) -> xr
 def enter(da: xr.DataArray, name: str, variable: Variable, card: Card) -> xr.DataArray:
     """Return prepared data as the model reads it: on its grid, checked, land filled, scaled.
 
-    Where the data has land and the card has sea, the nearest neighbour that has a value counts.
+    Where the data has land and the card has sea, the nearest neighbour that has a value counts;
+    inland waters further away from any are read as land.
     """
     entered = da
     if isinstance(card.grid, LatLonGrid):
@@ -253,7 +255,10 @@ def enter(da: xr.DataArray, name: str, variable: Variable, card: Card) -> xr.Dat
     land = card.land(name)
     if land is not None:
         entered = regrid.fill_coasts(entered, ~land)
-        entered = entered.where(~xr.DataArray(land, dims=("y", "x")), variable.fill)
+        # lakes and enclosed seas that the data hasn't are land too
+        inland = ~is_open_sea(entered["y"].values[:, None], entered["x"].values)
+        as_land = land | (inland & np.isnan(entered.to_numpy()))
+        entered = entered.where(~xr.DataArray(as_land, dims=entered.dims), variable.fill)
     _check_values(entered, da, variable, card)
     return variable.scale.apply(entered)
 
