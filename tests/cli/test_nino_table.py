@@ -131,8 +131,8 @@ def test_packs_of_several_variables_and_members_in_one_table(ocean, capsys):
     )
     numbers = re.search(rf"{pack.path} +(.*)\n?$", ensembles)[1].split()
     wanted = [
-        f"{value:.2f}"
-        for name in ("spread_skill", "crps", "crps_dressed")
+        f"{value:.{digits}f}"
+        for name, digits in {"spread_skill": 2, "crps": 3, "crps_dressed": 3}.items()
         for value in expected[name].sel(lead=[1, 3]).values
     ]
     assert numbers == wanted

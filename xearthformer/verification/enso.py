@@ -312,7 +312,7 @@ def enso_table(
     >>> print(enso_table({"lim": skill.assign(crps)}, leads=[1, 2]).partition("\\n\\n")[2])
                     spread / error CRPS (degC)  CRPS dressed
     lead (months)       1       2     1     2      1      2
-    lim              0.10    0.20  0.10  0.20   0.10   0.20
+    lim              0.10    0.20 0.100 0.200  0.100  0.200
     """
     all_leads = next(iter(skills.values()))["lead"].values
     leads = [lead for lead in leads if all(lead in skill["lead"] for skill in skills.values())]
@@ -335,21 +335,28 @@ def enso_table(
     if ensembles:
         columns = [
             _columns("spread / error", ensembles, "spread_skill", leads),
-            _columns(f"CRPS ({units})", ensembles, "crps", leads),
-            _columns("CRPS dressed", ensembles, "crps_dressed", leads),
+            _columns(f"CRPS ({units})", ensembles, "crps", leads, 3),
+            _columns("CRPS dressed", ensembles, "crps_dressed", leads, 3),
         ]
         lines += ["", *_join(["", "lead (months)", *ensembles], columns, label)]
     return "\n".join(lines)
 
 
 def _columns(
-    title: str, skills: Mapping[str, xr.Dataset], name: str, leads: Sequence[int]
+    title: str,
+    skills: Mapping[str, xr.Dataset],
+    name: str,
+    leads: Sequence[int],
+    digits: int = 2,
 ) -> list[str]:
     """Return the lines of a score: its title, the leads, and the numbers of each forecast."""
     width = max(6, -(-(len(title) + 1) // len(leads)))  # per lead, so that the title fits above
     cells = [
         leads,
-        *([f"{v:.2f}" for v in s[name].sel(lead=list(leads)).values] for s in skills.values()),
+        *(
+            [f"{v:.{digits}f}" for v in s[name].sel(lead=list(leads)).values]
+            for s in skills.values()
+        ),
     ]
     rows = ["".join(f"{cell:>{width}}" for cell in row) for row in cells]
     return [f" {title:>{len(rows[0]) - 1}}", *rows]
