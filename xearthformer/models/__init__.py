@@ -12,6 +12,7 @@ from torch import nn
 
 from .baselines import (
     convlstm,
+    corrected_lim,
     e3d_lstm,
     lim,
     persistence,
@@ -40,6 +41,12 @@ MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
         seasonal_lim.SeasonalLIMConfig,
         seasonal_lim.SeasonalLIM,
         seasonal_lim.PRESETS,
+    ),
+    # A seasonal LIM and a network that is trained next to it.
+    "corrected-lim": (
+        corrected_lim.CorrectedLIMConfig,
+        corrected_lim.CorrectedLIM,
+        corrected_lim.PRESETS,
     ),
     "persistence": (persistence.PersistenceConfig, persistence.Persistence, persistence.PRESETS),
     "damped-persistence": (
