@@ -204,6 +204,10 @@ def test_areas_stand_next_to_the_data():
     ds = ds.rename(areacello="a").set_coords("a")
     ds["a"].attrs["standard_name"] = "cell_area"
     assert area_of(ds["tos"]) is not None
+    ds["a"].attrs.clear()
+    assert area_of(ds["tos"]) is None
+    ds["tos"].attrs["cell_measures"] = "area: a"
+    assert area_of(ds["tos"]) is not None
 
 
 def test_without_bounds_areas_are_those_of_the_sides():

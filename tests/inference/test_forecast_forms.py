@@ -190,8 +190,14 @@ def test_land_in_the_packs_sea_is_read_from_the_nearest_neighbour(ssta, tiny_pac
 def test_sea_further_than_a_cell_from_any_value_is_named(ssta, tiny_pack):
     hole = ssta.where((ssta.lat > -12) | (ssta.lon > 170))
     message = r"3 of 192 missing .*, the first at time 2000-\d\d-01, latitude -17.5, longitude 165"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         hole.earthformer.forecast(tiny_pack)
+    mended = eval(str(error.value).split("try ")[1].split(", which")[0], {"da": hole})
+    expected = ssta.where(hole.notnull(), 0).earthformer.forecast(tiny_pack)
+    np.testing.assert_array_equal(mended.earthformer.forecast(tiny_pack), expected)
+    infinite = hole.fillna(np.inf)
+    with pytest.raises(ValueError, match=r"try da.where\(np.isfinite\(da\), 0\), which"):
+        infinite.earthformer.forecast(tiny_pack)
     with pytest.raises(ValueError, match=message):
         hole.chunk(time=4).earthformer.forecast(tiny_pack).compute(scheduler="synchronous")
 

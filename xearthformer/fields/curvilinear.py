@@ -199,11 +199,14 @@ def grid_of(da: xr.DataArray, labels: Data | None = None) -> Curvilinear | None:
 def area_of(da: xr.DataArray, labels: Data | None = None) -> xr.DataArray | None:
     """Return the cell areas that stand next to the data; None without any.
 
-    They are named areacello or the like, or have the standard_name cell_area.
+    The attribute `cell_measures` names them, or they are called areacello or the like, or have the
+    standard_name cell_area.
     """
     dims = {*da[find_curvilinear(da)[0]].dims}
+    measures = str(da.attrs.get("cell_measures") or da.encoding.get("cell_measures", ""))
+    names = AREAS | {name.lower() for name in measures.split()[1:]}  # "area: areacello"
     for each in _beside(da, labels):
-        named = str(each.name).lower() in AREAS or each.attrs.get("standard_name") == "cell_area"
+        named = str(each.name).lower() in names or each.attrs.get("standard_name") == "cell_area"
         if named and set(each.dims) == dims:
             return each.drop_vars(each.coords)
     return None

@@ -347,7 +347,7 @@ def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, c
             f"finite values, {allowed} (pack {card.name!r})",
             f"{(~finite).sum()} of {values.size} missing or infinite on the pack's grid, the first "
             f"at {_place(entered, np.argwhere(~finite)[0], card)}",
-            "da.interpolate_na(dim=...) or da.fillna(...)",
+            _mend_missing(values, variable),
         )
 
 
@@ -360,6 +360,13 @@ def _place(da: xr.DataArray, position: Iterable[int | np.signedinteger], card: C
         text = str_time(label) if dim == "time" else f"{label:g}" if names else str(label)
         parts.append(f"{names.get(str(dim), dim)} {text}")
     return ", ".join(parts)
+
+
+def _mend_missing(values: np.ndarray, variable: Variable) -> str:
+    """Return the line that mends missing values, for data whose dims may have any name."""
+    line = "da.where(np.isfinite(da), 0)" if np.isinf(values).any() else "da.fillna(0)"
+    meaning = "the climatology" if variable.difference else f"0 {variable.units or ''}".strip()
+    return f"{line}, which reads what is missing as {meaning}, or data without gaps"
 
 
 def _mend_beyond(values: np.ndarray, variable: Variable) -> str:
