@@ -34,7 +34,7 @@ BOUNDS_NAMES = [
 AREAS = {"areacello", "areacella", "area", "tarea", "cell_area", "area_t", "e1te2t"}
 REACH = 1.5  # a point belongs to no cell beyond this many half diagonals from the nearest centre
 POINTS = 2  # without bounds: pairs of points per step between centres, along each side of a
-MOST_POINTS = 100  # rectangle, but not more in all; an odd one would lie halfway between centres
+MOST_POINTS = 400  # rectangle, but not more in all; an odd one would lie halfway between centres
 TURNS = (-360.0, 0.0, 360.0)
 
 
