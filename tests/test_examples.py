@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+import xarray as xr
+
 import xearthformer as xef
 from xearthformer.cli.demo import PACKS, demo
 
@@ -40,6 +44,28 @@ def test_the_table_of_a_record(tmp_path):
     assert lines[0] == "Nino3.4 from every month of 2001-01 .. 2002-12, 14 months each;"
     assert [line.split()[0] for line in lines[-3:]] == ["persistence", "lim", "pairs"]
     assert lines[-1].split()[1:] == ["24"] * 5
+
+
+def test_rivals_in_the_table(tmp_path):
+    """XRO with members; and hindcasts of seasons, here the observed ones: they are right."""
+    pytest.importorskip("XRO")
+    ds = xef.synthetic_sst(years=15, seed=1, start="1990-01")
+    ds.to_netcdf(tmp_path / "sst.nc")
+    observed = xef.index(xef.anomaly(ds["sst"], (1990, 2004)), "nino3.4")
+    seasons = observed.rolling(time=3).mean().values[2:].tolist() + [np.nan, np.nan]
+    table = np.reshape(seasons, (15, 12)).T  # from JFM to DJF, by the year of the first month
+    names = ["JFM", "FMA", "MAM", "AMJ", "MJJ", "JJA", "JAS", "ASO", "SON", "OND", "NDJ", "DJF"]
+    coords = {"lead": range(1, 24), "season": names, "year": range(1990, 2005)}
+    hindcasts = xr.DataArray([table] * 23, coords, ("lead", "season", "year"), "nino34")
+    hindcasts.to_netcdf(tmp_path / "ham.nc")
+    words = ("--climatology", 1990, 2004, "--inits", 2001, 2002, "--fit", 1990, 2000)
+    words += ("--packs", "persistence", "xro", "--members", 3, "--ham", "ham.nc")
+    out = run("enso_skill.py", "sst.nc", *words, cwd=tmp_path)
+    skill, _, ensembles = out.partition("spread / error")
+    rows = {line.split("  ")[0]: line.split()[-12:] for line in skill.splitlines() if line}
+    assert rows["Ham et al. (2019)"] == ["1.00"] * 5 + ["0.00"] * 5 + ["1.00", "1.000"]
+    assert 0.3 < float(rows["xro"][0]) < 1 and rows["pairs"][-5:] == ["24"] * 5
+    assert [line.split()[0] for line in ensembles.splitlines()[2:]] == ["xro"]
 
 
 def check_nowcast(out, folder, name, inits, thresholds):
