@@ -34,7 +34,8 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
     ----------
     da : DataArray or Dataset
         Monthly data, any calendar. A stamp is of the month of its bounds' middle, if a Dataset has
-        time bounds; else one at 00:00 on the first is of the month it begins.
+        time bounds; else one at 00:00 on the first is of the month it begins. A DataArray selected
+        from a Dataset has lost its bounds.
     period : (start, end), optional
         Years or months, both included: ("1981", "2010"), (1981, 2010), ("1981-07", "2011-06"). It
         must lie within the data and hold whole years. None: the whole record.

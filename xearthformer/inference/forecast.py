@@ -99,6 +99,8 @@ def forecast(
         common names; a pack of several variables takes a Dataset alone. A pack of pixels serves any
         domain that is at least as large as its own. Data on a curvilinear grid (2-D latitude and
         longitude) is forecast on the pack's grid; with further dims, it is forecast along each.
+        Bounds of times and of curvilinear cells are read from a Dataset: a DataArray selected from
+        it has lost them.
     pack : str or Pack
         A pack, or anything `open_pack` opens.
     init : label, slice or list of labels, optional
