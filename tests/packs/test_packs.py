@@ -97,8 +97,9 @@ def test_every_pack_that_ships_opens_and_runs():
     for name in xef.list_packs():
         pack = xef.open_pack(name)
         height, width = pack.card.grid.shape if pack.card.grid else (4, 5)
-        y = pack.model().predict(torch.zeros(1, pack.card.context, height, width, 1))
-        assert y.shape == (1, pack.card.lead, height, width, 1)
+        given = torch.zeros(1, pack.card.context, height, width, pack.card.channels)
+        y = pack.model().predict(given)
+        assert y.shape == (1, pack.card.lead, height, width, len(pack.card.outputs))
 
 
 def test_packs_is_a_module_that_can_still_be_called():

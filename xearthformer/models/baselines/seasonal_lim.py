@@ -29,7 +29,8 @@ JOINT = 30.0  # times config.ridge, for what only the years tell that have all v
 BLOCKS = 6  # parts of the record, each forecast by a fit without it: their errors are the noise
 NEIGHBOURS = {-1: 0.25, 0: 0.5, 1: 0.25}  # shares of the months before and after in a month's noise
 # Left-out blocks overstate the errors of a fit to all of them, so that the spread is scaled.
-NOISE = 0.82  # variance of what is drawn, as a share of the errors' variance
+NOISE = 0.78  # variance of what is drawn, as a share of the errors' variance
+START = 0.25  # variance of a start's error, observations being uncertain: this share of a month's
 GROWTH = 0.2  # noise is this much stronger per standard deviation of the first component,
 RANGE = 0.5, 1.8  # within these limits: El Nino is stirred more than La Nina
 MEMORY = 0.7  # autocorrelation of the level around its slow part, after a month
@@ -248,6 +249,8 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
         past_K = list(y_TN[:, self.eofs].unbind())
         slow_C = y_TN[:, self.levels].mean(dim=0)
         level_C, month = torch.zeros_like(slow_C), _month(x_THWC)
+        start_N = self._noise((month - 1) % 12, past_K[-1], generator)
+        past_K[-1] = past_K[-1] + START**0.5 * start_N[self.eofs]
         future_N = []
         for _ in range(self.out_len):
             # A month's matrix and noise are those that lead out of it.
