@@ -54,6 +54,7 @@ def test_the_form_is_a_forecasts(ocean, years):
         assert years.attrs[key] == like.attrs[key]
     said = years.attrs["history"].splitlines()[-1]
     assert "fitted to 1980-1991, 10 indices, zos as warm water volume; without noise" in said
+    assert "years of the fit" not in said
 
 
 def test_it_is_the_package_on_the_ten_indices(package, ocean, years):
@@ -151,8 +152,11 @@ def test_years_without_an_index(package, ocean):
     with pytest.raises(ValueError, match="have all indices, 1982-01 to 1993-12\n.*of WWV") as error:
         xef.xro(late, fit=("1980", "1991"))
     assert hint(error) == 'fit=("1982", "1993")'
-    fc = eval(f"xef.xro(late, {hint(error)}, lead=1)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fc = eval(f"xef.xro(late, {hint(error)}, lead=1)")
     assert "fitted to 1982-1993" in fc.attrs["history"]
+    assert fc.attrs["history"].endswith("1 of 1 inits lie in the years of the fit")
     with pytest.raises(ValueError, match="an init among the data's own times, 1982-01-01"):
         xef.xro(late, fit=("1982", "1991"), init="1981-12-01")
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import dask
 import numpy as np
 import xarray as xr
 
@@ -27,14 +28,14 @@ from ..fields.time_axis import check_time, months_of, str_month
 from ..fields.time_bounds import with_middles
 
 SST = "sea_surface_temperature"
-# What can stand for warm water volume, and is taken in this order. Units don't matter: the fit has
-# a coefficient for each pair of indices.
-HEAT = {
-    "depth_of_isosurface_of_sea_water_potential_temperature": "depth of 20 degC",  # as in the paper
-    "integral_wrt_depth_of_sea_water_potential_temperature_expressed_as_heat_content": "heat",
-    "sea_water_potential_temperature": "mean temperature of the upper 300 m",
-    "sea_surface_height_above_geoid": "sea surface height",
-}
+# What can stand for warm water volume: the first of these that is there. Units don't matter: the fit
+# has a coefficient for each pair of indices.
+HEAT = (
+    "depth_of_isosurface_of_sea_water_potential_temperature",  # of 20 degC: that of the paper
+    "integral_wrt_depth_of_sea_water_potential_temperature_expressed_as_heat_content",
+    "sea_water_potential_temperature",  # the mean of the upper 300 m
+    "sea_surface_height_above_geoid",
+)
 EQUATOR = Region(-5, 5, 120, 280)
 # Indices of Zhao et al. (2024), as sums of boxes; the package wants Nino3.4 first. Warm water
 # volume goes second.
@@ -138,8 +139,11 @@ def xro(
     how = "without noise" if members is None else f"{members} members, seed {seed}"
     notes = (
         f"XRO {package.__version__} fitted to {years[0]}-{years[1]}, {len(table)} indices, "
-        f"{stand_in}; {how}; the fit has seen what forecasts from these years are of"
+        f"{stand_in}; {how}"
     )
+    seen = sum(fitted_to.start <= at < fitted_to.stop for at in inits.positions)
+    if seen:
+        notes += f"; {seen} of {len(inits.positions)} inits lie in the years of the fit"
     line = f"xearthformer {__version__}: {notes}"
     return answer.copy(data=values).assign_attrs(add_history(answer.attrs, line))
 
@@ -262,27 +266,29 @@ def _whole_years(months: np.ndarray) -> str:
 def _table(sst: xr.DataArray, heat: xr.DataArray | None) -> xr.Dataset:
     """Return the indices (time) of each month of the temperature, NaN where one is missing."""
     months = months_of(sst[find_axes(sst).time])
-    columns = {
+    columns: dict[str, Any] = {
         name: sum(weight * _series(sst, box) for box, weight in boxes.items())
         for name, boxes in INDICES.items()
     }
-    if heat is not None:
-        of_month = dict(
-            zip(months_of(heat[find_axes(heat).time]), _series(heat, EQUATOR), strict=True)
-        )
-        volume = np.array([of_month.get(month, np.nan) for month in months])
-        columns = {"Nino34": columns.pop("Nino34"), "WWV": volume, **columns}
-    # months since 1970, for the package, which takes the season of NumPy's datetimes
+    volume = None if heat is None else _series(heat, EQUATOR)
+    with warnings.catch_warnings():  # of months that lack values: they are left out
+        warnings.simplefilter("ignore")
+        columns, volume = dask.compute(columns, volume)  # lazy data is read once
+    if volume is not None and heat is not None:
+        of_month = dict(zip(months_of(heat[find_axes(heat).time]), volume.values, strict=True))
+        own = np.array([of_month.get(month, np.nan) for month in months])
+        columns = {"Nino34": columns.pop("Nino34"), "WWV": ("time", own), **columns}
+    # NumPy's datetimes, whatever the calendar: the package reads the month of a start from them
     stamps = (months - 1970 * 12).astype("datetime64[M]").astype("datetime64[s]")
-    return xr.Dataset(
-        {name: ("time", column) for name, column in columns.items()}, {"time": stamps}
-    )
+    return xr.Dataset(columns, {"time": stamps})
 
 
-def _series(da: xr.DataArray, box: Region) -> np.ndarray:
-    """Return the mean (time,) over a box."""
-    values: np.ndarray = index(da, box).to_numpy().astype(np.float64)
-    return values
+def _series(da: xr.DataArray, box: Region) -> xr.Variable:
+    """Return the mean over a box (time,), lazy if the data is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mean = index(da, box).variable.astype(np.float64)
+    return xr.Variable("time", mean.data)
 
 
 def _complete(
