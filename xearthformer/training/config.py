@@ -68,7 +68,8 @@ class DataSource:
         if dim is not None:
             wholes = [data.isel({dim: i}, drop=True) for i in range(data.sizes[dim])]
         time = find_time(wholes[0])
-        if "months" in data.coords and data["months"].dims == (dim,):  # ICAR-ENSO's shorter records end in missing values
+        if "months" in data.coords and data["months"].dims == (dim,):
+            # ICAR-ENSO's shorter records end in missing values
             lengths = map(int, data["months"].values)
             pairs = zip(wholes, lengths, strict=True)
             wholes = [whole.isel({time: slice(months)}) for whole, months in pairs]
