@@ -29,7 +29,7 @@ JOINT = 30.0  # times config.ridge, for what only the years tell that have all v
 BLOCKS = 6  # parts of the record, each forecast by a fit without it: their errors are the noise
 NEIGHBOURS = {-1: 0.25, 0: 0.5, 1: 0.25}  # shares of the months before and after in a month's noise
 # Left-out blocks overstate the errors of a fit to all of them, so that the spread is scaled.
-NOISE = 0.78  # variance of what is drawn, as a share of the errors' variance
+NOISE = 0.8  # variance of what is drawn, as a share of the errors' variance
 START = 0.25  # variance of a start's error, observations being uncertain: this share of a month's
 GROWTH = 0.2  # noise is this much stronger per standard deviation of the first component,
 RANGE = 0.5, 1.8  # within these limits: El Nino is stirred more than La Nina
