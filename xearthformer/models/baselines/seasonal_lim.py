@@ -104,7 +104,7 @@ PRESETS = {
 class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
     """z(t + 1) = sum_d A_d(month) z(t - d) + noise(month), with z the components of the anomaly.
 
-    Cyclostationary, as Shin et al. (2021), npj Clim. Atmos. Sci. 4, 14; without seasons and delays
+    Cyclostationary, as Shin et al. (2021), J. Climate 34, 171-193; without seasons and delays
     it is the model of Penland and Sardeshmukh (1995), J. Climate 8, 1999-2024.
 
     A variable's level is what a uniform warming adds to: its tropical mean, less what the principal
