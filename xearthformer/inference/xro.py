@@ -28,7 +28,7 @@ from ..fields.time_axis import check_time, months_of, str_month
 from ..fields.time_bounds import with_middles
 
 SST = "sea_surface_temperature"
-# What can stand for warm water volume: the first of these that is there. Its units don't matter, for
+# What can stand for warm water volume: the first of these that is there. Its units don't matter:
 # the fit has a coefficient for each pair of indices.
 HEAT = (
     "depth_of_isosurface_of_sea_water_potential_temperature",  # of 20 degC: that of the paper
