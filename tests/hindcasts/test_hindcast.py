@@ -247,7 +247,6 @@ def test_windows_of_a_frame_and_forecasts_of_nothing_but_nan(rain, tmp_path, ini
 
 # What version 0.1 wrote: its stores must go on to be resumed.
 CARDS = {
-    "lim": "0f8d6bf93a4a7f486cd85487",
     "damped-persistence": "d5d3055afcb9541ed0f449ed",
 }
 RECORD = {
@@ -260,7 +259,6 @@ RECORD = {
     "variable": "sst float32 degree_Celsius temperature: difference",
 }
 TIMES = {
-    "lim": "12, 2010-01-15 .. 2010-12-15, digest 140f03769e8830ae8991e868",
     "damped-persistence": "3, 2010-10-15 .. 2010-12-15, digest 0d422f5941d3447b5ddfd47b",
 }
 

@@ -40,7 +40,7 @@ class Pack:
     >>> import xearthformer as xef
     >>> pack = xef.open_pack("lim")
     >>> pack.card.context, pack.card.time_step
-    (10, 'month')
+    (12, 'month')
     """
 
     card: Card
