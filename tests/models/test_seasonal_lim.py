@@ -365,6 +365,24 @@ def test_the_shipped_packs_give_the_same_members_in_any_chunks():
     assert float(fc.std("member").sel(lead=1).max()) > 0.05
 
 
+def test_two_variables_and_a_stand_in():
+    sst = xef.synthetic_sst(years=2, start="1990-01")["sst"]
+    ssta = sst.earthformer.anomaly(climatology=("1990", "1991"))
+    ssta.attrs.pop("climatology_period")
+    attrs = {"units": "m", "standard_name": "sea_surface_height_above_geoid"}
+    zos = (0.05 * ssta.roll(lon=20)).fillna(0.01).assign_attrs(attrs)
+    attrs = {"standard_name": "depth_of_isosurface_of_sea_water_potential_temperature"}
+    d20 = (zos / 3.8e-3).assign_attrs(attrs, units="m")
+    both, stand_in, without = (
+        xr.Dataset({"sst": ssta, name: other}).earthformer.forecast("enso-ocean", init="1991-12")
+        for name, other in (("zos", zos), ("d20", d20), ("zos", 0 * zos))
+    )
+    xr.testing.assert_allclose(stand_in["sst"], both["sst"], atol=1e-4)
+    xr.testing.assert_allclose(stand_in["d20"] * 3.8e-3, both["zos"], atol=1e-5)
+    assert abs(both["sst"] - without["sst"]).max() > 0.1
+    assert both["zos"].attrs["units"] == "m" and both["zos"].notnull().sum() > 1000
+
+
 @pytest.mark.shared
 def test_what_ships_scores_as_its_card_says_on_years_it_has_not_seen(shared):
     example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "fit_lim.py"))
