@@ -182,7 +182,7 @@ class Baseline(_Section):
     period : (str, str)
         First and last year.
     blind : bool
-        Whether other periods give the same forecasts, to a few hundredths of a degree.
+        Whether other periods give the same forecasts, but for less than a tenth of a degree.
     """
 
     period: tuple[str, str]
