@@ -166,7 +166,7 @@ def test_one_event_goes_through_a_forecast(path):
     assert fc["valid_time"].values.ravel().tolist() == event["time"].values[13:15].tolist()
     assert fc["x"].values.tolist() == event["x"].values.tolist() and "lat" in fc.coords
     np.testing.assert_array_equal(fc.isel(init=0, lead=1), event[12])
-    with pytest.raises(ValueError, match=r"also event \(2\)\n     try da.isel\(event=0\)"):
+    with pytest.raises(ValueError, match=r"also event \(2\), .*\n     try da.isel\(event=0\)"):
         open_file(path)["vil"].earthformer.forecast("persistence")
 
 

@@ -168,13 +168,23 @@ def _common_span(
 def further_dims(entries: Iterable[Entry]) -> dict[str, int]:
     """Return the dims that are neither time nor grid (members, models), and their sizes.
 
-    Those of size 1 do not count: what has one level only is a field.
+    Those of size 1 do not count: what has one level only is a field. One along which times or
+    places differ (events) is an error: the forecasts would have no labels in common.
     """
     found: dict[str, int] = {}
     for entry in entries:
-        axes = find_axes(entry.da)
-        own = entry.da.sizes.items()
-        found |= {str(dim): n for dim, n in own if n > 1 and dim not in (axes.time, axes.y, axes.x)}
+        da, axes = entry.da, find_axes(entry.da)
+        own = [axes.time, axes.y, axes.x]
+        further = {str(dim): n for dim, n in da.sizes.items() if n > 1 and dim not in own}
+        for dim, n in further.items():
+            varying = [name for name in own if name in da.coords and dim in da[name].dims]
+            if varying:
+                raise mismatch(
+                    f"the dimensions {', '.join(own)} alone, or others that share their labels",
+                    f"also {dim} ({n}), along which {' and '.join(varying)} differ",
+                    f"da.isel({dim}=0), or forecast each on its own",
+                )
+        found |= further
     return found
 
 
