@@ -143,8 +143,8 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
     sample_by_sample = True  # a batch need not be filled up, see `forward`
     draws = True  # members, where a generator is given
     ocean: Tensor  # (H, W, C) of bool, false on land
-    projection: Tensor  # P (N, H, W, C): field to components
-    patterns: Tensor  # E (N, H, W, C): components to field
+    projection: Tensor  # P (N, H, W, 1): each component's variable to the component
+    patterns: Tensor  # E (N, H, W, 1): components to their variable
     propagator: Tensor  # A (M, D, K, K), January first
     noise: Tensor  # (M, N, N), symmetric: times white noise, the noise of the step out of a month
 
@@ -153,11 +153,12 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
         k, n = sum(config.n_eofs), sum(config.n_eofs) + config.channels
         shape = config.height, config.width, config.channels
         self.register_buffer("ocean", torch.ones(shape, dtype=torch.bool))
-        self.register_buffer("projection", torch.zeros(n, *shape))
-        self.register_buffer("patterns", torch.zeros(n, *shape))
+        self.register_buffer("projection", torch.zeros(n, *shape[:2], 1))
+        self.register_buffer("patterns", torch.zeros(n, *shape[:2], 1))
         self.register_buffer("propagator", torch.zeros(12, len(config.delays), k, k))
         self.register_buffer("noise", torch.zeros(12, n, n))
         self.levels, self.eofs = _places(config.n_eofs)
+        self.sizes = [n + 1 for n in config.n_eofs]  # of each variable: components and level
 
     @classmethod
     def fit(
@@ -205,13 +206,16 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
                         weight_T * present_TC[:, c], config.n_eofs[c], config.in_len)
             for c in range(config.channels)
         ]  # fmt: skip
-        projection, patterns = (_stacked(maps) for maps in zip(*components, strict=True))
-        y_TN = np.einsum("thwc, nhwc -> tn", x_THWC, projection)
+        projection, patterns = (np.concatenate(maps) for maps in zip(*components, strict=True))
+        parts = [
+            np.einsum("thw, nhw -> tn", x_THWC[..., c], p) for c, (p, _) in enumerate(components)
+        ]
+        y_TN = np.hstack(parts)
         fit = _Fit(y_TN, present_TC, weight_T, month_T, config)
         state = {
             "ocean": ocean_HWC,
-            "projection": projection,
-            "patterns": patterns,
+            "projection": projection[..., None],
+            "patterns": patterns[..., None],
             "propagator": fit.propagator(fit.weight_T),
             "noise": fit.noise(),
         }
@@ -222,11 +226,18 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
     def project(self, x_THWC: Tensor) -> Tensor:
         """Return the components (..., N) of fields (..., H, W, C)."""
         x_THWC = torch.where(self.ocean, x_THWC, 0)  # NaN on land times 0 is NaN
-        return x_THWC.flatten(-3) @ self.projection.flatten(1).T
+        maps = zip(x_THWC.flatten(-3, -2).unbind(-1), self._own(self.projection), strict=True)
+        return torch.cat([x_TS @ own_NS.T for x_TS, own_NS in maps], dim=-1)
 
     def expand(self, y_TN: Tensor) -> Tensor:
         """Return the fields (..., H, W, C) of components (..., N)."""
-        return (y_TN @ self.patterns.flatten(1)).unflatten(-1, self.patterns.shape[1:])
+        maps = zip(y_TN.split(self.sizes, dim=-1), self._own(self.patterns), strict=True)
+        fields = [own_TN @ own_NS for own_TN, own_NS in maps]
+        return torch.stack(fields, dim=-1).unflatten(-2, self.patterns.shape[1:3])
+
+    def _own(self, maps_NHW1: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps of each variable, (N, S)."""
+        return maps_NHW1.flatten(1).split(self.sizes)
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the forecast (B, out_len, H, W, C): its mean, or with a generator a member."""
@@ -391,16 +402,6 @@ def _components(
     maps[0][:, ocean_HW] = np.vstack([projection_KS, mean_S - mean_K @ projection_KS])
     maps[1][:, ocean_HW] = np.vstack([patterns_KS + mean_K[:, None], np.ones_like(mean_S)])
     return maps[0], maps[1]
-
-
-def _stacked(maps_NHW: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Return the maps of all variables (N, H, W, C), each zero in the other variables."""
-    maps = np.zeros((sum(map(len, maps_NHW)), *maps_NHW[0].shape[1:], len(maps_NHW)))
-    first = 0
-    for c, own in enumerate(maps_NHW):
-        maps[first : first + len(own), ..., c] = own
-        first += len(own)
-    return maps
 
 
 def _harmonics(month: ArrayLike) -> np.ndarray:
