@@ -1,6 +1,8 @@
-"""What bfloat16 does to the forecasts of the shipped pack: drift in degC, and in skill.
+"""What bfloat16 does to the forecasts of a network of SST anomalies: drift in degC, and in skill.
 
-python benchmarks/bf16.py ersst_v3b_1960_2009.nc
+python benchmarks/bf16.py ersst_v3b_1960_2009.nc earthformer-ersst
+
+The pack earthformer-ersst is what examples/earthformer_ersst.yaml trains.
 """
 
 import sys
@@ -14,7 +16,7 @@ def rms(da: xr.DataArray) -> float:
     return float((da**2).mean() ** 0.5)
 
 
-def main(path: str, pack: str = "enso-ersst") -> None:
+def main(path: str, pack: str) -> None:
     ssta = xr.open_dataset(path)["sst"].load().earthformer.anomaly(("1970", "1999"))
     observed, inits = ssta.earthformer.index("nino3.4"), slice("2000", "2009")
     fc = ssta.earthformer.forecast(pack, init=inits, progress=False)
