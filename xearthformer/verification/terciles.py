@@ -9,6 +9,7 @@ import xarray as xr
 
 from ..climate.climatology import Period
 from ..errors import mismatch
+from ..fields.time_axis import months_of
 from .align import align, concat, pick_variable
 from .seasonal import check_members, seasonal_mean
 
@@ -165,7 +166,7 @@ def _by_lead(
     for k in range(fc.sizes["lead"]):
         at = xr.Variable("init", positions[:, k])
         truth = obs.isel({time: at}).drop_vars([n for n, c in obs.coords.items() if time in c.dims])
-        first = fc["valid_time"].isel(lead=k).dt.month.values - 1
+        first = months_of(fc["valid_time"].isel(lead=k)) % 12
         members = fc.isel(lead=k)
         month = xr.Variable("init", first)
         yield members, edges.isel(month=month), truth.where(xr.DataArray(at >= 0, dims="init"))
@@ -177,7 +178,7 @@ def _edges(means: xr.DataArray, period: Period | None) -> xr.DataArray:
     if period is not None:
         start, end = (period.start, period.stop) if isinstance(period, slice) else period
         means = means.sel({time: slice(str(start), str(end))})
-    months = means[time].dt.month.values
+    months = months_of(means[time]) % 12 + 1
     missing = sorted({*range(1, 13)} - {*months.tolist()})
     if missing:
         found = f"none from month {missing[0]} on, in {means.sizes[time]} seasons"
