@@ -1,5 +1,6 @@
 """Which variable is which quantity, by names and attributes; and each variable of a Dataset."""
 
+import numpy as np
 import pytest
 import xarray as xr
 from small_field import TEMPERATURE, field
@@ -87,3 +88,16 @@ def test_on_each_serves_what_has_the_dims_and_leaves_the_rest():
         assert out[name].variable.identical(ds[name].variable)
     with pytest.raises(ValueError, match="floating-point variable with lat and lon\n.*int64 n"):
         quantities.on_each(ds[["n"]], lambda da: da, ["lat", "lon"])
+
+
+def test_on_each_keeps_coordinates_that_no_variable_carries():
+    # what decode_coords="all" makes of bounds: coordinates with a dim that no variable has
+    bounds = {"lat_bnds": (("lat", "nv"), np.zeros((3, 2))), "crs": 0}
+    bounds["time_bnds"] = (("time", "nv"), np.zeros((2, 2)))
+    ds = xr.Dataset({"a": field()}, bounds).set_coords(["lat_bnds", "crs", "time_bnds"])
+    same = quantities.on_each(ds, lambda da: da + 1, ["time"])
+    assert set(same.coords) == set(ds.coords)
+    mean = quantities.on_each(ds, lambda da: da.mean("lat"), ["lat"])
+    assert {"time_bnds", "crs"} <= set(mean.coords) and "lat_bnds" not in mean.coords
+    cut = quantities.on_each(ds, lambda da: da.isel(time=slice(1)), ["time"])
+    assert "time_bnds" not in cut.coords and "lat_bnds" in cut.coords

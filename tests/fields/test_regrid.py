@@ -159,6 +159,8 @@ def test_a_larger_domain_of_the_same_cells_is_only_cut():
     xr.testing.assert_equal(back.sel(y=ICAR_LAT, x=ICAR_LON).notnull().all(), xr.DataArray(True))
     np.testing.assert_array_equal(back.sel(y=ICAR_LAT, x=ICAR_LON).where(cut.notnull()), cut)
     assert back.sel(y=-60).isnull().all() and back.sel(x=0).isnull().all()
+    assert regrid.describe(da, ICAR_LAT, ICAR_LON) == ""
+    assert "regridded" in regrid.describe(da, ICAR_LAT + 2.5, ICAR_LON)
 
 
 def test_coordinates_of_other_dims_stay_and_others_go():

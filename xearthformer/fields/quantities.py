@@ -101,8 +101,9 @@ def on_each(
 ) -> Labelled:
     """Apply `function` to a DataArray, or to each floating-point variable of a Dataset on `dims`.
 
-    The other variables stay as they are; those along a dim that `function` removes are dropped.
-    A Dataset without a floating-point variable on all of `dims` raises ValueError.
+    The other variables stay as they are, and so do coordinates that stand on none of them, such as
+    bounds of the cells; those along a dim that `function` removes are dropped. A Dataset without a
+    floating-point variable on all of `dims` raises ValueError.
     """
     if isinstance(obj, xr.DataArray):
         return function(obj)
@@ -122,7 +123,16 @@ def on_each(
         )
     removed = required.difference(*(da.dims for da in results.values()))
     others = {name: da for name, da in others.items() if removed.isdisjoint(da.dims)}
-    return xr.Dataset({**results, **others}, attrs=obj.attrs)
+    out = xr.Dataset({**results, **others}, attrs=obj.attrs)
+    carried = {name for da in obj.data_vars.values() for name in da.coords}
+    alone = {name: c.variable for name, c in obj.coords.items() if name not in carried}
+    fits = {**obj.sizes, **out.sizes}  # not along a dim that `function` has cut
+    kept = {
+        name: c
+        for name, c in alone.items()
+        if removed.isdisjoint(c.dims) and all(fits[dim] == n for dim, n in c.sizes.items())
+    }
+    return out.assign_coords(kept)
 
 
 def check_float(da: xr.DataArray) -> None:
