@@ -457,3 +457,19 @@ def test_persistence_of_real_rain(shared):
     # stated beside the file: .22 after 30 minutes, .10 after 60, over more inits
     assert found["csi"].values[5, 0] == pytest.approx(0.22, abs=0.05)
     assert found["csi"].values[11, 0] == pytest.approx(0.10, abs=0.05)
+
+
+def test_observations_on_a_curvilinear_grid_are_brought_onto_the_cells_of_the_forecast():
+    lat, lon = np.meshgrid([0.5, 1.5], [0.5, 1.5, 2.5, 3.5], indexing="ij")
+    time = xr.date_range("2000-01", periods=2, freq="MS")
+    coords = {"time": time, "nav_lat": (("j", "i"), lat), "nav_lon": (("j", "i"), lon)}
+    frames = [[[1.0, 3, 5, 7]] * 2, [[2.0, 4, 6, 8]] * 2]
+    observed = xr.DataArray(frames, coords, ("time", "j", "i"), "tos", {"units": "degC"})
+    coords = {"init": time[:1], "lead": [1], "valid_time": (("init", "lead"), [time[1:]])}
+    coords |= {"lat": [1.5, 0.5], "lon": [1.0, 3.0]}  # cells of two columns each; from the north
+    dims = ("init", "lead", "lat", "lon")
+    fc = xr.DataArray([[[[3.0, 9.0]] * 2]], coords, dims, "tos", {"units": "degC"})
+    # seen are (2 + 4) / 2 = 3 and (6 + 8) / 2 = 7: errors of 0 and 2
+    assert verify(fc, observed, ["mse"])["mse"].item() == pytest.approx(2.0)
+    with pytest.raises(ValueError, match="curvilinear grid without longitude 5"):
+        verify(fc.assign_coords(lon=[1.0, 5.0]), observed, ["mse"])

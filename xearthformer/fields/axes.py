@@ -213,7 +213,7 @@ def cell_edges(labels: Data, centres: xr.DataArray, around: bool = False) -> np.
     `labels` may hold the bounds that `centres` names. With `around`, centres are longitudes in
     [0, 360), neighbours may be across 0, and bounds 359 and 1 become 359 and 361.
     """
-    bounds = centres.attrs.get("bounds")
+    bounds = centres.attrs.get("bounds") or centres.encoding.get("bounds")
     variables = labels.variables if isinstance(labels, xr.Dataset) else labels.coords
     if bounds in variables and variables[bounds].shape == (centres.size, 2):
         edges = variables[bounds].values.astype(float)

@@ -12,7 +12,8 @@ import xarray as xr
 
 from ..climate.baseline import baseline, check_baselines, str_period
 from ..errors import mismatch
-from ..fields.axes import find_grid, find_time, is_degrees
+from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees
+from ..fields.curvilinear import to_latlon
 from ..fields.quantities import Labelled, is_difference
 from ..fields.time_axis import months_of, str_time
 from ..fields.time_bounds import with_middles
@@ -63,6 +64,25 @@ def pick_variable(data: xr.Dataset | xr.DataArray, name: Hashable | None = None)
             f'ds["{names[0]}"], for one of them' if names else "a Dataset with a variable",
         )
     return with_middles(data[name if name in names else names[0]], data)
+
+
+def pick_observed(data: xr.Dataset | xr.DataArray, forecast: xr.DataArray) -> xr.DataArray:
+    """Return the observations of a forecast's variable, as `pick_variable`.
+
+    Those on a curvilinear grid are brought onto the latitudes and longitudes of the forecast, by
+    the bounds of the cells where a Dataset has them, as the data that was forecast is.
+    """
+    observed = pick_variable(data, forecast.name)
+    dims = {dim for c in observed.coords.values() if c.ndim == 2 for dim in c.dims}
+    if not dims <= {*observed.dims} or len(dims) != 2 or not all(find_curvilinear(observed)):
+        return observed  # an index has no grid to look for
+    y_x = find_grid(forecast)
+    if not all(dim in forecast.coords and is_degrees(forecast[dim]) for dim in y_x):
+        return observed
+    latitude, longitude = (np.sort(forecast[dim].values) for dim in y_x)
+    regridded = to_latlon(observed, latitude, longitude, data)
+    names = zip(("lat", "lon"), y_x, strict=True)
+    return regridded.rename({own: dim for own, dim in names if own != dim})
 
 
 def match_units(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:

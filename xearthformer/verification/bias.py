@@ -9,7 +9,7 @@ from ..errors import mismatch
 from ..fields.cf import add_history
 from ..fields.quantities import Labelled
 from ..fields.time_axis import month_numbers, str_month
-from .align import LEADING, align, concat, match_cells, match_units, pick_variable
+from .align import LEADING, align, concat, match_cells, match_units, pick_observed, pick_variable
 
 Data = xr.Dataset | xr.DataArray
 
@@ -56,9 +56,9 @@ def correct_bias(forecast: Labelled, hindcast: Data, observed: Data) -> Labelled
     """
     if isinstance(forecast, xr.DataArray):
         past = pick_variable(hindcast, forecast.name)
-        return _correct(forecast, past, pick_variable(observed, forecast.name))
+        return _correct(forecast, past, pick_observed(observed, forecast))
     variables = {
-        name: _correct(fc, pick_variable(hindcast, name), pick_variable(observed, name))
+        name: _correct(fc, pick_variable(hindcast, name), pick_observed(observed, fc))
         for name, fc in forecast.data_vars.items()
     }
     return forecast.assign(variables)

@@ -10,7 +10,7 @@ import xarray as xr
 from scipy import stats
 
 from ..errors import mismatch, whole_number
-from .align import align, concat, pick_variable
+from .align import align, concat, pick_observed, pick_variable
 from .deterministic import MEANS, correlation, moments
 from .seasonal import seasonal_mean
 
@@ -54,7 +54,7 @@ def skill_map(forecast: Data, observed: Data, *, months: int = 3) -> xr.Dataset:
     """
     fc = pick_variable(forecast)
     parts = []
-    for pairs in _pairs(fc, pick_variable(observed, fc.name), months):
+    for pairs in _pairs(fc, pick_observed(observed, fc), months):
         means, n = pairs.mean("init"), pairs["f"].count("init")
         parts.append(
             xr.Dataset({"correlation": correlation(means), "rmse": means["ee"] ** 0.5, "n": n})
@@ -126,7 +126,7 @@ def skill_confidence(
     True
     """
     fc = pick_variable(forecast)
-    obs = pick_variable(observed, fc.name)
+    obs = pick_observed(observed, fc)
     whole_number("years", years)
     whole_number("resamples", resamples)
     if not 0 < level < 1:

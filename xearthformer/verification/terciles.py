@@ -10,7 +10,7 @@ import xarray as xr
 from ..climate.climatology import Period
 from ..errors import mismatch
 from ..fields.time_axis import months_of
-from .align import align, concat, pick_variable
+from .align import align, concat, pick_observed, pick_variable
 from .seasonal import check_members, seasonal_mean
 
 Data = xr.Dataset | xr.DataArray
@@ -48,7 +48,7 @@ def terciles(
     fc = pick_variable(forecast)
     check_members(fc)
     parts = []
-    for members, edges, _ in _by_lead(fc, pick_variable(observed, fc.name), period, months):
+    for members, edges, _ in _by_lead(fc, pick_observed(observed, fc), period, months):
         low, high = (_share_below(members, edges.isel(edge=i)) for i in range(2))
         parts.append(concat([low, high - low, 1 - high], xr.Variable("category", list(TERCILES))))
     # These coordinates differ by lead.
@@ -106,7 +106,7 @@ def rpss(
     (0.0, 1.0, 36)
     """
     fc = pick_variable(forecast)
-    obs = pick_variable(observed, fc.name)
+    obs = pick_observed(observed, fc)
     scores = _rps(fc, obs, period, months)
     own, other = scores["rps"], scores["rps_reference"]
     if reference is not None:

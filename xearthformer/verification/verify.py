@@ -17,7 +17,7 @@ from ..errors import mismatch, renamed
 from ..fields import quantities
 from ..fields.axes import coordinate, find_grid, is_degrees, spacing_in_metres
 from ..fields.units import equal_units, to_metres
-from .align import align, pick_variable
+from .align import align, pick_observed, pick_variable
 from .base import Measure
 from .scores import SCORES, default_scores, describe_scores, groups_of, score
 from .spectra import Rings
@@ -125,7 +125,7 @@ def statistics(
     """
     fc = pick_variable(forecast)
     # Labels are compared before any value is read.
-    fc, obs, positions = align(fc, pick_variable(observed, fc.name))
+    fc, obs, positions = align(fc, pick_observed(observed, fc))
     measures, attrs = _measures(fc, obs, scores, thresholds, window)
     # Without members it is an ensemble of one; scores one by one keep the dims as they are.
     ensemble = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)
