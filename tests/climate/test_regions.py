@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import xearthformer
 from xearthformer.climate.ocean import open_ocean
 from xearthformer.climate.regions import REGIONS, Region, cell_areas, index, region_mean
 
@@ -270,11 +271,22 @@ def test_a_box_of_ones_own():
     assert out.attrs["region"] == "5S-5N, 170W-120W"
 
 
+def test_a_box_upside_down_is_refused():
+    with pytest.raises(ValueError, match="south below north") as refusal:
+        Region(5, -5, 190, 240)
+    hint = str(refusal.value).split("try ")[1]
+    assert hint == "xearthformer.Region(-5, 5, 190, 240)"
+    assert eval(hint, {"xearthformer": xearthformer}) == Region(-5, 5, 190, 240)
+    for south, north in ((5, 5), (-91, 5), (0, 100)):
+        with pytest.raises(ValueError, match="south below north"):
+            Region(south, north, 0, 10)
+
+
 BAD = {
     "unknown": (lambda: index(globe(), "nino5"), r"one of nino3.4, .*\n.*'nino5'\n.*try \"nino"),
     "nothing like it": (
         lambda: index(globe(), "qqq"),
-        r"a box: xearthformer.Region\(",
+        r"try xearthformer.Region\(south=-5, north=5, west=190, east=240\), for a box",
     ),
     "too far north": (
         lambda: index(globe().sel(lat=slice(0, 80)), "nino3.4"),

@@ -17,14 +17,44 @@ from ..fields.quantities import Labelled, on_each
 from .ocean import where_enough
 
 
+REGION_HINT = "xearthformer.Region(south=-5, north=5, west=190, east=240), for a box of your own"
+
+
 @dataclass(frozen=True)
 class Region:
-    """A box in degrees, from `west` eastwards to `east`, across Greenwich if need be."""
+    """A box in degrees, from `west` eastwards to `east`, across Greenwich if need be.
+
+    Parameters
+    ----------
+    south, north : float
+        Latitudes of its edges, from -90 to 90.
+    west, east : float
+        Longitudes of its edges, to 180 or to 360.
+
+    Raises
+    ------
+    ValueError
+        Latitudes that do not ascend, or lie beyond the poles.
+
+    Examples
+    --------
+    >>> Region(south=-5, north=5, west=-170, east=-120).width  # Nino3.4
+    50.0
+    """
 
     south: float
     north: float
     west: float
     east: float
+
+    def __post_init__(self) -> None:
+        if not -90 <= self.south < self.north <= 90:
+            south, north = sorted((self.south, self.north))
+            hint = f"xearthformer.Region({south:g}, {north:g}, {self.west:g}, {self.east:g})"
+            if south == north or not -90 <= south < north <= 90:
+                hint = REGION_HINT
+            found = f"south {self.south:g}, north {self.north:g}"
+            raise mismatch("latitudes of a box, south below north", found, hint)
 
     @property
     def width(self) -> float:
@@ -207,7 +237,7 @@ def _spelling(name: str, table: Mapping[str, object]) -> str:
     if key(name) in keys:
         return keys[key(name)]
     near = difflib.get_close_matches(key(name), keys, n=1, cutoff=0.5)
-    hint = f'"{keys[near[0]]}"' if near else "a box: xearthformer.Region(...)"
+    hint = f'"{keys[near[0]]}"' if near else REGION_HINT
     raise mismatch(f"one of {', '.join(table)}", repr(name), hint)
 
 
