@@ -243,7 +243,7 @@ class Plots:
         *,
         init: "InitLike" = None,
         lead: "int | str | None" = None,
-        columns: int = 7,
+        columns: int | None = None,
         figure: "Figure | SubFigure | None" = None,
     ) -> "Figure | SubFigure":
         """Draw every member of one init and lead as a small map, next to what was observed.
@@ -252,8 +252,8 @@ class Plots:
         ----------
         obs, init, lead, figure
             As in `field`, for a single lead. Default: the last.
-        columns : int
-            Number of maps per row.
+        columns : int, optional
+            Number of maps per row. Default: 7, or fewer where they are wide.
         """
         from .plots import ensemble
 

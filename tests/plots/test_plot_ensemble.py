@@ -151,9 +151,26 @@ def test_plumes_have_a_median_in_bands_where_members_are_many():
     assert ax.get_title(loc="left") == title
     assert not plume(fc, quantiles=()).collections
     assert len(plume(fc.isel(member=slice(3)), quantiles=(0.1, 0.9)).collections) == 2
+    many = fc.isel(init=[0] * 7).assign_coords(init=time[:7])
+    ax = plume(many)  # seven bands would hide one another
+    lines = [line for line in ax.get_lines() if len(line.get_xdata()) == 3]
+    assert not ax.collections and [line.get_ydata().tolist() for line in lines] == [[5, 5, 5]] * 7
+    assert ax.get_title(loc="left") == "forecasts: median of 11 members"
+    assert len(plume(many, quantiles=(0.1, 0.9)).collections) == 7
     for wrong in ((0.5,), (0.1, 1.9)):
         with pytest.raises(ValueError, match="an even number of quantiles from 0 to 1"):
             plume(fc, quantiles=wrong)
+
+
+def test_wide_stamps_make_shorter_rows():
+    coords = {"lat": np.arange(-5.0, 6), "lon": np.arange(0.0, 330, 3)}  # ten times as wide as high
+    ens = xr.DataArray(np.zeros((8, 11, 110)), coords, ("member", "lat", "lon"))
+    figure = ensemble.stamps(ens)
+    # 0.6 inches high, so 6 wide: two in a row of 16
+    assert figure.axes[0].get_gridspec().get_geometry() == (4, 2)
+    assert ensemble.stamps(ens, columns=4).axes[0].get_gridspec().get_geometry() == (2, 4)
+    shares = ensemble.exceedance_maps(xr.concat([ens] * 3, "lead"), 1)
+    assert shares.axes[0].get_gridspec().get_geometry() == (3, 1)
 
 
 @pytest.mark.parametrize(

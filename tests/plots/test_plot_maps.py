@@ -161,6 +161,26 @@ def test_field_draws_what_it_is_given(observed):
     assert "180°" in labels and "120°W" in labels and "0°" in labels
 
 
+def test_wide_maps_are_stacked(observed):
+    record = observed.isel(lon=[0] * 102).assign_coords(lon=np.arange(0.0, 306, 3))  # 11 rows
+    fc = forecasts(record, [3])
+    figure = fc.earthformer.plot.field(record)
+    assert figure.axes[0].get_gridspec().get_geometry() == (3, 2)  # leads down, observed next to it
+    assert [ax.get_title() for ax in figure.axes[:3]] == [
+        "forecast, lead 1 month, May 2000",
+        "observed, lead 1 month, May 2000",
+        "forecast, lead 2 months, Jun 2000",
+    ]
+    drawn = [float(ax.collections[0].get_array()[0, 0]) for ax in figure.axes[:2]]
+    np.testing.assert_allclose(drawn, [-0.3, 0.4], rtol=1e-6)
+    low, high = (plt.figure(figsize=size) for size in ((12, 3), (6, 6)))  # as they are larger
+    maps = [plot.field(fc, record, figure=each).axes[0] for each in (low, high)]
+    shapes = [ax.get_gridspec().get_geometry() for ax in maps]
+    assert shapes == [(3, 2), (3, 2)]
+    fc = forecasts(observed, [3])
+    assert fc.earthformer.plot.field(observed).axes[0].get_gridspec().get_geometry() == (2, 3)
+
+
 def test_field_leaves_out_the_empty_edges_and_says_what_is_not_observed(observed):
     fc = forecasts(observed, [23])
     fc = fc.where((fc.lat > -5) & (fc.lon > 200))

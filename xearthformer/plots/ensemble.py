@@ -14,7 +14,7 @@ import xarray as xr
 
 from ..errors import mismatch, whole_number
 from ..fields.axes import Data
-from ..verification.align import pick_variable
+from ..verification.align import pick_observed, pick_variable
 from ..verification.probabilistic import exceedance
 from . import panels
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..fields.windows import InitLike
 
 STAMPS = 7  # per row
-WIDTH = 1.7  # inches of a frame
+WIDTH, HEIGHT = 1.7, 0.6  # least inches of a stamp
 # Edges of the classes of probability; below the first nothing is drawn.
 PROBABILITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 DARKEST = 0.9  # end of their colours
@@ -37,7 +37,7 @@ def stamps(
     *,
     init: InitLike = None,
     lead: int | str | np.timedelta64 | None = None,
-    columns: int = STAMPS,
+    columns: int | None = None,
     figure: panels.Canvas | None = None,
 ) -> panels.Canvas:
     """Draw every member of one forecast at one lead as a stamp, next to what was observed.
@@ -49,8 +49,8 @@ def stamps(
         The first stamp. On the forecast's cells; its units are converted to the forecast's.
     lead : label, optional
         A single one, such as "30min". Default: the last.
-    columns : int
-        Number of stamps per row.
+    columns : int, optional
+        Number of stamps per row. Default: 7, or fewer where the frames are wide.
     init, figure
         As in `maps.field`.
 
@@ -59,7 +59,8 @@ def stamps(
     KeyError, ValueError
         As `maps.field`; no members; more than one lead.
     """
-    whole_number("columns", columns)
+    if columns is not None:
+        whole_number("columns", columns)
     forecast = pick_variable(forecast)
     if lead is None and "lead" in forecast.dims:
         lead = forecast["lead"].values[-1]
@@ -68,12 +69,13 @@ def stamps(
         raise mismatch("one lead, for stamps", f"{members.sizes['lead']}", 'lead="30min"')
     frames = {f"member {m.item()}": members.sel(member=m)[0] for m in members["member"]}
     if observed is not None:
-        first = panels.observed_at(members, pick_variable(observed, forecast.name))[0]
+        first = panels.observed_at(members, pick_observed(observed, members))[0]
         frames = {"observed": first, **frames}
     pixels = panels.has_durations(members)
     colours = (panels.class_colours if pixels else panels.smooth_colours)([*frames.values()])
+    columns = columns or panels.columns_of(members, STAMPS, WIDTH, pixels, HEIGHT)
     shape = math.ceil(len(frames) / columns), min(columns, len(frames))
-    axes = panels.add_panels(figure, shape, members, WIDTH, pixels)
+    axes = panels.add_panels(figure, shape, members, WIDTH, pixels, HEIGHT)
     for ax in axes.flat[len(frames) :]:
         ax.set_visible(False)
     for ax, (name, frame) in zip(axes.flat, frames.items(), strict=False):
@@ -115,14 +117,17 @@ def exceedance_maps(
     members = _select(forecast, init, lead)
     shares = exceedance(members, threshold).transpose("lead", *members.dims[-2:])
     pixels = panels.has_durations(members)
-    axes = panels.add_panels(figure, (1, len(shares)), members, WIDTH, pixels)
+    shape = 1, len(shares)
+    if panels.is_stacked(figure, shape, members, WIDTH, pixels):
+        shape = shape[::-1]
+    axes = panels.add_panels(figure, shape, members, WIDTH, pixels)
     colours = panels.ramp_colours(PROBABILITIES, end=DARKEST)
     label = f"probability of at least {threshold:g} {panels.short_units(members)}".strip()
     events = None
     if observed is not None:
-        events = panels.observed_at(members, pick_variable(observed, forecast.name)) >= threshold
+        events = panels.observed_at(members, pick_observed(observed, members)) >= threshold
         label += " (observed: outlined)"
-    for k, (ax, title) in enumerate(zip(axes[0], panels.frame_titles(members), strict=True)):
+    for k, (ax, title) in enumerate(zip(axes.flat, panels.frame_titles(members), strict=True)):
         image = panels.draw_frame(ax, shares[k], colours, pixels)
         ax.set(xticks=[], yticks=[])
         if events is not None:

@@ -13,7 +13,7 @@ from ..errors import mismatch
 from ..fields.axes import Data
 from ..fields.quantities import is_difference
 from ..fields.units import DIFFERENCE, convert_units, is_temperature
-from ..verification.align import match_index, pick_variable
+from ..verification.align import match_index, pick_observed, pick_variable
 from . import panels
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def plume(
     quantiles : sequence of float, optional
         Edges of the bands about the median of the members, the outermost with one another and so
         on; none, (), for one line per member. Default: 0.05, 0.25, 0.75 and 0.95 from ten members
-        on.
+        on, and of more than six inits the median alone: their bands would hide one another.
     ax : matplotlib Axes, optional
         Where to draw. Default: a new figure.
 
@@ -84,6 +84,9 @@ def plume(
     forecast = _as_index(pick_variable(forecast))
     members = forecast.sizes["member"]
     bands = _bands(quantiles, members)
+    median = bool(bands)
+    if quantiles is None and forecast.sizes["init"] > len(panels.COLOURS):
+        bands = []
     line = pd.Series(dtype=float) if observed is None else _observed_line(observed, forecast)
     events = _events(forecast) if thresholds is None else {}
     ax = panels.new_figure((9, 3.6)).subplots() if ax is None else ax
@@ -95,7 +98,7 @@ def plume(
         shown = line[(line.index >= valid.min() - YEAR) & (line.index <= valid.max())]
         dates, values, colour = shown.index.to_numpy(), shown.to_numpy(), panels.OBSERVED
         ax.plot(dates, values, color=colour, label="observed", linewidth=1.6, zorder=2)
-    _draw_inits(ax, forecast, line.to_dict(), bands)
+    _draw_inits(ax, forecast, line.to_dict(), bands, median)
     ax.set_ylabel(panels.with_units(panels.index_label(forecast), forecast))
     ax.spines[["top", "right"]].set_visible(False)
     _label_dates(ax)
@@ -103,9 +106,9 @@ def plume(
     right = 1.08 if events else 1.0  # of their names
     ax.legend(loc="upper left", bbox_to_anchor=(right, 1.0), frameon=False, fontsize="small")
     title = f"forecasts{panels.str_pack(forecast)}"
-    if bands:
+    if median:
         spans = " and ".join(f"{low:.0%} to {high:.0%}" for low, high in bands)
-        title += f": median, {spans} of {members} members"
+        title += f": median{', ' if bands else ''}{spans} of {members} members"
     ax.set_title(title, loc="left", fontsize="medium")
     return ax
 
@@ -152,20 +155,33 @@ def field(
     frames = panels.crop(panels.select(pick_variable(forecast), init, lead))
     rows = {"forecast": frames}
     if observed is not None:
-        rows["observed"] = panels.observed_at(frames, pick_variable(observed, frames.name))
+        rows["observed"] = panels.observed_at(frames, pick_observed(observed, frames))
     colours = panels.smooth_colours(rows.values(), vmax)
     shape = len(rows), frames.sizes["lead"]
-    axes = panels.add_panels(figure, shape, frames, WIDTH, pixels=False)
-    for row, (name, da) in zip(axes, rows.items(), strict=True):
+    stacked = panels.is_stacked(figure, shape, frames, WIDTH, pixels=False)
+    grid = panels.add_panels(figure, shape[::-1] if stacked else shape, frames, WIDTH, pixels=False)
+    axes = grid.T if stacked else grid
+    for row, da in zip(axes, rows.values(), strict=True):
         for ax, frame in zip(row, da, strict=True):
             image = panels.draw_frame(ax, frame, colours, pixels=False)
-        row[0].set_ylabel(name)
-    for ax, title in zip(axes[0], panels.frame_titles(frames), strict=True):
-        ax.set_title(title, fontsize="medium")
+    _label_maps(axes, [*rows], panels.frame_titles(frames), stacked)
     extend = "both" if colours.norm.vmin else "max"  # from 0 on nothing lies below
     title = f"forecast{panels.str_pack(frames)}{panels.str_init(frames)}"
     label = panels.variable_label(frames)
-    return panels.finish(axes, image, label, title, extend, length=1.5)
+    return panels.finish(grid, image, label, title, extend, length=1.5)
+
+
+def _label_maps(axes: np.ndarray, names: list[str], titles: list[str], stacked: bool) -> None:
+    """Label maps (name, lead) at their outer edges; those in columns by names, each by itself."""
+    if stacked:
+        for row, name in zip(axes, names, strict=True):
+            for ax, title in zip(row, titles, strict=True):
+                ax.set_title(f"{name}, {title}" if len(names) > 1 else title, fontsize="small")
+        return
+    for row, name in zip(axes, names, strict=True):
+        row[0].set_ylabel(name)
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, fontsize="medium")
 
 
 def skill(
@@ -204,9 +220,11 @@ def skill(
     frames = panels.crop(panels.select(scores[name], None, lead))
     colours = panels.skill_colours(frames)
     shape = 1, frames.sizes["lead"]
+    if panels.is_stacked(figure, shape, frames, WIDTH, pixels=False):
+        shape = shape[::-1]
     axes = panels.add_panels(figure, shape, frames, WIDTH, pixels=False)
     titles = panels.frame_titles(frames)
-    for ax, frame, title in zip(axes[0], frames, titles, strict=True):
+    for ax, frame, title in zip(axes.flat, frames, titles, strict=True):
         image = panels.draw_frame(ax, frame, colours, pixels=False)
         ax.set_title(title, fontsize="medium")
     extend = "neither" if name == "correlation" else "max"
@@ -286,6 +304,7 @@ def _draw_inits(
     forecast: xr.DataArray,
     starts: dict[pd.Timestamp, float],
     bands: list[tuple[float, float]],
+    median: bool,
 ) -> None:
     """Draw one line per init and member, or a median in bands, from the observed value on."""
     count, members = forecast.sizes["init"], forecast.sizes["member"]
@@ -306,10 +325,10 @@ def _draw_inits(
             ax.fill_between(dates, *edges, color=colour, alpha=0.18, linewidth=0, zorder=2.5)
         lines = ax.plot(
             dates,
-            np.median(values, axis=1) if bands else values,
+            np.median(values, axis=1) if median else values,
             color=colour,
             linewidth=1.0 if many else 1.5,
-            alpha=0.6 if many or (members > 1 and not bands) else 1.0,
+            alpha=0.6 if many or (members > 1 and not median) else 1.0,
             zorder=3,
         )
         if not (many and i):  # one entry of the legend for all

@@ -39,6 +39,7 @@ RAMP = "magma_r"  # lightness falls evenly, for every kind of colour vision
 MOST_CLASSES = 9  # of a variable without levels of its own
 LEADS = 4  # drawn when none are named
 ROW, HEIGHT = 5.0, 1.15  # least inches of a row of frames, and of a frame's height
+WIDEST = 16.0  # inches of a row of frames; those of wider ones are stacked
 
 # Edges of the colour classes: SEVIR's own, and those of radar pictures.
 LEVELS: dict[str | None, tuple[float, ...]] = {
@@ -188,20 +189,48 @@ def add_panels(
     frames: xr.DataArray,
     inches: float,
     pixels: bool,
+    height: float = HEIGHT,
 ) -> np.ndarray:
     """Return axes for frames in rows and columns, in a new figure where none is given.
 
-    Panels of a new figure are `inches` wide or more: a row of a few, or a low frame, has room for
-    its titles. Maps (not `pixels`) share the labels at the outer edges.
+    Panels of a new figure are `inches` wide and `height` high, or more: a row of a few, or a low
+    frame, has room for its titles. Maps (not `pixels`) share the labels at the outer edges.
     """
     rows, columns = shape
     if figure is None:
-        tall = (aspect(frames) if pixels else 1.0) * frames.shape[-2] / frames.shape[-1]
-        width = max(inches, ROW / columns, HEIGHT / tall)
+        tall = _tall(frames, pixels)
+        width = max(inches, ROW / columns, height / tall)
         # Room for the colour bar, titles of the columns and of the figure; the rest is cut off.
         size = columns * width + 0.4, rows * (width * tall + 0.25) + 1.1
         figure = new_figure(size, "compressed")
     return figure.subplots(rows, columns, squeeze=False, sharex=not pixels, sharey=not pixels)
+
+
+def is_stacked(
+    figure: Canvas | None, shape: tuple[int, int], frames: xr.DataArray, inches: float, pixels: bool
+) -> bool:
+    """Return whether frames are better drawn in columns and rows than in rows and columns.
+
+    So are wide ones, such as the tropics round the globe: where a row would be wider than a page,
+    or, in a figure that is given, where they are larger.
+    """
+    rows, columns = shape
+    tall = _tall(frames, pixels)
+    if figure is None:
+        return columns > 1 and columns * max(inches, HEIGHT / tall) > WIDEST
+    width, height = figure.bbox.width, figure.bbox.height
+    across = min(width / columns, height / rows / tall)
+    return min(width / rows, height / columns / tall) > across
+
+
+def columns_of(frames: xr.DataArray, most: int, inches: float, pixels: bool, height: float) -> int:
+    """Return how many frames a row has that is no wider than a page."""
+    return max(1, min(most, int(WIDEST / max(inches, height / _tall(frames, pixels)))))
+
+
+def _tall(frames: xr.DataArray, pixels: bool) -> float:
+    """Return the height of a frame over its width."""
+    return (aspect(frames) if pixels else 1.0) * frames.shape[-2] / frames.shape[-1]
 
 
 def aspect(frames: xr.DataArray) -> float:
