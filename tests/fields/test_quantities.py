@@ -75,6 +75,28 @@ def test_reflectivity_is_opened_as_rain():
     assert eval(line, {"xef": xef, "da": da}).values == pytest.approx(1)
 
 
+@pytest.mark.parametrize("years", [(1960, 2009), (1970, 2020), (1990, 2001)])
+def test_the_climatology_of_the_hint_lies_within_the_record(years):
+    time = xr.date_range(f"{years[0]}-01", f"{years[1]}-12", freq="MS")
+    attrs = {"standard_name": "sea_surface_temperature", "units": "degC"}
+    da = xr.DataArray(np.full((time.size, 1, 1), 20.0), {"time": time}, ("time", "y", "x"))
+    with pytest.raises(ValueError, match="expected an anomaly") as error:
+        quantities.check_quantity(da.assign_attrs(attrs), "sea_surface_temperature", True)
+    line = str(error.value).split("try ")[1].split(", or")[0]
+    assert eval(line, {"da": da.assign_attrs(attrs)}).values == pytest.approx(0)
+    period = {1960: '("1980", "2009")', 1970: '("1981", "2010")', 1990: '("1990", "2001")'}
+    assert period[years[0]] in line
+
+
+def test_what_makes_an_anomaly_of_a_height_is_not_a_mark_of_temperatures():
+    da = field({"standard_name": "sea_surface_height_above_geoid", "units": "m"}).rename("zos")
+    with pytest.raises(ValueError, match="expected an anomaly") as error:
+        quantities.check_quantity(da, "sea_surface_height_above_geoid", True)
+    line = str(error.value).split("already ")[1]
+    assert line == 'da.assign_attrs(long_name="zos anomaly")'
+    quantities.check_quantity(eval(line, {"da": da}), "sea_surface_height_above_geoid", True)
+
+
 # --- Datasets, variable by variable
 
 

@@ -14,7 +14,7 @@ from ..errors import mismatch
 from ..fields import quantities
 from ..fields.axes import find_curvilinear, find_time
 from ..fields.curvilinear import to_latlon
-from ..fields.time_axis import months_of
+from ..fields.time_axis import whole_years
 from ..fields.time_bounds import with_middles
 from ..packs.card import LatLonGrid
 
@@ -81,8 +81,7 @@ def check_anomaly(da: "xr.DataArray", card: "Card") -> None:
     """
     if not card.input.difference or quantities.is_difference(da):
         return
-    months = months_of(da[find_time(da)])
-    first, last = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1  # whole years
+    first, last = whole_years(da[find_time(da)])
     start, end = card.baseline.period if card.baseline else ("1981", "2010")
     if not first <= int(start) <= int(end) <= last:  # else the latest thirty years of the file
         start, end = str(max(first, last - 29)), str(last)

@@ -16,7 +16,6 @@ from ..fields.curvilinear import Curvilinear, area_of, geometry, grid_of
 from ..fields.quantities import Labelled, on_each
 from .ocean import where_enough
 
-
 REGION_HINT = "xearthformer.Region(south=-5, north=5, west=190, east=240), for a box of your own"
 
 

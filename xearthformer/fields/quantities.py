@@ -8,7 +8,9 @@ from typing import TypeVar
 import xarray as xr
 
 from ..errors import mismatch
-from .units import DIFFERENCE, ON_SCALE
+from .axes import find_time
+from .time_axis import whole_years
+from .units import DIFFERENCE, ON_SCALE, is_temperature
 
 Labelled = TypeVar("Labelled", xr.Dataset, xr.DataArray)
 
@@ -158,13 +160,29 @@ def check_quantity(da: xr.DataArray, standard_name: str | None, difference: bool
     if is_difference(da) == difference:
         return
     if difference:
-        expected, other, kind = "an anomaly", "absolute values", DIFFERENCE
-        hint = 'da.earthformer.anomaly(climatology=("1981", "2010")), or if these are anomalies'
+        expected, other, mark = "an anomaly", "absolute values", f'units_metadata="{DIFFERENCE}"'
+        if not is_temperature(str(da.attrs.get("units", ""))):  # of which CF has no such mark
+            mark = f'long_name="{da.name or "data"} anomaly"'
+        hint = f"da.earthformer.anomaly(climatology={_period(da)}), or if these are anomalies"
     else:
-        expected, other, kind = "absolute values", "an anomaly", ON_SCALE
+        expected, other, mark = "absolute values", "an anomaly", f'units_metadata="{ON_SCALE}"'
         hint = 'da + climatology.sel(month=da["time"].dt.month), or if these are absolute values'
-    hint += f' already da.assign_attrs(units_metadata="{kind}")'
+    hint += f" already da.assign_attrs({mark})"
     raise mismatch(expected, f"{other}: {_describe(da)}", hint)
+
+
+def _period(da: xr.DataArray) -> str:
+    """Return the years of a climatology that the record holds: 1981-2010, else the latest thirty.
+
+    >>> time = xr.date_range("1960-01", periods=600, freq="MS")
+    >>> _period(xr.DataArray(time, dims="time", coords={"time": time}))
+    '("1980", "2009")'
+    """
+    time = da[find_time(da)]
+    first, last = whole_years(time) if time.dtype.kind in "MO" else (1981, 2010)
+    if first <= 1981 and last >= 2010 or first > last:
+        first, last = 1981, 2010
+    return f'("{max(first, last - 29):04d}", "{last:04d}")'
 
 
 def _describe(da: xr.DataArray) -> str:

@@ -41,6 +41,16 @@ def months_of(time: xr.DataArray) -> np.ndarray:
     return month_numbers(time.coords.get(MIDDLE, time))
 
 
+def whole_years(time: xr.DataArray) -> tuple[int, int]:
+    """Return the first and last calendar year of which monthly data holds every month.
+
+    >>> whole_years(xr.DataArray(xr.date_range("1999-12", periods=30, freq="MS"), dims="time"))
+    (2000, 2001)
+    """
+    months = months_of(time)
+    return -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1
+
+
 def str_month(number: int) -> str:
     """Return a month number as text.
 
