@@ -23,7 +23,8 @@ def said(tmp_path_factory) -> dict:
 
 
 def test_python_runs_as_printed(said):
-    assert dict(said["fc"].sizes) == {"init": 1, "lead": 14, "lat": 89, "lon": 180}
+    sizes = {"init": 1, "lead": 14, "member": 50, "lat": 89, "lon": 180}
+    assert dict(said["fc"].sizes) == sizes
     assert said["past"].sizes["init"] == 120
     assert (said["folder"] / "plume.png").stat().st_size > 10_000
 
