@@ -45,9 +45,9 @@ class Plots:
     ) -> tuple[xr.DataArray, xr.DataArray | None]:
         """Return an index of the forecast and of the observations."""
         from .climate.indices import index
-        from .verification.align import pick_variable
+        from .verification.align import pick_indexed, pick_variable
 
-        forecast = pick_variable(self._obj)
+        forecast = pick_indexed(self._obj)
         observed = None if obs is None else pick_variable(obs, forecast.name)
         line = None if observed is None else index(observed, name)
         return index(forecast, name, observed), line

@@ -118,6 +118,17 @@ def test_categories_of_fields_one_init_and_other_units():
     two = ds.assign(zos=ds["sst"]).earthformer.index("nino3.4")
     with pytest.raises(ValueError, match=r"one variable\n +found sst, zos\n +try ds\[\"sst\"\]"):
         categories(two)
+    # of temperature and height, indices are of the temperature
+    two["sst"].attrs["standard_name"] = "sea_surface_temperature"
+    two["zos"] = (two["zos"] * 100).assign_attrs(units="m")
+    np.testing.assert_allclose(categories(two), expected)
+    obs = record(np.random.default_rng(1).normal(0, 1, 13))
+    both = xr.Dataset({"zos": obs, "sst": obs})
+    xr.testing.assert_equal(enso_ensemble_skill(two, both), enso_ensemble_skill(two["sst"], obs))
+    fields_of_two = ds.assign(zos=ds["sst"] * 100)
+    fields_of_two["sst"].attrs["standard_name"] = "sea_surface_temperature"
+    ax = fields_of_two.earthformer.plot.plume()
+    assert ax.get_ylabel() == "nino3.4 index (°C)" and max(ax.get_ylim()) < 10
 
 
 def test_indices_may_stand_in_datasets():

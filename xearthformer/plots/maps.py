@@ -13,7 +13,7 @@ from ..errors import mismatch
 from ..fields.axes import Data
 from ..fields.quantities import is_difference
 from ..fields.units import DIFFERENCE, convert_units, is_temperature
-from ..verification.align import match_index, pick_observed, pick_variable
+from ..verification.align import match_index, pick_indexed, pick_observed, pick_variable
 from . import panels
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def plume(
     >>> [label.get_text() for label in ax.child_axes[0].get_yticklabels()]
     ['La Niña', 'El Niño']
     """
-    forecast = _as_index(pick_variable(forecast))
+    forecast = _as_index(pick_indexed(forecast))
     members = forecast.sizes["member"]
     bands = _bands(quantiles, members)
     median = bool(bands)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import Data, find_time
-from ..verification.align import match_index, match_valid_times, pick_variable
+from ..verification.align import match_index, match_valid_times, pick_indexed, pick_variable
 from ..verification.seasonal import ENSO_CATEGORIES
 from ..verification.seasonal import categories as probabilities
 from . import panels
@@ -72,7 +72,7 @@ def categories(
     >>> [float(bar.get_height()) for bar in ax.patches], ax.get_xticklabels()[0].get_text()
     ([0.25, 0.25, 0.5], 'DJF\\n1997/98')
     """
-    members = _of_one_init(pick_variable(forecast), init)
+    members = _of_one_init(pick_indexed(forecast), init)
     shares = probabilities(members, thresholds=thresholds, months=months).compute()
     ax = (
         panels.new_figure((1.6 + 0.62 * max(shares.sizes["lead"], 5), 3.6)).subplots()

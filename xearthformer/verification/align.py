@@ -14,7 +14,7 @@ from ..climate.baseline import baseline, check_baselines, str_period
 from ..errors import mismatch
 from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees
 from ..fields.curvilinear import to_latlon
-from ..fields.quantities import Labelled, is_difference
+from ..fields.quantities import Labelled, is_difference, names_of
 from ..fields.time_axis import months_of, str_time
 from ..fields.time_bounds import with_middles
 from ..fields.units import DIFFERENCE, convert_units
@@ -64,6 +64,18 @@ def pick_variable(data: xr.Dataset | xr.DataArray, name: Hashable | None = None)
             f'ds["{names[0]}"], for one of them' if names else "a Dataset with a variable",
         )
     return with_middles(data[name if name in names else names[0]], data)
+
+
+def pick_indexed(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
+    """Return the variable that indices of the climate are of: as `pick_variable`, or the only SST.
+
+    So a forecast of sea surface temperature and height needs no choice where El Nino is asked for.
+    """
+    if isinstance(data, xr.Dataset) and len(data.data_vars) > 1:
+        names = names_of("sea_surface_temperature")
+        found = [name for name, da in data.items() if da.attrs.get("standard_name") in names]
+        return pick_variable(data, found[0] if len(found) == 1 else None)
+    return pick_variable(data)
 
 
 def pick_observed(data: xr.Dataset | xr.DataArray, forecast: xr.DataArray) -> xr.DataArray:

@@ -10,7 +10,7 @@ from scipy.special import ndtr
 
 from ..errors import mismatch
 from ..fields.time_axis import MIDDLE, months_of
-from .align import concat, match_index, match_valid_times, pick_variable, str_span
+from .align import concat, match_index, match_valid_times, pick_indexed, pick_variable, str_span
 from .deterministic import correlation, moments, slope
 from .probabilistic import fair_crps
 from .seasonal import check_leads, check_members, forward_mean, season_names
@@ -79,7 +79,7 @@ def enso_pairs(forecast_index: Data, observed_index: Data, months: int = SEASON)
 
     Concatenate those of several records along `init` to score them as one by `skill_of`.
     """
-    forecast_index = pick_variable(forecast_index)
+    forecast_index = pick_indexed(forecast_index)
     observed_index = pick_variable(observed_index, forecast_index.name)
     _check_dims(forecast_index)
     check_leads(forecast_index, months)
@@ -144,7 +144,7 @@ def enso_ensemble_skill(
     >>> [round(skill[name].item() ** 2, 9) for name in ("spread", "rmse", "crps")]
     [3.0, 0.5, 0.0]
     """
-    forecast_index = pick_variable(forecast_index)
+    forecast_index = pick_indexed(forecast_index)
     check_members(forecast_index)
     count = forecast_index.sizes["member"]
     if count < 2:

@@ -15,7 +15,7 @@ from ..fields.cf import add_history
 from ..fields.quantities import Labelled, is_difference, on_each
 from ..fields.time_axis import check_time, months_of
 from ..fields.units import DIFFERENCE, convert_units
-from .align import concat, pick_variable
+from .align import concat, pick_indexed
 
 INITIALS = "JFMAMJJASOND"
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -171,7 +171,7 @@ def categories(
     >>> probability.values, probability["season"].values
     (array([[0.25, 0.25, 0.5 ]]), array(['DJF'], dtype='<U3'))
     """
-    members = _as_index(pick_variable(forecast), name)
+    members = _as_index(pick_indexed(forecast), name)
     check_members(members)
     # An index of a Dataset keeps the variable's name, and says in words what it is.
     words = f"{members.name or ''} {members.attrs.get('long_name', '')}".strip().lower()
