@@ -18,7 +18,7 @@ ds = xr.open_dataset(sys.argv[1]) if sys.argv[1:] else xef.synthetic_sst(years=5
 # Packs forecast anomalies: departures from the mean annual cycle of thirty years.
 ssta = ds["sst"].earthformer.anomaly(climatology=("1970", "1999"))
 
-# Which packs there are, and what one wants: 12 months in, 14 months out, on its own 5-degree grid.
+# Which packs there are, and what one wants: 12 months in, 14 months out, on its own 2-degree grid.
 print(xef.list_packs())
 PACK = "enso-ersst"
 print(xef.open_pack(PACK))

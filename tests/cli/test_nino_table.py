@@ -11,6 +11,7 @@ from torch import nn
 
 import xearthformer as xef
 from xearthformer.cli import main
+from xearthformer.cli.score import _already_seen
 from xearthformer.datasets.local import open_files
 from xearthformer.models import MODELS
 from xearthformer.packs.card import Card
@@ -55,6 +56,18 @@ def test_the_table_is_that_of_enso_skill(sst, file, tmp_path, capsys):
             found["nino34_rmse"].sel(forecast="persistence", lead=[1, 2, 3]), skill["rmse"], 1e-5
         )
         assert found["nino34_rmse"].sel(lead=4).isnull().all() and "mse" in found
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "seen"),
+    [("1999-11", "2001-03", True), ("2000-01", "2001-03", False), ("1950-01", "1959-12", False)],
+)
+def test_years_that_a_pack_was_fitted_to_are_said(first, last, seen):
+    inits = xr.date_range(first, last, freq="MS")
+    result = xr.Dataset(coords={"init": inits})
+    lines = list(_already_seen(["persistence", "xro", "damped-persistence"], result))
+    words = "damped-persistence was fitted to 1960-01/1999-12: observations of these years are no"
+    assert [line.startswith(words) for line in lines] == [True] * seen
 
 
 @dataclass(frozen=True)

@@ -234,8 +234,12 @@ def test_what_cannot_be_drawn_is_said(observed):
         plot.plume(fc)
     with pytest.raises(ValueError, match=r"obs.earthformer.index\("):
         plot.plume(fc.earthformer.index("nino3.4"), observed)
-    with pytest.raises(ValueError, match=r"also member\n.*fc.isel\(member=0\)"):
-        plot.field(fc.expand_dims(member=2))
+    fc = fc.expand_dims(member=2)
+    with pytest.raises(ValueError, match=r"also member\n.*fc.isel\(member=0\)") as error:
+        plot.field(fc)
+    for line in str(error.value).split("try ")[1].split(", or "):
+        plot.field(eval(line, {"fc": fc}))
+    fc = fc.isel(member=0)
     with pytest.raises(ValueError, match="every value of this forecast is missing"):
         plot.field(fc.where(fc.lat > 90))
     with pytest.raises(ValueError, match=r"expected one variable\n +found a, b"):

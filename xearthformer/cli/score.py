@@ -13,7 +13,7 @@ from ..datasets.local import open_files
 from ..errors import mismatch
 from ..fields import quantities
 from ..fields.axes import find_time
-from ..fields.time_axis import check_time, months_of, str_time
+from ..fields.time_axis import check_time, months_of, str_month, str_time
 from ..fields.units import equal_units
 from ..verification.align import pick_variable
 from .files import (
@@ -111,6 +111,8 @@ def verify_file(
         table = enso_table(skills, units=units)
         print(f"\nNino3.4 index, mean of three months from each lead on\n\n{table}")
         result = _with_nino_skill(result, skills)
+    for line in _already_seen(packs, result):
+        print(line)
     if target is not None:
         source = ", ".join(input)
         write_file(result.assign_attrs(Conventions="CF-1.8", source=source), target)
@@ -128,6 +130,20 @@ def _words(result: xr.Dataset) -> str:
         words += "; all are scored where each has a value, which leaves out "
         words += f"{left_out.sel(forecast=name).item()} pairs of {name}"
     return words
+
+
+def _already_seen(packs: Sequence[str], result: xr.Dataset) -> Iterator[str]:
+    """Yield a line for each pack whose weights may know the years that are scored."""
+    from ..comparison.compare import EXTRAPOLATION
+    from ..packs.pack import open_pack
+
+    months = months_of(result["init"])
+    scored = str_month(int(months.min())), str_month(int(months.max()))
+    for name in packs:
+        period = None if name in (EXTRAPOLATION, XRO) else open_pack(name).card.training.period
+        first, _, last = (period or "").partition("/")
+        if first <= scored[1] and scored[0] <= last:
+            yield f"{name} was fitted to {period}: observations of these years are no test of it"
 
 
 # --- El Nino

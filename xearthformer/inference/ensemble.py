@@ -75,12 +75,14 @@ def ensemble(
         ):
             if value is not None:
                 kind = "has noise or samples" if name == "members" else "samples"
-                monthly = card.time_step == "month" and name == "members"
-                other = "lim" if monthly else "prediff-radar"
+                others = ["prediff-radar"]
+                if name == "members":  # persistence serves months and minutes
+                    others = {"month": ["lim"], None: ["lim", *others]}.get(card.time_step, others)
+                other = " or ".join(map(repr, others))
                 found = f"{card.name!r}, whose members are of its own noise"
                 if not noisy:
                     found = f"{card.name!r}, whose forecasts are deterministic"
-                hint = f"another pack, such as {other!r}, or leave {name} out"
+                hint = f"another pack, such as {other}, or leave {name} out"
                 raise mismatch(f"a pack that {kind}, for {name}", found, hint)
         if members is None:
             return None

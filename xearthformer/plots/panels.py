@@ -109,7 +109,9 @@ def select(
         raise mismatch(
             f"maps of one forecast, dims ({', '.join(['[lead,]', *others, 'y', 'x'])})",
             f"also {', '.join(extra)}",
-            f"fc.isel({extra[0]}=0)",
+            f'fc.mean("member", keep_attrs=True), or fc.isel({extra[0]}=0)'
+            if "member" in extra
+            else f"fc.isel({extra[0]}=0)",
         )
     if "lead" not in forecast.dims:
         forecast = forecast.expand_dims("lead")
