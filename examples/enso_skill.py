@@ -49,7 +49,7 @@ def skill_of(name: str, data: xr.Dataset, args: argparse.Namespace) -> xr.Datase
     if args.members and (pack is None or has_noise(pack.card)):
         of_members = xef.enso_ensemble_skill(nino34(members=args.members), observed)
         skill = skill.assign(of_members[OF_MEMBERS])
-    return skill
+    return skill.compute()
 
 
 def skill_of_ham(path: str, observed: xr.DataArray, inits: xr.DataArray, leads: int) -> xr.Dataset:
@@ -90,6 +90,7 @@ def main() -> None:
         if quantities.has(ds, HEIGHT):
             names[quantities.find_variable(ds, standard_name=HEIGHT, difference=False)] = "zos"
         data = xef.anomaly(ds[[*names]].rename(names).load(), tuple(args.climatology))
+    data = data.chunk()  # forecasts become an index block by block: those of all members are large
     skills = {Path(pack).name: skill_of(pack, data, args) for pack in args.packs}
     inits = data["time"].sel(time=slice(*args.inits))
     if args.ham:
