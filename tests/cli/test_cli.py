@@ -221,6 +221,8 @@ def test_packs_are_shown(tiny_pack, capsys):
         rf"weights_sha256 +{tiny_pack.card.weights_sha256}\n",
     ):
         assert re.search(line, out), out
+    assert main(["packs", "show", "enso-ocean"]) == 0  # whose longest key is of 110 letters
+    assert re.search(r"\nname {36}  enso-ocean\n", capsys.readouterr().out)
     assert main(["packs", "show", "nix"]) == 2
 
 

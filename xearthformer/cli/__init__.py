@@ -24,6 +24,7 @@ from .score import icar_enso_scores, sevir_scores, verify_file
 # What the user can mend: one line on stderr and exit status 2, no traceback.
 USER_ERRORS = (ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError)
 LONG = 6  # items of a list that `packs show` prints whole
+KEY_WIDTH = 40  # of its first column
 
 Command = Callable[..., int | None]
 Argument = dict[str, Any]  # the keywords of ArgumentParser.add_argument, and "flags"
@@ -57,6 +58,7 @@ PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"\b(lead|members|seed|steps|batch_size|window)=(\d+)": lambda m: (
         f"--{m[1].replace('_', '-')} {m[2]}"
     ),
+    r"ds\.drop_vars\(.*\), to keep (\w+)": r"--variable \1",
     r"xef\.list_packs\(\)": "xearthformer packs list",
 }
 
@@ -232,7 +234,8 @@ def show_pack(name: str) -> None:
 
     pack = open_pack(name)
     lines = [*_lines(pack.card.model_dump(exclude_none=True)), ("path", str(pack.path))]
-    width = max(len(key) for key, _ in lines)
+    # a long key pushes its own value alone to the right
+    width = min(max(len(key) for key, _ in lines), KEY_WIDTH)
     for key, value in lines:
         print(f"{key:{width}}  {value}")
 

@@ -92,7 +92,8 @@ def find_variable(ds: xr.Dataset, *, standard_name: str | None, difference: bool
     quantity = f"{standard_name or 'one variable on a grid'}{' (anomaly)' if difference else ''}"
     listed = "".join(f"\n         {_describe(ds[n])}" for n in matches or ds.data_vars)
     if matches:
-        hint = f'select one: ds["{matches[0]}"].earthformer...'
+        others = ", ".join(f'"{name}"' for name in matches[1:])
+        hint = f"ds.drop_vars([{others}]), to keep {matches[0]}"
         raise mismatch(f"one variable that is {quantity}", f"{len(matches)}:{listed}", hint)
     hint = f'ds["..."].attrs["standard_name"] = "{standard_name}"' if standard_name else 'ds["..."]'
     raise mismatch(f"a variable that is {quantity}", listed.strip() or "no data variables", hint)
