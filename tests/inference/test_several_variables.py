@@ -235,7 +235,7 @@ def test_another_baseline(adds):
     other = ds.assign({name: da.assign_attrs(against) for name, da in ds.items()})
     strict = adds(baseline={"period": ["1981", "2010"]})
     with pytest.raises(
-        ValueError, match=r"(?s)against 1981-2010.*found one against 1971-01/2000-12"
+        ValueError, match=r"(?s)against 1981-2010.*found sst against 1971-01/2000-12"
     ):
         other.earthformer.forecast(strict)
     ds.earthformer.forecast(strict)  # data that doesn't say is taken as it is
@@ -244,11 +244,93 @@ def test_another_baseline(adds):
     assert "anomalies against 1971-01/2000-12, which the pack hardly depends on" in history
 
 
+def test_a_baseline_is_a_period_however_it_is_written(adds):
+    """January 2001 to December 2003 is the card's period; 2004 is another, in the same record."""
+    ds, strict = ocean(48, "2001-01"), adds(baseline={"period": ["2001", "2003"]})
+    for written in ("2001-01/2003-12", "2001/2003", "2001-01-01/2003-12-31"):
+        stated = {name: da.assign_attrs(climatology_period=written) for name, da in ds.items()}
+        assert (
+            ds.assign(stated).earthformer.forecast(strict).equals(ds.earthformer.forecast(strict))
+        )
+    other = ds.earthformer.rebase(("2004", "2004"))
+    with pytest.raises(ValueError, match="(?s)against 2001-2003.*found sst against 2004-01") as e:
+        other.earthformer.forecast(strict)
+    half = eval(str(e.value).rpartition("try ")[2], {"ds": other})
+    with pytest.raises(ValueError, match="found zos against 2004-01") as e:
+        half.earthformer.forecast(strict)
+    mended = eval(str(e.value).rpartition("try ")[2], {"ds": half}).earthformer.forecast(strict)
+    right = ds.earthformer.rebase(("2001", "2003")).earthformer.forecast(strict)
+    np.testing.assert_allclose(mended["sst"], right["sst"], atol=1e-5)
+    with pytest.raises(ValueError, match=r"anomaly\(climatology=\(\"2001\", \"2003\"\)\)"):
+        other.sel(time="2004").earthformer.forecast(strict)
+
+
+@pytest.mark.parametrize("factor", [0.01, -0.01])
+def test_a_substitute_has_the_range_of_the_input(adds, factor):
+    """Heights from -1 to 3 m are depths from -100 to 300 m, or from -300 to 100 m."""
+    depth = "depth_of_isosurface_of_sea_water_potential_temperature"
+    zos = {**ZOS, "valid_min": -1.0, "valid_max": 3.0}
+    zos["substitutes"] = {depth: {"units": "m", "factor": factor}}
+    own = adds(inputs={"sst": SST, "zos": zos}).card.inputs["zos"].substituted(depth)
+    low, high = sorted((-1 / factor, 3 / factor))
+    assert (own.valid_min, own.valid_max) == pytest.approx((low, high))
+
+
+# --- values
+
+
+def test_missing_values_of_one_of_several_variables(adds):
+    pack, ds = adds(), ocean()
+    hole = ds.assign(zos=ds["zos"].where(ds["lat"] < 2))
+    with pytest.raises(ValueError, match="4 of 12 missing or infinite in zos") as error:
+        hole.earthformer.forecast(pack)
+    mended = eval(str(error.value).rpartition("try ")[2].split(", which")[0], {"ds": hole})
+    expected = ds.assign(zos=ds["zos"].where(ds["lat"] < 2, 0)).earthformer.forecast(pack)
+    xr.testing.assert_equal(mended.earthformer.forecast(pack), expected)
+
+
+def test_a_variable_that_ends_before_the_other(adds):
+    """Merged, the height is missing in May and June: the record ends in April."""
+    pack, ds = adds(), ocean()
+    merged = xr.merge([ds[["sst"]], ds[["zos"]].isel(time=slice(4))], join="outer")
+    with pytest.raises(ValueError, match="missing or infinite in zos") as error:
+        merged.earthformer.forecast(pack)
+    mended = eval(str(error.value).rpartition("try ")[2].split(", the")[0], {"ds": merged})
+    xr.testing.assert_equal(
+        mended.earthformer.forecast(pack), ds.earthformer.forecast(pack, init="2000-04")
+    )
+
+
+def test_values_beyond_the_range_of_one_of_several_variables(adds):
+    pack = adds(inputs={"sst": SST, "zos": {**ZOS, "valid_min": -3.0, "valid_max": 3.0}})
+    ds = ocean()
+    wrong = ds.assign(zos=(ds["zos"] * 100).assign_attrs(ds["zos"].attrs))  # cm, labelled m
+    with pytest.raises(ValueError, match="and in all 12 of 12 such values in zos") as error:
+        wrong.earthformer.forecast(pack)
+    hint = str(error.value).rpartition("try ")[2].split(", with")[0].replace("...", '"cm"')
+    mended = eval(hint, {"ds": wrong}).earthformer.forecast(pack)
+    np.testing.assert_allclose(mended["sst"], 10.0, atol=1e-5)
+    bare = ds.assign(zos=ds["zos"].assign_attrs(units=""))
+    with pytest.raises(ValueError, match="no attribute units of zos"):
+        bare.earthformer.forecast(pack)
+
+
+def test_one_of_two_variables_of_a_quantity(adds):
+    ds = ocean()
+    two = ds.assign(ssh=ds["zos"] * 2)
+    two["ssh"].attrs = ds["zos"].attrs
+    with pytest.raises(ValueError, match="(?s)found 2:.*zos.*ssh") as error:
+        two.earthformer.forecast(adds())
+    mended = eval(str(error.value).rpartition("try ")[2].split(", to keep")[0], {"ds": two})
+    xr.testing.assert_equal(mended.earthformer.forecast(adds()), ds.earthformer.forecast(adds()))
+
+
 # --- the card
 
 
 def test_a_card_of_several_variables_comes_back(adds):
-    pack = adds()
+    pack = adds(baseline={"period": [1981, 2010]})
+    assert pack.card.baseline.period == ("1981", "2010")
     assert xef.open_pack(pack.path).card == pack.card and pack.card.channels == 4
     assert '"format": 2' in (pack.path / "card.json").read_text()
 
@@ -265,6 +347,7 @@ def test_a_card_of_several_variables_comes_back(adds):
             "inputs.sst.land must be",
         ),
         ({"known": ["weather"]}, "known"),
+        ({"baseline": {"period": ["1981-07", "2011-06"]}}, "baseline.period.0"),
     ],
 )
 def test_a_card_that_is_refused(adds, change, message):

@@ -43,7 +43,8 @@ def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataA
         raise mismatch("plain numbers, units in the attributes", "pint", "da.pint.dequantify()")
     if not found:
         hint = f'da.assign_attrs(units="{units}")'
-        raise mismatch(f"units that convert to {units}", "no attribute units", hint)
+        whose = f" of {da.name}" if da.name else ""
+        raise mismatch(f"units that convert to {units}", f"no attribute units{whose}", hint)
     factor, offset = _conversion(found, units, difference)
     # the same units leave the values alone: no copy, and no task in a graph
     out = da if factor == 1 else da * factor

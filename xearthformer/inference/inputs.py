@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..climate.baseline import ATTRIBUTE as PERIOD
+from ..climate.baseline import baseline, str_period
 from ..climate.ocean import is_open_sea
 from ..errors import mismatch
 from ..fields import cf, quantities, regrid
@@ -18,7 +20,7 @@ from ..fields.axes import find_axes, find_curvilinear, find_time, spacing_in_met
 from ..fields.curvilinear import to_latlon
 from ..fields.time_axis import check_time, months_of, str_time
 from ..fields.time_bounds import with_middles
-from ..packs.card import Card, LatLonGrid, PixelGrid, Variable
+from ..packs.card import Baseline, Card, LatLonGrid, PixelGrid, Variable
 
 SPACING_TOLERANCE = 0.01  # a share: projections are not exact to the metre
 
@@ -278,21 +280,32 @@ def other_baseline(da: xr.DataArray, card: Card) -> str | None:
 
     Data that doesn't say its period is taken as it is.
     """
-    period = str(da.attrs.get("climatology_period", ""))
-    if card.baseline is None or not period:
+    found = baseline(da)
+    if card.baseline is None or found is None or found == _months(card.baseline):
         return None
-    start, end = card.baseline.period
-    return None if period == f"{start}-01/{end}-12" else period
+    return str(da.attrs[PERIOD])
+
+
+def _months(period: Baseline) -> tuple[int, int]:
+    """Return the first and last month number of a card's climatology period."""
+    start, end = map(int, period.period)
+    return start * 12, end * 12 + 11
 
 
 def _check_baseline(da: xr.DataArray, card: Card) -> None:
     found = other_baseline(da, card)
-    if found is not None and card.baseline is not None and not card.baseline.blind:
-        raise mismatch(
-            f"an anomaly against {'-'.join(card.baseline.period)} (pack {card.name!r})",
-            f"one against {found}",
-            f"da.earthformer.anomaly(climatology={card.baseline.period}), of the absolute values",
-        )
+    if found is None or card.baseline is None or card.baseline.blind:
+        return
+    months, (start, end) = months_of(da[find_time(da)]), _months(card.baseline)
+    period = str_period((start, end))
+    hint = _mend(f"{{da}}.earthformer.rebase({period})", da, card)
+    if months.min() > start or months.max() < end:  # too short a record to change its baseline
+        hint = f"da.earthformer.anomaly(climatology={period}), of absolute values of these years"
+    raise mismatch(
+        f"an anomaly against {'-'.join(card.baseline.period)} (pack {card.name!r})",
+        f"{da.name or 'one'} against {found}",
+        hint,
+    )
 
 
 def _check_step(step: str | np.timedelta64, card: Card) -> None:
@@ -348,16 +361,17 @@ def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, c
             f"values within [{variable.valid_min}, {variable.valid_max}] {variable.units} "
             f"(pack {card.name!r})",
             f"{own[worst]:g} {variable.units} at {_place(da, worst, card)}, and in all "
-            f"{beyond.sum()} of {own.size} such values, by the data's units attribute",
-            _mend_beyond(own[beyond], variable),
+            f"{beyond.sum()} of {own.size} such values{_of(da, card)}, by the data's units "
+            "attribute",
+            _mend_beyond(own[beyond], da, card),
         )
     if variable.missing != "allowed" and not finite.all():
         allowed = "none missing but on land" if variable.missing == "land" else "none missing"
         raise mismatch(
             f"finite values, {allowed} (pack {card.name!r})",
-            f"{(~finite).sum()} of {values.size} missing or infinite on the pack's grid, the first "
-            f"at {_place(entered, np.argwhere(~finite)[0], card)}",
-            _mend_missing(values, variable),
+            f"{(~finite).sum()} of {values.size} missing or infinite{_of(da, card)} on the pack's "
+            f"grid, the first at {_place(entered, np.argwhere(~finite)[0], card)}",
+            _mend_missing(values, da, variable, card),
         )
 
 
@@ -372,15 +386,37 @@ def _place(da: xr.DataArray, position: Iterable[int | np.signedinteger], card: C
     return ", ".join(parts)
 
 
-def _mend_missing(values: np.ndarray, variable: Variable) -> str:
+def _of(da: xr.DataArray, card: Card) -> str:
+    """Return which of several inputs is meant, in words."""
+    return f" in {da.name}" if len(card.inputs) > 1 else ""
+
+
+def _mend(line: str, da: xr.DataArray, card: Card) -> str:
+    """Return a line that mends `{da}`; of several inputs, one that mends it in its Dataset."""
+    if len(card.inputs) == 1:
+        return line.format(da="da")
+    name = f'"{da.name}"'
+    return f"ds.assign({{{name}: {line.format(da=f'ds[{name}]')}}})"
+
+
+def _mend_missing(values: np.ndarray, da: xr.DataArray, variable: Variable, card: Card) -> str:
     """Return the line that mends missing values, for data whose dims may have any name."""
-    line = "da.where(np.isfinite(da), 0)" if np.isinf(values).any() else "da.fillna(0)"
+    line = "{da}.where(np.isfinite({da}), 0)" if np.isinf(values).any() else "{da}.fillna(0)"
     meaning = "the climatology" if variable.difference else f"0 {variable.units or ''}".strip()
-    return f"{line}, which reads what is missing as {meaning}, or data without gaps"
+    filled = f"{_mend(line, da, card)}, which reads what is missing as {meaning}"
+    empty = ~np.isfinite(da.to_numpy()).any(axis=(1, 2))
+    if empty.any() and (empty[1:] != empty[:-1]).sum() <= 1:  # a record that begins or ends there
+        several = len(card.inputs) > 1
+        subset = f', subset=["{da.name}"]' if several else ""
+        cut = f'{"ds" if several else "da"}.dropna("time", how="all"{subset})'
+        return f"{cut}, the months with values alone, or {filled}"
+    return f"{filled}, or data without gaps"
 
 
-def _mend_beyond(values: np.ndarray, variable: Variable) -> str:
+def _mend_beyond(values: np.ndarray, da: xr.DataArray, card: Card) -> str:
     """Return the line that mends values beyond a variable's range."""
     if (np.abs(values) > 900).all():  # no unit of what packs read makes that of a value in range
-        return "da.where(abs(da) < 900), for a fill value that nothing declares"
-    return "da.assign_attrs(units=...), with the units the values are in"
+        line = _mend("{da}.where(abs({da}) < 900)", da, card)
+        return f"{line}, for a fill value that nothing declares"
+    line = _mend("{da}.assign_attrs(units=...)", da, card)
+    return f"{line}, with the units the values are in"

@@ -68,8 +68,14 @@ class Variable(Quantity):
         other = self.substitutes[standard_name]
         scale = Scale(self.scale.offset / other.factor, self.scale.factor / other.factor)
         update = {"standard_name": standard_name, "units": other.units, "scale": scale}
-        update |= {"valid_min": None, "valid_max": None, "fill": self.fill / other.factor}
-        return self.model_copy(update=update)
+        bounds = [
+            None if bound is None else bound / other.factor
+            for bound in (self.valid_min, self.valid_max)
+        ]
+        if other.factor < 0:
+            bounds.reverse()
+        update |= {"valid_min": bounds[0], "valid_max": bounds[1]}
+        return self.model_copy(update=update | {"fill": self.fill / other.factor})
 
 
 class LatLonGrid(_Section):
@@ -174,6 +180,10 @@ def _plain(section: object) -> object:
     return section
 
 
+# a YAML file may say 1981 without quotes
+Year = Annotated[str, Field(pattern=r"^[0-9]{4}$", coerce_numbers_to_str=True)]
+
+
 class Baseline(_Section):
     """The climatology that a pack's anomalies are taken from.
 
@@ -185,7 +195,7 @@ class Baseline(_Section):
         Whether other periods give the same forecasts, but for less than a tenth of a degree.
     """
 
-    period: tuple[str, str]
+    period: tuple[Year, Year]
     blind: bool = False
 
 
