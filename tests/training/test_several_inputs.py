@@ -11,10 +11,11 @@ from small_sevir import EVENTS, make
 
 import xearthformer as xef
 from xearthformer.datasets.icar_enso import ATTRS
+from xearthformer.inference import engine
 from xearthformer.packs.card import Card
 from xearthformer.training.config import DataSource, call_with_entries, train_from_config
 from xearthformer.training.records import frames_of, on_grid
-from xearthformer.training.windows import Windows
+from xearthformer.training.windows import Crop, Crops, Windows
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FIELDS = "sst", "t300", "ua", "va"
@@ -43,6 +44,87 @@ def test_channels_known_beforehand_go_in_and_not_out():
     windows = Windows(frames, torch.tensor([0]), 2, 1, torch.tensor([1]))
     x_BTHWC, y_BTHWC = windows[torch.tensor([0])]
     assert x_BTHWC.flatten().tolist() == [0, 1, 2, 3, 4, 5] and y_BTHWC.flatten().tolist() == [7]
+
+
+def test_the_month_is_known_beyond_the_edge():
+    frames = torch.ones(2, 4, 4, 2)  # of a variable and a known channel
+    crops = Crops([frames], torch.tensor([[0, 0, -1, 2]]), 1, 1, 4, torch.tensor([0]), known=1)
+    x_BTHWC, _ = crops[torch.tensor([0])]
+    assert x_BTHWC[..., 0].isnan().sum() == 10 and (x_BTHWC[..., 1] == 1).all()
+
+
+# --- the card
+
+
+OCEAN = {
+    name: {"standard_name": standard_name, "units": units, "difference": True}
+    for name, standard_name, units in (
+        ("sst", "sea_surface_temperature", "degC"),
+        ("zos", "sea_surface_height_above_geoid", "m"),
+    )
+}
+
+
+def learn(tmp_path, channels, out_channels=2, **card):
+    """Train an Earthformer of 2 months in, 1 out, on 24 months of two variables, one cell land."""
+    rng = np.random.default_rng(0)
+    lat, lon = np.arange(-15.0, 20, 10), np.arange(160.0, 240, 10)
+    time = xr.date_range("1990-01", periods=24, freq="MS")
+    ds = xr.Dataset(coords={"time": time, "lat": lat, "lon": lon})
+    for name, entries in OCEAN.items():
+        values = rng.normal(size=(24, 4, 8)).astype("f4")
+        values[:, 0, 0] = np.nan
+        attrs = {"units": entries["units"], "long_name": f"{name} anomaly"}
+        ds[name] = (("time", "lat", "lon"), values, attrs)
+    config = {"input_shape": (2, 4, 8, channels), "target_shape": (1, 4, 8, out_channels)}
+    config |= {"base_units": 16, "num_heads": 2, "dropout": 0.0}
+    grid = {"kind": "latlon", "latitude": lat.tolist(), "longitude": lon.tolist()}
+    card = {"inputs": OCEAN, "grid": grid, **card}
+    recipe = xef.Recipe(epochs=1)
+    paths = {"pack": tmp_path / "pack", "progress": False}
+    return ds, xef.train("earthformer", ds, config=config, card=card, recipe=recipe, **paths)
+
+
+def test_a_forecast_brings_the_known_channels_of_training(tmp_path, monkeypatch):
+    ds, pack = learn(tmp_path, 6, known=["month", "latitude", "land"])
+    assert pack.card.grid.land == ["#......."] + ["........"] * 3  # from the data
+    seen = []
+    roll_out = engine.roll_out
+
+    def spy(model, x_BTHWC, lead, fill_value, known_BTHWK):
+        channels = known_BTHWK.expand(*known_BTHWK.shape[:2], *x_BTHWC.shape[2:4], -1)
+        seen.append(torch.cat([x_BTHWC, channels[:, :2]], dim=-1))
+        return roll_out(model, x_BTHWC, lead, fill_value, known_BTHWK)
+
+    monkeypatch.setattr(engine, "roll_out", spy)
+    ds.earthformer.forecast(pack, init="1990-07", batch_size=1)
+    frames_NHWC = frames_of(on_grid(ds, pack.card), pack.card)
+    torch.testing.assert_close(seen[0][0], frames_NHWC[5:7], rtol=0, atol=0)
+    # July: sin 210 degrees; 15S; land
+    assert seen[0][0, -1, 0, 0].tolist() == pytest.approx([0, 0, -0.5, -(0.75**0.5), -1 / 6, 1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"known": ["weather"]}, r"known.0: Input should be 'month', .*found 'weather'"),
+        ({"inputs": ["sst", "zos"]}, r"card.inputs alone.*(?s:.)*found \['sst', 'zos'\]"),
+        ({"input": OCEAN["sst"]}, r"card.inputs alone.*(?s:.)*found also input"),
+        ({"outputs": ["t300"]}, "outputs must be some of the inputs"),
+        ({"inputs": {"sst": {"unit": "K"}}}, "inputs.sst.unit: Extra inputs are not permitted"),
+    ],
+)
+def test_a_card_to_train_by_that_is_refused(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message) as error:
+        learn(tmp_path, 4, **change)
+    assert "pydantic" not in str(error.value)
+
+
+@pytest.mark.parametrize(("channels", "out_channels"), [(2, 1), (4, 2)])
+def test_a_config_of_other_channels_is_refused(tmp_path, channels, out_channels):
+    with pytest.raises(ValueError, match="4 channels in and 1 out") as error:
+        learn(tmp_path, channels, out_channels, known=["month"], outputs=["sst"])
+    assert "height 4, width 8" in str(error.value)
 
 
 # --- ICAR-ENSO
@@ -181,6 +263,30 @@ def test_wider_pixels_are_taken_onto_the_radars(storms, tmp_path):
     both = {**fields, "outputs": ["vil", "ir069"]}
     with pytest.raises(ValueError, match="ir069 on the pixels of vil"):
         on_grid(event, Card.model_validate(both))
+
+
+def test_crops_of_several_sensors(storms, tmp_path):
+    """A network of 16 x 16 pixels learns from crops of a field of 32 x 32."""
+    card = {
+        "inputs": {"vil": {"units": "1"}, "ir069": {"units": "degC"}},
+        "outputs": ["vil"],
+        "known": ["month"],
+        "grid": {"kind": "pixels", "height": 16, "width": 16},
+    }
+    event = storms.isel(event=0, drop=True)
+    pack = xef.train(
+        "earthformer",
+        event,
+        config={"input_shape": (3, 16, 16, 4), "target_shape": (2, 16, 16, 1), "base_units": 16},
+        card=card,
+        crop=Crop(size=16, stride=16, least=0.0),
+        recipe=xef.Recipe(epochs=1),
+        pack=tmp_path / "crops",
+        progress=False,
+    )
+    fc = event.earthformer.forecast(pack)  # in tiles
+    assert dict(fc.sizes) == {"init": 1, "lead": 2, "y": 32, "x": 32}
+    assert fc["vil"].notnull().all() and "blended" in fc["vil"].attrs["history"]
 
 
 def test_prediff_is_of_one_variable(storms, tmp_path):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydantic
 import xarray as xr
 from torch import nn
 
+from ..errors import mismatch, problems
 from ..fields.time_axis import check_time
 from ..packs.card import LAND, SEA, Card, LatLonGrid, ModelSpec, Quantity
 from ..packs.pack import Pack
@@ -69,7 +71,11 @@ def draft_card(entries: Mapping[str, object], name: str, network: nn.Module, pac
             f"with one of {', '.join(PUBLISHED)}; of several, card={{'inputs': {{'sst': ...}}}}"
         )
     if "inputs" in card:
-        said = dict(card["inputs"])  # type: ignore[call-overload]
+        said = card["inputs"]
+        if not isinstance(said, Mapping) or "input" in card:
+            found = "also input" if "input" in card else repr(said)
+            hint = "card={'inputs': {'sst': {'standard_name': ..., 'units': ...}, ...}}"
+            raise mismatch("card.inputs alone, a section for each variable", found, hint)
         card["inputs"] = {
             name: {**_fields(one), "missing": "allowed"} for name, one in said.items()
         }
@@ -81,7 +87,20 @@ def draft_card(entries: Mapping[str, object], name: str, network: nn.Module, pac
         "context": network.in_len,
         "lead": network.out_len,
     }
-    return Card.model_validate(card)
+    known, grid = card.get("known"), card["grid"]
+    has_land = _fields(grid).get("land") or (isinstance(grid, LatLonGrid) and grid.land)
+    if isinstance(known, list) and not has_land:
+        # where land is follows from the data: `complete_card` adds both
+        card["known"] = [one for one in known if one != "land"]
+    return valid(card)
+
+
+def valid(card: Mapping[str, object]) -> Card:
+    """Return the card of these fields; one ValueError that lists all that is wrong with them."""
+    try:
+        return Card.model_validate(card)
+    except pydantic.ValidationError as error:
+        raise ValueError(f"the card isn't valid: {problems(error)}") from error
 
 
 def _fields(section: object) -> dict[str, object]:
@@ -136,7 +155,7 @@ def complete_card(
             card["training"][name] = "; ".join(map(ends, span))
         elif span is not None:
             card["training"][name] = f"{span[0]}/{span[1]}"
-    return Card.model_validate(card)
+    return valid({**card, "known": entries.get("known", card["known"])})
 
 
 def notes(losses: list[Epoch], windows: WindowSets, shares: list[float], recipe: Recipe) -> str:

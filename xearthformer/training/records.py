@@ -181,7 +181,8 @@ def make_windows(
     if crop is not None:
         to_check = to_check[:: max(1, math.ceil(len(to_check) / crop.checks))]
         both = to_train, to_check
-        sets = [Crops(frames, p, card.context, card.lead, crop.size, targets) for p in both]
+        known = card.channels - len(card.inputs)
+        sets = [Crops(frames, p, card.context, card.lead, crop.size, targets, known) for p in both]
     else:
         joined = torch.cat(frames)
         both = to_train, to_check

@@ -136,7 +136,7 @@ def train(
         checks = on_grids(validation, draft)
     check_periods(records, period, checks)
     full = cards.complete_card(draft, entries, records, period, checks)
-    check_shapes(network, full, records[0])
+    check_shapes(network, full, records[0], crop)
     task = chosen.task(network) if chosen else network
     lengths = {"context": task.in_len, "lead": task.out_len}  # a stage's may be shorter
     windows = make_windows(records, extras, full.model_copy(update=lengths), period, checks, crop)
@@ -174,9 +174,9 @@ def build(name: str, config: object, seed: int) -> nn.Module:
         return models.build(name, config).eval()
 
 
-def check_shapes(network: nn.Module, card: Card, da: Record) -> None:
+def check_shapes(network: nn.Module, card: Card, da: Record, crop: Crop | None = None) -> None:
     """Send one empty window through the model, to see a wrong shape before training."""
-    shape = da.sizes["y"], da.sizes["x"]
+    shape = (crop.size, crop.size) if crop else (da.sizes["y"], da.sizes["x"])
     if isinstance(card.grid, PixelGrid) and network.samples:
         shape = card.grid.shape  # a sampling model sees tiles, not the whole field
     output = (1, card.lead, *shape, len(card.outputs))

@@ -82,6 +82,7 @@ class Crops(Batches):
     lead: int  # number of target frames
     size: int  # pixels of a side
     targets: Tensor | None = None  # channels that are forecast; None: all
+    known: int = 0  # last channels, the same at all pixels and so known beyond the edge
 
     def __len__(self) -> int:
         return len(self.places)
@@ -100,6 +101,8 @@ class Crops(Batches):
         crop = frames.new_full((len(frames), self.size, self.size, frames.shape[-1]), torch.nan)
         y, x = top - row, left - column
         crop[:, y : y + inside.shape[1], x : x + inside.shape[2]] = inside
+        if self.known:
+            crop[..., -self.known :] = frames[:, :1, :1, -self.known :]
         return crop
 
     def contents(self) -> tuple[Tensor, list[Tensor]]:
