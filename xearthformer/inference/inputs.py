@@ -53,11 +53,11 @@ def _found(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:
     """Return the user's array for each input of the card, as it is."""
     if isinstance(data, xr.DataArray):
         if len(card.inputs) > 1:
-            names = ", ".join(f"{name}=..." for name in card.inputs)
+            names = ", ".join(f'"{name}": ...' for name in card.inputs)
             raise mismatch(
                 f"a Dataset of {_listed(card)} (pack {card.name!r})",
                 f"the DataArray {data.name or 'without a name'!r} alone",
-                f"xr.Dataset(dict({names})).earthformer...",
+                f"xr.Dataset({{{names}}}), with your arrays for the dots",
             )
         return [Entry(name, variable, data) for name, variable in card.inputs.items()]
     if not isinstance(data, xr.Dataset):
