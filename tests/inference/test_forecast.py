@@ -288,5 +288,6 @@ def test_lazy_data_raises_what_depends_on_values_when_computed(ssta, tiny_pack):
 @pytest.mark.parametrize("option", [{"members": 2}, {"sampler": "ddim"}, {"steps": 5}])
 def test_options_of_ensembles_are_refused_by_a_deterministic_pack(ssta, tiny_pack, option):
     (name,) = option
-    with pytest.raises(ValueError, match=f"a pack that .*samples, for {name}(.|\n)*leave {name} out"):
+    expected = f"a pack that .*samples, for {name}(.|\n)*leave {name} out"
+    with pytest.raises(ValueError, match=expected):
         ssta.earthformer.forecast(tiny_pack, **option)
