@@ -365,6 +365,22 @@ def test_the_shipped_packs_give_the_same_members_in_any_chunks():
     assert float(fc.std("member").sel(lead=1).max()) > 0.05
 
 
+@pytest.mark.parametrize("name", ["lim", "enso-ersst", "enso-ocean"])
+def test_the_shipped_packs_give_the_same_bits_by_any_number_of_threads(name):
+    pack = xef.open_pack(name)
+    x_THWC = torch.randn(12, *pack.card.grid.shape, pack.card.channels)
+    x_THWC[..., -2:] = torch.tensor([0.0, -1.0])  # June
+    found, threads = [], torch.get_num_threads()
+    for threads_now in (1, 2):
+        torch.set_num_threads(threads_now)
+        try:
+            generator = torch.Generator().manual_seed(0)
+            found.append(pack.model().predict(x_THWC[None], generator))
+        finally:
+            torch.set_num_threads(threads)
+    assert torch.equal(*found)
+
+
 def test_two_variables_and_a_stand_in():
     sst = xef.synthetic_sst(years=2, start="1990-01")["sst"]
     ssta = sst.earthformer.anomaly(climatology=("1990", "1991"))

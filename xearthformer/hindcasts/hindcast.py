@@ -124,7 +124,7 @@ def hindcast(
     Elsewhere, and where this process has no GPU while workers have, give `batch_size` and `chunks`:
     "auto" looks at this process's device.
 
-    The number of threads that torch runs is part of a forecast's bits, as is the device. The
+    The number of threads that torch runs is part of a network's bits, as is the device. The
     workers of a cluster of processes run one (dask sets OMP_NUM_THREADS=1); forecasts with more
     threads are equal to rounding, and to the bit after `torch.set_num_threads(1)`.
 

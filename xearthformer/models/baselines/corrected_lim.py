@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .base import FrameConfig, FrameForecaster
-from .seasonal_lim import SeasonalLIM, SeasonalLIMConfig
+from .seasonal_lim import SeasonalLIM, SeasonalLIMConfig, sum_of_rows
 
 # Chosen by leaving out the decades of 1950-1999, one by one; a wide plateau around each.
 STEPS = 50  # of Adam on all windows at once
@@ -196,7 +196,7 @@ class CorrectedLIM(FrameForecaster[CorrectedLIMConfig]):
     def _one_sample(self, x_1THWC: Tensor, generator: torch.Generator | None) -> Tensor:
         lim_1THWC = self.lim(x_1THWC)  # a ValueError where the shape isn't the config's
         fields = torch.where(self.lim.ocean, x_1THWC[..., : self.config.channels], 0)
-        y_1TN = fields.flatten(-3) @ self.projection.flatten(1).T
+        y_1TN = sum_of_rows(fields[..., 0], self.projection[..., 0])
         sine, cosine = x_1THWC[:, -1, 0, 0, -2:].unbind(dim=-1)
         z_1LK = self.components(y_1TN[..., :-1], torch.atan2(sine, cosine))
         slow_1L1 = y_1TN[..., -1].mean(dim=1)[:, None, None].expand(-1, self.out_len, 1)
@@ -213,7 +213,8 @@ class CorrectedLIM(FrameForecaster[CorrectedLIMConfig]):
         `month_B` is the calendar month of the last frame given as an angle, 2 pi m / 12.
         """
         z_BK = z_BTK[:, -1]
-        e_BM = einsum(z_BTK[:, :-1], self.remember, "b t k, t k m -> b m")
+        # month by month, as in `sum_of_rows`
+        e_BM = einsum(z_BTK[:, :-1], self.remember, "b t k, t k m -> b t m").sum(dim=1)
         future = []
         for _ in range(self.out_len):
             year_3B1 = torch.stack([torch.ones_like(month_B), month_B.cos(), month_B.sin()])[

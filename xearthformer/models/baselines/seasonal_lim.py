@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from einops import einsum
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -226,18 +227,15 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
     def project(self, x_THWC: Tensor) -> Tensor:
         """Return the components (..., N) of fields (..., H, W, C)."""
         x_THWC = torch.where(self.ocean, x_THWC, 0)  # NaN on land times 0 is NaN
-        maps = zip(x_THWC.flatten(-3, -2).unbind(-1), self._own(self.projection), strict=True)
-        return torch.cat([x_TS @ own_NS.T for x_TS, own_NS in maps], dim=-1)
+        maps = zip(x_THWC.unbind(-1), self.projection[..., 0].split(self.sizes), strict=True)
+        return torch.cat([sum_of_rows(x_THW, own_NHW) for x_THW, own_NHW in maps], dim=-1)
 
     def expand(self, y_TN: Tensor) -> Tensor:
         """Return the fields (..., H, W, C) of components (..., N)."""
-        maps = zip(y_TN.split(self.sizes, dim=-1), self._own(self.patterns), strict=True)
+        own = self.patterns.flatten(1).split(self.sizes)
+        maps = zip(y_TN.split(self.sizes, dim=-1), own, strict=True)
         fields = [own_TN @ own_NS for own_TN, own_NS in maps]
         return torch.stack(fields, dim=-1).unflatten(-2, self.patterns.shape[1:3])
-
-    def _own(self, maps_NHW1: Tensor) -> tuple[Tensor, ...]:
-        """Return the maps of each variable, (N, S)."""
-        return maps_NHW1.flatten(1).split(self.sizes)
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the forecast (B, out_len, H, W, C): its mean, or with a generator a member."""
@@ -282,6 +280,15 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
             return factor_NN.new_zeros(len(factor_NN))
         white_N = torch.randn(len(factor_NN), generator=generator, device=generator.device)
         return (1 + GROWTH * z_K[0]).clip(*RANGE) * (factor_NN @ white_N.to(factor_NN))
+
+
+def sum_of_rows(x_THW: Tensor, maps_NHW: Tensor) -> Tensor:
+    """Return what maps weigh of fields (..., H, W): (..., N).
+
+    Row by row: a sum over all cells would be shared out among threads, and how many there are would
+    be a part of a forecast's bits.
+    """
+    return einsum(x_THW, maps_NHW, "... h w, n h w -> ... h n").sum(dim=-2)
 
 
 def _month(x_THWC: Tensor) -> int:
