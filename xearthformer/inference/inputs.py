@@ -358,8 +358,7 @@ def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, c
         beyond = np.isfinite(own) & ((own < low) | (own > high))
         worst = np.unravel_index(np.where(beyond, np.abs(own), -1.0).argmax(), own.shape)
         raise mismatch(
-            f"values within [{variable.valid_min}, {variable.valid_max}] {variable.units} "
-            f"(pack {card.name!r})",
+            f"values within [{low:g}, {high:g}] {variable.units} (pack {card.name!r})",
             f"{own[worst]:g} {variable.units} at {_place(da, worst, card)}, and in all "
             f"{beyond.sum()} of {own.size} such values{_of(da, card)}, by the data's units "
             "attribute",
