@@ -260,7 +260,7 @@ def test_cells_that_one_forecast_lacks_are_told_and_scored_for_none(tmp_path, ca
     printed = capsys.readouterr().out
     assert "1 lead from 1 init," in printed
     words = re.search(r"which leaves out (\d+) pairs of persistence", printed)
-    *_, still, damped = printed.splitlines()
+    still, damped = re.findall(r"(?m)^(?:damped-)?persistence .*\d$", printed)
     pairs = int(damped.split()[-1])
     assert still.split()[-1] == damped.split()[-1]
     ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
