@@ -88,15 +88,17 @@ def learn(tmp_path, channels, out_channels=2, **card):
 def test_a_forecast_brings_the_known_channels_of_training(tmp_path, monkeypatch):
     ds, pack = learn(tmp_path, 6, known=["month", "latitude", "land"])
     assert pack.card.grid.land == ["#......."] + ["........"] * 3  # from the data
-    seen = []
-    roll_out = engine.roll_out
+    seen, load = [], engine.load
 
-    def spy(model, x_BTHWC, lead, fill_value, known_BTHWK):
-        channels = known_BTHWK.expand(*known_BTHWK.shape[:2], *x_BTHWC.shape[2:4], -1)
-        seen.append(torch.cat([x_BTHWC, channels[:, :2]], dim=-1))
-        return roll_out(model, x_BTHWC, lead, fill_value, known_BTHWK)
+    class Spy:
+        def __init__(self, *given):
+            self.model = load(*given)
 
-    monkeypatch.setattr(engine, "roll_out", spy)
+        def predict(self, x_BTHWC):
+            seen.append(x_BTHWC)
+            return self.model.predict(x_BTHWC)
+
+    monkeypatch.setattr(engine, "load", Spy)
     ds.earthformer.forecast(pack, init="1990-07", batch_size=1)
     frames_NHWC = frames_of(on_grid(ds, pack.card), pack.card)
     torch.testing.assert_close(seen[0][0], frames_NHWC[5:7], rtol=0, atol=0)

@@ -3,27 +3,15 @@
 import numpy as np
 import pytest
 import xarray as xr
+from small_nino34 import ATTRS, labels, record
 
 from xearthformer.verification.enso import enso_skill
 from xearthformer.verification.skill import skill_confidence, skill_map
 
-ATTRS = {"units": "degC", "units_metadata": "temperature: difference"}
-
-
-def record(values):
-    time = xr.date_range("1990-01", periods=len(values), freq="MS")
-    return xr.DataArray(np.asarray(values, float), {"time": time}, ("time",), "nino3.4", ATTRS)
-
 
 def forecasts(obs, inits, leads, error):
     """What came, and an error on it: (init, lead)."""
-    lead = np.arange(1, leads + 1)
-    at = np.arange(inits)[:, None] + lead
-    coords = {
-        "init": obs.time.values[:inits],
-        "lead": ("lead", lead, {"units": "months"}),
-        "valid_time": (("init", "lead"), obs.time.values[at]),
-    }
+    at, coords = labels(obs, inits, leads)
     return xr.DataArray(obs.values[at] + error, coords, ("init", "lead"), "nino3.4", ATTRS)
 
 

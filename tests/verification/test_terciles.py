@@ -3,29 +3,17 @@
 import numpy as np
 import pytest
 import xarray as xr
+from small_nino34 import ATTRS, labels, record
 
 import xearthformer as xef
 from xearthformer.verification.terciles import rpss, terciles
 
-ATTRS = {"units": "degC", "units_metadata": "temperature: difference"}
 YEARS = 6
-
-
-def record(values, start="2000-01"):
-    """Observations, monthly."""
-    time = xr.date_range(start, periods=len(values), freq="MS")
-    return xr.DataArray(np.asarray(values, float), {"time": time}, ("time",), "nino3.4", ATTRS)
 
 
 def forecasts(obs, inits, leads, members):
     """Members (init, lead, member) from the first months of a record, all 0."""
-    lead = np.arange(1, leads + 1)
-    at = np.arange(inits)[:, None] + lead
-    coords = {
-        "init": obs.time.values[:inits],
-        "lead": ("lead", lead, {"units": "months"}),
-        "valid_time": (("init", "lead"), obs.time.values[at]),
-    }
+    _, coords = labels(obs, inits, leads)
     values = np.zeros((inits, leads, members))
     return xr.DataArray(values, coords, ("init", "lead", "member"), "nino3.4", ATTRS)
 

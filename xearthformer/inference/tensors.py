@@ -38,8 +38,7 @@ def known_channels(card: Card, months_BT: np.ndarray) -> Tensor | None:
         if name == "month":
             channels = torch.stack([angle_BT.sin(), angle_BT.cos()], dim=-1)[:, :, None, None]
         else:
-            assert isinstance(grid, LatLonGrid) and grid.is_land is not None or name != "land"
-            assert isinstance(grid, LatLonGrid)
+            assert isinstance(grid, LatLonGrid)  # or the card would have been refused
             field_HW = grid.is_land if name == "land" else np.array(grid.latitude)[:, None] / 90
             channels = torch.from_numpy(np.asarray(field_HW, np.float64))[None, None, ..., None]
         parts.append(channels.float())
