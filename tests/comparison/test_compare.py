@@ -11,7 +11,7 @@ import xearthformer as xef
 from xearthformer.cli import main
 from xearthformer.comparison import compare as comparison
 from xearthformer.comparison.compare import compare
-from xearthformer.datasets import radar
+from xearthformer.datasets.radar import open as radar
 from xearthformer.inference import optical_flow
 
 RAIN = {"standard_name": "rainfall_rate", "units": "mm h-1"}

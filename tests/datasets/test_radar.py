@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.datasets.radar import rain_from_dbz
+from xearthformer.datasets.radar.open import rain_from_dbz
 
 
 def composite(values, freq="5min", start="2016-09-28T14:45", **attrs):

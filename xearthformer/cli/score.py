@@ -283,7 +283,7 @@ def _data(
     the name of the variable to score.
     """
     from ..comparison.compare import EXTRAPOLATION
-    from ..datasets import radar
+    from ..datasets.radar.open import open_radar
     from ..inference.xro import HEAT
     from ..packs.pack import open_pack
 
@@ -297,7 +297,7 @@ def _data(
         in_fives = any(card.time_step == "5min" for card in particular)
         reflectivity = quantities.has(ds, REFLECTIVITY) and not quantities.has(ds, RAIN)
         if variable is None and rain and (in_fives or reflectivity):
-            da = radar.open_radar(ds)
+            da = open_radar(ds)
             yield da, str(da.name)
             return
         name = (

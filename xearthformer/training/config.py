@@ -13,7 +13,7 @@ import yaml
 from ..climate import climatology
 from ..datasets.catalog import read_entry
 from ..datasets.local import open_file
-from ..datasets.radar import open_radar
+from ..datasets.radar.open import open_radar
 from ..errors import mismatch, problems, renamed
 from ..fields.axes import find_time
 from ..packs.pack import Pack

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import mismatch
-from ..fields.axes import find_axes
-from ..fields.cf import add_history
-from ..fields.time_axis import check_time
-from .local import open_file
+from ...errors import mismatch
+from ...fields.axes import find_axes
+from ...fields.cf import add_history
+from ...fields.time_axis import check_time
+from ..local import open_file
 
 STEP = pd.Timedelta("5min")
 RAIN = {"standard_name": "rainfall_rate", "long_name": "radar rain rate", "units": "mm h-1"}

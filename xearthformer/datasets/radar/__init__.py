@@ -1,0 +1,1 @@
+"""Weather radar: rain rates from the files that weather services publish."""
