@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from xearthformer.fields.time_axis import check_time, shift_time, str_month, str_time
+from xearthformer.fields.time_axis import (
+    check_time,
+    round_jitter,
+    shift_time,
+    stamps_on_grid,
+    str_month,
+    str_time,
+)
 
 
 def record(stamps, name="time", **attrs):
@@ -90,7 +97,7 @@ BAD = {
         "a time every 5min\n.*gaps from 2000-01-01 00:45:00 to 2000-01-01 01:05:00\n.*resample",
     ),
     "rough": (
-        dates("2000-01-01T00:00", "2000-01-01T00:05", "2000-01-01T00:09:58", "2000-01-01T00:15"),
+        dates("2000-01-01T00:00", "2000-01-01T00:05", "2000-01-01T00:09:10", "2000-01-01T00:15"),
         r'steps from .*dt.round\("5min"\)',
     ),
     "irregular": (dates("2000-01-01", "2000-01-02", "2000-01-05"), "one constant step"),
@@ -219,3 +226,76 @@ def test_text_of_months_and_stamps():
     assert str_month(1999 * 12 + 11) == "1999-12"
     assert str_time(np.datetime64("2000-01-01T06:00")) == "2000-01-01 06:00:00"
     assert str_time(months(1, calendar="360_day").values[0]) == "2000-01-01"
+
+
+# --- stamps that are seconds off, and records with gaps
+
+
+def seconds(*offsets, step=300, start="2016-07-11T22:00"):
+    """A record whose stamps are whole steps, each off by some seconds."""
+    own = np.arange(len(offsets)) * step + np.array(offsets)
+    return record(np.datetime64(start, "s") + own.astype("m8[s]"))
+
+
+def rounded(time):
+    da = xr.DataArray(np.zeros(time.size), {"time": time.variable}, "time", attrs={"units": "1"})
+    return round_jitter(da)["time"]
+
+
+def test_seconds_off_are_rounded_to_the_minute():
+    time = seconds(3, -10, 10, 0, -4)
+    assert check_time(time) == np.timedelta64(5, "m")
+    assert days(rounded(time))[1] == "2016-07-11 22:05"
+    assert (rounded(time) == seconds(0, 0, 0, 0, 0)).all()
+    # each by itself: any two of them are five minutes apart too
+    assert check_time(time[:2]) == np.timedelta64(5, "m")
+    assert (rounded(time[:2]) == rounded(time)[:2]).all()
+    assert rounded(time).dtype == time.dtype
+
+
+@pytest.mark.parametrize("offsets, step", [((38, 37, 41), 120), ((0, 4, -3), 60)])
+def test_of_any_second_and_step(offsets, step):
+    time = seconds(*offsets, step=step)
+    assert check_time(time) == np.timedelta64(step, "s")
+    assert (rounded(time).dt.second == 0).all()
+
+
+@pytest.mark.parametrize(
+    "offsets, step",
+    [((30, 30, 30), 300), ((0, 0, 0), 10), ((0, 0), 150), ((0, 0), 90), ((0, 0), 45)],
+    ids=str,
+)
+def test_regular_stamps_are_left_as_they_are(offsets, step):
+    time = seconds(*offsets, step=step)
+    assert check_time(time) == np.timedelta64(step, "s")
+    assert (rounded(time) == time).all()
+
+
+def test_a_minute_off_is_no_jitter():
+    time = seconds(0, 60, 0, 0, 0)
+    with pytest.raises(ValueError, match=r'dt.round\("5min"\)'):
+        check_time(time)
+    assert (rounded(time) == time).all()
+
+
+def test_dates_of_any_calendar_are_rounded():
+    time = months(3, calendar="noleap", freq="5min")
+    off = record(time.values + np.array([4, -4, 0], "m8[s]").astype(object))
+    assert check_time(off) == np.timedelta64(5, "m")
+    assert (rounded(off) == time).all()
+
+
+def test_a_record_with_gaps_is_on_a_grid():
+    step, positions = stamps_on_grid(seconds(0, 2, 0, -3, 0, 1)[[0, 1, 2, 5]])
+    assert step == np.timedelta64(5, "m") and positions.tolist() == [0, 1, 2, 5]
+    step, positions = stamps_on_grid(months(20)[[0, 1, 4]])
+    assert step == "month" and positions.tolist() == [0, 1, 4]
+    assert stamps_on_grid(seconds(0, 300, 600, 900))[0] == np.timedelta64(10, "m")
+
+
+@pytest.mark.parametrize("minutes", [(0, 5, 12, 15), (0, 1, 5, 8, 15)], ids=str)
+def test_without_one_step_there_is_no_grid(minutes):
+    # the second: all are multiples of one minute, but only one frame follows a minute later
+    stamps = np.datetime64("2016-07-11T22:00", "s") + np.array(minutes, "m8[m]")
+    with pytest.raises(ValueError, match="one constant step"):
+        stamps_on_grid(record(stamps))

@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from ..errors import mismatch
+from .axes import find_time
 
 if TYPE_CHECKING:
     import cftime
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
 Step: TypeAlias = np.timedelta64 | Literal["month"]
 Stamp: TypeAlias = "pd.Timestamp | cftime.datetime"
 
-DAY = 86_400_000_000  # microseconds
+SECOND = 1_000_000  # microseconds
+MINUTE = 60 * SECOND
+DAY = 24 * 60 * MINUTE
 MONTH_APART = 20 * DAY, 45 * DAY  # stamps in consecutive months, whatever the day in each
 MIDDLE = "time_middle"  # the coordinate along time with the middles of the bounds
+DECODED = 1e-3  # share of a step that times decoded from floats may be off by
+JITTER = 20 * SECOND  # between the earliest and the latest of stamps that are rounded
 LONGEST_FILLED = 2  # missing months in a row that are filled rather than cut off
 SHOWN = 4  # stamps or months an error names before it counts the rest
 
@@ -74,28 +79,24 @@ def check_time(time: xr.DataArray) -> Step:
     """Return the one step of a time coordinate, of NumPy or cftime datetimes in any calendar.
 
     "month" if the stamps lie in consecutive months, whatever their day; else a timedelta64. A
-    constant step may jitter by a thousandth, as times decoded from floats do. Time that is not
-    decoded, descends, has fewer than 2 stamps, duplicates, a gap or no constant step is an error.
+    constant step may jitter by a thousandth, as times decoded from floats do, or by seconds, as
+    `round_jitter` mends. Time that is not decoded, descends, has fewer than 2 stamps, duplicates,
+    a gap or no constant step is an error.
 
     >>> ends = pd.to_datetime(["1999-12-31", "2000-01-31", "2000-02-29"])
     >>> check_time(xr.DataArray(ends, dims="time"))
     'month'
     """
-    name = str(time.name or (time.dims[0] if time.dims else "time"))
-    _check_decoded(time, name)
-    if time.size < 2:
-        raise mismatch("2 times or more, to know the step", f"{time.size}", "a longer record")
-    deltas = np.diff(time.values).astype("timedelta64[us]").astype(np.int64)
-    if (deltas <= 0).any():
-        raise _irregular(time, deltas, name)
+    name, deltas = _ascending(time)
     months = month_numbers(time)
     shortest, longest = deltas.min(), deltas.max()
     # the length as well: 31 January and 1 February are in consecutive months
     if (np.diff(months) == 1).all() and shortest >= MONTH_APART[0] and longest <= MONTH_APART[1]:
         return "month"
+    regular = _regular(time, deltas)
+    if regular is not None and regular[1][-1] == deltas.size:
+        return regular[0]
     middle = int(np.median(deltas))
-    if np.abs(deltas - middle).max() * 1000 <= middle:
-        return _timedelta(middle)
     if MONTH_APART[0] <= middle and len(np.unique(months)) == months.size:
         missing = sorted(set(range(months[0], months[-1])) - set(months.tolist()))
         found = f"no {_shortened([str_month(m) for m in missing])}"
@@ -108,6 +109,136 @@ def check_time(time: xr.DataArray) -> Step:
             f'da.resample({name}="MS").mean()',
         )
     raise _irregular(time, deltas, name)
+
+
+def stamps_on_grid(time: xr.DataArray) -> tuple[Step, np.ndarray]:
+    """Return the step of a record that may have gaps, and how many steps after the first each is.
+
+    The second is an int array that starts at 0; where it grows by more than 1, stamps are missing.
+    Step and errors are as of `check_time`, but a gap is none: at least half of the stamps must come
+    one step after another. Stamps that are seconds off count as `round_jitter` has them.
+
+    >>> times = [f"2016-07-11T22:{text}" for text in ("00:00", "05:04", "15:00")]
+    >>> stamps_on_grid(xr.DataArray(np.array(times, "M8[ns]"), dims="time"))
+    (np.timedelta64(300,'s'), array([0, 1, 3]))
+    """
+    name, deltas = _ascending(time)
+    months = month_numbers(time)
+    after = np.diff(months)
+    by_month = deltas.min() >= MONTH_APART[0] and after.min() == 1
+    if by_month and (after == 1).sum() * 2 >= after.size:
+        return "month", months - months[0]
+    regular = _regular(time, deltas)
+    if regular is None:
+        raise _irregular(time, deltas, name)
+    return regular
+
+
+def round_jitter(da: xr.DataArray) -> xr.DataArray:
+    """Return data whose stamps are seconds off a constant step with stamps to the minute.
+
+    Off by up to ten seconds, or a twentieth of the step if that is more, and only where rounding
+    makes all of them regular, gaps aside; other data is returned as it is. Each stamp is rounded by
+    itself, so that a part of a record and its observations get the same.
+
+    >>> times = np.array(["2016-07-11T22:00:04", "2016-07-11T22:04:58"], "M8[ns]")
+    >>> da = xr.DataArray([1.0, 2.0], {"time": times}, "time")
+    >>> round_jitter(da)["time"].dt.strftime("%H:%M:%S").values.tolist()
+    ['22:00:00', '22:05:00']
+    """
+    dim = find_time(da)
+    if dim not in da.coords or da.sizes[dim] < 2 or not _is_datetime(da[dim]):
+        return da
+    time = da[dim]
+    deltas = _microseconds(time)
+    if (deltas <= 0).any() or _is_exact(deltas) or _rounded_steps(time, deltas) is None:
+        return da
+    own = _since_minute(time, deltas)
+    shift = (to_minute(own) - own).astype("timedelta64[us]")
+    stamps = time.values + (shift if time.dtype.kind == "M" else shift.astype(object))
+    new = xr.Variable(dim, stamps.astype(time.dtype), time.attrs, time.encoding)
+    return da.assign_coords({dim: new})
+
+
+def to_minute(microseconds: np.ndarray) -> np.ndarray:
+    """Return times in microseconds to the nearest minute, halves up.
+
+    To the second first: decoded floats lie on either side of half a minute.
+    """
+    seconds = (microseconds + SECOND // 2) // SECOND * SECOND
+    return (seconds + MINUTE // 2) // MINUTE * MINUTE
+
+
+def _regular(time: xr.DataArray, deltas: np.ndarray) -> tuple[np.timedelta64, np.ndarray] | None:
+    """Return the constant step of stamps and how many steps each is on; None without one."""
+    exact = _whole_steps(deltas)
+    if exact is not None and _is_exact(deltas):
+        return exact
+    return _rounded_steps(time, deltas) or exact
+
+
+def _is_exact(deltas: np.ndarray) -> bool:
+    """Return whether stamps need no rounding: two seem regular whatever their seconds are."""
+    exact = _whole_steps(deltas)
+    if exact is None:
+        return False
+    return deltas.size > 1 or exact[0] % np.timedelta64(60, "s") == np.timedelta64(0)
+
+
+def _whole_steps(deltas: np.ndarray) -> tuple[np.timedelta64, np.ndarray] | None:
+    """Return the step of which all deltas (microseconds) are multiples, and their running sum.
+
+    The step is the shortest delta, and half of the others or more: else any whole minutes would
+    have one.
+    """
+    step = int(np.median(deltas[deltas < 1.5 * deltas.min()]))
+    counts = np.rint(deltas / step).astype(np.int64)
+    off = np.abs(deltas - counts * step).max()
+    if off > DECODED * step or (counts == 1).sum() * 2 < counts.size:
+        return None
+    return _timedelta(step), np.concatenate([[0], counts.cumsum()])
+
+
+def _rounded_steps(
+    time: xr.DataArray, deltas: np.ndarray
+) -> tuple[np.timedelta64, np.ndarray] | None:
+    """Return the same of stamps to the minute; None where that moves them apart by too much."""
+    own = _since_minute(time, deltas)
+    whole = np.diff(to_minute(own))
+    regular = _whole_steps(whole) if (whole > 0).all() else None
+    if regular is None:
+        return None
+    step = regular[0] / np.timedelta64(1, "us")
+    spread = np.ptp(own - regular[1] * step)
+    # never a fifth of the step: frames 45 seconds apart are none of every minute
+    return regular if spread <= min(max(JITTER, step / 10), step / 5) else None
+
+
+def _since_minute(time: xr.DataArray, deltas: np.ndarray) -> np.ndarray:
+    """Return microseconds since the start of the minute in which the first stamp lies."""
+    first = time.values[0]
+    if time.dtype.kind == "M":
+        start = int(first.astype("datetime64[us]").astype(np.int64)) % MINUTE
+    else:
+        start = first.second * SECOND + first.microsecond
+    return start + np.concatenate([[0], deltas.cumsum()])
+
+
+def _microseconds(time: xr.DataArray) -> np.ndarray:
+    """Return how long after the one before each stamp is."""
+    return np.diff(time.values).astype("timedelta64[us]").astype(np.int64)
+
+
+def _ascending(time: xr.DataArray) -> tuple[str, np.ndarray]:
+    """Return the name of a time axis and how long after the one before each stamp is; or raise."""
+    name = str(time.name or (time.dims[0] if time.dims else "time"))
+    _check_decoded(time, name)
+    if time.size < 2:
+        raise mismatch("2 times or more, to know the step", f"{time.size}", "a longer record")
+    deltas = _microseconds(time)
+    if (deltas <= 0).any():
+        raise _irregular(time, deltas, name)
+    return name, deltas
 
 
 def _mend_gaps(months: np.ndarray, missing: list[int], name: str) -> str:
@@ -208,10 +339,15 @@ def _days_in_month(stamp: Stamp) -> int:
     return stamp.days_in_month if isinstance(stamp, pd.Timestamp) else stamp.daysinmonth
 
 
+def _is_datetime(time: xr.DataArray) -> bool:
+    """Return whether a coordinate holds datetimes, of NumPy or cftime."""
+    return time.dtype.kind == "M" or bool(time.size and hasattr(time.values.flat[0], "calendar"))
+
+
 def _check_decoded(time: xr.DataArray, name: str) -> None:
     """Raise ValueError unless a coordinate is datetimes, without missing stamps."""
     units = str(time.attrs.get("units", ""))
-    if time.dtype.kind == "M" or (time.size and hasattr(time.values.flat[0], "calendar")):
+    if _is_datetime(time):
         missing = int(time.isnull().sum())
         if not missing:
             return
