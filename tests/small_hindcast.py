@@ -1,5 +1,8 @@
 """A hindcast small enough for tests: ten inits of a tiny network, and ways to look at its store."""
 
+import os
+import signal
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from zarr.storage import LocalStore
 
 import xearthformer as xef
 
@@ -68,3 +72,31 @@ def one_thread():
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class Mortal(LocalStore):
+    """Kills its process at its n-th write: before it, with half of it in a file, or after it."""
+
+    def __init__(self, root, deadline=0, moment="before", *, read_only=False):
+        super().__init__(root, read_only=read_only)
+        self.deadline, self.moment, self.lock = deadline, moment, threading.Lock()
+
+    def __getstate__(self):
+        return str(self.root), self.deadline, self.moment
+
+    def __setstate__(self, state):
+        self.__init__(*state)
+
+    async def _set(self, key, value, exclusive=False):
+        with self.lock:
+            self.deadline -= 1
+            last = self.deadline == 0
+        if last and self.moment == "half":
+            path = self.root / f"{key}.0.partial"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(value.to_bytes()[: len(value) // 2])
+        if last and self.moment != "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        await super()._set(key, value, exclusive)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -17,7 +17,7 @@ import dask.utils
 import numpy as np
 import pytest
 import xarray as xr
-from small_hindcast import anomalies, files, forecast, hindcast, one_thread, status, through
+from small_hindcast import Mortal, anomalies, files, forecast, hindcast, one_thread, status, through
 from zarr.storage import LocalStore, MemoryStore
 
 import xearthformer as xef
@@ -35,34 +35,6 @@ def ssta(tiny_pack):
 @pytest.fixture
 def straight(ssta, tiny_pack):
     return forecast(ssta, tiny_pack)
-
-
-class Mortal(LocalStore):
-    """Kills its process at its n-th write: before it, with half of it in a file, or after it."""
-
-    def __init__(self, root, deadline=0, moment="before", *, read_only=False):
-        super().__init__(root, read_only=read_only)
-        self.deadline, self.moment, self.lock = deadline, moment, threading.Lock()
-
-    def __getstate__(self):
-        return str(self.root), self.deadline, self.moment
-
-    def __setstate__(self, state):
-        self.__init__(*state)
-
-    async def _set(self, key, value, exclusive=False):
-        with self.lock:
-            self.deadline -= 1
-            last = self.deadline == 0
-        if last and self.moment == "half":
-            path = self.root / f"{key}.0.partial"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(value.to_bytes()[: len(value) // 2])
-        if last and self.moment != "after":
-            os.kill(os.getpid(), signal.SIGKILL)
-        await super()._set(key, value, exclusive)
-        if last:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,11 @@
 
 The empty answer is written first; then blocks of inits are forecast, by this process or by the
 workers of a dask cluster, and written by this process alone: data, then the block's marker. A
-second call forecasts what has no marker.
+second call forecasts what has no marker, and makes room for inits that the store lacks.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Literal
@@ -28,6 +28,7 @@ from ..models.prediff.samplers import Sampler
 from ..packs.card import Card
 from ..packs.pack import Pack, open_pack
 from . import blocks
+from .growth import finish_growth, grow, put_in_order, read_inits
 from .lock import Lock, hold
 from .store import (
     LOCK,
@@ -45,6 +46,7 @@ from .store import (
 INITS_PER_BLOCK = 8  # forecast, sent and marked together, unless `chunks` says otherwise,
 BLOCK_BYTES = 2**28  # or their forecasts are larger than this
 FRAMES_COMPARED = 3  # of lazy data with a store: reading all of it would take too long
+LISTS = ("init", "times")  # entries of a store's record: they grow with the store
 # Settings that decide a forecast's numbers, next to the lead: a part of a store's record.
 RECORDED = ("precision", "compile")
 # The fields of a card that decide a forecast's numbers.
@@ -74,7 +76,7 @@ def hindcast(
     compile: bool = False,
     progress: engine.Progress = "auto",
 ) -> xr.Dataset:
-    """Forecast from many inits into a Zarr store; called again, go on where it stopped.
+    """Forecast from many inits into a Zarr store; called again, go on, and grow by new inits.
 
     Parameters
     ----------
@@ -82,7 +84,8 @@ def hindcast(
         As in `forecast`, which gives the same forecasts.
     store : path, URL, fsspec mapping or Zarr store
         Where to write, Zarr format 3: a folder, "s3://bucket/name.zarr", "memory://...", or an open
-        `zarr.storage` store. Empty, or of an earlier call with the same arguments.
+        `zarr.storage` store. Empty, or of an earlier call with the same arguments, to which inits
+        may have been added.
     init : label, slice or list of labels, optional
         Default: every time that has the context the pack needs.
     {options}
@@ -105,8 +108,8 @@ def hindcast(
     ------
     ValueError, TypeError
         What `forecast` refuses; a store that another process is writing; a store of other data, of
-        another pack, grid, list of inits, lead, ensemble, precision or chunks, compiled or not; an
-        init that fails.
+        another pack, grid, lead, ensemble, precision or chunks, compiled or not; a list of inits
+        that lacks some of the store's; an init that fails.
     OSError
         A disk that is full, or another failure of the store. What is written stays.
 
@@ -127,6 +130,10 @@ def hindcast(
     The number of threads that torch runs is part of a network's bits, as is the device. The
     workers of a cluster of processes run one (dask sets OMP_NUM_THREADS=1); forecasts with more
     threads are equal to rounding, and to the bit after `torch.set_num_threads(1)`.
+
+    A store grows: inits that it lacks, as of a record that has one more month or frame, are put
+    behind those that are there, in the order in which they come; `.sortby("init")` sorts what was
+    added in between. Inits never leave a store.
 
     A store keeps a digest of every frame that its forecasts were made from, and another call's data
     is compared with it to the bit: all of it where it is in memory, three frames where it is lazy,
@@ -164,27 +171,49 @@ def hindcast(
         options=replace(options, lead=answers[0].sizes["lead"]),
     )
     _check_once(job)
-    record = _record(job, setup)
-    _check_record(read_record(opened), record, opened)  # before a lock is left in another's store
+    # before a lock is left in another's store
+    _check_record(read_record(opened), _record(job, setup), opened, leave_out=LISTS)
     with hold(opened, LOCK) as lock:
         remove_partial_files(opened)
-        _check_record(read_record(opened), record, opened)  # it may have been begun since
         attrs = data.attrs if isinstance(data, xr.Dataset) else {}
-        own = {entry.name: entry.da.name or "forecast" for entry in entries}
-        empty = xr.Dataset({own[name]: answer for name, answer in setup.answers.items()})
-        empty.attrs = {"Conventions": "CF-1.8", **attrs}
-        ledger = open_ledger(
-            opened,
-            empty,
-            record,
-            frames=job.used.stop - job.used.start,
-            chunk=chunks or 1,
-            block=chunks or _inits_per_block(answers, setup.plan.settings.batch_size),
-        )
-        _check_chunks(chunks, ledger)
-        _check_data(job, ledger)
+        job, ledger = _begin_or_grow(job, setup, opened, attrs, chunks)
         _fill(job, ledger, lock, on_error, progress)
     return xr.open_zarr(opened)
+
+
+def _begin_or_grow(
+    job: blocks.Job, setup: Setup, store: Store, attrs: Mapping[str, object], chunks: int | None
+) -> tuple[blocks.Job, Ledger]:
+    """Open a store's ledger with room for every init; the job comes back in the store's order.
+
+    The inits that are there keep their places, and new ones follow them.
+    """
+    finish_growth(store)
+    there = read_inits(store)
+    order, known = put_in_order(job.times[job.positions], there)
+    job = replace(job, positions=job.positions[order])
+    begun = replace(job, positions=job.positions[: known or None])
+    record = _record(begun, setup)
+    # nothing is lost where the skeleton isn't whole: it is built again, for the inits of this call
+    _check_record(read_record(store), record, store, leave_out=LISTS if there is None else ())
+    batch_size = setup.plan.settings.batch_size
+    own = {entry.name: entry.da.name or "forecast" for entry in job.entries}
+    empty = xr.Dataset({own[name]: answer for name, answer in setup.answers.items()})
+    empty = empty.isel(init=order).assign_attrs({"Conventions": "CF-1.8", **attrs})
+    ledger = open_ledger(
+        store,
+        empty,
+        record,
+        frames=begun.used.stop - begun.used.start,
+        chunk=chunks or 1,
+        block=chunks or _inits_per_block(list(setup.answers.values()), batch_size),
+    )
+    _check_chunks(chunks, ledger)
+    _check_data(begun, ledger)
+    if len(job.positions) > len(begun.positions):
+        frames, before = job.used.stop - job.used.start, begun.used.start - job.used.start
+        ledger = grow(ledger, empty, _record(job, setup), frames=frames, before=before)
+    return job, ledger
 
 
 # --- the work
@@ -293,16 +322,24 @@ def _ends(labels: list[str]) -> str:
 # --- what is refused
 
 
-def _check_record(theirs: Mapping[str, str] | None, ours: Mapping[str, str], store: Store) -> None:
-    """Refuse a store that was made from something else."""
+def _check_record(
+    theirs: Mapping[str, str] | None,
+    ours: Mapping[str, str],
+    store: Store,
+    leave_out: Collection[str] = (),
+) -> None:
+    """Refuse a store that was made from something else; entries to leave out are not compared."""
     theirs = ours if theirs is None else theirs
-    for name in {**ours, **theirs}:  # an option that only one of two versions knows is a difference
+    # an option that only one of two versions knows is a difference
+    for name in [name for name in {**ours, **theirs} if name not in leave_out]:
         found, expected = ours.get(name, "none"), theirs.get(name, "none")
         if found != expected:
             raise mismatch(
                 f"the {name.replace('_', ' ')} that {store} was made with: {expected}",
                 found,
-                "another store, or the arguments that this one was made with",
+                "another store, or data and init with all that are there and more"
+                if name in LISTS
+                else "another store, or the arguments that this one was made with",
             )
 
 

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -251,8 +252,10 @@ class Ledger:
     def fail(self, inits: np.ndarray, labels: Iterable[str], error: str) -> None:
         """Note inits that couldn't be forecast; the next call tries them again."""
         with self._explain_full_disk():
-            self.status.set(inits, FAILED)
-            self.errors.update(dict.fromkeys(labels, error))
+            # of a chunk that has grown, some may be there already: they stay
+            missing = self.status.values[inits] != DONE
+            self.status.set(inits[missing], FAILED)
+            self.errors.update(dict.fromkeys(compress(labels, missing), error))
         self.update_attributes()
 
     def update_attributes(self) -> None:
@@ -263,7 +266,7 @@ class Ledger:
         meta = json.loads(read(self.store, ROOT) or b"{}")
         attributes = {k: v for k, v in meta["attributes"].items() if k != "incomplete"}
         if self.done < self.size:
-            attributes["incomplete"] = _incomplete(self.done, self.size, self.errors)
+            attributes["incomplete"] = incomplete(self.done, self.size, self.errors)
         if attributes != meta["attributes"]:
             text = json.dumps({**meta, "attributes": attributes}, indent=2)
             with self._explain_full_disk():
@@ -279,7 +282,7 @@ def _split(inits: np.ndarray, size: int) -> list[np.ndarray]:
     return np.split(inits, np.flatnonzero(np.diff(inits // size)) + 1)
 
 
-def _incomplete(done: int, size: int, errors: Mapping[str, str]) -> str:
+def incomplete(done: int, size: int, errors: Mapping[str, str]) -> str:
     """The text of a store's attribute `incomplete`."""
     lines = [f"{init}: {error}" for init, error in errors.items()]
     more = [f"and {len(lines) - ERRORS_LISTED} more"] if len(lines) > ERRORS_LISTED else []
@@ -323,9 +326,14 @@ def open_ledger(
     if read(store, ROOT) is None:
         with explain_full_disk(store, "no init is there yet"):
             _write_skeleton(store, empty, record, frames, chunk, block)
+    return load_ledger(store, [str(name) for name in empty.data_vars])
+
+
+def load_ledger(store: Store, names: Sequence[str]) -> Ledger:
+    """Open the ledger of a store whose skeleton is there, with the arrays of these variables."""
     *values, log, frame_log = (
-        zarr.open_array(store, path=str(path), mode="r+", zarr_format=3)
-        for path in (*empty.data_vars, STATUS, DIGESTS)
+        zarr.open_array(store, path=path, mode="r+", zarr_format=3)
+        for path in (*names, STATUS, DIGESTS)
     )
     status, digests = (CachedArray(array, _read_readable(array)) for array in (log, frame_log))
     return Ledger(store, values, status, digests)
@@ -341,7 +349,7 @@ def _write_skeleton(
     memory = MemoryStore()
     count = empty.sizes["init"]
     encoding: dict[str, dict[str, object]] = {str(c): {"_FillValue": None} for c in empty.coords}
-    bare = empty.drop_encoding().assign_attrs(incomplete=_incomplete(0, count, {}))
+    bare = empty.drop_encoding().assign_attrs(incomplete=incomplete(0, count, {}))
     for name, da in empty.items():
         encoding[str(name)] = {
             "chunks": (chunk, *da.shape[1:]),
@@ -365,14 +373,19 @@ def _write_skeleton(
             dimension_names=[dim],
             attributes=attrs,
         )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Consolidated metadata")  # not in the specification yet
-        zarr.consolidate_metadata(memory)
+    consolidate(memory)
     first = [LOG_ROOT, *(key for key in keys(memory) if key not in (LOG_ROOT, ROOT))]
     for key in first:
         write(store, key, read(memory, key) or b"")
     flush(store, first)
     write(store, ROOT, read(memory, ROOT) or b"")
+
+
+def consolidate(memory: Store) -> None:
+    """Put the metadata of all arrays into the root's, which readers then open at once."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata")  # not in the specification yet
+        zarr.consolidate_metadata(memory)
 
 
 def _read_readable(array: zarr.Array) -> np.ndarray:
