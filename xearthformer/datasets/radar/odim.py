@@ -1,0 +1,573 @@
+"""ODIM HDF5 composites for xarray: `xr.open_dataset(path, engine="odim_composite")`; and written.
+
+The OPERA Data Information Model is what European weather services exchange radar data in (versions
+2.0 to 2.4). Its volumes, in polar coordinates, are read by xradar, whose engine is called `odim`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from xarray.backends import BackendEntrypoint
+from xarray.backends.locks import HDF5_LOCK
+
+from ... import __version__
+from ...errors import mismatch
+from ...fields.axes import find_grid, find_time
+from ...fields.quantities import check_quantity
+from ...fields.time_axis import str_time
+from ...fields.units import convert_units, to_metres
+from .frames import (
+    ACCUMULATION,
+    DBZ,
+    RATE,
+    Frame,
+    Frames,
+    attributes,
+    local_path,
+    numbered,
+    open_hdf5,
+    variable,
+)
+from .projection import GRID_MAPPING, Grid, crs_of, crs_variable, metres_of, read_crs
+
+if TYPE_CHECKING:
+    import h5py  # type: ignore[import-untyped]
+    import pyproj
+
+ENGINE = "odim_composite"
+OBJECTS = ("COMP", "IMAGE")  # /what/object of two-dimensional products
+VOLUMES = ("PVOL", "SCAN", "RAY", "AZIM", "ELEV", "CVOL", "XSEC", "VP")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How a quantity of ODIM (Table 16) is called here, and its value where nothing was found."""
+
+    name: str
+    attrs: dict[str, str]
+    nothing: float
+
+
+QUANTITIES = {
+    "RATE": Quantity("rain_rate", RATE, 0.0),
+    "ACRR": Quantity("rain_amount", {**ACCUMULATION, "cell_methods": "time: sum"}, 0.0),
+    "DBZH": Quantity("dbz", DBZ, -np.inf),
+    "TH": Quantity("th", {**DBZ, "long_name": "uncorrected radar reflectivity"}, -np.inf),
+    "QIND": Quantity("quality", {"long_name": "quality index, 1 is best", "units": "1"}, 0.0),
+}
+INTERVALS = ("RATE", "ACRR")  # what is said of the time from start to end, labelled at its end
+
+
+class OdimCompositeBackendEntrypoint(BackendEntrypoint):
+    """Opens ODIM HDF5 composites: `xr.open_dataset(path, engine="odim_composite")`."""
+
+    description = "Open ODIM HDF5 composites (COMP, IMAGE): RATE, ACRR, DBZH, TH, QIND"
+
+    def open_dataset(  # type: ignore[override]  # an open store is no ODIM file
+        self,
+        filename_or_obj: str | os.PathLike[str],
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        dataset: str | None = None,
+        projection: str | bool = True,
+    ) -> xr.Dataset:
+        """Open the composites of one file lazily, along time.
+
+        Parameters
+        ----------
+        filename_or_obj : path
+        drop_variables : str or iterable of str, optional
+        dataset : str, optional
+            The group to read alone, such as "dataset2", where a file holds a quantity more than
+            once at one time. Default: all.
+        projection : str or bool
+            True: what the file says. A PROJ string or an EPSG code: that instead. False: none, and
+            metres from the lower left corner.
+
+        Returns
+        -------
+        Dataset
+            Dims time, y (north first) and x, in metres, or lat and lon; scalar `crs` with the CF
+            grid mapping. Variables: `rain_rate` in mm h-1 (RATE), `rain_amount` in mm (ACRR) with
+            its own start and end in `time_bnds`, `dbz` (DBZH) and `th` (TH) in dBZ, `quality`
+            (QIND); other quantities by their name in lower case. NaN where nothing was seen
+            (nodata); where nothing was detected (undetect), rain is 0 and reflectivity -inf. The
+            attributes `zr_a` and `zr_b` are those of the file. Time is the end of a rain rate's or
+            amount's interval; of other quantities the nominal time.
+
+        Raises
+        ------
+        OSError
+            A damaged file; FileNotFoundError if there is none.
+        ValueError
+            Another product, a projection that cannot be read, or corners that don't fit the pixels.
+        """
+        path = local_path(filename_or_obj)
+        with open_hdf5(path) as file:
+            check_product(file, path)
+            layers = read_layers(file, path, dataset)
+            grid = read_grid(file, layers, path, projection)
+            source = attributes(file, "what").get("source", "")
+            version = str(attributes(file).get("Conventions", "ODIM_H5"))
+        ds = _dataset(path, layers, grid)
+        attrs = {"Conventions": "CF-1.8", "title": f"radar composite ({version})"}
+        ds.attrs = {**attrs, "source": str(source)} if source else attrs
+        dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or []
+        return ds.drop_vars(dropped, errors="ignore")
+
+    def guess_can_open(self, filename_or_obj: object) -> bool:
+        """Say whether a file is an ODIM composite."""
+        return isinstance(filename_or_obj, str | os.PathLike) and is_odim(filename_or_obj)
+
+
+def is_odim(path: str | os.PathLike[str]) -> bool:
+    """Say whether a file is HDF5 of the ODIM model that holds a composite, by its first groups."""
+    return os.path.isfile(path) and _object_of(path) in OBJECTS
+
+
+def _object_of(path: str | os.PathLike[str]) -> str | None:
+    """Return /what/object of a file; None if it is no HDF5 file, or has none."""
+    try:
+        with open_hdf5(os.fspath(path)) as file:
+            kind = attributes(file, "what").get("object")
+            return str(kind) if kind and any(key.startswith("dataset") for key in file) else None
+    except OSError:
+        return None
+
+
+def check_product(file: h5py.File, path: str) -> None:
+    """Refuse a file that holds no composite: a volume, or another model of HDF5."""
+    kind = str(attributes(file, "what").get("object", "none"))
+    if kind in OBJECTS:
+        return
+    if kind in VOLUMES:
+        hint = f"xradar.io.open_odim_datatree({path!r})"
+        found = f"{kind}, a volume in the radar's own coordinates"
+    else:
+        hint = f"h5py.File({path!r}).visit(print), for what it holds"
+        found = f"{kind}: {path} with {', '.join(file) or 'nothing'}"
+    raise mismatch("an ODIM composite: /what/object COMP or IMAGE", found, hint)
+
+
+# --- what a file holds
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One quantity at one time: its frame, and what the file says of it."""
+
+    quantity: str
+    group: str  # dataset1
+    frame: Frame
+    shape: tuple[int, int]
+    time: pd.Timestamp
+    bounds: tuple[pd.Timestamp, pd.Timestamp] | None  # of an interval
+    law: dict[str, float]  # zr_a, zr_b, where it has them
+
+
+def read_layers(file: h5py.File, path: str, dataset: str | None = None) -> list[Layer]:
+    """Return all that a composite holds; attributes of the data go before those of its dataset."""
+    groups = numbered(file, "dataset")
+    if dataset is not None and dataset not in groups:
+        words = ", ".join(groups) or "none"
+        again = f"xr.open_dataset({path!r}, engine={ENGINE!r})"
+        raise mismatch(f"the group {dataset!r} in {path}", words, again)
+    layers = []
+    several = len({_span(attributes(file[group], "what")) for group in groups}) > 1
+    for group in groups if dataset is None else [dataset]:
+        place = file[group]
+        for name in numbered(place, "data"):
+            layers.append(_layer(file, group, f"{group}/{name}", several))
+            layers += [
+                _layer(file, group, f"{group}/{name}/{quality}", several, of="QIND")
+                for quality in numbered(place[name], "quality")
+            ]
+        layers += [
+            _layer(file, group, f"{group}/{quality}", several, of="QIND")
+            for quality in numbered(place, "quality")
+        ]
+    # further quality fields (of blockage, clutter, ...) are about the index, not the rain
+    kept: dict[tuple[str, str], Layer] = {}
+    for layer in layers:
+        if layer.quantity != "QIND" or ("QIND", layer.group) not in kept:
+            kept[layer.frame.path if layer.quantity != "QIND" else "QIND", layer.group] = layer
+    if not any(layer.quantity != "QIND" for layer in kept.values()):
+        hint = f"h5py.File({path!r}).visit(print), for what it holds"
+        raise mismatch(f"data in a composite: {path}", ", ".join(file), hint)
+    return list(kept.values())
+
+
+def _layer(file: h5py.File, group: str, place: str, several: bool, of: str = "") -> Layer:
+    """Return one layer; `several` says that the file's datasets have times of their own."""
+    levels = [place[: match.start()] for match in re.finditer("/", place)] + [place]
+    what = {k: v for level in levels for k, v in attributes(file[level], "what").items()}
+    if of:  # a quality field does not take the code and the quantity of its data
+        what = {"quantity": of, **attributes(file[place], "what")}
+    how = {k: v for level in levels for k, v in attributes(file[level], "how").items()}
+    how = {**attributes(file, "how"), **how}
+    quantity = str(what.get("quantity", "unknown"))
+    known = QUANTITIES.get(quantity)
+    frame = Frame(
+        f"{place}/data",
+        float(what.get("gain", 1.0)),
+        float(what.get("offset", 0.0)),
+        (float(what["nodata"]),) if "nodata" in what else (),
+        float(what["undetect"]) if "undetect" in what else None,
+        known.nothing if known else np.nan,
+    )
+    span = attributes(file[group], "what")
+    nominal = attributes(file, "what")
+    time, bounds = _time(quantity, {**span, **what}, nominal, several)
+    law = {key: float(how[key]) for key in ("zr_a", "zr_b") if key in how}
+    rows, columns = file[frame.path].shape
+    return Layer(quantity, group, frame, (int(rows), int(columns)), time, bounds, law)
+
+
+# --- times
+
+
+def _time(
+    quantity: str, what: dict[str, str | float], nominal: dict[str, str | float], several: bool
+) -> tuple[pd.Timestamp, tuple[pd.Timestamp, pd.Timestamp] | None]:
+    """Return the time of a layer and, of a rate or an amount, the interval that ends at it.
+
+    Start and end that are whole minutes apart are an interval. Others are when the radars scanned,
+    which jitters: there the nominal time stands, unless the file has `several` times.
+    """
+    start, end = _span(what)
+    if quantity in INTERVALS and start is not None and end is not None and end > start:
+        low, high = (time.round("min") for time in (start, end))
+        close = pd.Timedelta("1s")  # 14:45:00 to 14:49:59 are five minutes
+        if abs(low - start) <= close and abs(high - end) <= close and high > low:
+            return high, (low, high)
+    stamp = _stamp(nominal, "date", "time")
+    if (several or stamp is None) and end is not None:
+        return end, None
+    if stamp is None:
+        raise OSError(
+            str(
+                mismatch(
+                    "the time of a composite: /what/date and /what/time",
+                    "none",
+                    "another copy of the file",
+                )
+            )
+        )
+    return stamp, None
+
+
+def _span(what: dict[str, str | float]) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
+    return _stamp(what, "startdate", "starttime"), _stamp(what, "enddate", "endtime")
+
+
+def _stamp(what: dict[str, str | float], date: str, time: str) -> pd.Timestamp | None:
+    """Return a date and a time such as 20210704 and 155000 as one; None if one is missing."""
+    if date not in what or time not in what:
+        return None
+    text = f"{what[date]}{str(what[time]).ljust(6, '0')}"
+    return pd.to_datetime(text, format="%Y%m%d%H%M%S", errors="coerce")
+
+
+# --- places
+
+
+def read_grid(
+    file: h5py.File, layers: Sequence[Layer], path: str, projection: str | bool = True
+) -> Grid:
+    """Return the pixels of a composite, from its corners, pixel sizes and projection."""
+    shapes = {layer.shape for layer in layers}
+    if len(shapes) > 1:
+        group = layers[0].group
+        found = ", ".join(f"{rows} x {columns}" for rows, columns in sorted(shapes))
+        hint = f"xr.open_dataset({path!r}, engine={ENGINE!r}, dataset={group!r})"
+        raise mismatch("one grid in a composite", found, hint)
+    where = {**attributes(file, "where"), **attributes(file[layers[0].group], "where")}
+    text = str(where.get("projdef", "")) if projection is True else projection
+    without = f"xr.open_dataset({path!r}, engine={ENGINE!r}, projection=False)"
+    if text is False:
+        return _plain_grid(where, layers[0].shape)
+    crs = read_crs(str(text), without)
+    return _located(where, crs, metres_of(str(text)), layers[0].shape, without)
+
+
+def _plain_grid(where: dict[str, str | float], shape: tuple[int, int]) -> Grid:
+    """Return pixels in metres from the lower left corner, without a projection."""
+    width, height = float(where.get("xscale", 1.0)), float(where.get("yscale", 1.0))
+    return Grid(None, 0.0, shape[0] * height, width, height, shape)
+
+
+def _located(
+    where: dict[str, str | float],
+    crs: pyproj.CRS,
+    unit: float,
+    shape: tuple[int, int],
+    hint: str,
+) -> Grid:
+    """Return pixels by their corners, the outer ones of the domain; sizes may be in `unit`."""
+    import pyproj
+
+    proj = pyproj.Proj(crs)
+    corners = {}
+    for name in ("LL", "UL", "UR", "LR"):
+        lon, lat = where.get(f"{name}_lon"), where.get(f"{name}_lat")
+        if lon is not None and lat is not None:
+            corners[name] = proj(float(lon), float(lat))
+    found = {name: xy for name, xy in corners.items() if np.isfinite(xy).all()}
+    lefts = [found[name][0] for name in ("LL", "UL") if name in found]
+    rights = [found[name][0] for name in ("UR", "LR") if name in found]
+    tops = [found[name][1] for name in ("UL", "UR") if name in found]
+    bottoms = [found[name][1] for name in ("LL", "LR") if name in found]
+    if not (lefts and rights and tops and bottoms):
+        words = "LL and UR, or UL and LR, in the projection"
+        raise mismatch(f"two opposite corners of a composite: {words}", str([*found]), hint)
+    rows, columns = shape
+    width = _pixel(where.get("xscale"), unit, lefts[0], rights[0], columns, "columns", hint)
+    height = _pixel(where.get("yscale"), unit, bottoms[0], tops[0], rows, "rows", hint)
+    # the lower left corner is the one that all versions of ODIM name
+    left = lefts[0]
+    top = bottoms[0] + rows * height
+    digits = 9 if crs.is_geographic else 3  # the projection's own noise would part equal grids
+    return Grid(crs, round(left, digits), round(top, digits), width, height, shape)
+
+
+def _pixel(
+    scale: str | float | None,
+    unit: float,
+    first: float,
+    last: float,
+    count: int,
+    what: str,
+    hint: str,
+) -> float:
+    """Return the size of a pixel: the file's own if the corners agree with it, to one pixel."""
+    mean = (last - first) / count
+    if scale is None and mean > 0:
+        return mean
+    sizes = [float(scale) * factor for factor in (1.0, unit)] if scale is not None else []
+    for size in sizes:
+        if size > 0 and abs(last - first - count * size) <= size:
+            return size
+    raise mismatch(
+        f"corners that are {count} {what} of {sizes[0] if sizes else 0:g} apart",
+        f"{last - first:g}, {mean:g} to one",
+        hint,
+    )
+
+
+# --- the labelled data
+
+
+def _dataset(path: str, layers: Sequence[Layer], grid: Grid) -> xr.Dataset:
+    """Return the layers as variables along time."""
+    times = sorted({layer.time for layer in layers})
+    quantities = list(dict.fromkeys(layer.quantity for layer in layers))
+    variables = {}
+    for quantity in quantities:
+        of = [layer for layer in layers if layer.quantity == quantity]
+        by_time = {layer.time: layer for layer in of}
+        if len(by_time) < len(of):
+            group = of[0].group
+            twice = " and ".join(f"{layer.frame.path} at {str_time(layer.time)}" for layer in of)
+            hint = f"xr.open_dataset({path!r}, engine={ENGINE!r}, dataset={group!r})"
+            raise mismatch(f"one {quantity} for each time", twice, hint)
+        known = QUANTITIES.get(quantity, Quantity(quantity.lower(), {"long_name": quantity}, 0.0))
+        attrs: dict[str, object] = {**known.attrs, **of[0].law}
+        if quantity == "TH" and "DBZH" in quantities:
+            del attrs["standard_name"]  # the corrected one is the reflectivity to use
+        if quantity == "QIND":
+            attrs = dict(known.attrs)
+        if grid.crs is not None:
+            attrs["grid_mapping"] = GRID_MAPPING
+        frames = [by_time[t].frame if t in by_time else None for t in times]
+        variables[known.name] = variable(Frames(path, frames, grid.shape), grid.dims, attrs)
+    stamps = np.array(times, "datetime64[ns]")
+    coords = {
+        "time": xr.Variable("time", stamps, {"standard_name": "time", "axis": "T"}),
+        **grid.coords(),
+    }
+    ends = {layer.time: layer.bounds for layer in layers if layer.quantity == "ACRR"}
+    if ends and all(ends.get(time) for time in times):
+        bounds = np.array([ends[time] for time in times], "datetime64[ns]")
+        coords["time_bnds"] = xr.Variable(("time", "bnds"), bounds)
+        coords["time"].attrs["bounds"] = "time_bnds"
+    return xr.Dataset(variables, coords)
+
+
+# --- written
+
+GAIN = 0.01  # mm h-1: a hundredth is finer than any radar, and 16 bits reach 655 mm h-1
+NODATA, UNDETECT = 65535, 0
+
+
+def write_odim(rain: xr.DataArray, path: str | os.PathLike[str]) -> str:
+    """Write rain rates as an ODIM HDF5 composite: one file, a dataset for each time or lead.
+
+    Parameters
+    ----------
+    rain : DataArray
+        Rain rate with dims y and x, and time or lead: a record, or the forecast of one init
+        (`fc.isel(init=0)`, and one member of an ensemble). It has a map projection (`crs`), or
+        latitude and longitude.
+    path : path
+        The file. What is there is replaced, once the new file is whole.
+
+    Returns
+    -------
+    str
+        The path.
+
+    Raises
+    ------
+    ValueError
+        Another quantity, other dims, no projection, or pixels of several sizes.
+
+    Notes
+    -----
+    Quantity RATE, 16 bits: hundredths of mm h-1 (coarser if it rains above 655 mm h-1), 0 for no
+    rain, 65535 for NaN. A rate is of the step that ends at its time. The nominal time is the init,
+    or the last time of a record. Lazy data is computed.
+
+    Examples
+    --------
+    >>> import xearthformer as xef
+    >>> fc = rain.earthformer.forecast("nowcast-radar", init=-1)  # doctest: +SKIP
+    >>> write_odim(fc.isel(init=0), "nowcast.h5")  # doctest: +SKIP
+    'nowcast.h5'
+    """
+    import h5py
+
+    path = os.fspath(path)
+    check_quantity(rain, RATE["standard_name"], difference=False)
+    frames, dim = _frames(rain, path)
+    where = _where(frames, path)
+    frames = convert_units(frames, RATE["units"], difference=False).compute()
+    times, nominal = _times(frames, dim)
+    half = f"{path}.writing"  # whoever looks into the folder never sees half a file
+    with HDF5_LOCK, h5py.File(half, "w") as file:
+        file.attrs["Conventions"] = np.bytes_("ODIM_H5/V2_4")
+        what = {"object": "COMP", "version": "H5rad 2.4", "source": "CMT:xearthformer"}
+        _put(file, "what", {**what, **_date("", nominal)})
+        _put(file, "where", where)
+        law = {key: float(rain.attrs[key]) for key in ("zr_a", "zr_b") if key in rain.attrs}
+        _put(file, "how", {"software": "xearthformer", "sw_version": __version__, **law})
+        for i, (start, end) in enumerate(times):
+            _put_frame(file, f"dataset{i + 1}", frames.values[i], start, end)
+    os.replace(half, path)
+    return path
+
+
+def _frames(rain: xr.DataArray, path: str) -> tuple[xr.DataArray, str]:
+    """Return rain as (time or lead, y, x), north and west first, and the name of its first dim."""
+    y, x = find_grid(rain)
+    others = [str(dim) for dim in rain.dims if dim not in (y, x)]
+    dim = next((d for d in others if d == "lead"), None)
+    if dim is None:
+        dim = find_time(rain) if others else "time"
+    further = {d: 0 for d in others if d != dim}
+    longer = [f"{d} ({rain.sizes[d]})" for d in further if rain.sizes[d] > 1]
+    if longer:
+        choice = ", ".join(f"{d}=0" for d in further)
+        raise mismatch(
+            f"a record, or the forecast of one init and member: {dim}, {y}, {x}",
+            f"also {', '.join(longer)}",
+            f"write_odim(rain.isel({choice}), {path!r})",
+        )
+    rain = rain.isel(further)
+    if dim not in rain.dims:
+        rain = rain.expand_dims(dim)
+    for axis, ascending in ((y, False), (x, True)):
+        if axis in rain.coords:
+            rain = rain.sortby(axis, ascending=ascending)
+    return rain.transpose(dim, y, x), dim
+
+
+def _where(rain: xr.DataArray, path: str) -> dict[str, str | float | int]:
+    """Return ODIM's group /where: projection, corners and pixels."""
+    import pyproj
+
+    y, x = find_grid(rain)
+    crs = crs_of(rain)
+    if crs is None or y not in rain.coords or x not in rain.coords:
+        raise mismatch(
+            "rain with a map projection and coordinates along y and x",
+            "none",
+            f'write_odim(rain.rio.write_crs("EPSG:..."), {path!r}), by rioxarray',
+        )
+    (top, height), (left, width) = (_edge(rain[axis]) for axis in (y, x))
+    rows, columns = rain.sizes[y], rain.sizes[x]
+    right, bottom = left + columns * width, top + rows * height  # height is negative
+    proj = pyproj.Proj(crs)
+    corners = {"LL": (left, bottom), "UL": (left, top), "UR": (right, top), "LR": (right, bottom)}
+    where: dict[str, str | float | int] = {
+        "projdef": str(crs_variable(crs).attrs["proj4"]).replace(" +type=crs", ""),
+        "xsize": columns,
+        "ysize": rows,
+        "xscale": width,
+        "yscale": -height,
+    }
+    for name, (at_x, at_y) in corners.items():
+        lon, lat = (at_x, at_y) if crs.is_geographic else proj(at_x, at_y, inverse=True)
+        where |= {f"{name}_lon": float(lon), f"{name}_lat": float(lat)}
+    return where
+
+
+def _edge(axis: xr.DataArray) -> tuple[float, float]:
+    """Return the outer edge of the first pixel and the step, in metres or degrees."""
+    factor = to_metres(str(axis.attrs.get("units", ""))) or 1.0
+    values = axis.values.astype(float) * factor
+    steps = np.diff(values)
+    if steps.size == 0 or not np.allclose(steps, steps.mean(), rtol=1e-2):
+        ends = f"{axis.values[0]:g}, {axis.values[-1]:g}, {axis.size}"
+        found = f"{axis.size} of {np.abs(steps).min():g} to {np.abs(steps).max():g}"
+        hint = f"rain.interp({axis.name}=np.linspace({ends}))"
+        raise mismatch(f"two pixels or more of one size along {axis.name}", found, hint)
+    return float(values[0] - steps.mean() / 2), float(steps.mean())
+
+
+def _times(
+    rain: xr.DataArray, dim: str
+) -> tuple[list[tuple[pd.Timestamp, pd.Timestamp]], pd.Timestamp]:
+    """Return the interval of each frame, and the nominal time: init, or the last of a record."""
+    ends = rain["valid_time"] if "valid_time" in rain.coords else rain[dim]
+    stamps = [pd.Timestamp(value) for value in np.atleast_1d(ends.values)]
+    first = [pd.Timestamp(rain["init"].item())] if dim == "lead" and "init" in rain.coords else []
+    known = [*first, *stamps]
+    step = known[1] - known[0] if len(known) > 1 else pd.Timedelta(0)
+    starts = [*first, *stamps][: len(stamps)] if first else [stamps[0] - step, *stamps[:-1]]
+    return list(zip(starts, stamps, strict=True)), first[0] if first else stamps[-1]
+
+
+def _put_frame(
+    file: h5py.File, name: str, rain: np.ndarray, start: pd.Timestamp, end: pd.Timestamp
+) -> None:
+    """Write one frame as /datasetN/data1/data, packed, with what its codes mean."""
+    seen = np.isfinite(rain)
+    most = float(rain[seen].max()) if seen.any() else 0.0
+    gain = max(GAIN, most / (NODATA - 1))
+    codes = np.where(seen, np.rint(np.where(seen, rain, 0.0).clip(0) / gain), NODATA)
+    _put(file, f"{name}/what", {"product": "SURF", **_date("start", start), **_date("end", end)})
+    packing = {"gain": gain, "offset": 0.0, "nodata": float(NODATA), "undetect": float(UNDETECT)}
+    _put(file, f"{name}/data1/what", {"quantity": "RATE", **packing})
+    rows = file[f"{name}/data1"].create_dataset(
+        "data", data=codes.astype(np.uint16), compression="gzip", compression_opts=4
+    )
+    rows.attrs["CLASS"], rows.attrs["IMAGE_VERSION"] = np.bytes_("IMAGE"), np.bytes_("1.2")
+
+
+def _date(which: str, time: pd.Timestamp) -> dict[str, str]:
+    return {f"{which}date": f"{time:%Y%m%d}", f"{which}time": f"{time:%H%M%S}"}
+
+
+def _put(file: h5py.File, group: str, attrs: Mapping[str, str | float | int]) -> None:
+    """Write attributes of a group, text as ODIM wants it: ASCII of a fixed length."""
+    place = file.require_group(group)
+    for key, value in attrs.items():
+        place.attrs[key] = np.bytes_(value.encode()) if isinstance(value, str) else value
