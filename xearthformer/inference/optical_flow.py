@@ -1,15 +1,19 @@
 """Extrapolation by optical flow, by pysteps: what a nowcaster would use instead of a network.
 
-Lucas-Kanade on the last frames gives a motion field, along which the last frame is carried. An
-ensemble is made by STEPS, which adds noise with the structure of the rain, and perturbs the motion.
+Lucas-Kanade on the last frames gives a motion field, along which the last rain seen is carried. Its
+other methods also let the rain change on the way: S-PROG and ANVIL smooth what can't be foretold,
+LINDA filters around features, and STEPS adds noise with the structure of the rain.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -18,163 +22,222 @@ from .. import __version__
 from ..errors import mismatch, whole_number
 from ..fields import cf, quantities, windows
 from ..fields.axes import find_axes, spacing_in_metres
-from ..fields.time_axis import check_time
+from ..fields.time_axis import Step, round_jitter, shift_time, stamps_on_grid, str_time
+from .pysteps_methods import METHODS, Ensemble, Method, Nowcast, Pysteps, nowcast
 
 RAIN = "rainfall_rate"
 UNITS = "mm h-1"
-DRY = 0.1  # mm/h: below it there is no rain for the motion
-DRY_DBR = -15.0  # the value of dry pixels, in dB above 1 mm/h: pysteps' own choice
-STEPS_FRAMES = 3  # that its autoregressive model of order 2 is fitted to
+MEMBERS = 20  # of STEPS, where no number is given
+Beyond: TypeAlias = Literal["climatology", "nan"]
+KNOWN_ATTRS = {"long_name": "share of the value that stems from what was seen", "units": "1"}
 
 
 def extrapolate(
     data: xr.DataArray | xr.Dataset,
     *,
+    method: str | None = None,
     init: windows.InitLike = None,
     lead: int = 12,
     frames: int = 4,
     members: int | None = None,
     seed: int = 0,
+    beyond: Beyond = "climatology",
 ) -> xr.DataArray:
-    """Carry the last frame of rain along its motion (pysteps, Pulkkinen et al. 2019).
-
-    With `members`, an ensemble by STEPS (Bowler et al. 2006) with pysteps' defaults: noise shaped
-    like the rain's spectrum in six bands, which fade at the rates that the last three frames show;
-    perturbed motion; the distribution of the last frame.
+    """Carry the last rain along its motion, by a method of pysteps (Pulkkinen et al. 2019).
 
     Parameters
     ----------
     data : DataArray or Dataset
         Rain rate, dims time, y and x in any order. Of a Dataset, its variable `rainfall_rate`.
+    method : str, optional
+        One of the methods in the notes. Default: "steps" with `members`, else "extrapolation".
     init : label, slice or list of labels, optional
         As in `forecast`.
     lead : int
         Number of time steps to forecast.
     frames : int
-        Number of last frames that the motion is taken from; three or more for STEPS.
+        Number of last frames that the motion is taken from. Some of them may be missing, and a
+        record that is shorter is served from two frames on, both with a warning.
     members : int, optional
-        Number of ensemble members. Default: a single forecast, without noise.
+        Number of ensemble members, of "steps" and "linda". Default: 20 of "steps", and a single
+        forecast of the others.
     seed : int
-        Random seed of STEPS. A member depends on the seed, the init and its own number alone: it is
-        the same whatever other inits and further members are asked for.
+        Random seed of members. A member depends on the seed, the init and its own number alone: it
+        is the same whatever other inits and further members are asked for.
+    beyond : {"climatology", "nan"}
+        What stands where the motion brings in what was not seen, from beyond the domain or from
+        pixels that were not observed: the mean of the rain seen, members' own draws of it; or NaN.
 
     Returns
     -------
     DataArray
         As `forecast` returns it: dims init, lead, [member,] then the user's own spatial dims, in
-        the user's units. NaN where the last frame is NaN; rain carried in from where nothing was
-        observed is 0. Computed at once, whether or not `data` is lazy.
+        the user's units. The coordinate `known` (init, lead, y, x) is the share of each value that
+        stems from what was seen. NaN where none of the last frames has a value. Computed at once,
+        whether or not `data` is lazy.
 
     Raises
     ------
     ImportError
-        pysteps is not installed.
+        pysteps is not installed; for "linda", scikit-image.
     ValueError
-        Too few frames up to an init, an irregular time axis, another quantity; for STEPS, pixels
-        of unknown length, or steps of a month.
+        Too few frames up to an init, an irregular time axis, another quantity, an unknown method,
+        members of a method that has none; for members, pixels of unknown length, or steps of a
+        month.
+
+    Notes
+    -----
+    The methods, with pysteps' defaults. All take the motion of pysteps' Lucas-Kanade.
+
+    - "extrapolation": the last frame, unchanged (semi-Lagrangian).
+    - "sprog": S-PROG (Seed 2003). Six spatial scales of three frames, in dB, fade as fast as they
+      have done; the distribution of the last frame.
+    - "steps": STEPS (Bowler et al. 2006). S-PROG's scales with noise in place of what fades,
+      perturbed motion, and the distribution of the last frame.
+    - "anvil": ANVIL (Pulkkinen et al. 2020). Growth and decay of four frames go on, scale by scale.
+    - "linda": LINDA (Pulkkinen et al. 2021). The same of three frames around up to 25 features;
+      minutes for a large domain, and that for each member.
+
+    Where pysteps fails or would give nothing but zeros, a warning and the history say what is done
+    instead: of a dry or missing frame the autoregression is that of the others; frames that are all
+    alike, or of which one alone has rain, are extrapolated.
 
     Examples
     --------
     >>> import xearthformer as xef
     >>> rain = xef.open_radar("radar_mch_20160711.nc")  # doctest: +SKIP
     >>> fc = xef.extrapolate(rain, init="2016-07-11T22:00")  # doctest: +SKIP
+    >>> ensemble = xef.extrapolate(rain, method="steps", members=20)  # doctest: +SKIP
     """
-    whole_number("lead", lead)
-    whole_number("frames", frames, least=2 if members is None else STEPS_FRAMES)
-    if members is not None:
-        whole_number("members", members)
-        whole_number("seed", seed, least=0)
+    way, members = _check_arguments(method, members, lead, frames, seed, beyond)
+    name = "steps" if method is None and members is not None else method or "extrapolation"
     if isinstance(data, xr.Dataset):
         data = data[quantities.find_variable(data, standard_name=RAIN, difference=False)]
-    time = data[find_axes(data).time]
-    step = check_time(time)
-    noise = None if members is None else {"n_ens_members": members, **_resolution(data, step)}
-    pysteps = load_pysteps()
+    data = round_jitter(data)
+    step, time, places = _regular_axis(data[find_axes(data).time])
+    resolution = None if members is None else _resolution(data, step)
+    pysteps = load_pysteps(name)
     prepared, origin = cf.prepare(
         data, units=UNITS, difference=False, standard_name=RAIN, latlon=False
     )
-    inits = windows.find_inits(prepared["time"], frames, init)
-    empty = windows.template(data, prepared["time"], inits.positions, lead, members)
-    method = "semi-Lagrangian" if members is None else f"STEPS, {members} members, seed {seed}"
-    notes = [f"extrapolated by pysteps: Lucas-Kanade on {frames} frames, {method}"]
+    least = min(frames, prepared.sizes["time"]) if isinstance(init, slice) else way.frames
+    inits = windows.find_inits(prepared["time"], max(least, way.frames), init)
+    empty = windows.template(data, time, places[inits.positions], lead, members)
+    rain = np.empty((*empty.shape[:-2], *prepared.shape[1:]), np.float32)
+    known = np.empty((len(rain), lead, *prepared.shape[1:]), np.float32)
+    said: dict[str, list[np.datetime64]] = {}
+    for i, position in enumerate(inits.positions):
+        stamp = prepared["time"].values[position]
+        past = _frames_up_to(prepared, places, position, frames)
+        ensemble = (
+            None if members is None else Ensemble(members, _seed(seed, stamp), *resolution or ())
+        )
+        found = nowcast(past, lead, way, ensemble, beyond, pysteps)
+        rain[i], known[i] = found.rain, found.known_LYX
+        for note in _notes(found, past, frames):
+            said.setdefault(note, []).append(stamp)
+    notes = [_method_note(way, frames, members, seed), *_warnings(said, len(inits.positions))]
     if inits.dropped:
         notes.append(inits.dropped)
-    values = np.empty((*empty.shape[:-2], *prepared.shape[1:]), np.float32)
-    for i, position in enumerate(inits.positions):
-        past = prepared[position - frames + 1 : position + 1].to_numpy()
-        if noise is not None:
-            noise["seed"] = _seed(seed, time.values[position])
-        values[i] = _ahead(past, lead, noise, pysteps)
-    fc = cf.restore(xr.DataArray(values, dims=(*empty.dims[:-2], "y", "x")), origin)
+    fc = cf.restore(xr.DataArray(rain, dims=(*empty.dims[:-2], "y", "x")), origin)
     line = f"xearthformer {__version__}: {'; '.join(notes)}"
-    return empty.copy(data=fc.to_numpy()).assign_attrs(cf.add_history(data.attrs, line))
+    fc = empty.copy(data=fc.to_numpy()).assign_attrs(cf.add_history(data.attrs, line))
+    return fc.assign_coords(known=_known(known, origin))
 
 
-@dataclass(frozen=True)
-class Pysteps:
-    """The functions of pysteps that are used here."""
-
-    flow: Callable[..., np.ndarray]
-    extrapolation: Callable[..., np.ndarray]
-    steps: Callable[..., np.ndarray]
-    decibels: Callable[..., tuple[np.ndarray, dict[str, object]]]
-
-
-def load_pysteps() -> Pysteps:
-    """Import pysteps.
+def load_pysteps(method: str = "extrapolation") -> Pysteps:
+    """Import pysteps, and what a method of it needs.
 
     Raises
     ------
     ImportError
-        It, or OpenCV for its Lucas-Kanade, is not installed.
+        It is not installed, or OpenCV for its Lucas-Kanade, or scikit-image for LINDA's features.
     """
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it greets when imported
             import cv2  # noqa: F401  (pysteps looks for it when the motion is computed: too late)
-            from pysteps import motion, nowcasts
+            from pysteps import extrapolation, motion, noise, nowcasts
             from pysteps.utils.transformation import dB_transform
     except ImportError as error:
         raise ImportError(
             "extrapolation by optical flow needs pysteps and opencv-python-headless, which aren't "
             'installed: pip install "xearthformer[pysteps]"'
         ) from error
-    extrapolation, steps = (nowcasts.get_method(name) for name in ("extrapolation", "steps"))
-    return Pysteps(motion.get_method("LK"), extrapolation, steps, dB_transform)
+    if method == "linda" and importlib.util.find_spec("skimage") is None:
+        raise ImportError(
+            'LINDA needs scikit-image, which isn\'t installed: pip install "xearthformer[pysteps]"'
+        )
+    return Pysteps(
+        flow=motion.get_method("LK"),
+        path=extrapolation.get_method("semilagrangian"),
+        decibels=dB_transform,
+        noise=noise.get_method("nonparametric"),
+        **{name: nowcasts.get_method(name) for name in METHODS},
+    )
 
 
-def _ahead(
-    past_TYX: np.ndarray, lead: int, noise: dict[str, float] | None, pysteps: Pysteps
-) -> np.ndarray:
-    """Return the rain of the coming steps (lead, [member,] y, x)."""
-    rain_TYX = np.nan_to_num(past_TYX)  # pixels that were not observed count as dry
-    decibels_TYX, _ = pysteps.decibels(rain_TYX, threshold=DRY, zerovalue=DRY_DBR)
-    motion = pysteps.flow(decibels_TYX, verbose=False)
-    if noise is None:
-        rain = pysteps.extrapolation(rain_TYX[-1], motion, lead)
-    else:
-        threshold = 10 * np.log10(DRY)
-        last = decibels_TYX[-STEPS_FRAMES:]
-        with _quiet():
-            members = pysteps.steps(last, motion, lead, precip_thr=threshold, **noise)
-        rain = pysteps.decibels(members, threshold=threshold, inverse=True)[0]
-        rain = rain.swapaxes(0, 1)  # (member, lead, y, x) -> (lead, member, y, x)
-    return np.where(np.isnan(past_TYX[-1]), np.nan, np.nan_to_num(rain))
+# --- arguments
 
 
-def _resolution(data: xr.DataArray, step: str | np.timedelta64) -> dict[str, float]:
-    """Return what STEPS asks for: kilometres per pixel and minutes per time step."""
+def _check_arguments(
+    name: str | None, members: int | None, lead: int, frames: int, seed: int, beyond: str
+) -> tuple[Method, int | None]:
+    """Return the method and its number of members; raise for what doesn't go together."""
+    if name is None:
+        name = "extrapolation" if members is None else "steps"
+    if name not in METHODS:
+        raise mismatch(f"a method among {', '.join(METHODS)}", repr(name), 'method="sprog"')
+    way = METHODS[name]
+    if members is not None and not way.draws:
+        hint = f'method="steps", or members=None for {name}'
+        raise mismatch("a method that draws members: steps or linda", repr(name), hint)
+    if members is None and way.always:
+        members = MEMBERS
+    if beyond not in ("climatology", "nan"):
+        raise mismatch('beyond="climatology" or beyond="nan"', repr(beyond), 'beyond="nan"')
+    whole_number("lead", lead)
+    whole_number("frames", frames, least=way.frames)
+    if members is not None:
+        whole_number("members", members)
+        whole_number("seed", seed, least=0)
+    return way, members
+
+
+def _resolution(data: xr.DataArray, step: Step) -> tuple[float, float]:
+    """Return what members are drawn by: kilometres per pixel and minutes per time step."""
     axes = find_axes(data)
-    lengths = [spacing_in_metres(data, dim) for dim in (axes.y, axes.x)]
-    metres = [length for length in lengths if length]
+    metres = [length for dim in (axes.y, axes.x) if (length := spacing_in_metres(data, dim))]
     if len(metres) < 2 or isinstance(step, str):
         found = f"no lengths along {axes.y} and {axes.x}" if len(metres) < 2 else "steps of a month"
         raise mismatch(
-            "a grid whose pixels have a length, and steps that have one, for STEPS",
+            "a grid whose pixels have a length, and steps that have one, for members",
             found,
-            "members=None, for a single forecast",
+            'method="sprog", members=None, for a single forecast',
         )
-    minutes = float(step / np.timedelta64(60, "s"))
-    return {"kmperpixel": float(np.mean(metres)) / 1000, "timestep": minutes}
+    return float(np.mean(metres)) / 1000, float(step / np.timedelta64(60, "s"))
+
+
+# --- the record
+
+
+def _regular_axis(time: xr.DataArray) -> tuple[Step, xr.DataArray, np.ndarray]:
+    """Return the step, the time axis without its gaps, and the place of each stamp on it."""
+    step, places = stamps_on_grid(time)
+    if step == "month" or places[-1] == time.size - 1:
+        return step, time, np.arange(time.size)
+    stamps = shift_time(time, step, np.array([0]), np.arange(places[-1] + 1))[0]
+    return step, xr.DataArray(stamps, dims=time.dims, attrs=time.attrs), places
+
+
+def _frames_up_to(
+    prepared: xr.DataArray, places: np.ndarray, position: int, frames: int
+) -> np.ndarray:
+    """Return the frames (time, y, x) up to a position of the record; NaN for those it lacks."""
+    first = max(0, places[position] - frames + 1)
+    start = int(np.searchsorted(places, first))
+    past = np.full((places[position] - first + 1, *prepared.shape[1:]), np.nan, np.float32)
+    past[places[start : position + 1] - first] = prepared[start : position + 1].to_numpy()
+    return past
 
 
 def _seed(seed: int, stamp: object) -> int:
@@ -183,12 +246,35 @@ def _seed(seed: int, stamp: object) -> int:
     return int(np.random.SeedSequence([seed, seconds % 2**63]).generate_state(1)[0])
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence STEPS, and restore the state of NumPy's global generator, which it seeds."""
-    state = np.random.get_state()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        np.random.set_state(state)
+# --- in words, and labels
+
+
+def _method_note(way: Method, frames: int, members: int | None, seed: int) -> str:
+    words = "semi-Lagrangian" if way.run is None else way.title
+    if members is not None:
+        words += f", {members} members, seed {seed}"
+    return f"extrapolated by pysteps: Lucas-Kanade on {frames} frames, {words}"
+
+
+def _notes(found: Nowcast, past_TYX: np.ndarray, frames: int) -> Sequence[str]:
+    if len(past_TYX) < frames:
+        return [f"{len(past_TYX)} frames up to the init instead of {frames}", *found.notes]
+    return found.notes
+
+
+def _warnings(said: dict[str, list[np.datetime64]], count: int) -> list[str]:
+    """Warn of what was out of the ordinary, once for all inits; return it for the history."""
+    notes = [
+        f"{note} ({len(stamps)} of {count} inits, from {str_time(stamps[0])} on)"
+        for note, stamps in said.items()
+    ]
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    return notes
+
+
+def _known(known: np.ndarray, origin: cf.Origin) -> xr.DataArray:
+    """Return the share of what was seen on the user's grid (init, lead, y, x)."""
+    own = replace(origin, model_units=None, dtype=known.dtype, name="known", attrs={})
+    share = cf.restore(xr.DataArray(known, dims=("init", "lead", "y", "x")), own)
+    return share.reset_coords(drop=True).drop_vars(list(share.coords)).assign_attrs(KNOWN_ATTRS)
