@@ -334,7 +334,7 @@ def _located(
     # the lower left corner is the one that all versions of ODIM name
     left = lefts[0]
     top = bottoms[0] + rows * height
-    digits = 9 if crs.is_geographic else 3  # the projection's own noise would part equal grids
+    digits = 9 if crs.is_geographic else 2  # the projection's own noise would part equal grids
     return Grid(crs, round(left, digits), round(top, digits), width, height, shape)
 
 
@@ -351,7 +351,9 @@ def _pixel(
     mean = (last - first) / count
     if scale is None and mean > 0:
         return mean
-    sizes = [float(scale) * factor for factor in (1.0, unit)] if scale is not None else []
+    # in metres whatever the projection's unit, in that unit, or in kilometres (MeteoSwiss)
+    factors = (1.0, unit, 1000.0)
+    sizes = [float(scale) * factor for factor in factors] if scale is not None else []
     for size in sizes:
         if size > 0 and abs(last - first - count * size) <= size:
             return size

@@ -7,6 +7,7 @@ CF calls a grid mapping, and `crs_of` reads it back.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -129,15 +130,12 @@ def crs_variable(crs: pyproj.CRS | str) -> xr.Variable:
     >>> crs_variable("EPSG:3067").attrs["grid_mapping_name"]
     'transverse_mercator'
     """
-    import warnings
-
     import pyproj
 
     crs = pyproj.CRS(crs)
-    with warnings.catch_warnings():  # a PROJ string cannot say all; crs_wkt next to it does
+    with warnings.catch_warnings():  # what neither CF nor a PROJ string can say stands in crs_wkt
         warnings.simplefilter("ignore", UserWarning)
-        proj4 = crs.to_proj4()
-    attrs = crs.to_cf()
+        proj4, attrs = crs.to_proj4(), crs.to_cf()
     # the file formats have no tuples
     attrs = {key: list(v) if isinstance(v, tuple) else v for key, v in attrs.items()}
     return xr.Variable((), np.int32(0), {**attrs, "proj4": proj4})
