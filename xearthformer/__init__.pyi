@@ -42,16 +42,20 @@ from .training.recipe import Recipe as Recipe
 from .training.train import train as train
 from .verification.bias import correct_bias as correct_bias
 from .verification.climpred import to_climpred as to_climpred
+from .verification.confidence import score_confidence as score_confidence
 from .verification.enso import enso_ensemble_skill as enso_ensemble_skill
 from .verification.enso import enso_seasons as enso_seasons
 from .verification.enso import enso_skill as enso_skill
 from .verification.probabilistic import exceedance as exceedance
+from .verification.regimes import wet_area as wet_area
 from .verification.seasonal import categories as categories
 from .verification.seasonal import seasonal_mean as seasonal_mean
 from .verification.skill import skill_confidence as skill_confidence
 from .verification.skill import skill_map as skill_map
+from .verification.skill_score import skill_score as skill_score
 from .verification.terciles import rpss as rpss
 from .verification.terciles import terciles as terciles
+from .verification.verify import statistics as statistics
 from .verification.verify import verify as verify
 
 __version__: str

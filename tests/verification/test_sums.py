@@ -75,12 +75,12 @@ def test_fractions_by_hand():
     # Windows of 3 x 1 pixels. Events: forecast 1 0 0 0, observed 0 1 0 0.
     # Fractions: forecast 1/3 1/3 0 0, observed 1/3 1/3 1/3 0; beyond the edge there is none.
     forecast, observed = np.array([[1.0, 0, 0, 0]]).T, np.array([[0.0, 1, 0, 0]]).T
-    found = sums(forecast, observed, FRACTIONS, thresholds=(1,), window=(3, 1))
+    found = sums(forecast, observed, FRACTIONS, thresholds=(1,), windows=[(3, 1)], widths=[3])
     assert found["fraction_errors"].item() == pytest.approx(1 / 9)
     assert found["fraction_squares"].item() == pytest.approx(5 / 9)
     # Without the third pixel its fraction, the one that differs, doesn't count.
     observed[2] = NAN
-    found = sums(forecast, observed, FRACTIONS, thresholds=(1,), window=(3, 1))
+    found = sums(forecast, observed, FRACTIONS, thresholds=(1,), windows=[(3, 1)], widths=[3])
     assert found["fraction_errors"].item() == pytest.approx(0)
     assert found["fraction_squares"].item() == pytest.approx(4 / 9)
 
@@ -91,7 +91,7 @@ def test_fractions_are_those_of_the_library_scores(window):
     # An edge without events, wider than the window: there the two treat the domain's edge alike.
     rng = np.random.default_rng(0)
     forecast, observed = np.pad(rng.random((2, 30, 40)), ((0, 0), (20, 20), (20, 20)))
-    found = sums(forecast, observed, FRACTIONS, thresholds=(0.7,), window=window)
+    found = sums(forecast, observed, FRACTIONS, thresholds=(0.7,), windows=[window], widths=[1])
     expected = spatial.fss_2d_single_field(
         forecast, observed, event_threshold=0.7, window_size=window, zero_padding=False
     )
@@ -101,8 +101,8 @@ def test_fractions_are_those_of_the_library_scores(window):
 
 def test_names_fit_sums_of_any_leading_shape():
     measure = Measure((COUNT, CONTINGENCY, MOMENTS), thresholds=(1.0, 2.0))
-    values = np.arange(2 * 15.0).reshape(2, 15)  # 1 + 3 x 2 + 8
+    values = np.arange(2 * 17.0).reshape(2, 17)  # 1 + 4 x 2 + 8
     named = {name: value for name, (_, value) in measure.split(values).items()}
-    assert named["n"].tolist() == [0, 15]
-    assert named["misses"].tolist() == [[3, 4], [18, 19]]
-    assert named["ee"].tolist() == [14, 29]
+    assert named["n"].tolist() == [0, 17]
+    assert named["misses"].tolist() == [[3, 4], [20, 21]]
+    assert named["ee"].tolist() == [16, 33]

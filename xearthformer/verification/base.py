@@ -75,6 +75,7 @@ class Score:
     formula: Formula
     about: str = ""  # more words for the documentation
     power: int = 0  # of the variable's units that the score has; 0: a pure number
+    perfect: float | None = None  # value of a forecast without error; None: it makes no skill score
     column: str = ""  # heading of its column in printed tables; "": not printed
     companions: tuple[str, ...] = ()  # scores that are always given with this one
     default: bool = True  # given when no scores are named, where its needs are met
@@ -86,7 +87,9 @@ class Measure:
 
     groups: tuple[Group, ...]
     thresholds: tuple[float, ...] = ()  # a pixel is an event where its value is at least this
-    window: tuple[int, int] | None = None  # neighbourhood of FSS in pixels, y and x
+    windows: tuple[tuple[int, int], ...] = ()  # neighbourhoods of FSS in pixels, y and x
+    widths: tuple[float | str, ...] = ()  # what they are called
+    spacing: tuple[float, float] = (1.0, 1.0)  # from pixel to pixel, y and x, in any unit of length
     areas: np.ndarray | None = None  # (y, x) weights of pixels in errors; None: all the same
     rings: Rings | None = None  # of wavenumbers, that spectra are averaged around
     members: int | None = None  # number of members; None: frames are compared one by one
@@ -94,7 +97,7 @@ class Measure:
     @property
     def labels(self) -> dict[str, np.ndarray]:
         """The labels along each dim that sums may have."""
-        labels = {"threshold": np.array(self.thresholds)}
+        labels = {"threshold": np.array(self.thresholds), "window": np.array(self.widths)}
         if self.rings is not None:
             labels["wavelength"] = self.rings.wavelengths
         if self.members is not None:

@@ -62,9 +62,22 @@ def slope(means: Mapping[str, xr.DataArray] | xr.Dataset) -> xr.DataArray:
 
 
 SCORES = {
-    "mse": Score("mean square error", MOMENTS, partial(mean, name="ee"), power=2, column="MSE"),
-    "rmse": Score("root mean square error", MOMENTS, lambda t: mean(t, "ee") ** 0.5, power=1),
-    "mae": Score("mean absolute error", MOMENTS, partial(mean, name="ae"), power=1),
+    "mse": Score(
+        "mean square error",
+        MOMENTS,
+        partial(mean, name="ee"),
+        power=2,
+        perfect=0,
+        column="MSE",
+    ),
+    "rmse": Score(
+        "root mean square error",
+        MOMENTS,
+        lambda t: mean(t, "ee") ** 0.5,
+        power=1,
+        perfect=0,
+    ),
+    "mae": Score("mean absolute error", MOMENTS, partial(mean, name="ae"), power=1, perfect=0),
     "me": Score(
         "mean error, forecast less observation",
         MOMENTS,
@@ -75,6 +88,7 @@ SCORES = {
         "Pearson correlation",
         MOMENTS,
         lambda t: correlation({name: mean(t, name) for name in MEANS}),
+        perfect=1,
         column="correlation",
     ),
 }

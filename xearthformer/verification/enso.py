@@ -12,7 +12,7 @@ from ..errors import mismatch
 from ..fields.time_axis import MIDDLE, months_of
 from .align import concat, match_index, match_valid_times, pick_indexed, pick_variable, str_span
 from .deterministic import correlation, moments, slope
-from .probabilistic import fair_crps
+from .probabilistic import fair_and_plain_crps
 from .seasonal import check_leads, check_members, forward_mean, season_names
 
 Data = xr.DataArray | xr.Dataset
@@ -182,7 +182,8 @@ def _crps_of(members: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """Return the fair CRPS of members (..., member)."""
     first = np.moveaxis(members, -1, 0).reshape(members.shape[-1], -1)
     shape = members.shape[:-1]
-    return fair_crps(first, np.broadcast_to(observed, shape).ravel()).reshape(shape)
+    fair, _ = fair_and_plain_crps(first, np.broadcast_to(observed, shape).ravel())
+    return fair.reshape(shape)
 
 
 def _normal_crps(error: xr.DataArray, sigma: xr.DataArray) -> xr.DataArray:

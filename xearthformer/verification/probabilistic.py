@@ -2,6 +2,13 @@
 
 A pixel counts where the observation and every member have a value. M is the number of members; a
 forecast without members is an ensemble of one.
+
+Fair scores are those of infinitely many members; plain ones score the M members as they are, and
+fall as M grows. Equal to `scores` (`crps_for_ensemble(method="fair")` and `"ecdf"`,
+`brier_score_for_ensemble`, `rank_histogram`), but that a fair score of one member is its plain one,
+not NaN; to xskillscore (`crps_ensemble`, `threshold_brier_score`, both plain) but that its events
+lie above the threshold, not at it, and that its ranks of equal values are drawn at random; and to
+pysteps (`CRPS`, plain), but where an observation equals a member: pysteps gives 0 there.
 """
 
 from __future__ import annotations
@@ -64,24 +71,26 @@ def exceedance(forecast: xr.DataArray, threshold: float) -> xr.DataArray:
 # --- sums of one ensemble of frames
 
 
-def fair_crps(members: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Return the fair CRPS (Ferro, 2014) of members (M, case), in M log M steps by sorting.
+def fair_and_plain_crps(members: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fair (Ferro, 2014) and the plain CRPS of members (M, case), in M log M steps.
 
-    mean |x_i - o| - sum_ij |x_i - x_j| / (2 M (M - 1)), and with x sorted the double sum is
-    2 sum_i (2 i - M + 1) x_i. A single member has no spread: |x - o|.
+    Fair: mean |x_i - o| - sum_ij |x_i - x_j| / (2 M (M - 1)), and with x sorted the double sum is
+    2 sum_i (2 i - M + 1) x_i; plain: M^2 in place of M (M - 1). A single member has no spread:
+    |x - o|.
     """
     error = np.abs(members - observed).mean(axis=0)
     count = len(members)
-    if count > 1:  # the mean absolute error otherwise
-        ranks = (2 * np.arange(count) - count + 1) / (count * (count - 1))
-        error -= ranks @ np.sort(members, axis=0)
-    return error
+    if count == 1:  # the mean absolute error
+        return error, error
+    ranks = (2 * np.arange(count) - count + 1) / (count * (count - 1))
+    spread = ranks @ np.sort(members, axis=0)
+    return error - spread, error - spread * (count - 1) / count
 
 
 def sum_crps(pair: Pair, measure: Measure) -> np.ndarray:
-    """Return the weighted sum of the fair CRPS."""
+    """Return the weighted sums of the fair and of the plain CRPS."""
     members, observed, weights = pair.cases(measure)
-    return np.array([np.vdot(weights, fair_crps(members, observed))])
+    return np.array([np.vdot(weights, each) for each in fair_and_plain_crps(members, observed)])
 
 
 def sum_spread(pair: Pair, measure: Measure) -> np.ndarray:
@@ -135,17 +144,31 @@ def root_mean(total: xr.Dataset, name: str) -> xr.DataArray:
     return ratio(total[name], total["cases_weight"]) ** 0.5
 
 
+def brier_plain(total: xr.Dataset) -> xr.DataArray:
+    """Return the Brier score of the shares of members: mean (k / M - o)^2."""
+    forecasts, events, p = total["forecasts"], total["events"], total[P]
+    square = forecasts * p**2 - 2 * events * p + events  # (p - o)^2, since o^2 = o
+    return ratio(square.sum(P), forecasts.sum(P))
+
+
 def brier(total: xr.Dataset) -> xr.DataArray:
     """Return the fair Brier score (Ferro, 2014): that of infinitely many members.
 
     mean (k / M - o)^2 - k (M - k) / (M^2 (M - 1)), for k events among M members; the plain score
     where M is 1.
     """
-    forecasts, events, p = total["forecasts"], total["events"], total[P]
+    forecasts, p = total["forecasts"], total[P]
     members = p.size - 1
-    square = forecasts * p**2 - 2 * events * p + events  # (p - o)^2, since o^2 = o
-    fair = forecasts * p * (1 - p) / (members - 1) if members > 1 else 0
-    return ratio((square - fair).sum(P), forecasts.sum(P))
+    if members == 1:
+        return brier_plain(total)
+    variance = forecasts * p * (1 - p) / (members - 1)
+    return brier_plain(total) - ratio(variance.sum(P), forecasts.sum(P))
+
+
+def rank_share(total: xr.Dataset, rank: int) -> xr.DataArray:
+    """Return the share of observations of one rank."""
+    ranks = total["ranks"]
+    return ratio(ranks.isel(rank=rank, drop=True), ranks.sum("rank"))
 
 
 def roc_curve(total: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
@@ -169,7 +192,7 @@ def roc(total: xr.Dataset) -> xr.DataArray:
     return ((x - next_x) * (y + next_y) / 2).sum(P, skipna=False)
 
 
-CRPS = Group(("crps",), sum_crps, least_members=1)
+CRPS = Group(("crps", "crps_ensemble"), sum_crps, least_members=1)
 SPREAD = Group(("variance", "mean_ee"), sum_spread, least_members=2)  # one has no variance
 RANKS = Group(("ranks",), count_ranks, ("rank",), least_members=1)
 PROBABILITIES = Group(("forecasts", "events"), count_probabilities, ("threshold", P), 1)
@@ -181,7 +204,16 @@ SCORES = {
         ratio_of(["crps"], ["cases_weight"]),
         "whatever the number of members (Ferro, 2014); of one, the mean absolute error",
         power=1,
+        perfect=0,
         column="CRPS",
+    ),
+    "crps_ensemble": Score(
+        "continuous ranked probability score",
+        CRPS,
+        ratio_of(["crps_ensemble"], ["cases_weight"]),
+        "the plain one, of the M members as they are",
+        power=1,
+        perfect=0,
     ),
     "spread_skill": Score(
         "spread over error of the mean",
@@ -210,11 +242,31 @@ SCORES = {
         itemgetter("ranks"),
         "with 0 to M members below; members that equal the observation share it evenly",
     ),
+    "rank_lowest": Score(
+        "share of observations of the lowest rank",
+        RANKS,
+        partial(rank_share, rank=0),
+        "below all members; 1 / (M + 1) where members are drawn as the truth is",
+    ),
+    "rank_highest": Score(
+        "share of observations of the highest rank",
+        RANKS,
+        partial(rank_share, rank=-1),
+        "above all members; 1 / (M + 1) as well",
+    ),
     "brier": Score(
         "fair Brier score",
         PROBABILITIES,
         brier,
         "what the plain one would be of infinitely many members (Ferro, 2014)",
+        perfect=0,
+    ),
+    "brier_ensemble": Score(
+        "Brier score",
+        PROBABILITIES,
+        brier_plain,
+        "the plain one, of the shares of M members",
+        perfect=0,
     ),
     "reliability": Score(
         "observed frequency",
@@ -229,6 +281,7 @@ SCORES = {
         PROBABILITIES,
         roc,
         "`roc_pod` over `roc_pofd`, where a probability or more is a warning",
+        perfect=1,
         companions=("roc_pod", "roc_pofd"),
     ),
     "roc_pod": Score("probability of detection", PROBABILITIES, lambda total: roc_curve(total)[0]),

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
-from . import categorical, deterministic, probabilistic, spatial, spectra
+from . import categorical, deterministic, probabilistic, sal, spatial, spectra
 from .base import CASES, COUNT, Group, Score
 
 # In the order of the documentation and of results.
@@ -21,6 +21,7 @@ SCORES: dict[str, Score] = {
     **deterministic.SCORES,
     **categorical.SCORES,
     **spatial.SCORES,
+    **sal.SCORES,
     **spectra.SCORES,
     **probabilistic.SCORES,
 }
@@ -28,7 +29,7 @@ COUNTED = {"n": "pairs of values", "cases": "observations that every member has 
 
 
 def default_scores(
-    thresholds: Sequence[float], window: float | str | None, members: int = 1
+    thresholds: Sequence[float], window: object = None, members: int = 1
 ) -> list[str]:
     """Return the names of the scores that are given when none are named."""
     return [

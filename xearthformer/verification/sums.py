@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 128 * 2**20  # of a forecast in memory, per task that compares it to lazy observations
 LABELS = {
+    "window": {"long_name": "width of the neighbourhoods"},
     "rank": {"long_name": "members below the observation"},
     "probability": {"long_name": "share of members that forecast the event", "units": "1"},
 }

@@ -6,7 +6,8 @@ align.align  ->  statistics: sums (init, lead)  ->  scores.score
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from functools import partial
 from textwrap import indent
 
 import numpy as np
@@ -19,11 +20,19 @@ from ..fields.axes import coordinate, find_grid, is_degrees, spacing_in_metres
 from ..fields.units import equal_units, to_metres
 from .align import align, pick_observed, pick_variable
 from .base import Measure
+from .confidence import LEAST_BLOCKS, check_confidence, count_blocks, score_confidence
+from .regimes import by_regime, labels_of
 from .scores import SCORES, default_scores, describe_scores, groups_of, score
+from .skill_score import on_common_pixels, skill_score
 from .spectra import Rings
 from .sums import sum_pairs
 
 Data = xr.Dataset | xr.DataArray
+Window = float | str
+ONE = str | int | float | np.number  # a single window, not a list of them
+KNOWN = (
+    "known"  # the coordinate of a nowcast: the share of each value that stems from what was seen
+)
 METRES_PER_DEGREE = 6_371_000 * np.pi / 180
 SEVIR_THRESHOLDS = 16.0, 74.0, 133.0, 160.0, 181.0, 219.0  # of vertically integrated liquid, 0..255
 RAIN_THRESHOLDS = 0.5, 1.0, 5.0
@@ -37,7 +46,11 @@ def verify(
     scores: Sequence[str] | None = None,
     *,
     thresholds: Sequence[float] | None = None,
-    window: float | str | None = None,
+    window: Window | Sequence[Window] | None = None,
+    known: float | None = None,
+    reference: Data | None = None,
+    by: Hashable | xr.DataArray | None = None,
+    confidence: float | None = None,
 ) -> xr.Dataset:
     """Score forecasts against observations, by lead and over all leads.
 
@@ -57,24 +70,40 @@ def verify(
     thresholds : sequence of float, optional
         An event is a value of at least this, in the forecast's units. None: 0.5, 1 and 5 mm h-1 for
         rain rate, SEVIR's six for its VIL in 0..255 (a variable `vil` of units "1"), else none.
-    window : float or str, optional
-        Width of the neighbourhoods of fss: a number of pixels, or a length such as "16 km".
+    window : float or str, or a list of them, optional
+        Width of the neighbourhoods of fss: a number of pixels, or a length such as "16 km". A list
+        gives fss the dim `window`: a table by scale and threshold.
+    known : float, optional
+        Only pixels count of which at least this share stems from what was seen: those where the
+        coordinate `known` of a nowcast is this or more, such as 0.5.
+    reference : DataArray or Dataset ([init,] lead, [member,] [y, x]), optional
+        Another forecast: the result has the skill against it too, and both are scored on the inits,
+        leads and pixels where both have a value. The scores of its members are pooled.
+    by : str or DataArray, optional
+        A label of each init, which scores are grouped by: the name of a coordinate along `init`, or
+        labels along init or time, such as `wet_area(observed)`.
+    confidence : float, optional
+        Level of confidence intervals by `score_confidence`, such as 0.9, in blocks of inits as long
+        as the longest lead. The result is then in memory.
 
     Returns
     -------
     Dataset
-        `<score>` (lead, [member,] [threshold]) over all inits, and `<score>_pooled` over all leads
-        too: hits, errors and so on are summed first. `n` (lead) is the number of pairs of values,
-        both sides present; the attribute `pairs` says how many frames had an observed one. Errors
-        are area-weighted means on latitude and longitude, plain means elsewhere; events are counted
-        by pixels. Lazy if either side is.
+        `<score>` (lead, [member,] [window,] [threshold]) over all inits, and `<score>_pooled` over
+        all leads too: hits, errors and so on are summed first. `n` (lead) is the number of pairs of
+        values, both sides present; the attribute `pairs` says how many frames had an observed one.
+        Errors are area-weighted means on latitude and longitude, plain means elsewhere; events are
+        counted by pixels. Lazy if either side is.
+        With a reference also `<score>_skill`, as `skill_score` gives it; with confidence
+        `<score>_low` and `<score>_high`; with labels all of these by label, and `inits`, their
+        number.
 
     Raises
     ------
     ValueError
         Nothing to compare: no valid time is observed; times are not decoded; other cells, dims or
         units; a score without its thresholds or window; an unknown score; spread_skill without two
-        members.
+        members; `known` of a forecast that does not say it; too few inits for confidence.
 
     Notes
     -----
@@ -86,6 +115,10 @@ def verify(
     value: `cases` (lead). M is the number of members; a forecast without members is an ensemble of
     one. In spectra, pixels without a value hold the mean; wavelengths are in the units of the
     grid's coordinates, km on latitude and longitude, pixels where coordinates are no lengths.
+
+    Where pysteps, scores and xskillscore define the same score, it is the same number, but for
+    values at a threshold, ties and pixels without a value: see `verification.categorical`,
+    `spatial`, `probabilistic` and `sal`.
 
     Examples
     --------
@@ -100,13 +133,65 @@ def verify(
     >>> result.attrs["pairs"]
     '3 of 3 frames from 1 init'
     """
-    sums = statistics(forecast, observed, scores, thresholds=thresholds, window=window)
-    return score(sums, scores)
+    fc = pick_variable(forecast)
+    at = default_thresholds(fc) if thresholds is None else thresholds
+    arguments: dict = {"thresholds": at, "window": window, "known": known}
+    if confidence is not None:  # before anything is computed
+        check_confidence(
+            fc["init"].expand_dims("init") if fc["init"].ndim == 0 else fc["init"],
+            fc["lead"],
+            confidence,
+        )
+    other = None
+    if reference is not None:
+        ref = pick_variable(reference, fc.name)
+        if known is not None:
+            fc, ref = where_known(fc, known), where_known(ref, known)
+        fc, ref = on_common_pixels(fc, ref)
+        names = None if scores is None else [name for name in scores if _makes_skill(name)]
+        if names == []:
+            found = ", ".join(scores or ())
+            raise mismatch("a score that has a perfect value", found, 'scores=["csi", "mse"]')
+        other = _pool_members(statistics(ref, observed, names, **arguments))
+    sums = statistics(fc, observed, scores, **arguments)
+    score_of = partial(_scores_at, sums, other, scores, confidence)
+    if by is None:
+        return score_of(slice(None))
+    return by_regime(labels_of(by, sums["init"], fc), score_of).assign_attrs(sums.attrs)
 
 
 # The registry's list in place of its mark, indented like the mark; python -OO has no docstrings.
 MARK = r"(?m)^( *)<list of scores>$"
 verify.__doc__ = re.sub(MARK, lambda m: indent(describe_scores(), m[1]), verify.__doc__ or "")
+
+
+def _scores_at(
+    sums: xr.Dataset,
+    other: xr.Dataset | None,
+    scores: Sequence[str] | None,
+    confidence: float | None,
+    inits: slice | np.ndarray,
+) -> xr.Dataset:
+    """Return the scores of some inits, their skill against another forecast, and intervals."""
+    sums = sums.isel(init=inits)
+    other = None if other is None else other.isel(init=inits)
+    # Of a regime with too few inits the ends of intervals are missing.
+    if confidence is not None and count_blocks(sums["init"], sums["lead"]) >= LEAST_BLOCKS:
+        return score_confidence(sums, scores, reference=other, level=confidence)
+    result = score(sums, scores)
+    if other is None:
+        return result
+    return result.merge(skill_score(result, score(other)), combine_attrs="override")
+
+
+def _makes_skill(name: str) -> bool:
+    """Return whether a score has a perfect value; unknown ones are refused elsewhere."""
+    return name not in SCORES or SCORES[name].perfect is not None
+
+
+def _pool_members(sums: xr.Dataset) -> xr.Dataset:
+    """Return sums with those of members one by one added up."""
+    return sums.sum("member", keep_attrs=True) if "member" in sums.dims else sums
 
 
 @renamed(scale="window")
@@ -116,14 +201,18 @@ def statistics(
     scores: Sequence[str] | None = None,
     *,
     thresholds: Sequence[float] | None = None,
-    window: float | str | None = None,
+    window: Window | Sequence[Window] | None = None,
+    known: float | None = None,
 ) -> xr.Dataset:
     """Return the sums (init, lead) that `verify` computes its scores of; the same arguments.
 
     Sums add up: concatenate those of other inits, files or machines by `xr.concat(..., "init")`,
-    and `scores.score` gives the scores of all.
+    and `scores.score` gives the scores of all, `score_confidence` how certain they are. The sums of
+    sal are the three of each frame.
     """
     fc = pick_variable(forecast)
+    if known is not None:
+        fc = where_known(fc, known)
     # Labels are compared before any value is read.
     fc, obs, positions = align(fc, pick_observed(observed, fc))
     measures, attrs = _measures(fc, obs, scores, thresholds, window)
@@ -131,9 +220,24 @@ def statistics(
     ensemble = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)
     parts = [sum_pairs(ensemble if m.members else fc, obs, positions, m) for m in measures]
     sums = xr.merge(parts, join="exact", compat="override", combine_attrs="override")
+    if "window" in sums.dims and isinstance(window, ONE):
+        sums = sums.squeeze("window", drop=True)
     n, inits = int((positions >= 0).sum()), len(positions)
     pairs = f"{n} of {positions.size} frames from {inits} init{'s' * (inits > 1)}"
     return sums.assign_attrs(attrs, pairs=pairs)
+
+
+def where_known(forecast: xr.DataArray, known: float) -> xr.DataArray:
+    """Return a forecast without the pixels that stem by less than this share from what was seen."""
+    if KNOWN not in forecast.coords:
+        raise mismatch(
+            f"a nowcast with the coordinate {KNOWN}, the share that stems from what was seen",
+            ", ".join(map(str, forecast.coords)),
+            "known=None, which counts all pixels",
+        )
+    if not 0 < known <= 1:
+        raise mismatch("a share above 0 and up to 1", repr(known), "known=0.5")
+    return forecast.where(forecast[KNOWN] >= known)
 
 
 # --- arguments
@@ -158,7 +262,7 @@ def _measures(
     observed: xr.DataArray,
     scores: Sequence[str] | None,
     thresholds: Sequence[float] | None,
-    window: float | str | None,
+    window: Window | Sequence[Window] | None,
 ) -> tuple[list[Measure], dict[str, str]]:
     """Return what to sum, of members one by one and all together, and the attributes."""
     if thresholds is None:
@@ -176,18 +280,25 @@ def _measures(
         raise mismatch("a list of scores", repr(scores), f'scores=["{scores}"]')
     for name in scores:
         _check(name, at, window, members, gridded)
-    pixels = rings = areas = None
-    attrs = {}
+    rings = areas = None
+    windows: list[Window] = []
     if window is not None and any(SCORES[name].group.window for name in scores):
-        pixels = _window_pixels(observed, window)
-        width = window if isinstance(window, str) else f"{window:g} px"
-        attrs["fss_window"] = f"{width}: {pixels[0]} x {pixels[1]} pixels"
+        windows = [window] if isinstance(window, ONE) else list(window)
+        if not windows or len({*windows}) < len(windows):
+            raise mismatch("windows, each once", repr(window), 'window=["1 km", "4 km", "16 km"]')
+    pixels = tuple(_window_pixels(observed, width) for width in windows)
+    named = [width if isinstance(width, str) else f"{width:g} px" for width in windows]
+    words = [f"{name}: {y} x {x} pixels" for name, (y, x) in zip(named, pixels, strict=True)]
+    attrs = {"fss_window": ", ".join(words)} if words else {}
     if gridded and _is_latlon(observed):
         areas = cell_areas(observed).values
     if any("wavelength" in SCORES[name].group.dims for name in scores):
         rings = _rings(observed)
     single, together = groups_of(scores)
-    measures = [Measure(single, at, pixels, areas, rings)] if single else []
+    spacing = _spacing(observed) if gridded else (1.0, 1.0)
+    measures = []
+    if single:
+        measures = [Measure(single, at, pixels, tuple(windows), spacing, areas, rings)]
     measures += [Measure(together, at, areas=areas, members=members)] if together else []
     return measures, attrs
 
@@ -255,6 +366,16 @@ def _spacings(da: xr.DataArray, y: str, x: str) -> list[float | None]:
     shrink = float(np.cos(np.radians(np.mean(da[y].values))))  # of a degree of longitude
     degrees = [float(np.median(np.abs(np.diff(da[dim].values)))) for dim in (y, x)]
     return [degrees[0] * METRES_PER_DEGREE, degrees[1] * METRES_PER_DEGREE * shrink]
+
+
+def _spacing(da: xr.DataArray) -> tuple[float, float]:
+    """Return the length from pixel to pixel, y and x; 1 of both without lengths, or of one row."""
+    y, x = find_grid(da)
+    if min(da.sizes[y], da.sizes[x]) > 1:
+        along_y, along_x = _spacings(da, y, x)
+        if along_y and along_x:
+            return along_y, along_x
+    return 1.0, 1.0
 
 
 def _rings(da: xr.DataArray) -> Rings:
