@@ -1,5 +1,6 @@
 """What the commands share: variables picked from a file, files written whole, times from words."""
 
+import glob
 import os
 import shutil
 import sys
@@ -9,20 +10,24 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import xarray as xr
+
 from ..climate import climatology
 from ..errors import mismatch
 from ..fields import quantities
 from ..fields.axes import find_curvilinear, find_time
+from ..fields.cf import with_grid_mapping
 from ..fields.curvilinear import to_latlon
 from ..fields.time_axis import whole_years
 from ..fields.time_bounds import with_middles
 from ..packs.card import LatLonGrid
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from ..packs.card import Card
     from ..packs.pack import Pack
+
+RASTERS = (".tif", ".h5")  # pictures on a map: GeoTIFF and ODIM
+FORECASTS = (".nc", ".zarr", *RASTERS)
 
 
 def parse_inits(labels: Sequence[str] | None) -> str | list[str] | slice | None:
@@ -48,8 +53,8 @@ def parse_inits(labels: Sequence[str] | None) -> str | list[str] | slice | None:
 
 
 def find_data(
-    ds: "xr.Dataset", pack: "Pack", variable: str | None, anomaly: tuple[str, str] | None
-) -> "xr.DataArray | xr.Dataset":
+    ds: xr.Dataset, pack: "Pack", variable: str | None, anomaly: tuple[str, str] | None
+) -> xr.DataArray | xr.Dataset:
     """Return the variable of this name, or the one that the pack forecasts; see select_variable.
 
     For a pack of several variables the whole Dataset, its absolute values made anomalies.
@@ -74,7 +79,7 @@ def find_data(
     return da
 
 
-def check_anomaly(da: "xr.DataArray", card: "Card") -> None:
+def check_anomaly(da: xr.DataArray, card: "Card") -> None:
     """Raise ValueError, with the option that mends it, where a pack of anomalies finds none.
 
     The library's own error says it in Python, and does not know the years of the file.
@@ -92,7 +97,7 @@ def check_anomaly(da: "xr.DataArray", card: "Card") -> None:
     )
 
 
-def take_anomalies(ds: "xr.Dataset", anomaly: tuple[str, str]) -> "xr.Dataset":
+def take_anomalies(ds: xr.Dataset, anomaly: tuple[str, str]) -> xr.Dataset:
     """Return a Dataset whose variables on a grid are anomalies from these years."""
     absolute = [
         str(name)
@@ -102,7 +107,7 @@ def take_anomalies(ds: "xr.Dataset", anomaly: tuple[str, str]) -> "xr.Dataset":
     return ds.assign({name: select_variable(ds, name, anomaly) for name in absolute})
 
 
-def select_variable(ds: "xr.Dataset", name: str, anomaly: tuple[str, str] | None) -> "xr.DataArray":
+def select_variable(ds: xr.Dataset, name: str, anomaly: tuple[str, str] | None) -> xr.DataArray:
     """Return a variable; with `anomaly`, its anomaly from the climatology of these years."""
     if name not in ds.data_vars:
         found = ", ".join(map(str, ds.data_vars)) or "none"
@@ -115,28 +120,87 @@ def select_variable(ds: "xr.Dataset", name: str, anomaly: tuple[str, str] | None
     return climatology.anomaly(da, cycle)
 
 
-def check_target(output: str, overwrite: bool) -> Path:
+def check_target(output: str, overwrite: bool, kinds: Sequence[str] = (".nc", ".zarr")) -> Path:
     """Return the path to write; called before anything is computed, so that errors come at once."""
     path = Path(output)
-    if path.suffix not in (".nc", ".zarr"):
-        raise ValueError(f"output: expected file.nc or store.zarr, found {output}")
+    if path.suffix not in kinds:
+        expected = " or ".join(
+            f"store{kind}" if kind == ".zarr" else f"file{kind}" for kind in kinds
+        )
+        raise ValueError(f"output: expected {expected}, found {output}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {path.parent}: mkdir -p {path.parent}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already: name another, or add --overwrite")
+    taken = [path] if path.exists() else []
+    if path.suffix in RASTERS:  # names get init and lead
+        taken += sorted(path.parent.glob(f"{glob.escape(path.stem)}_*{path.suffix}"))
+    if taken and not overwrite:
+        raise FileExistsError(f"{taken[0]} is there already: name another, or add --overwrite")
     # --overwrite replaces files of ours only: never a folder that merely ends in .zarr
     marks = ("zarr.json", ".zgroup")
     is_store = any((path / name).is_file() for name in marks)
-    if path.exists() and not (path.is_file() if path.suffix == ".nc" else is_store):
+    if path.exists() and not (is_store if path.suffix == ".zarr" else path.is_file()):
         raise FileExistsError(f"{path} is no {path.suffix} of xarray's and stays: name another")
     return path
 
 
-def write_file(ds: "xr.Dataset", path: Path) -> None:
+def check_raster(data: xr.DataArray | xr.Dataset, path: Path) -> None:
+    """Raise ValueError, before anything is computed, for data that GeoTIFF or ODIM can't hold."""
+    if path.suffix not in RASTERS:
+        return
+    from ..datasets.radar.geotiff import check_map
+
+    da = pick_raster(data, path)
+    check_map(da)
+    if path.suffix == ".h5":
+        quantities.check_quantity(da, "rainfall_rate", difference=False)
+
+
+def pick_raster(data: xr.DataArray | xr.Dataset, path: Path) -> xr.DataArray:
+    """Return the one variable that goes into a GeoTIFF or ODIM file."""
+    if isinstance(data, xr.DataArray):
+        return data
+    if len(data.data_vars) != 1:
+        names = ", ".join(map(str, data.data_vars))
+        raise mismatch(f"one variable for {path}", names, f"-o {path.with_suffix('.nc')}")
+    return next(iter(data.data_vars.values()))
+
+
+def write_forecast(ds: xr.Dataset, path: Path) -> list[str]:
+    """Write a forecast as the suffix says, and return what was written.
+
+    GeoTIFF: one file per init and lead. ODIM: one per init and member, a dataset for each lead; the
+    name is the given one where there is only one such file.
+    """
+    if path.suffix == ".tif":
+        from ..datasets.radar.geotiff import write_geotiff
+
+        return write_geotiff(pick_raster(ds, path), path)
+    if path.suffix == ".h5":
+        return _write_odim(pick_raster(ds, path), path)
+    write_file(ds, path)
+    return [str(path)]
+
+
+def _write_odim(fc: xr.DataArray, path: Path) -> list[str]:
+    from ..datasets.radar.geotiff import init_label
+    from ..datasets.radar.odim import write_odim
+
+    one = fc.sizes["init"] * fc.sizes.get("member", 1) == 1
+    written = []
+    for i, init in enumerate(fc["init"]):
+        of_init = fc.isel(init=i).load()
+        for member in of_init["member"].values if "member" in fc.dims else [None]:
+            field = of_init if member is None else of_init.sel(member=member, drop=True)
+            name = f"{path.stem}_{init_label(init)}" + ("" if member is None else f"_{member:03d}")
+            written.append(write_odim(field, path if one else path.with_name(f"{name}.h5")))
+    return written
+
+
+def write_file(ds: xr.Dataset, path: Path) -> None:
     """Write a Dataset to a .part file or store, which replaces the target when it is whole."""
     from dask.diagnostics import ProgressBar
 
-    ds = ds.drop_encoding()
+    ds = with_grid_mapping(ds)
     part = path.with_name(path.name + ".part")
     _remove(part)  # what a killed run left
     encoding: dict[str, dict[str, object]] = {str(name): {"_FillValue": None} for name in ds.coords}
@@ -146,7 +210,9 @@ def write_file(ds: "xr.Dataset", path: Path) -> None:
             warnings.filterwarnings("ignore", "Consolidated metadata")
             warnings.filterwarnings("ignore", "The data type .FixedLengthUTF32")  # names of packs
             if path.suffix == ".nc":
-                encoding |= {str(name): {"zlib": True, "complevel": 1} for name in ds.data_vars}
+                for name, one in ds.variables.items():
+                    if name in ds.data_vars or one.ndim > 2:  # such as what is known of a nowcast
+                        encoding.setdefault(str(name), {}).update(zlib=True, complevel=1)
                 ds.to_netcdf(part, encoding=encoding)
             else:
                 # one chunk per init: a reader mostly wants one forecast whole

@@ -7,7 +7,14 @@ from typing import Any, Literal
 import xarray as xr
 
 from ..datasets.local import open_files
-from .files import check_target, find_data, parse_inits, write_file
+from .files import (
+    FORECASTS,
+    check_raster,
+    check_target,
+    find_data,
+    parse_inits,
+    write_forecast,
+)
 
 # The fields of `inference.options.Options` but guidance, which `sigmas` stands for: cli.OPTIONS.
 Options = Any
@@ -25,22 +32,25 @@ def forecast_file(
     overwrite: bool = False,
     **options: Options,
 ) -> None:
-    """Forecast NetCDF files or Zarr stores with a pack, and write the same kind of file."""
+    """Forecast files with a pack, and write a NetCDF file, a Zarr store, GeoTIFF or ODIM files."""
     started = time.perf_counter()
-    target = check_target(output, overwrite)
+    target = check_target(output, overwrite, FORECASTS)
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)  # before torch is loaded: an unknown name is an error at once
     with open_files(input) as ds:
         da = find_data(ds, opened, variable, anomaly)
+        if len(opened.card.outputs) == 1 or variable:
+            check_raster(da, target)
         from ..inference.forecast import forecast
 
         options["guidance"] = _guidance(sigmas)
         fc = forecast(da, opened, init=parse_inits(init), **options)  # type: ignore[type-var]
         result = _as_dataset(fc)
-        write_file(result.assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
+        written = write_forecast(result.assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
     names = " and ".join(map(str, result.data_vars))
-    print(f"{target}: {_sizes(fc)} of {names} by {opened.card.name}, {_elapsed(started)}")
+    where = str(target) if written == [str(target)] else f"{written[0]} .. ({len(written)} files)"
+    print(f"{where}: {_sizes(fc)} of {names} by {opened.card.name}, {_elapsed(started)}")
 
 
 def hindcast_file(

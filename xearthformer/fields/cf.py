@@ -40,6 +40,38 @@ class Origin:
     order_x: np.ndarray  # int, (x,)
 
 
+def find_grid_mapping(da: xr.DataArray) -> str | None:
+    """Return the name of the coordinate that holds the map projection; None if there is none.
+
+    By the attribute or encoding `grid_mapping`; arithmetic loses these, and then a scalar
+    coordinate that describes a projection is it.
+
+    >>> crs = xr.Variable((), 0, {"grid_mapping_name": "polar_stereographic"})
+    >>> find_grid_mapping(xr.DataArray([1.0], dims="x", coords={"crs": crs}))
+    'crs'
+    """
+    named = da.encoding.get("grid_mapping") or da.attrs.get("grid_mapping")
+    if named in da.coords:
+        return str(named)
+    marks = ("grid_mapping_name", "crs_wkt", "spatial_ref")
+    scalars = [name for name, coord in da.coords.items() if coord.ndim == 0]
+    return next((str(n) for n in scalars if any(m in da.coords[n].attrs for m in marks)), None)
+
+
+def with_grid_mapping(ds: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset without encoding, whose variables name their map projection.
+
+    What reads the file then finds the projection: rioxarray, GDAL, and xarray with
+    `decode_coords="all"`.
+    """
+    mappings = {name: find_grid_mapping(da) for name, da in ds.data_vars.items() if da.ndim > 1}
+    ds = ds.drop_encoding()
+    for name, mapping in mappings.items():
+        if mapping is not None:
+            ds[name].attrs["grid_mapping"] = mapping
+    return ds
+
+
 def add_history(attrs: Mapping[str, object], line: str) -> dict[str, object]:
     """Return `attrs` with one more line in `history`, as CF conventions ask (section 2.6.2)."""
     return {**attrs, "history": f"{attrs.get('history', '')}\n{line}".strip()}

@@ -16,6 +16,7 @@ import xbatcher
 
 from ..errors import mismatch, whole_number
 from .axes import find_axes
+from .cf import find_grid_mapping
 from .time_axis import MIDDLE, check_time, shift_time, str_time
 
 if TYPE_CHECKING:
@@ -160,7 +161,11 @@ def template(
         coords["member"] = ("member", np.arange(members), {"standard_name": "realization"})
     sizes.update({dim: user.sizes[dim] for dim in spatial})
     empty = dask.array.empty(tuple(sizes.values()), dtype=user.dtype)
-    return xr.DataArray(empty, dims=tuple(sizes), coords=coords, name=user.name)
+    answer = xr.DataArray(empty, dims=tuple(sizes), coords=coords, name=user.name)
+    mapping = find_grid_mapping(user)
+    if mapping is not None and "grid_mapping" not in user.attrs:  # attributes come with the answer
+        answer.encoding["grid_mapping"] = mapping
+    return answer
 
 
 def _positions(time: xr.DataArray, label: Label | slice | xr.DataArray) -> np.ndarray:

@@ -31,6 +31,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from ..errors import mismatch
+from ..fields.cf import with_grid_mapping
 
 StoreLike: TypeAlias = str | os.PathLike[str] | FSMap | Store
 
@@ -349,7 +350,7 @@ def _write_skeleton(
     memory = MemoryStore()
     count = empty.sizes["init"]
     encoding: dict[str, dict[str, object]] = {str(c): {"_FillValue": None} for c in empty.coords}
-    bare = empty.drop_encoding().assign_attrs(incomplete=incomplete(0, count, {}))
+    bare = with_grid_mapping(empty).assign_attrs(incomplete=incomplete(0, count, {}))
     for name, da in empty.items():
         encoding[str(name)] = {
             "chunks": (chunk, *da.shape[1:]),
