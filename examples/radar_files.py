@@ -6,6 +6,7 @@ Each function writes rain (time, y, x), in mm/h with a map projection, as one fi
 the quantity, packing and names of a service. `xef.open_radar(FOLDER + "/fmi")` reads them back.
 """
 
+import gzip
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -255,6 +256,129 @@ def _knmi(
         put(file, {"geographic/map_projection": {"projection_proj4_params": projection}})
         put(file, {"overview": overview})
         file["image1/image_data"] = codes
+
+
+# --- MRMS, BoM, MLCast, RADOLAN
+
+BOM = "+proj=aea +lat_0=-35.665 +lon_0=149.512 +lat_1=-18 +lat_2=-36 +ellps=GRS80 +units=m"
+MRMS_NORTH, MRMS_WEST, MRMS_PIXEL = 48.0, -93.0, 0.01
+
+
+def write_mrms(folder: Path, rain: xr.DataArray) -> list[Path]:
+    """MRMS's PrecipRate: GRIB2 of NOAA's local tables, packed as gzip; -3 is no coverage.
+
+    The pixels are put on latitudes and longitudes: one of a kilometre becomes one of .01 degree.
+    """
+    import rasterio
+    import rasterio.shutil
+
+    rows, columns = rain.sizes["y"], rain.sizes["x"]
+    transform = rasterio.transform.from_origin(MRMS_WEST, MRMS_NORTH, MRMS_PIXEL, MRMS_PIXEL)
+    raster = {"width": columns, "height": rows, "count": 1, "dtype": "float64"}
+    paths = []
+    for time, frame in zip(rain["time"].values, rain.values, strict=True):
+        path = folder / f"MRMS_PrecipRate_00.00_{pd.Timestamp(time):%Y%m%d-%H%M%S}.grib2"
+        identity = "CENTER=161 SUBCENTER=0 MASTER_TABLE=255 SIGNF_REF_TIME=3 PROD_STATUS=0 TYPE=7"
+        with rasterio.MemoryFile() as memory:
+            where = {"crs": "EPSG:4326", "transform": transform}
+            with memory.open(driver="GTiff", **raster, **where) as file:
+                file.write(np.where(np.isnan(frame), -3.0, frame).round(1).astype("f8"), 1)
+            with memory.open() as file:
+                rasterio.shutil.copy(
+                    file,
+                    path,
+                    driver="GRIB",
+                    DISCIPLINE=209,
+                    IDS=f"{identity} REF_TIME={pd.Timestamp(time):%Y-%m-%dT%H:%M:%SZ}",
+                    PDS_PDTN=0,
+                    # category 6, parameter 1: PrecipRate; surface 102, above mean sea level
+                    PDS_TEMPLATE_NUMBERS="6 1 0 0 97 0 0 0 1 0 0 0 0 102 0 0 0 0 0 " + "255 " * 6,
+                    DATA_ENCODING="PNG",
+                    DECIMAL_SCALE_FACTOR=1,
+                )
+        packed = path.with_name(f"{path.name}.gz")
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+        paths.append(packed)
+    return paths
+
+
+def write_bom(folder: Path, rain: xr.DataArray) -> list[Path]:
+    """BoM's Rainfields 3: amounts from start_time to valid_time, packed; kilometres of Albers."""
+    y, x = ((np.arange(n) - (n - 1) / 2) for n in rain.shape[1:])
+    step = rain["time"].values[1] - rain["time"].values[0]
+    amount = rain.values * (step / np.timedelta64(1, "h"))
+    projection = pyproj.CRS(BOM).to_cf()
+    projection.pop("crs_wkt")
+    paths = []
+    for time, frame in zip(rain["time"].values, amount, strict=True):
+        path = folder / f"310_{pd.Timestamp(time):%Y%m%d_%H%M%S}.prcp-crate.nc"
+        extent = {"valid_min": x[0] - 0.5, "valid_max": x[-1] + 0.5, "units": "km"}
+        ds = xr.Dataset(
+            {
+                "precipitation": (("y", "x"), frame, {"units": "mm", "grid_mapping": "proj"}),
+                "start_time": ((), time - step, {"long_name": "Precipitation start time"}),
+                "valid_time": ((), time, {"long_name": "Valid time"}),
+                "proj": ((), np.int8(0), projection),
+            },
+            {
+                "y": ("y", -y, extent | {"standard_name": "projection_y_coordinate"}),
+                "x": ("x", x, extent | {"standard_name": "projection_x_coordinate"}),
+            },
+            {"Conventions": "CF-1.7", "source": "Rainfields 3", "station_id": np.int32(310)},
+        )
+        seconds = {"dtype": "i4", "units": "seconds since 1970-01-01 00:00:00"}
+        packing = {"dtype": "i2", "scale_factor": 0.05, "_FillValue": -1, "zlib": True}
+        encoding = {"precipitation": packing, "start_time": seconds, "valid_time": seconds}
+        ds.to_netcdf(path, encoding=encoding)
+        paths.append(path)
+    return paths
+
+
+def write_mlcast(folder: Path, rain: xr.DataArray) -> list[Path]:
+    """An archive of MLCast: one Zarr store, a chunk for each time, of a flux in kg m-2 h-1."""
+    path = folder / "radar.zarr"
+    attrs = {
+        "standard_name": "rainfall_flux",
+        "long_name": "rainfall flux",
+        "units": "kg m-2 h-1",
+        "grid_mapping": "crs",
+    }
+    flux = rain.drop_attrs().rename("rainfall_flux").assign_attrs(attrs)
+    for axis in "yx":
+        named = {"standard_name": f"projection_{axis}_coordinate", "units": "m"}
+        flux[axis].attrs |= named
+    flux["crs"].attrs |= pyproj.CRS(crs_of(rain)).to_cf()
+    flux["crs"].attrs["spatial_ref"] = flux["crs"].attrs["crs_wkt"]
+    ds = flux.to_dataset().chunk(time=1)
+    ds.attrs = {"license": "CC-BY-4.0", "Conventions": "CF-1.8"}
+    ds.to_zarr(path, mode="w", zarr_format=2, consolidated=True)
+    return [path]
+
+
+def write_radolan(folder: Path, rain: xr.DataArray) -> list[Path]:
+    """DWD's RY: hundredths of mm in five minutes, 900 x 900 pixels from the south; 2500 is no data.
+
+    The rain stands in the middle of the grid, the rest of which was not seen.
+    """
+    rows, columns = rain.shape[1:]
+    top, left = (900 - rows) // 2, (900 - columns) // 2
+    paths = []
+    for time, frame in zip(rain["time"].values, rain.values, strict=True):
+        when = pd.Timestamp(time)
+        path = folder / f"raa01-ry_10000-{when:%y%m%d%H%M}-dwd---bin"
+        amounts = np.rint(frame[::-1] / 12 / 0.01)
+        codes = np.full((900, 900), 0x29C4, "<u2")  # 2500, and the bit for no data
+        codes[top : top + rows, left : left + columns] = np.where(
+            np.isnan(amounts), 0x29C4, np.nan_to_num(amounts)
+        )
+        radars = "<boo,ros,emd,hnr,umd,pro,ess,fld,drs,neu,nhb,oft,eis,tur,isn,fbg,mem>"
+        header = f"RY{when:%d%H%M}10000{when:%m%y}BY{{}}VS 3SW   2.21.0PR E-02INT   5GP 900x 900"
+        header += f"MS{len(radars):3d}{radars}"
+        total = len(header.format("0000000")) + 1 + codes.nbytes
+        path.write_bytes(header.format(f"{total:7d}").encode() + b"\x03" + codes.tobytes())
+        paths.append(path)
+    return paths
 
 
 # --- all of them

@@ -67,15 +67,22 @@ def test_find_variable_among_none_or_two():
         find(xr.Dataset())
 
 
-def test_reflectivity_is_opened_as_rain():
+@pytest.mark.parametrize(
+    "name, units, value, rain",
+    [
+        ("equivalent_reflectivity_factor", "dBZ", 23.0103, 1),  # 10 log10 200
+        ("rainfall_amount", "kg m-2", 1, 12),  # in five minutes
+    ],
+)
+def test_what_radars_measure_is_opened_as_rain(name, units, value, rain):
     time = xr.date_range("2019-01-01", periods=2, freq="5min")
-    attrs = {"standard_name": "equivalent_reflectivity_factor", "units": "dBZ"}
-    da = xr.DataArray([23.48304863] * 2, {"time": time}, ("time",), None, attrs)
-    da = da.expand_dims(y=1, x=1, axis=(1, 2))
+    attrs = {"standard_name": name, "units": units}
+    da = xr.DataArray([value] * 2, {"time": time}, ("time",), None, attrs)
+    da = da.expand_dims(y=1, x=1, axis=(1, 2)).astype("f8")
     with pytest.raises(ValueError, match=r"expected rainfall_rate\n.*\n.*xef.open_radar") as error:
         quantities.check_quantity(da, "rainfall_rate", False)
     line = str(error.value).split("try ")[1].split(", which")[0]
-    assert eval(line, {"xef": xef, "da": da}).values == pytest.approx(1)
+    assert eval(line, {"xef": xef, "da": da}).values == pytest.approx(rain, rel=1e-5)
 
 
 @pytest.mark.parametrize("years", [(1960, 2009), (1970, 2020), (1990, 2001)])

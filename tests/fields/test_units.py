@@ -144,18 +144,27 @@ def test_kinds_of_units():
     assert [to_metres(u) for u in ("m", "km", "degrees_north", "")] == [1.0, 1000.0, None, None]
 
 
-def test_what_radars_measure_next_to_rain():
-    da = field(23.48304863, "dBZ").rename("dbz").expand_dims(y=1, z=1)
-    da = da.expand_dims(time=xr.date_range("2019-01-01", periods=2, freq="5min"))
-    with pytest.raises(ValueError, match=r"(?s)found 'dBZ'\n.*xef.open_radar\(") as error:
+@pytest.mark.parametrize(
+    "value, units, rain",
+    # 10 log10 200 is 1 mm/h by 200 R**1.6; the record has a frame every ten minutes: 2 mm are 12
+    [(23.0103, "dBZ", 1), (200, "mm6 m-3", 1), (2, "mm", 12), (2, "kg m-2", 12)],
+)
+def test_what_radars_measure_next_to_rain(value, units, rain):
+    da = field(value, units, "f8", note="n").expand_dims(y=1)
+    da = da.expand_dims(time=xr.date_range("2019-01-01", periods=2, freq="10min"))
+    with pytest.raises(ValueError, match=r"(?s)found '.*\n.*xef.open_radar\(") as error:
         convert_units(da, "mm h-1", difference=False)
     line = str(error.value).split("try ")[1].split(", which")[0]
-    assert eval(line, {"xef": xef, "da": da.squeeze("z")}).values == pytest.approx(1)
-    with pytest.raises(ValueError, match="totals of five minutes") as error:
-        convert_units(field(2, "mm"), "mm h-1", difference=False)
-    line = str(error.value).split("try ")[1].split(", for")[0]
-    rate = eval(line, {"da": field(2, "mm", note="n")})
-    assert convert_units(rate, "mm h-1", difference=False).values.tolist() == [24, 24]
-    assert rate.attrs["note"] == "n"
-    with pytest.raises(ValueError, match="(?s)'dBZ'.*assign_attrs"):
+    assert eval(line, {"xef": xef, "da": da}).values == pytest.approx(rain, rel=1e-5)
+    with pytest.raises(ValueError, match="(?s)'.*assign_attrs"):
         convert_units(da, "degC", difference=False)
+
+
+@pytest.mark.parametrize("units", ["kg m-2 s-1", "kg m**-2 s**-1", "kg/m2/s"])
+def test_a_flux_of_water_is_a_rate(units):
+    # a kilogram on a square metre stands a millimetre high
+    assert convert(1 / 3600, units, "mm h-1") == pytest.approx(1)
+    assert convert(1, "mm h-1", units) == pytest.approx(1 / 3600)
+    assert convert(2, "kg m-2 h-1", "mm/day") == pytest.approx(48)
+    with pytest.raises(ValueError, match="convert to m"):  # a mass on an area is no height of sea
+        convert(1, "kg m-2", "m")

@@ -15,6 +15,7 @@ from .units import DIFFERENCE, ON_SCALE, is_temperature
 Labelled = TypeVar("Labelled", xr.Dataset, xr.DataArray)
 
 RAIN, REFLECTIVITY = "rainfall_rate", "equivalent_reflectivity_factor"
+RAIN_AMOUNT = "lwe_thickness_of_precipitation_amount"
 
 # Standard name of a quantity: other standard names of it, and common short names.
 ALIASES = {
@@ -26,9 +27,12 @@ ALIASES = {
             sst ssta tos tosa sst_anom sst_anomaly ssta_anom sea_surface_temp analysed_sst
             sosstsst""",
         "rainfall_rate": """
-            lwe_precipitation_rate precipitation_rate
-            rain_rate rainrate rr precip_rate preciprate""",
-        "equivalent_reflectivity_factor": "dbz dbzh reflectivity refl",
+            rainfall_flux precipitation_flux lwe_precipitation_rate precipitation_rate
+            rain_rate rainrate rr precip_rate preciprate mmh prate tprate""",
+        "lwe_thickness_of_precipitation_amount": """
+            rainfall_amount precipitation_amount thickness_of_rainfall_amount
+            acrr precipitation accum_prcp tp mm""",
+        "equivalent_reflectivity_factor": "dbz dbzh reflectivity refl rare",
         "sea_surface_height_above_geoid": """
             sea_surface_height sea_surface_height_above_sea_level
             sea_surface_height_above_mean_sea_level sea_surface_height_anomaly
@@ -156,7 +160,9 @@ def check_quantity(da: xr.DataArray, standard_name: str | None, difference: bool
     if standard_name and found not in {"unknown", *names_of(standard_name)}:
         hint = f'da.assign_attrs(standard_name="{standard_name}"), if that is what it is'
         if standard_name == RAIN and found in names_of(REFLECTIVITY):
-            hint = 'xef.open_radar(da.to_dataset(name="dbz")), which makes it a rain rate'
+            hint = "xef.open_radar(da), which makes it a rain rate"
+        if standard_name == RAIN and found in names_of(RAIN_AMOUNT):
+            hint = "xef.open_radar(da), which divides amounts by the time they fell in"
         raise mismatch(standard_name, _describe(da), hint)
     if is_difference(da) == difference:
         return

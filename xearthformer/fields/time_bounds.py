@@ -34,7 +34,7 @@ def with_middles(da: xr.DataArray, labels: Data) -> xr.DataArray:
         time = coordinate(da, "time")
     except ValueError:  # a climatology, or a forecast of which one init was selected
         return da
-    bounds = None if time is None or MIDDLE in time.coords else _bounds(time, labels)
+    bounds = None if time is None or MIDDLE in time.coords else bounds_of(time, labels)
     if time is None or bounds is None:
         return da
     first, last = bounds.T
@@ -71,7 +71,7 @@ def _name(time: xr.DataArray, labels: xr.Dataset) -> str | None:
     return next((name for name in names if name in labels.variables), None)
 
 
-def _bounds(time: xr.DataArray, labels: xr.Dataset) -> np.ndarray | None:
+def bounds_of(time: xr.DataArray, labels: xr.Dataset) -> np.ndarray | None:
     """Return the bounds of time (time, 2) as datetimes; None without any."""
     name = _name(time, labels)
     if name is None or labels[name].ndim != 2 or time.dims[0] not in labels[name].dims:

@@ -20,6 +20,7 @@ TEMPERATURE = re.compile(
 PINT_NAMES = {"c": "degC", "k": "kelvin", "f": "degF", "dbz": "dBZ"}
 # A unit of its own: pint's decibel is a ratio, and would convert to the plain number 1.
 OWN_UNITS = ("reflectivity_decibel = [reflectivity_decibel] = dBZ",)
+WATER = 1000.0  # kg m-3: rain of 1 kg m-2 stands 1 mm high
 
 # CF 1.11, section 3.1.2: the two kinds of temperature, as the attribute units_metadata.
 DIFFERENCE = "temperature: difference"
@@ -29,8 +30,9 @@ ON_SCALE = "temperature: on_scale"
 def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataArray:
     """Convert `da` to other units, by pint; lazy data stays lazy, and the dtype stays.
 
-    With `difference`, the values are anomalies: one of 1 K is one of 1 degC, not of -272.15. An
-    attribute `units` that is missing, not understood or of another quantity raises ValueError.
+    With `difference`, the values are anomalies: one of 1 K is one of 1 degC, not of -272.15. A flux
+    of water in kg m-2 s-1 is a rate too: 1 kg m-2 is 1 mm. An attribute `units` that is missing,
+    not understood or of another quantity raises ValueError.
 
     >>> da = xr.DataArray([280.15], dims="x", attrs={"units": "K"})
     >>> convert_units(da, "degC", difference=False).round(2).item()
@@ -61,6 +63,19 @@ def is_temperature(units: str) -> bool:
         return dict(_pint_unit(units).dimensionality) == {"[temperature]": 1}
     except Exception:  # pint has no common ancestor for what it raises on nonsense
         return False
+
+
+def commensurable(one: str, other: str) -> bool:
+    """Return whether units measure the same, whatever their size; False for what isn't understood.
+
+    >>> commensurable("mm/h", "m s-1"), commensurable("mm", "mm h-1"), commensurable("?", "mm")
+    (True, False, False)
+    """
+    try:
+        dimensions = [_pint_unit(units).dimensionality for units in (one, other)]
+    except Exception:  # as above
+        return False
+    return dimensions[0] == dimensions[1]
 
 
 def to_metres(units: str) -> float | None:
@@ -96,6 +111,8 @@ def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]
         raise mismatch(expected, f"unknown units {found!r}", hint) from error
     target = _pint_unit(units)
     if source.dimensionality != target.dimensionality:
+        if (per_mass := _water(source, target)) is not None:
+            return per_mass, 0.0
         raise mismatch(expected, repr(found), _other_quantity(source, target) or hint)
     if not difference and str(source).startswith("delta_"):
         raise mismatch(f"values in {units}", f"differences, in {found!r}", hint)
@@ -106,19 +123,38 @@ def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]
     return round(float(one), 15), float(zero)  # rounded: pint has 1.7999999999999998 degF in 1 K
 
 
+def _water(source: pint.Unit, target: pint.Unit) -> float | None:
+    """Return the factor from a flux of water's mass to a rate of its depth, or back; else None.
+
+    >>> registry = _registry()
+    >>> _water(registry.parse_units("kg/m**2/s"), registry.parse_units("mm/hour"))
+    3600.0
+    """
+    registry = _registry()
+    water = registry.Quantity(WATER, "kg/m**3")
+    rate, flux = (registry.parse_units(units) for units in ("mm/hour", "kg/m**2/s"))
+    kinds = source.dimensionality, target.dimensionality
+    if kinds == (flux.dimensionality, rate.dimensionality):
+        return round(float((registry.Quantity(1.0, source) / water).to(target).magnitude), 15)
+    if kinds == (rate.dimensionality, flux.dimensionality):
+        return float((registry.Quantity(1.0, source) * water).to(target).magnitude)
+    return None
+
+
 def _other_quantity(source: pint.Unit, target: pint.Unit) -> str:
     """Return the line that makes a rain rate of what radars also measure; "" for other units."""
     registry = _registry()
     if target.dimensionality != registry.parse_units("mm / hour").dimensionality:
         return ""
-    if source == registry.parse_units("dBZ"):
-        named = 'da.assign_attrs(standard_name="equivalent_reflectivity_factor")'
-        return f'xef.open_radar({named}.to_dataset(name="dbz")), which makes it a rain rate'
-    if source.dimensionality == registry.parse_units("mm").dimensionality:
-        units = str(source)
-        rate = f'(da * 12).assign_attrs({{**da.attrs, "units": "{units} / hour"}})'
-        return f"{rate}, for totals of five minutes"
+    if source.dimensionality in _dimensions("dBZ", "mm**6/m**3"):
+        return "xef.open_radar(da), which makes it a rain rate"
+    if source.dimensionality in _dimensions("mm", "kg/m**2"):
+        return "xef.open_radar(da), which divides amounts by the time they fell in"
     return ""
+
+
+def _dimensions(*units: str) -> list[object]:
+    return [_registry().parse_units(one).dimensionality for one in units]
 
 
 def _pint_unit(units: str) -> pint.Unit:

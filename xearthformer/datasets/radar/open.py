@@ -1,116 +1,87 @@
-"""Radar composites as one quantity: a rain rate in mm/h every five minutes."""
+"""Radar composites as one quantity: a rain rate in mm/h, from whatever a service publishes."""
 
-import os
+from collections.abc import Sequence
+from typing import Literal
 
-import numpy as np
-import pandas as pd
 import xarray as xr
 
-from ...errors import mismatch
-from ...fields.axes import find_axes
-from ...fields.cf import add_history
-from ...fields.time_axis import check_time
-from ..local import open_file
-
-STEP = pd.Timedelta("5min")
-RAIN = {"standard_name": "rainfall_rate", "long_name": "radar rain rate", "units": "mm h-1"}
-REFLECTIVITY = "equivalent_reflectivity_factor"
-ZR = {"zr_a": 223.0, "zr_b": 1.53}  # Z = a R**b where the data doesn't say its own a and b
+from .call import Paths, as_called
+from .files import open_paths
+from .labels import with_labels
+from .rain import to_rain
 
 
-def rain_from_dbz(dbz: xr.DataArray) -> xr.DataArray:
-    """Convert reflectivity in dBZ to a rain rate in mm/h, by Z = a R**b.
-
-    The attributes `zr_a` and `zr_b` give a and b; without them they are FMI's, 223 and 1.53.
-
-    Examples
-    --------
-    >>> dbz = xr.DataArray([23.48304863], dims="x")  # 10 log10 223
-    >>> rain_from_dbz(dbz).round(6).item()
-    1.0
-    """
-    a, b = (float(dbz.attrs.get(name, usual)) for name, usual in ZR.items())
-    grid = {key: dbz.attrs[key] for key in ("grid_mapping",) if key in dbz.attrs}
-    rain = ((10 ** (dbz / 10) / a) ** (1 / b)).astype(dbz.dtype).rename("rain_rate")
-    return rain.assign_attrs({**RAIN, **grid, "zr_a": a, "zr_b": b})
-
-
-def open_radar(data: "str | os.PathLike[str] | xr.Dataset") -> xr.DataArray:
-    """Open a radar composite as a rain rate every five minutes.
+def open_radar(
+    data: Paths | xr.Dataset | xr.DataArray,
+    *,
+    zr: tuple[float, float] | None = None,
+    zero_below: float | None = None,
+    missing: float | Sequence[float] | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> xr.DataArray:
+    """Open radar composites as a rain rate.
 
     Parameters
     ----------
-    data : path or Dataset
-        A file that xarray opens, or its Dataset. It holds a rainfall rate, or a reflectivity in
-        dBZ, which `rain_from_dbz` converts.
+    data : path, list of paths, Dataset or DataArray
+        A file; a folder, a pattern such as "2019/*.h5" or a list, of files of one product and one
+        grid, each with one time or several; or what xarray has opened. Formats, told by their
+        content and not by their names:
+
+        ============  =====================================================================
+        ODIM HDF5     composites of OPERA, RMI, DPC, FMI, MeteoSwiss, DWD: RATE, ACRR, DBZH, TH
+        KNMI HDF5     amounts of 5 minutes, reflectivity
+        MRMS GRIB2    PrecipRate, reflectivity, amounts; also as .gz. Needs rioxarray
+        RADOLAN       DWD's binary composites: RY, YW, RW, RX, WN; also as .gz. Needs wradlib
+        NetCDF, Zarr  CF and what comes near: BoM Rainfields 3, MLCast, files of this package
+        ============  =====================================================================
+
+        The variable is found by its standard_name or a common name, and read by its units: a rate
+        (mm h-1, m s-1), a flux of mass (kg m-2 s-1, kg m-2 h-1), amounts (mm, kg m-2) over the
+        bounds of time or the step of the record, or a reflectivity (dBZ; mm6 m-3).
+    zr : (a, b), optional
+        Of Z = a R**b. Default: the data's own `zr_a` and `zr_b`, else 200 and 1.6 (Marshall
+        and Palmer, 1948). FMI's own, for files that don't say them, are (223, 1.53).
+    zero_below : float, optional
+        Less rain than this, in mm/h, is none. Default: nothing for rates and amounts; for
+        reflectivity, less than 0 dBZ is none, and with it the radar's codes for "no echo".
+    missing : float or list of floats, optional
+        Numbers that stand for "nothing was seen" in the data and aren't declared: -1, -999, 255.
+        They become NaN.
+    on_error : {"raise", "skip"}
+        What to do about files that are broken, of another product or on another grid than most:
+        name them in an error, or leave them out with one warning that names them.
 
     Returns
     -------
     DataArray
-        Rain rate in mm/h, with the dims, coordinates and missing values of the data; lazy if
-        opened from a file. Frames more frequent than every five minutes are averaged over the
-        five minutes that end at each new time; five minutes that lack a frame, at the ends of the
-        record, are left out. The attribute `history` names each of these changes.
+        Rain rate in mm/h with the dims, coordinates and step of the data: `to_step` makes other
+        steps of it. 0 where there was no echo, NaN where nothing was seen. Times are the ends of
+        what amounts fell in. The attribute `history` names each change, `zr_a` and `zr_b` are
+        those used, and `grid_mapping` names the coordinate with the projection. Lazy for files:
+        each is read in a task of its own.
 
     Raises
     ------
+    FileNotFoundError
+        No such file, or none that matches.
+    ImportError
+        A format's reader isn't installed.
     ValueError
-        Neither or both quantities; times that are not regular, or more than five minutes apart.
+        No variable of rain, or two; numbers that aren't rain; files that are broken or unlike the
+        others. Of numbers in files, when they are computed.
 
     Examples
     --------
-    >>> time = xr.date_range("2019-06-10 00:02", periods=5, freq="2min")
-    >>> rain = xr.DataArray([1.0, 3.0, 0.0, 0.0, 6.0], {"time": time}, attrs=RAIN, name="rain")
-    >>> open_radar(rain.expand_dims(y=1, x=1, axis=(1, 2)).to_dataset()).values.ravel()
-    array([2., 2.])
+    >>> time = xr.date_range("2019-06-10", periods=2, freq="10min")
+    >>> amounts = xr.DataArray([[[1.0]], [[0.5]]], {"time": time}, ("time", "y", "x"), "rain")
+    >>> open_radar(amounts.assign_attrs(units="mm")).values.ravel()  # in 10 minutes
+    array([6., 3.])
     """
-    if not isinstance(data, xr.Dataset):
-        data = open_file(data)
-    da, changes = _rain(data)
-    time = str(find_axes(da).time)
-    step = check_time(da[time])
-    if step == "month" or step > STEP:
-        raise mismatch(
-            "a radar frame every five minutes or more often",
-            f"one every {step if step == 'month' else pd.Timedelta(step)}",
-            "a record with a shorter step",
-        )
-    if step < STEP:
-        da = _every_five_minutes(da, time, pd.Timedelta(step))
-        changes.append(f"{pd.Timedelta(step).seconds / 60:g}-minute frames averaged over 5 minutes")
-    if not changes:
-        return da
-    # the file's history goes on with the variable, its other attributes don't
-    attrs = add_history(data.attrs, f"xearthformer: {'; '.join(changes)}")
-    return da.assign_attrs(history=attrs["history"])
-
-
-def _rain(ds: xr.Dataset) -> tuple[xr.DataArray, list[str]]:
-    """Return the rain rate of a Dataset in mm/h, and the changes to get it, for `history`."""
-    names = {name: da.attrs.get("standard_name") for name, da in ds.data_vars.items()}
-    rainy = [name for name in names if names[name] in (RAIN["standard_name"], REFLECTIVITY)]
-    if len(rainy) != 1:
-        raise mismatch(
-            f"one variable with standard_name {RAIN['standard_name']!r} or {REFLECTIVITY!r}",
-            f"{len(rainy)} among {', '.join(map(str, names)) or 'no variables'}",
-            'ds["..."].attrs["standard_name"] = "rainfall_rate", or ds[["..."]] with one of them',
-        )
-    if names[rainy[0]] != REFLECTIVITY:
-        return ds[rainy[0]], []
-    da = rain_from_dbz(ds[rainy[0]])
-    a, b = da.attrs["zr_a"], da.attrs["zr_b"]
-    return da, [f"rain rate from reflectivity by Z = {a:g} R**{b:g}"]
-
-
-def _every_five_minutes(da: xr.DataArray, time: str, step: pd.Timedelta) -> xr.DataArray:
-    """Average over the five minutes that end at each new time, where all their frames exist."""
-    means = da.resample({time: STEP}, closed="right", label="right").mean(
-        skipna=False, keep_attrs=True
-    )
-    # resample also gives the first and the last five minutes, of which the record has a part only
-    first, last = da.indexes[time][[0, -1]]
-    ends = means.indexes[time]
-    whole = (ends - STEP >= first - step) & (ends < last + step)
-    means = means.isel({time: np.flatnonzero(whole)}).transpose(*da.dims)
-    means[time].attrs.update(da[time].attrs)
-    return means
+    call = as_called(data, zr, zero_below, missing, on_error)
+    if isinstance(data, xr.DataArray):
+        ds = data.to_dataset(name=data.name if data.name is not None else "rain")
+    else:
+        ds = data if isinstance(data, xr.Dataset) else open_paths(data, call)
+    rain = to_rain(with_labels(ds, call), call)
+    return rain.rename(None) if isinstance(data, xr.DataArray) and data.name is None else rain

@@ -1,0 +1,79 @@
+"""The labels of a radar composite: a time for each frame, what amounts fell in, the projection."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from ...errors import mismatch
+from ...fields.axes import find_time
+from ...fields.time_bounds import bounds_of
+from .call import Call
+from .rain import find_rain
+
+STAMPS = "time", "valid_time"  # a single time of a file, in the order of preference
+START = "start_time"  # BoM's Rainfields: of what fell until valid_time
+MAPPING = {"grid_mapping_name", "crs_wkt", "spatial_ref"}  # attributes that a projection has
+
+
+def with_labels(ds: xr.Dataset, call: Call) -> xr.Dataset:
+    """Return the variable of rain alone, on dims time, y and x, with bounds and projection.
+
+    A file of one frame may have its time as a scalar, and BoM's has the bounds as two variables.
+    The dim is called time even if the file says valid_time, which forecasts use for another thing.
+    """
+    name, _ = find_rain(ds, call)
+    out = _along_time(ds, name, call)
+    bounds = bounds_of(ds["time"], ds) if "time" in ds and ds["time"].ndim else None
+    starts = ds.variables.get(START)
+    if bounds is None and starts is not None and starts.dtype.kind == "M":
+        begun = np.broadcast_to(np.ravel(starts.values), out["time"].shape)
+        bounds = np.stack([begun, out["time"].values], axis=-1)
+    if bounds is not None and bounds.shape == (out.sizes["time"], 2):
+        out["time"].attrs["bounds"] = "time_bnds"
+        out["time"].encoding.pop("bounds", None)
+        out = out.assign_coords(time_bnds=(("time", "bnds"), bounds))
+    return _with_projection(out, ds, name)
+
+
+def _along_time(ds: xr.Dataset, name: str, call: Call) -> xr.Dataset:
+    """Return the variable with a dim time."""
+    try:
+        dim: str | None = find_time(ds[name])
+    except ValueError:
+        dim = None
+    out = ds[[name]].drop_vars(START, errors="ignore")
+    if dim is not None:
+        other = [one for one in STAMPS if one != dim and one in out.coords]
+        if dim == "valid_time" and not other:
+            out = out.rename(valid_time="time")
+        elif dim != "time":
+            return out.rename({dim: "time"}) if "time" not in out.variables else out
+        return out.assign_coords(time=out["time"].copy())  # its attributes are changed
+    stamp = next((s for s in STAMPS if s in ds.variables and ds[s].size == 1), None)
+    if stamp is None or ds[stamp].dtype.kind not in "MO":
+        raise mismatch(
+            "a time, of one frame or along a dim",
+            f"{name}({', '.join(map(str, ds[name].dims))}) without",
+            f'xef.open_radar({call.opened}.expand_dims(time=[np.datetime64("2020-06-01T12:00")]))'
+            ", with its own time",
+        )
+    time = xr.Variable("time", np.ravel(ds[stamp].values), ds[stamp].attrs)
+    out = out.drop_vars([one for one in STAMPS if one in out.variables])
+    out[name] = out[name].expand_dims("time")
+    return out.assign_coords(time=time)
+
+
+def _with_projection(out: xr.Dataset, ds: xr.Dataset, name: str) -> xr.Dataset:
+    """Return the variable with its projection as a coordinate that the attribute names."""
+    da = out[name]
+    mapping = da.attrs.get("grid_mapping") or da.encoding.get("grid_mapping")
+    if mapping not in ds.variables:
+        projections = [n for n, v in ds.variables.items() if v.ndim == 0 and MAPPING & set(v.attrs)]
+        mapping = str(projections[0]) if len(projections) == 1 else None
+    if mapping is None:
+        return out
+    out = out.assign_coords({mapping: ds[mapping].variable})
+    out[name].attrs["grid_mapping"] = mapping  # attributes survive arithmetic, encodings don't
+    out[name].encoding.pop("grid_mapping", None)
+    return out
