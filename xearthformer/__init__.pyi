@@ -14,6 +14,8 @@ from .comparison.papers import enso_table as enso_table
 from .datasets.catalog import open_catalog as open_catalog
 from .datasets.icar_enso import open_icar_enso as open_icar_enso
 from .datasets.radar.open import open_radar as open_radar
+from .datasets.radar.pysteps import from_pysteps as from_pysteps
+from .datasets.radar.pysteps import to_pysteps as to_pysteps
 from .datasets.sevir.backend import open_sevir as open_sevir
 from .datasets.sevir.backend import sevir_windows as sevir_windows
 from .datasets.sevir.vil import kg_m2_to_vil as kg_m2_to_vil

@@ -226,9 +226,17 @@ def _layer(file: h5py.File, group: str, place: str, several: bool, of: str = "")
     span = attributes(file[group], "what")
     nominal = attributes(file, "what")
     time, bounds = _time(quantity, {**span, **what}, nominal, several)
-    law = {key: float(how[key]) for key in ("zr_a", "zr_b") if key in how}
+    law = {key: value for key in ("zr_a", "zr_b") if (value := _number(how.get(key))) is not None}
     rows, columns = file[frame.path].shape
     return Layer(quantity, group, frame, (int(rows), int(columns)), time, bounds, law)
+
+
+def _number(value: str | float | None) -> float | None:
+    """Return a number, which some services write as text; None for "unknown"."""
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
 
 
 # --- times
