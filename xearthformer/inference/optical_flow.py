@@ -63,7 +63,8 @@ def extrapolate(
         forecast of the others.
     seed : int
         Random seed of members. A member depends on the seed, the init and its own number alone: it
-        is the same whatever other inits and further members are asked for.
+        is the same whatever other inits and further members are asked for. Not so one of "linda",
+        whose motion depends on the number of members too.
     beyond : {"climatology", "nan"}
         What stands where the motion brings in what was not seen, from beyond the domain or from
         pixels that were not observed: the mean of the rain seen, members' own draws of it; or NaN.
@@ -96,7 +97,7 @@ def extrapolate(
       perturbed motion, and the distribution of the last frame.
     - "anvil": ANVIL (Pulkkinen et al. 2020). Growth and decay of four frames go on, scale by scale.
     - "linda": LINDA (Pulkkinen et al. 2021). The same of three frames around up to 25 features;
-      minutes for a large domain, and that for each member.
+      minutes for a large domain.
 
     Where pysteps fails or would give nothing but zeros, a warning and the history say what is done
     instead: of a dry or missing frame the autoregression is that of the others; frames that are all
@@ -120,6 +121,7 @@ def extrapolate(
     prepared, origin = cf.prepare(
         data, units=UNITS, difference=False, standard_name=RAIN, latlon=False
     )
+    _check_frames(prepared["time"].size, way)
     least = min(frames, prepared.sizes["time"]) if isinstance(init, slice) else way.frames
     inits = windows.find_inits(prepared["time"], max(least, way.frames), init)
     empty = windows.template(data, time, places[inits.positions], lead, members)
@@ -201,6 +203,14 @@ def _check_arguments(
         whole_number("members", members)
         whole_number("seed", seed, least=0)
     return way, members
+
+
+def _check_frames(count: int, way: Method) -> None:
+    """Raise for a record that the method can't be run from, though a simpler one can."""
+    least = METHODS["extrapolation"].frames
+    if least <= count < way.frames:
+        expected = f"a record of {way.frames} frames or more, for {way.title}"
+        raise mismatch(expected, str(count), 'method="extrapolation"')
 
 
 def _resolution(data: xr.DataArray, step: Step) -> tuple[float, float]:

@@ -63,6 +63,16 @@ class Past:
         """Every value that was observed."""
         return self.frames_TYX[np.isfinite(self.frames_TYX)]
 
+    def observed(self) -> tuple[Past, int]:
+        """The same up to the last frame that is not missing, and how many steps ago that was."""
+        present = np.flatnonzero(np.isfinite(self.frames_TYX).any(axis=(1, 2)))
+        age = len(self.frames_TYX) - 1 - int(present[-1])
+        if not age:
+            return self, 0
+        frames_TYX = self.frames_TYX[:-age]
+        last_YX, seen_YX = np.nan_to_num(frames_TYX[-1]), np.isfinite(frames_TYX[-1]).astype(float)
+        return Past(frames_TYX, self.motion_2YX, last_YX, seen_YX), age
+
 
 @dataclass(frozen=True)
 class Nowcast:
@@ -109,15 +119,17 @@ def nowcast(
     carried_LYX, known_LYX = (
         carry(field_YX, motion, lead, pysteps) for field_YX in (past.last_YX, past.seen_YX)
     )
-    rain = None
+    rain: np.ndarray | None = None
     if method.run is not None and (past.last_YX >= DRY).any():
+        observed, age = past.observed()
         with quiet():
             try:
-                rain, said = method.run(past, lead, ensemble, pysteps)
+                rain, said = method.run(observed, lead + age, ensemble, pysteps)
+                rain = rain[age:]
                 notes += said
             except FAILURES as error:
                 reason = str(error).partition("\n")[0] or type(error).__name__
-                notes.append(f"pysteps' {method.title} fails ({reason}): extrapolated instead")
+                notes.append(f"{method.title} can't be run ({reason}): extrapolated instead")
     if ensemble is None:
         mean = past.rain_seen().mean()
         values = carried_LYX + (1 - known_LYX) * mean
@@ -140,18 +152,19 @@ def nowcast(
 def find_motion(past_TYX: np.ndarray, pysteps: Pysteps) -> tuple[np.ndarray, list[str]]:
     """Return the motion (2, y, x) in pixels a step, of the latest frames that follow one another.
 
-    Lucas-Kanade leaves out pixels that were not observed. Frames that are missing are left out
-    too: of frames that are never neighbours the last two count, their motion shared by the steps
-    between.
+    Lucas-Kanade leaves out pixels that were not observed. Frames without rain are left out here,
+    missing or dry, for it follows showers into them: of frames that are never neighbours the last
+    two count, their motion shared by the steps between.
     """
-    present = np.flatnonzero(np.isfinite(past_TYX).any(axis=(1, 2)))
-    if present.size < 2:
-        return np.zeros((2, *past_TYX.shape[1:])), ["a single frame shows no motion: none is taken"]
-    runs = np.split(present, np.flatnonzero(np.diff(present) > 1) + 1)
-    used = next((run for run in reversed(runs) if run.size > 1), present[-2:])
+    wet = np.flatnonzero((np.nan_to_num(past_TYX) >= DRY).any(axis=(1, 2)))
+    if wet.size < 2:
+        still = np.zeros((2, *past_TYX.shape[1:]))
+        return still, ["one frame alone has rain, which shows no motion"] if wet.size else []
+    runs = np.split(wet, np.flatnonzero(np.diff(wet) > 1) + 1)
+    used = next((run for run in reversed(runs) if run.size > 1), wet[-2:])
     notes = []
     if used.size < len(past_TYX):
-        notes.append(f"motion from {used.size} frames instead of {len(past_TYX)}: others missing")
+        notes.append(f"motion from {used.size} of {len(past_TYX)} frames: others dry or missing")
     rain_TYX = past_TYX[used]
     decibels_TYX = np.where(np.isfinite(rain_TYX), _decibels(rain_TYX, pysteps), np.nan)
     with quiet():
@@ -218,18 +231,21 @@ def _cascade_frames(past: Past, pysteps: Pysteps) -> tuple[np.ndarray, list[str]
     older = np.flatnonzero(wet[:-1])
     if not older.size:
         raise ValueError("one frame alone has rain")
-    age = len(wet) - 1 - older[-1]
+    age = len(wet) - 1 - int(older[-1])
     moved_YX = carry(rain_TYX[older[-1]], past.motion_2YX, age - 1, pysteps)[-1]
     note = f"dry or missing frames before the last: autoregression with the one {age} steps before"
     return _decibels(np.stack([moved_YX, rain_TYX[-1]]), pysteps), [note]
 
 
 def _whole_frames(past: Past, count: int) -> np.ndarray:
-    """Return the last frames in mm/h, none of which may be missing; 0 where not observed."""
-    frames_TYX = past.frames_TYX[-count:]
-    if not np.isfinite(frames_TYX).any(axis=(1, 2)).all():
-        raise ValueError(f"a frame is missing among the last {count}")
-    return np.nan_to_num(frames_TYX)
+    """Return the last frames in mm/h; 0 where not observed.
+
+    A frame that is missing or dry is an error: what the others differ from it by is no growth.
+    """
+    frames_TYX = np.nan_to_num(past.frames_TYX[-count:])
+    if len(frames_TYX) < count or not (frames_TYX >= DRY).any(axis=(1, 2)).all():
+        raise ValueError(f"a frame is dry or missing among the last {count}")
+    return frames_TYX
 
 
 def _sprog(
@@ -238,7 +254,7 @@ def _sprog(
     frames, notes = _cascade_frames(past, pysteps)
     order = len(frames) - 1
     decibels = pysteps.sprog(frames, past.motion_2YX, lead, precip_thr=THRESHOLD_DB, ar_order=order)
-    return _finite(_rain(decibels, pysteps), decibels), notes
+    return _finite(_rain(decibels, pysteps)), notes
 
 
 def _steps(
@@ -265,7 +281,7 @@ def _steps(
         callback=keep,
         return_output=False,
     )
-    return _finite(np.stack(leads), np.stack(leads)), notes
+    return _finite(np.stack(leads)), notes
 
 
 def _anvil(
@@ -280,25 +296,21 @@ def _linda(
     frames = _whole_frames(past, 3)
     if ensemble is None:
         return pysteps.linda(frames, past.motion_2YX, lead, add_perturbations=False), []
-    members = [
-        # One by one: together, the motion of each would depend on how many there are.
-        pysteps.linda(
-            frames,
-            past.motion_2YX,
-            lead,
-            n_ens_members=1,
-            kmperpixel=ensemble.kmperpixel,
-            timestep=ensemble.timestep,
-            seed=_member_seed(ensemble.seed, member),
-        )[0]
-        for member in range(ensemble.members)
-    ]
-    return np.stack(members, axis=1), []
+    members = pysteps.linda(
+        frames,
+        past.motion_2YX,
+        lead,
+        n_ens_members=ensemble.members,
+        kmperpixel=ensemble.kmperpixel,
+        timestep=ensemble.timestep,
+        seed=ensemble.seed,
+    )
+    return members.swapaxes(0, 1), []
 
 
-def _finite(rain: np.ndarray, source: np.ndarray) -> np.ndarray:
+def _finite(rain: np.ndarray) -> np.ndarray:
     """Return the rain; an error where nothing is finite, as a singular autoregression leaves it."""
-    if not np.isfinite(source).any():
+    if not np.isfinite(rain).any():
         raise ValueError("no finite value")
     return rain
 
@@ -324,7 +336,9 @@ def _members(
             carried_LYX = carried_LYX / known_LYX
         shape = len(carried_LYX), ensemble.members, *carried_LYX.shape[1:]
         rain = np.broadcast_to(carried_LYX[:, None], shape)
-    return np.where(known_LYX[:, None] >= KNOWN, rain, np.nan)
+    rain = np.array(rain, np.float32)
+    rain[np.broadcast_to(known_LYX[:, None] < KNOWN, rain.shape)] = np.nan
+    return rain
 
 
 def _draw_beyond(
@@ -336,7 +350,7 @@ def _draw_beyond(
 ) -> None:
     """Fill members, in place, where they have no value: rain as it may come from beyond.
 
-    Each member has a field of noise with the spectrum of the last frame and the distribution of
+    Each member has a field of noise with the spectrum of the wettest frame and the distribution of
     the rain seen, which lies around the domain and moves in with the motion. Noise is periodic, so
     that a place beyond the edge is one of its pixels.
     """
@@ -362,11 +376,12 @@ def _drawn_fields(past: Past, ensemble: Ensemble, pysteps: Pysteps) -> np.ndarra
     shape = past.last_YX.shape
     rain = np.sort(past.rain_seen())
     fields = np.zeros((ensemble.members, *shape), np.float32)
-    if rain[-1] < DRY or not (past.last_YX >= DRY).any():
+    if rain[-1] < DRY:
         return fields
+    wettest = np.nansum(past.frames_TYX, axis=(1, 2)).argmax()
     set_up, draw = pysteps.noise
     with quiet():
-        shaped = set_up(_decibels(past.last_YX, pysteps))
+        shaped = set_up(_decibels(past.frames_TYX[wettest], pysteps))
         for member, field_YX in enumerate(fields):
             seed = _member_seed(ensemble.seed, member, "beyond")
             noise = draw(shaped, randstate=np.random.RandomState(seed))
