@@ -1,4 +1,4 @@
-"""The command `xearthformer`: forecast, hindcast, verify, table, train, packs, catalog, demo.
+"""The command `xearthformer`: forecast, hindcast, watch, verify, table, train, packs, catalog, demo.
 
 Each command is a function, and its arguments are made from the function's signature. What a command
 needs is imported when it runs: a list of packs is quick.
@@ -20,6 +20,7 @@ from jsonargparse import ArgumentParser
 from .catalog import check_entries, list_entries, show_entry
 from .forecast import forecast_file, hindcast_file
 from .score import icar_enso_scores, sevir_scores, verify_file
+from .watch import watch_folder
 
 # What the user can mend: one line on stderr and exit status 2, no traceback.
 USER_ERRORS = (ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError)
@@ -41,6 +42,7 @@ OPTION_TYPES: dict[str, Any] = {
     "batch_size": int | Literal["auto"],
     "precision": Literal["float32", "bf16"],
     "compile": bool,
+    "beyond": Literal["climatology", "nan"],
 }
 
 # What hints of the package say in Python, in the words of the command line.
@@ -114,7 +116,11 @@ SHARED: dict[str, Argument] = {
 FORMS: dict[str, dict[str, Argument]] = {
     "forecast": {
         "init": {**SHARED["init"], "help": f"{STARTS}the latest when not given"},
-        "output": {**SHARED["output"], "help": "file.nc or store.zarr to write"},
+        "output": {
+            **SHARED["output"],
+            "help": "file.nc, store.zarr, file.tif (GeoTIFF, one per init and lead) or file.h5 "
+            "(ODIM) to write",
+        },
     },
     "hindcast": {
         "on_error": {
@@ -172,6 +178,18 @@ FORMS: dict[str, dict[str, Argument]] = {
             "help": "a .pt or .ckpt file of tensors; of PreDiff all three",
         },
         "output": {**SHARED["output"], "help": "folder, or .safetensors file, to write"},
+    },
+    "watch": {
+        "output": {**SHARED["output"], "help": "folder for forecasts, made if it isn't there"},
+        "picture": {"flags": ["--picture"], **SWITCH, "help": "draw each forecast too"},
+        "once": {"flags": ["--once"], **SWITCH, "help": "forecast from what is there, and stop"},
+        "zr": {
+            "flags": ["--zr"],
+            "nargs": 2,
+            "type": float,
+            "metavar": ("A", "B"),
+            "help": "of Z = A R**B, for reflectivity that doesn't say its own",
+        },
     },
     "train": {
         "overrides": {
@@ -276,6 +294,7 @@ def run_demo(folder: str = "demo") -> None:
 COMMANDS: dict[str, Command | dict[str, Command]] = {
     "forecast": forecast_file,
     "hindcast": hindcast_file,
+    "watch": watch_folder,
     "verify": verify_file,
     "table": {"sevir": sevir_scores, "icar-enso": icar_enso_scores},
     "train": train_from_file,

@@ -202,7 +202,7 @@ def write_file(ds: xr.Dataset, path: Path) -> None:
 
     ds = with_grid_mapping(ds)
     part = path.with_name(path.name + ".part")
-    _remove(part)  # what a killed run left
+    remove(part)  # what a killed run left
     encoding: dict[str, dict[str, object]] = {str(name): {"_FillValue": None} for name in ds.coords}
     try:
         bar = ProgressBar(minimum=2.0, out=sys.stderr) if sys.stderr.isatty() else nullcontext()
@@ -218,13 +218,14 @@ def write_file(ds: xr.Dataset, path: Path) -> None:
                 # one chunk per init: a reader mostly wants one forecast whole
                 one_init = {dim: 1 if dim == "init" else -1 for dim in ds.dims}
                 ds.chunk(one_init).to_zarr(part, encoding=encoding)
-        _remove(path)  # os.replace can't replace a folder
+        remove(path)  # os.replace can't replace a folder
         os.replace(part, path)
     finally:
-        _remove(part)
+        remove(part)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
