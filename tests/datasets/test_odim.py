@@ -207,6 +207,19 @@ def test_a_rate_next_to_an_amount(tmp_path):
     np.testing.assert_array_equal(xef.open_radar(path)[0], [[1, 2], [0, 1]])
 
 
+def test_a_quality_of_other_seconds_leaves_the_nominal_time(tmp_path):
+    path = make(tmp_path / "a.h5", [[1.0, 2.0], [0.0, 1.0]], {"quantity": "DBZH"})
+    with h5py.File(path, "a") as file:
+        for i, end in ((1, "15:52:11"), (2, "15:52:13")):
+            span = radar_files.span("2021-07-04T15:50", f"2021-07-04T{end}")
+            radar_files.put(file, {f"dataset{i}/what": span})
+        radar_files.put(file, {"dataset2/data1/what": {"quantity": "QIND"}})
+        file["dataset2/data1/data"] = np.ones((2, 2))
+    ds = open_odim(path)
+    assert ds.time.values == [np.datetime64("2021-07-04T15:50", "ns")]
+    assert ds["quality"].values.tolist() == [[[1, 1], [1, 1]]]
+
+
 def test_one_quantity_twice_at_one_time(tmp_path):
     path = make(tmp_path / "a.h5", [[1.0, 2.0], [0.0, 1.0]], {"quantity": "DBZH"})
     with h5py.File(path, "a") as file:
@@ -324,8 +337,9 @@ def test_frames_are_read_when_they_are_used(tmp_path):
     for part in ((0, 2, 3), (0, slice(None, None, -1)), (slice(None), [2, 0], [5, 1])):
         np.testing.assert_array_equal(again["rain_rate"][part], rain[part])
     assert ds["rain_rate"].chunks is not None
+    for opened in (ds, again):
+        opened.close()
     unread = open_odim(path)
-    path.unlink()
     path.write_bytes(b"broken")
     with pytest.raises(OSError, match="a whole HDF5 file"):
         unread["rain_rate"].compute()

@@ -74,14 +74,34 @@ def _equal(codes: np.ndarray, code: float) -> np.ndarray:
     )
 
 
+class Reader:
+    """A file that is opened when it is read; one object serves threads, and can be pickled."""
+
+    def __init__(self, path: str) -> None:
+        import h5py
+
+        self.path = path
+        self._manager = CachingFileManager(h5py.File, path, mode="r", lock=HDF5_LOCK)
+
+    def read(self, dataset: str, rows: slice) -> np.ndarray:
+        """Read rows of a dataset; the error for a damaged file names it."""
+        # needs_lock=False: the lock is not re-entrant, and this thread has it already
+        opened = self._manager.acquire_context(needs_lock=False)
+        with HDF5_LOCK, _named(self.path), opened as file:
+            return file[dataset][rows]
+
+    def close(self) -> None:
+        """Close the file; the next read opens it again."""
+        self._manager.close()
+
+
 class Frames(EventArray):
     """Frames of one quantity (time, y, x), float32; None where the file lacks one: NaN."""
 
-    def __init__(self, path: str, frames: Sequence[Frame | None], shape: tuple[int, int]) -> None:
-        import h5py
-
-        self.path, self.frames = path, list(frames)
-        self._manager = CachingFileManager(h5py.File, path, mode="r", lock=HDF5_LOCK)
+    def __init__(
+        self, reader: Reader, frames: Sequence[Frame | None], shape: tuple[int, int]
+    ) -> None:
+        self.reader, self.frames = reader, list(frames)
         super().__init__((len(self.frames), *shape), np.float32)
 
     def event(self, i: int, rows: slice) -> np.ndarray:
@@ -89,15 +109,7 @@ class Frames(EventArray):
         frame = self.frames[i]
         if frame is None:
             return np.full((rows.stop - rows.start, self.shape[-1]), np.nan, np.float32)
-        # needs_lock=False: the lock is not re-entrant, and this thread has it already
-        opened = self._manager.acquire_context(needs_lock=False)
-        with HDF5_LOCK, _named(self.path), opened as file:
-            codes = file[frame.path][rows]
-        return frame.decode(codes)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._manager.close()
+        return frame.decode(self.reader.read(frame.path, rows))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from .frames import (
     RATE,
     Frame,
     Frames,
+    Reader,
     attributes,
     local_path,
     numbered,
@@ -102,11 +103,14 @@ class KnmiBackendEntrypoint(BackendEntrypoint):
         if name == "rain_amount":
             coords["time_bnds"] = xr.Variable(("time", "bnds"), bounds)
             coords["time"].attrs["bounds"] = "time_bnds"
-        data = {name: variable(Frames(path, frames, grid.shape), grid.dims, attrs)}
+        reader = Reader(path)
+        data = {name: variable(Frames(reader, frames, grid.shape), grid.dims, attrs)}
         about = {"Conventions": "CF-1.8", "title": str(title), "institution": "KNMI"}
         ds = xr.Dataset(data, coords, about)
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or []
-        return ds.drop_vars(dropped, errors="ignore")
+        kept = ds.drop_vars(dropped, errors="ignore")
+        kept.set_close(reader.close)
+        return kept
 
     def guess_can_open(self, filename_or_obj: object) -> bool:
         """Say whether a file is a composite of KNMI's."""

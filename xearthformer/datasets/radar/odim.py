@@ -7,8 +7,8 @@ The OPERA Data Information Model is what European weather services exchange rada
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from .frames import (
     RATE,
     Frame,
     Frames,
+    Reader,
     attributes,
     local_path,
     numbered,
@@ -41,6 +42,8 @@ from .projection import GRID_MAPPING, Grid, crs_of, crs_variable, metres_of, rea
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]
     import pyproj
+
+Attributes = Mapping[str, str | float]
 
 ENGINE = "odim_composite"
 OBJECTS = ("COMP", "IMAGE")  # /what/object of two-dimensional products
@@ -117,11 +120,14 @@ class OdimCompositeBackendEntrypoint(BackendEntrypoint):
             grid = read_grid(file, layers, path, projection)
             source = attributes(file, "what").get("source", "")
             version = str(attributes(file).get("Conventions", "ODIM_H5"))
-        ds = _dataset(path, layers, grid)
+        reader = Reader(path)
+        ds = _dataset(reader, layers, grid)
         attrs = {"Conventions": "CF-1.8", "title": f"radar composite ({version})"}
         ds.attrs = {**attrs, "source": str(source)} if source else attrs
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or []
-        return ds.drop_vars(dropped, errors="ignore")
+        kept = ds.drop_vars(dropped, errors="ignore")
+        kept.set_close(reader.close)
+        return kept
 
     def guess_can_open(self, filename_or_obj: object) -> bool:
         """Say whether a file is an ODIM composite."""
@@ -174,61 +180,76 @@ class Layer:
 
 
 def read_layers(file: h5py.File, path: str, dataset: str | None = None) -> list[Layer]:
-    """Return all that a composite holds; attributes of the data go before those of its dataset."""
+    """Return all that a composite holds, in the order of its groups."""
     groups = numbered(file, "dataset")
     if dataset is not None and dataset not in groups:
         words = ", ".join(groups) or "none"
         again = f"xr.open_dataset({path!r}, engine={ENGINE!r})"
         raise mismatch(f"the group {dataset!r} in {path}", words, again)
-    layers = []
-    several = len({_span(attributes(file[group], "what")) for group in groups}) > 1
-    for group in groups if dataset is None else [dataset]:
-        place = file[group]
-        for name in numbered(place, "data"):
-            layers.append(_layer(file, group, f"{group}/{name}", several))
-            layers += [
-                _layer(file, group, f"{group}/{name}/{quality}", several, of="QIND")
-                for quality in numbered(place[name], "quality")
-            ]
-        layers += [
-            _layer(file, group, f"{group}/{quality}", several, of="QIND")
-            for quality in numbered(place, "quality")
-        ]
-    # further quality fields (of blockage, clutter, ...) are about the index, not the rain
-    kept: dict[tuple[str, str], Layer] = {}
-    for layer in layers:
-        if layer.quantity != "QIND" or ("QIND", layer.group) not in kept:
-            kept[layer.frame.path if layer.quantity != "QIND" else "QIND", layer.group] = layer
-    if not any(layer.quantity != "QIND" for layer in kept.values()):
+    places = [place for group in groups for place in _places(file, group)]
+    # a quantity in several datasets is one of several times
+    found = {(place.quantity, place.group) for place in places}
+    often = Counter(quantity for quantity, _ in found)
+    wanted = [place for place in places if dataset in (None, place.group)]
+    if not any(place.quantity != "QIND" for place in wanted):
         hint = f"h5py.File({path!r}).visit(print), for what it holds"
         raise mismatch(f"data in a composite: {path}", ", ".join(file), hint)
-    return list(kept.values())
+    return [_layer(file, place, several=often[place.quantity] > 1) for place in wanted]
 
 
-def _layer(file: h5py.File, group: str, place: str, several: bool, of: str = "") -> Layer:
-    """Return one layer; `several` says that the file's datasets have times of their own."""
-    levels = [place[: match.start()] for match in re.finditer("/", place)] + [place]
-    what = {k: v for level in levels for k, v in attributes(file[level], "what").items()}
-    if of:  # a quality field does not take the code and the quantity of its data
-        what = {"quantity": of, **attributes(file[place], "what")}
-    how = {k: v for level in levels for k, v in attributes(file[level], "how").items()}
-    how = {**attributes(file, "how"), **how}
-    quantity = str(what.get("quantity", "unknown"))
-    known = QUANTITIES.get(quantity)
+@dataclass(frozen=True)
+class Place:
+    """A group that holds an array, and the attributes that hold for it."""
+
+    group: str  # dataset1
+    path: str  # dataset1/data1
+    quantity: str
+    what: Attributes
+    how: Attributes
+
+
+def _places(file: h5py.File, group: str) -> Iterator[Place]:
+    """Yield the data of a dataset, then its first index of quality, wherever that stands.
+
+    Further quality fields (of blockage, of clutter) are about the index.
+    """
+    data = [f"{group}/{name}" for name in numbered(file[group], "data")]
+    fields = [
+        f"{owner}/{name}" for owner in (*data, group) for name in numbered(file[owner], "quality")
+    ]
+    indexed = False
+    for path in (*data, *fields):
+        quality = path in fields
+        # what is said of a dataset holds for its data; a quality field has codes of its own
+        levels = [path] if quality else [group, path]
+        what = {k: v for level in levels for k, v in attributes(file[level], "what").items()}
+        how = {
+            k: v for level in ("/", group, path) for k, v in attributes(file[level], "how").items()
+        }
+        quantity = str(what.get("quantity", "QIND" if quality else "unknown"))
+        if quantity != "QIND" or not indexed:
+            yield Place(group, path, quantity, what, how)
+        indexed = indexed or quantity == "QIND"
+
+
+def _layer(file: h5py.File, place: Place, several: bool) -> Layer:
+    """Return one layer; `several` says that the file holds its quantity at several times."""
+    what, how = place.what, place.how
+    known = QUANTITIES.get(place.quantity)
     frame = Frame(
-        f"{place}/data",
+        f"{place.path}/data",
         float(what.get("gain", 1.0)),
         float(what.get("offset", 0.0)),
         (float(what["nodata"]),) if "nodata" in what else (),
         float(what["undetect"]) if "undetect" in what else None,
         known.nothing if known else np.nan,
     )
-    span = attributes(file[group], "what")
-    nominal = attributes(file, "what")
-    time, bounds = _time(quantity, {**span, **what}, nominal, several)
+    said = {**attributes(file[place.group], "what"), **what}
+    time, bounds = _time(place.quantity, said, attributes(file, "what"), several)
     law = {key: value for key in ("zr_a", "zr_b") if (value := _number(how.get(key))) is not None}
     rows, columns = file[frame.path].shape
-    return Layer(quantity, group, frame, (int(rows), int(columns)), time, bounds, law)
+    shape = int(rows), int(columns)
+    return Layer(place.quantity, place.group, frame, shape, time, bounds, law)
 
 
 def _number(value: str | float | None) -> float | None:
@@ -243,7 +264,7 @@ def _number(value: str | float | None) -> float | None:
 
 
 def _time(
-    quantity: str, what: dict[str, str | float], nominal: dict[str, str | float], several: bool
+    quantity: str, what: Attributes, nominal: Attributes, several: bool
 ) -> tuple[pd.Timestamp, tuple[pd.Timestamp, pd.Timestamp] | None]:
     """Return the time of a layer and, of a rate or an amount, the interval that ends at it.
 
@@ -260,28 +281,22 @@ def _time(
     if (several or stamp is None) and end is not None:
         return end, None
     if stamp is None:
-        raise OSError(
-            str(
-                mismatch(
-                    "the time of a composite: /what/date and /what/time",
-                    "none",
-                    "another copy of the file",
-                )
-            )
-        )
+        expected = "the time of a composite: /what/date and /what/time"
+        raise mismatch(expected, "none", "another copy of the file")
     return stamp, None
 
 
-def _span(what: dict[str, str | float]) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
+def _span(what: Attributes) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
     return _stamp(what, "startdate", "starttime"), _stamp(what, "enddate", "endtime")
 
 
-def _stamp(what: dict[str, str | float], date: str, time: str) -> pd.Timestamp | None:
+def _stamp(what: Attributes, date: str, time: str) -> pd.Timestamp | None:
     """Return a date and a time such as 20210704 and 155000 as one; None if one is missing."""
     if date not in what or time not in what:
         return None
     text = f"{what[date]}{str(what[time]).ljust(6, '0')}"
-    return pd.to_datetime(text, format="%Y%m%d%H%M%S", errors="coerce")
+    found = pd.to_datetime(text, format="%Y%m%d%H%M%S", errors="coerce")
+    return None if pd.isna(found) else found
 
 
 # --- places
@@ -306,14 +321,14 @@ def read_grid(
     return _located(where, crs, metres_of(str(text)), layers[0].shape, without)
 
 
-def _plain_grid(where: dict[str, str | float], shape: tuple[int, int]) -> Grid:
+def _plain_grid(where: Attributes, shape: tuple[int, int]) -> Grid:
     """Return pixels in metres from the lower left corner, without a projection."""
     width, height = float(where.get("xscale", 1.0)), float(where.get("yscale", 1.0))
     return Grid(None, 0.0, shape[0] * height, width, height, shape)
 
 
 def _located(
-    where: dict[str, str | float],
+    where: Attributes,
     crs: pyproj.CRS,
     unit: float,
     shape: tuple[int, int],
@@ -375,7 +390,7 @@ def _pixel(
 # --- the labelled data
 
 
-def _dataset(path: str, layers: Sequence[Layer], grid: Grid) -> xr.Dataset:
+def _dataset(reader: Reader, layers: Sequence[Layer], grid: Grid) -> xr.Dataset:
     """Return the layers as variables along time."""
     times = sorted({layer.time for layer in layers})
     quantities = list(dict.fromkeys(layer.quantity for layer in layers))
@@ -386,7 +401,7 @@ def _dataset(path: str, layers: Sequence[Layer], grid: Grid) -> xr.Dataset:
         if len(by_time) < len(of):
             group = of[0].group
             twice = " and ".join(f"{layer.frame.path} at {str_time(layer.time)}" for layer in of)
-            hint = f"xr.open_dataset({path!r}, engine={ENGINE!r}, dataset={group!r})"
+            hint = f"xr.open_dataset({reader.path!r}, engine={ENGINE!r}, dataset={group!r})"
             raise mismatch(f"one {quantity} for each time", twice, hint)
         known = QUANTITIES.get(quantity, Quantity(quantity.lower(), {"long_name": quantity}, 0.0))
         attrs: dict[str, object] = {**known.attrs, **of[0].law}
@@ -397,7 +412,7 @@ def _dataset(path: str, layers: Sequence[Layer], grid: Grid) -> xr.Dataset:
         if grid.crs is not None:
             attrs["grid_mapping"] = GRID_MAPPING
         frames = [by_time[t].frame if t in by_time else None for t in times]
-        variables[known.name] = variable(Frames(path, frames, grid.shape), grid.dims, attrs)
+        variables[known.name] = variable(Frames(reader, frames, grid.shape), grid.dims, attrs)
     stamps = np.array(times, "datetime64[ns]")
     coords = {
         "time": xr.Variable("time", stamps, {"standard_name": "time", "axis": "T"}),
