@@ -99,7 +99,7 @@ def score_confidence(
         result = result.merge(skill_score(result, score(reference).compute()))
         other = score(_draw(reference, labels, weights))
         resampled = resampled.merge(skill_score(resampled, other))
-    words = f"{level:g}, from {resamples} resamples of {count} blocks of {length} of inits"
+    words = f"{level:g}, from {resamples} resamples of {count} blocks of {length}"
     return _with_ends(result, resampled, level).assign_attrs(confidence=words)
 
 
@@ -112,7 +112,7 @@ def check_confidence(
     labels, length = _blocks(init, lead, block)
     count = np.unique(labels).size
     if count < LEAST_BLOCKS:
-        found = f"{count}, of {length} each, from {init.size} inits"
+        found = f"{count} of {length}, from {init.size} in all"
         raise mismatch(f"{LEAST_BLOCKS} blocks of inits or more", found, "inits of a longer time")
     return labels, length
 
@@ -157,7 +157,7 @@ def _blocks(
     if block is None and months:
         longest = int(lead.max())
         since = months_of(init) - months_of(init).min()
-        return _labelled(init, since // longest), f"{longest} months"
+        return _labelled(init, since // longest), f"{longest} months of inits"
     if block is None or isinstance(block, str):
         try:
             length = pd.Timedelta(lead.values.max() if block is None else block)
@@ -168,7 +168,7 @@ def _blocks(
             raise mismatch("the length of a block as a duration", repr(block), hint)
         since = ((init - init.min()) / length.to_timedelta64()).values
         words = block or f"{length.total_seconds() / 60:g} min"
-        return _labelled(init, np.floor(since + 1e-9).astype(int)), words
+        return _labelled(init, np.floor(since + 1e-9).astype(int)), f"{words} of inits"
     whole_number("block", block)
     order = np.argsort(np.argsort(init.values))
     return _labelled(init, order // block), f"{block} init{'s' * (block > 1)}"
