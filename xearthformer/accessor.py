@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .fields.windows import InitLike
     from .inference.engine import Progress
     from .inference.guidance import Guidance
-    from .inference.options import Precision
+    from .inference.options import Beyond, Precision
     from .models.prediff.samplers import Sampler
     from .packs.pack import Pack
 
@@ -334,6 +334,7 @@ class EarthformerAccessor(Generic[T]):
         batch_size: int | Literal["auto"] = "auto",
         precision: "Precision" = "float32",
         compile: bool = False,
+        beyond: "Beyond" = "climatology",
         chunks: int | Literal["auto"] = "auto",
         progress: "Progress" = "auto",
     ) -> T:
@@ -375,6 +376,7 @@ class EarthformerAccessor(Generic[T]):
             batch_size=batch_size,
             precision=precision,
             compile=compile,
+            beyond=beyond,
             chunks=chunks,
             progress=progress,
         )
@@ -602,7 +604,11 @@ class EarthformerAccessor(Generic[T]):
         scores: "Sequence[str] | None" = None,
         *,
         thresholds: "Sequence[float] | None" = None,
-        window: float | str | None = None,
+        window: "float | str | Sequence[float | str] | None" = None,
+        known: float | None = None,
+        reference: Data | None = None,
+        by: str | xr.DataArray | None = None,
+        confidence: float | None = None,
     ) -> xr.Dataset:
         """Score this forecast against observations: `xearthformer.verify`.
 
@@ -618,16 +624,36 @@ class EarthformerAccessor(Generic[T]):
             rain rate and for SEVIR's VIL, else none.
         window : float or str, optional
             Width of the neighbourhoods of the fractions skill score: pixels, or a length such as
-            "16 km".
+            "16 km"; of several widths a table by scale.
+        known : float, optional
+            Only pixels count of which at least this share stems from what was seen, such as 0.5.
+        reference : DataArray or Dataset, optional
+            Another forecast, that the skill is against.
+        by : str or DataArray, optional
+            A label of each init that scores are grouped by: a coordinate along init, or labels such
+            as `xearthformer.wet_area(obs)`.
+        confidence : float, optional
+            Level of confidence intervals, such as 0.9.
 
         Returns
         -------
         Dataset
-            Each score by lead, and over all leads with the suffix `_pooled`.
+            Each score by lead, and over all leads with the suffix `_pooled`; the skill against the
+            reference with `_skill`, the ends of intervals with `_low` and `_high`.
         """
         from .verification.verify import verify
 
-        return verify(self._obj, obs, scores, thresholds=thresholds, window=window)
+        return verify(
+            self._obj,
+            obs,
+            scores,
+            thresholds=thresholds,
+            window=window,
+            known=known,
+            reference=reference,
+            by=by,
+            confidence=confidence,
+        )
 
     def to_climpred(self) -> xr.Dataset:
         """Return this forecast, or these observations, as climpred takes them.

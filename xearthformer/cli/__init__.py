@@ -1,4 +1,4 @@
-"""The command `xearthformer`: forecast, hindcast, watch, verify, table, train, packs, catalog, demo.
+"""The command `xearthformer`, and the commands in it: forecast, hindcast, watch, verify, ...
 
 Each command is a function, and its arguments are made from the function's signature. What a command
 needs is imported when it runs: a list of packs is quick.

@@ -255,7 +255,8 @@ def _forecast(
     for data, init in pieces:
         loaded = [da.load(scheduler=scheduler) for da in data]
         own = [replace(entry, da=da) for entry, da in zip(entries, loaded, strict=True)]
-        values.append(compute(set_up(own, pack, init, options), "auto", progress=False))
+        setup = set_up(own, pack, init, options)
+        values.append(compute(setup, "auto", progress=False)[: len(setup.answers)])
         digests.append(frame_digests(loaded, time))
     of_each = [np.concatenate(parts) for parts in zip(*values, strict=True)]
     return BlockForecast(of_each, np.concatenate(digests))

@@ -103,6 +103,14 @@ def has_noise(card: Card) -> bool:
     return card.model.name in MODELS and getattr(MODELS[card.model.name][1], "draws", False)
 
 
+def moves_rain(card: Card) -> bool:
+    """Whether a model moves rain along its motion: it closes gaps, and says what is `known`."""
+    if card.model.name not in MODELS:
+        return False
+    carries = getattr(MODELS[card.model.name][1], "carries", None)
+    return carries is not None and carries(card.model.config)
+
+
 def load(pack: Pack, settings: Settings) -> nn.Module:
     """Return the pack's network, ready to run; each process opens it once."""
     with OPENING:
@@ -161,6 +169,13 @@ def predict(
             y = roll_out(model, x, lead, fill_value_HWC, known)
         forecasts.append(y[:count].cpu())
     return torch.cat(forecasts)
+
+
+@torch.no_grad()
+def known(model: nn.Module, x_BTHWC: Tensor, lead: int, settings: Settings) -> Tensor:
+    """Return the share of each value that stems from what was seen (B, lead, H, W), on the CPU."""
+    windows = [x_BTHWC[row : row + 1].to(settings.device) for row in range(len(x_BTHWC))]
+    return torch.cat([model.known(x_1THWC, lead).cpu() for x_1THWC in windows])
 
 
 def fixed_batches(total: int, size: int, pad: bool = True) -> Iterator[tuple[list[int], int]]:

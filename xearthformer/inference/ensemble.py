@@ -224,7 +224,7 @@ class _Draw:
                 f"NaN or infinity at step {error.step} of {error.steps} in member {member} of init "
                 f"{stamp}: try precision='float32', or a smaller strength of the guidance"
             ) from error
-        return model.decode(z, context)
+        return model.decode(z, context, generators)
 
     def _denoise(self, z: Tensor, t: int, context: Context) -> Tensor:
         bf16 = self.settings.precision == "bf16"

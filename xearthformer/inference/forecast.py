@@ -15,7 +15,7 @@ than the window of a model of pixels is forecast in overlapping tiles, one task 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 from uuid import uuid4
 
 import dask
@@ -35,14 +35,17 @@ from ..fields.time_bounds import reading
 from ..models.prediff.samplers import Sampler
 from ..packs.card import Card, LatLonGrid, PixelGrid, Variable
 from ..packs.pack import Pack, open_pack
-from . import engine, ensemble, inputs, tensors
+from . import engine, ensemble, gaps, inputs, tensors
 from .guidance import Guidance
-from .options import Options, Precision, documented
+from .options import Beyond, Options, Precision, documented
 
 XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
 
 # Bytes of the user's frames, in and out, that one block of inits may hold.
 BLOCK_BYTES = 128 * 2**20
+KNOWN = "known"  # the coordinate of nowcasts
+KNOWN_ATTRS = {"long_name": "share of the value that stems from what was seen", "units": "1"}
+UNKNOWN = 0.5  # with beyond="nan" a value of which less is known is NaN
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Plan:
     settings: engine.Settings
     tiles: Tiles | None  # None: the data goes through the model whole
     ensemble: ensemble.Ensemble | None  # None: a single forecast
+    beyond: Beyond | None  # what stands where nothing is known; None: not a nowcast
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,13 @@ class Setup:
     inits: windows.Inits
     # every label and attribute of the forecast of each output, on the user's own dims
     answers: dict[str, xr.DataArray]
+    known: xr.DataArray | None  # the same of the coordinate `known`, of a nowcast
     plan: Plan
+
+    @property
+    def computed(self) -> list[xr.DataArray]:
+        """All that `compute` gives values for: the answers, then `known`."""
+        return [*self.answers.values(), *([] if self.known is None else [self.known])]
 
 
 @documented
@@ -86,6 +96,7 @@ def forecast(
     batch_size: int | Literal["auto"] = "auto",
     precision: Precision = "float32",
     compile: bool = False,
+    beyond: Beyond = "climatology",
     chunks: int | Literal["auto"] = "auto",
     progress: engine.Progress = "auto",
 ) -> XarrayObject:
@@ -123,15 +134,17 @@ def forecast(
         ensemble), then further dims of the data, then its own spatial dims; coordinates
         `init`, `lead`, `member`, `valid_time` and the user's own; the user's units, dtype and
         attributes, and `history`, `pack`, `pack_version`, `pack_weights_sha256`, for an ensemble
-        also `seed`. NaN where the last frame is NaN, and outside the pack's grid. Lazy when `data`
-        is.
+        also `seed`. NaN where the last frame is NaN, and outside the pack's grid; of a nowcast,
+        where no frame has a value, and with the coordinate `known` (init, lead, y, x): the share of
+        each value that stems from what was seen. Lazy when `data` is.
 
     Raises
     ------
     ValueError, TypeError
         Before anything is computed, for whatever the pack cannot serve: units, missing axes, an
         irregular time axis, too short a context, missing values, a domain that does not hold the
-        pack's grid. With dask data, errors that depend on values are raised by the computation.
+        pack's grid. Nowcasts need two frames, and warn where others are missing. With dask data,
+        errors that depend on values are raised by the computation.
     ArithmeticError
         NaN while sampling: the message names step and member.
     PackError
@@ -148,9 +161,22 @@ def forecast(
     """
     pack = open_pack(pack)
     options = Options(
-        lead, members, seed, sampler, steps, guidance, device, batch_size, precision, compile
+        lead,
+        members,
+        seed,
+        sampler,
+        steps,
+        guidance,
+        device,
+        batch_size,
+        precision,
+        compile,
+        beyond,
     )
-    answers = _for_each(inputs.select(data, pack.card), pack, init, options, chunks, progress)
+    entries = inputs.select(data, pack.card)
+    if engine.moves_rain(pack.card):
+        entries = gaps.with_frames(entries, pack.card, init)
+    answers = _for_each(entries, pack, init, options, chunks, progress)
     if isinstance(data, xr.Dataset):
         return xr.Dataset({answer.name: answer for answer in answers.values()}, attrs=data.attrs)
     return next(iter(answers.values()))
@@ -169,8 +195,10 @@ def _for_each(
     if not further:
         setup = set_up(entries, pack, init, options)
         values = compute(setup, chunks, progress)
-        answers = zip(setup.answers.items(), values, strict=True)
-        return {name: answer.copy(data=one) for (name, answer), one in answers}
+        filled = [one.copy(data=data) for one, data in zip(setup.computed, values, strict=True)]
+        known = {} if setup.known is None else {KNOWN: filled.pop()}
+        answers = zip(setup.answers, filled, strict=True)
+        return {name: answer.assign_coords(known) for name, answer in answers}
     dim, size = next(iter(further.items()))
     has_members = options.members is not None or engine.is_generative(pack.card)
     if dim in ("init", "lead") or (dim == "member" and has_members):
@@ -230,6 +258,7 @@ def set_up(
     settings = engine.settings(
         pack, shape, options.device, options.batch_size, options.precision, options.compile
     )
+    beyond = _beyond(options.beyond, card)
     plan = Plan(
         pack,
         lead,
@@ -240,6 +269,7 @@ def set_up(
         settings=settings,
         tiles=tiles,
         ensemble=members,
+        beyond=beyond,
     )
     count = members.members if members else None
     answers = {}
@@ -248,7 +278,23 @@ def set_up(
             answer = windows.template(entry.da, time, inits.positions, lead, count)
             answer.attrs = {**entry.da.attrs, **_attributes(entry, da, inits, plan)}
             answers[entry.name] = answer
-    return Setup(data, inits, answers, plan)
+    known = None
+    if beyond is not None:
+        known = windows.template(entries[0].da, time, inits.positions, lead)
+        known = known.astype(np.float32).rename(KNOWN).assign_attrs(KNOWN_ATTRS)
+    return Setup(data, inits, answers, known, plan)
+
+
+def _beyond(beyond: Beyond, card: Card) -> Beyond | None:
+    """What stands where nothing is known; None for a pack that isn't a nowcast."""
+    if beyond not in get_args(Beyond):
+        raise mismatch(f"beyond as one of {get_args(Beyond)}", repr(beyond), 'beyond="climatology"')
+    if engine.moves_rain(card):
+        return beyond
+    if beyond != Options.beyond:
+        found = f"{card.name!r}, which doesn't move rain along"
+        raise mismatch("a nowcast, for beyond", found, 'the pack "nowcast-radar", or no beyond')
+    return None
 
 
 # --- the values: one graph of blocks
@@ -257,8 +303,8 @@ def set_up(
 def compute(
     setup: Setup, chunks: int | Literal["auto"], progress: engine.Progress
 ) -> "list[np.ndarray] | list[dask.array.Array]":
-    """Return the values of each output: lazy for dask data, else the same graph, run at once."""
-    positions, answers, plan = setup.inits.positions, list(setup.answers.values()), setup.plan
+    """Return the values of `setup.computed`: lazy for dask data, else one graph, run at once."""
+    positions, answers, plan = setup.inits.positions, setup.computed, setup.plan
     context = plan.pack.card.context
     blocks = []
     shared_plan = dask.delayed(plan, traverse=False)  # one node of the graph, for all blocks
@@ -291,6 +337,8 @@ def _check_values(setup: Setup) -> None:
         frame_bytes = da.sizes["y"] * da.sizes["x"] * np.dtype(np.float32).itemsize
         for part in np.array_split(frames, -(-len(frames) * frame_bytes // BLOCK_BYTES)):
             inputs.enter(da.isel(time=part), name, variable, plan.pack.card)
+    if plan.beyond is not None:
+        gaps.warn_of_missing(setup.data[0], setup.inits.positions, plan.pack.card)
 
 
 class _Target:
@@ -365,6 +413,12 @@ def _run(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> tuple[np.n
     """One task: a block of inits, from prepared data (time, y, x) to the user's grid."""
     forecasts = _predict(pieces, ends, plan)
     own = dict(zip(plan.variables, pieces, strict=True))
+    known = forecasts.pop(KNOWN, None)
+    if known is not None and plan.beyond == "nan":
+        forecasts = {name: fc.where(known >= UNKNOWN) for name, fc in forecasts.items()}
+    if known is not None:
+        name = plan.pack.card.outputs[0]
+        forecasts, own = {**forecasts, KNOWN: known}, {**own, KNOWN: own[name]}
     return tuple(
         _give_back(fc, own[name], ends, name, plan).to_numpy() for name, fc in forecasts.items()
     )
@@ -379,8 +433,13 @@ def _run_tile(stacked: xr.DataArray, ends: np.ndarray, plan: Plan) -> np.ndarray
 
 
 def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[str, xr.DataArray]:
-    """Through the model: forecasts (init, lead, y, x) on the model's grid, in the card's units."""
+    """Through the model: forecasts (init, lead, y, x) on the model's grid, in the card's units.
+
+    Of a nowcast also what is `known`.
+    """
     card = plan.pack.card
+    if plan.beyond is not None:
+        gaps.check_seen(pieces[0], ends, card)
     windowed = {}
     for da, (name, variable) in zip(pieces, plan.variables.items(), strict=True):
         x = inputs.enter(da, name, variable, card)
@@ -409,6 +468,9 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
         fc = tensors.to_labeled(y_BTHWC, windowed[name], channel)
         fc, mask = plan.variables[name].scale.undo(fc), land[name]
         forecasts[name] = fc if mask is None else fc.where(~xr.DataArray(mask, dims=("y", "x")))
+    if plan.beyond is not None:
+        known_BLHW = engine.known(model, x_BTHWC, plan.lead, plan.settings)
+        forecasts[KNOWN] = tensors.to_labeled(known_BLHW[..., None], windowed[card.outputs[0]])
     return forecasts
 
 
@@ -456,13 +518,22 @@ def _sample(
 def _give_back(
     fc: xr.DataArray, da: xr.DataArray, ends: np.ndarray, name: str, plan: Plan
 ) -> xr.DataArray:
-    """The way back: (init, lead, *the user's spatial dims), NaN where the last frame is."""
+    """The way back: (init, lead, *the user's spatial dims), NaN where the last frame is.
+
+    Of a nowcast, which closes gaps, NaN where no frame of the context has a value.
+    """
     if isinstance(plan.pack.card.grid, LatLonGrid):
         fc = regrid.to_user(fc, da["y"], da["x"])
-    last = da.isel(time=ends).rename(time="init").drop_vars("init")
+    if plan.beyond is None:
+        has_value = da.isel(time=ends).rename(time="init").drop_vars("init").notnull()
+    else:
+        context = plan.pack.card.context
+        each = [da[end - context + 1 : end + 1].notnull().any("time") for end in ends]
+        has_value = xr.concat(each, "init", coords="minimal", compat="override")
     if fc.chunks is not None:
-        last = last.chunk({dim: fc.chunksizes[dim] for dim in last.dims})
-    return cf.restore(fc.where(last.notnull()), plan.origins[name])
+        has_value = has_value.chunk({dim: fc.chunksizes[dim] for dim in has_value.dims})
+    origin = plan.origins[plan.pack.card.outputs[0] if name == KNOWN else name]
+    return cf.restore(fc.where(has_value), origin)
 
 
 def _tiles(da: xr.DataArray, origin: cf.Origin, card: Card) -> Tiles | None:
@@ -525,6 +596,8 @@ def _attributes(
         notes.append(f"{entry.variable.standard_name} read in place of {entry.name}")
     if inits.dropped:
         notes.append(inits.dropped)
+    if entry.note:
+        notes.append(entry.note)
     if plan.step == "month" and (months := reading(da["time"])):
         notes.append(months)
     if period := inputs.other_baseline(entry.da, card):
@@ -546,7 +619,11 @@ def _attributes(
                 "sea that is land in the data read from the nearest cell next to it, inland waters "
                 "as land"
             )
-    if isinstance(card.grid, PixelGrid) and entry.variable.missing == "allowed":
+    if plan.beyond is not None:
+        elsewhere = "drawn at random" if engine.is_generative(card) else "their mean"
+        elsewhere = "NaN" if plan.beyond == "nan" else elsewhere
+        notes.append(f"missing pixels and frames read as not seen; rain from there {elsewhere}")
+    elif isinstance(card.grid, PixelGrid) and entry.variable.missing == "allowed":
         notes.append("missing pixels read as not seen, answered as NaN where the last frame is")
     if plan.lead > card.lead:
         rollout = f"leads {card.lead + 1} to {plan.lead} from the model's own output"

@@ -32,6 +32,7 @@ class Entry:
     name: str
     variable: Variable  # of the card, or what stands in for it
     da: xr.DataArray
+    note: str = ""  # on what was done to it, for the history
 
 
 def select(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .guidance import Guidance
 
 Precision = Literal["float32", "bf16"]
+Beyond = Literal["climatology", "nan"]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -54,6 +55,9 @@ class Options:
     compile : bool
         Compile the network with torch.compile: a minute or more at first, worth it for many
         forecasts on a GPU.
+    beyond : {"climatology", "nan"}
+        What a nowcast says where rain comes from beyond what was seen (the coordinate `known`):
+        the mean of the rain that was seen (an ensemble draws its members there), or NaN.
     """
 
     lead: int | str | np.timedelta64 | None = None
@@ -66,6 +70,7 @@ class Options:
     batch_size: int | Literal["auto"] = "auto"
     precision: Precision = "float32"
     compile: bool = False
+    beyond: Beyond = "climatology"
 
 
 def parameters() -> str:

@@ -2,13 +2,15 @@
 
 Frames are moved along the paths of their motion to where the last one is, so that what is left to
 forecast stands still. There an Earthformer, tile by tile, says for every lead how much each band of
-the last frame still counts and how much rain comes or goes; then that frame is moved on.
+the last frame still counts and how much rain comes or goes; then that frame is moved on. What comes
+from where nothing was seen fades to the mean of the rain that was.
 Legend of the shape suffixes: B batch, T time, L leads, H W space, h w the same in coarse pixels,
 P pixels of a coarse pixel, C channels, K spatial bands, 2 the components (x, y).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,14 +19,13 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..layers import flow
+from ..layers import flow, seen
 from ..layers.checks import lists_to_tuples
-from ..layers.flow import COARSE
+from ..layers.flow import COARSE, FLOW_FRAMES
 from ..layers.mosaic import Mosaic
 from ..layers.stem import Stem
 from .earthformer import Earthformer, EarthformerConfig
 
-FLOW_FRAMES = 4  # the last frames, which tell the motion
 SIGMAS = (1.0, 2.0, 4.0, 8.0)  # pixels: between these filters lie the bands of a frame
 CHANNELS = COARSE**2 + 2  # of a frame in coarse pixels: its pixels, their maximum, share seen
 MARGIN = 64  # pixels beyond the edge that are forecast too, from where rain may come in
@@ -147,6 +148,18 @@ def squared_error(v_BLHW: Tensor, y_BLHW: Tensor) -> Tensor:
     return error.sum() / seen_BLHW.sum().clamp(min=1)
 
 
+@dataclass(frozen=True)
+class Past:
+    """The past of a domain and its margin, gaps closed along the motion."""
+
+    x_BTHW: Tensor  # 0 where nothing is seen
+    seen_BTHW: Tensor
+    v_B2hw: Tensor  # the motion, in coarse cells per frame
+    last_BHW: Tensor  # the last frame, which goes on where nothing is seen
+    known_BHW: Tensor  # the share of it that stems from what was seen
+    mean_B: Tensor  # of what was seen of it
+
+
 class Nowcast(nn.Module):
     """Future rain from past rain: (B, T, H, W, 1) of any H and W from `tile` up.
 
@@ -161,6 +174,11 @@ class Nowcast(nn.Module):
     """
 
     samples = False
+
+    @staticmethod
+    def carries(config: Mapping[str, object]) -> bool:
+        """Whether a model of this configuration moves rain along, and so has `known`."""
+        return True
 
     def __init__(self, config: NowcastConfig) -> None:
         super().__init__()
@@ -182,7 +200,7 @@ class Nowcast(nn.Module):
         start = (size - tile) // GRID * COARSE  # in whole coarse pixels
         middle = slice(start, start + tile)
         with torch.no_grad():  # no weight takes part
-            v_B2hw = flow.motion(x_BTHW[:, -FLOW_FRAMES:])
+            v_B2hw = flow.motion(x_BTHW, seen_BTHW)
             still_BTHW = self._still(x_BTHW, seen_BTHW, v_B2hw)[..., middle, middle]
             y_BLHW = flow.future_to_lagrangian(y_BLHW, v_B2hw)[..., middle, middle]
             bands_BKHW = split_bands(x_BTHW[:, -1])[..., middle, middle]
@@ -193,21 +211,41 @@ class Nowcast(nn.Module):
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The forecast (B, out_len, H, W, 1), never below zero or NaN; no randomness."""
+        past = self._past(x_BTHWC)
+        mix_BLKhw = self._mix_in_tiles(self._still(past.x_BTHW, past.seen_BTHW, past.v_B2hw))
+        bands_BKHW = split_bands(past.last_BHW)
+        most_BHW = past.last_BHW.clamp(min=GROWTH * self.config.thresholds[-1])
+        mean_B1HW = past.mean_B[:, None, None, None]
+        frames = []
+        for lead, way_B2hw in enumerate(flow.paths(past.v_B2hw, self.out_len, -1).unbind(1)):
+            v_BHW = add_mix(bands_BKHW, mix_BLKhw[:, lead]).clamp(min=0).minimum(most_BHW)
+            both_B2HW = torch.stack([v_BHW - past.mean_B[:, None, None], past.known_BHW], dim=1)
+            departure_B1HW, known_B1HW = flow.sample(
+                both_B2HW, flow.ends(way_B2hw, past.x_BTHW)
+            ).split(1, dim=1)
+            frames.append((mean_B1HW + known_B1HW * departure_B1HW).clamp(min=0))
+        y_BLHW = torch.cat(frames, dim=1)
+        return self._without_margin(y_BLHW, x_BTHWC)[..., None]
+
+    def known(self, x_BTHWC: Tensor, lead: int) -> Tensor:
+        """The share of a forecast's values that stems from what was seen (B, lead, H, W)."""
+        past = self._past(x_BTHWC)
+        return self._without_margin(seen.carried(past.known_BHW, past.v_B2hw, lead), x_BTHWC)
+
+    def _past(self, x_BTHWC: Tensor) -> Past:
+        """The past with a margin of which nothing is seen, sides in whole coarse pixels."""
         x_BTHW = x_BTHWC[..., 0]
-        height, width = x_BTHW.shape[-2:]
-        below, right = (-(size + 2 * MARGIN) % GRID for size in (height, width))
+        below, right = (-(size + 2 * MARGIN) % GRID for size in x_BTHW.shape[-2:])
         x_BTHW = F.pad(x_BTHW, (MARGIN, MARGIN + right, MARGIN, MARGIN + below), value=float("nan"))
         seen_BTHW, x_BTHW = ~x_BTHW.isnan(), torch.nan_to_num(x_BTHW)
-        v_B2hw = flow.motion(x_BTHW[:, -FLOW_FRAMES:])
-        mix_BLKhw = self._mix_in_tiles(self._still(x_BTHW, seen_BTHW, v_B2hw))
-        bands_BKHW = split_bands(x_BTHW[:, -1])
-        most_BHW = x_BTHW[:, -1].clamp(min=GROWTH * self.config.thresholds[-1])
-        frames = []
-        for lead, way_B2hw in enumerate(flow.paths(v_B2hw, self.out_len, -1).unbind(1)):
-            v_BHW = add_mix(bands_BKHW, mix_BLKhw[:, lead]).clamp(min=0).minimum(most_BHW)
-            frames.append(flow.sample(v_BHW[:, None], flow.ends(way_B2hw, x_BTHW), edge="border"))
-        y_BLHW = torch.cat(frames, dim=1)
-        return y_BLHW[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width, None]
+        v_B2hw = flow.motion(x_BTHW, seen_BTHW)
+        x_BTHW, seen_BTHW = seen.complete(x_BTHW, seen_BTHW, v_B2hw)
+        on_BHW, known_BHW, mean_B = seen.continued(x_BTHW[:, -1], seen_BTHW[:, -1])
+        return Past(x_BTHW, seen_BTHW, v_B2hw, on_BHW, known_BHW, mean_B)
+
+    def _without_margin(self, y_BLHW: Tensor, x_BTHWC: Tensor) -> Tensor:
+        height, width = x_BTHWC.shape[2:4]
+        return y_BLHW[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width]
 
     def _still(self, x_BTHW: Tensor, seen_BTHW: Tensor, v_B2hw: Tensor) -> Tensor:
         """The frames of all lags, moved to where the last one is; NaN where nothing is seen."""

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 COARSE = 4  # a side of the motion field's cells, in pixels
+FLOW_FRAMES = 4  # the last frames, which tell the motion
+ENOUGH = 0.1  # of the pixels seen in the fullest frame: fewer, and a frame is missing
 LEVELS = (8, 4, 2)  # pixels that each pass averages the frames over, coarsest first
 ITERATIONS = 3  # of each pass
 WINDOW = 30.0  # pixels: standard deviation of the Gaussian window that shares one motion
@@ -23,7 +27,6 @@ LEAN = 0.05  # how much a window leans on the motion of the whole domain
 DAMPING = 0.02  # of the least squares, as a share of their trace
 OUTLIER = 0.15  # a change of brightness that counts half
 LARGEST_STEP = 2.0  # of one iteration, in pixels of its level
-SLANT = 0.6  # of what is mirrored: pixels sideways for each pixel beyond the edge
 
 
 def smooth(x_HW: Tensor, sigma: float) -> Tensor:
@@ -63,48 +66,110 @@ def sample(x_BCHW: Tensor, at_B2HW: Tensor, mode: str = "bilinear", edge: str = 
     return F.grid_sample(x_BCHW, at_BHW2, mode=mode, padding_mode=edge, align_corners=False)
 
 
+def sample_periodic(x_BCHW: Tensor, at_B2HW: Tensor) -> Tensor:
+    """Read fields that go on periodically beyond their edges, at pixel coordinates.
+
+    Examples
+    --------
+    >>> x_BCHW = torch.tensor([[[[0.0, 1.0, 2.0]]]])
+    >>> sample_periodic(x_BCHW, places(x_BCHW) + torch.tensor([2.5, 0.0]).view(1, 2, 1, 1)).tolist()
+    [[[[1.0, 0.5, 1.5]]]]
+    """
+    h, w = x_BCHW.shape[-2:]
+    size_2 = at_B2HW.new_tensor([w, h]).view(1, 2, 1, 1)
+    x_BCHW = F.pad(x_BCHW, (0, 1, 0, 1), mode="circular")  # between the last pixel and the first
+    return sample(x_BCHW, torch.remainder(at_B2HW, size_2))
+
+
 def finer(x_BCHW: Tensor, size_HW: Sequence[int]) -> Tensor:
     """A coarse field on more pixels, linear between the middles of its own."""
     return F.interpolate(x_BCHW, size=tuple(size_HW), mode="bilinear", align_corners=False)
 
 
-def motion(x_BTHW: Tensor) -> Tensor:
+def frames_seen(seen_THW: Tensor) -> list[int]:
+    """Positions of the frames in which something was seen: as good as none of a missing one was.
+
+    Examples
+    --------
+    >>> seen_THW = torch.ones(3, 2, 2, dtype=torch.bool)
+    >>> seen_THW[1] = False
+    >>> frames_seen(seen_THW)
+    [0, 2]
+    """
+    counts_T = seen_THW.flatten(1).sum(dim=1)
+    enough_T = (counts_T > 0) & (counts_T >= ENOUGH * counts_T.max())
+    return enough_T.nonzero().flatten().tolist()
+
+
+def motion(x_BTHW: Tensor, seen_BTHW: Tensor | None = None) -> Tensor:
     """Mean motion from frame to frame (B, 2, h, w), in coarse cells per frame.
 
-    Pyramidal Lucas-Kanade (Bouguet 2000) with a broad Gaussian window around every coarse cell, of
-    two frames or more without missing values, of order one; H and W are multiples of `COARSE`.
+    Pyramidal Lucas-Kanade (Bouguet 2000) with a broad Gaussian window around every coarse cell, on
+    the last four frames of order one that were seen. What wasn't counts for nothing: neither
+    pixels of a frame nor whole frames are read as no rain. Without two frames nothing moves. H and
+    W are multiples of `COARSE`.
     """
-    v_B2hw = None  # in pixels per frame
+    seen_BTHW = torch.ones_like(x_BTHW, dtype=torch.bool) if seen_BTHW is None else seen_BTHW
+    # one by one: the frames seen differ, and no row's bits hang on the rows next to it
+    rows = zip(x_BTHW.split(1), seen_BTHW.split(1), strict=True)
+    return torch.cat([_motion_of(x_1THW, seen_1THW) for x_1THW, seen_1THW in rows])
+
+
+def _motion_of(x_1THW: Tensor, seen_1THW: Tensor) -> Tensor:
+    """The motion of one row, on the last of its frames that were seen."""
+    at = frames_seen(seen_1THW[0])[-FLOW_FRAMES:]
+    height, width = x_1THW.shape[-2:]
+    if len(at) < 2:
+        return x_1THW.new_zeros(1, 2, height // COARSE, width // COARSE)
+    x_1THW, seen_1THW = x_1THW[:, at], seen_1THW[:, at].to(x_1THW)
+    gaps = [after - before for before, after in pairwise(at)]
+    v_12hw = None  # in pixels per frame
     for level in LEVELS:
-        p_BTHW = F.avg_pool2d(x_BTHW, level, ceil_mode=True, count_include_pad=False)
+        pool = partial(F.avg_pool2d, kernel_size=level, ceil_mode=True, count_include_pad=False)
+        share_1THW = pool(seen_1THW)
+        p_1THW = pool(x_1THW * seen_1THW) / share_1THW.clamp(min=1 / level**2)
+        # pixels that were seen whole, and all their neighbours: a gradient needs them
+        whole_1THW = (-F.max_pool2d(-share_1THW, 3, stride=1, padding=1) > 1 - 1e-3).to(p_1THW)
         cell = max(level, COARSE)  # a coarse level has no finer cells than its own pixels
-        size = tuple(-(-n * level // cell) for n in p_BTHW.shape[-2:])
-        if v_B2hw is None:
-            v_B2hw = p_BTHW.new_zeros(len(p_BTHW), 2, *size)
-        v_B2hw = finer(v_B2hw, size)
+        size = tuple(-(-n * level // cell) for n in p_1THW.shape[-2:])
+        if v_12hw is None:
+            v_12hw = p_1THW.new_zeros(1, 2, *size)
+        v_12hw = finer(v_12hw, size)
         for _ in range(ITERATIONS):
-            v_B2hw = v_B2hw + level * _lucas_kanade(p_BTHW, v_B2hw / level, cell // level, cell)
-    return v_B2hw / COARSE
+            step_12hw = _lucas_kanade(p_1THW, whole_1THW, gaps, v_12hw / level, cell // level, cell)
+            v_12hw = v_12hw + level * step_12hw
+    return v_12hw / COARSE
 
 
-def _lucas_kanade(p_BTHW: Tensor, v_B2hw: Tensor, pixels: int, cell: int) -> Tensor:
+def _lucas_kanade(
+    p_1THW: Tensor, whole_1THW: Tensor, gaps: list[int], v_12hw: Tensor, pixels: int, cell: int
+) -> Tensor:
     """The correction of each cell's motion, by least squares on frames moved half a step to meet.
 
-    A side of a cell is `pixels` pixels of these averaged frames, and `cell` pixels of the data.
+    `gaps` are the time steps between a frame and the next. A side of a cell is `pixels` pixels of
+    these averaged frames, and `cell` pixels of the data.
     """
-    at_B2HW = places(p_BTHW)
-    half_B2HW = finer(v_B2hw, p_BTHW.shape[-2:]) / 2
-    before = sample(p_BTHW[:, :-1], at_B2HW - half_B2HW, edge="border")
-    after = sample(p_BTHW[:, 1:], at_B2HW + half_B2HW, edge="border")
-    middle, change = (before + after) / 2, after - before
-    dx, dy = torch.zeros_like(middle), torch.zeros_like(middle)
-    dx[..., 1:-1] = (middle[..., 2:] - middle[..., :-2]) / 2
-    dy[..., 1:-1, :] = (middle[..., 2:, :] - middle[..., :-2, :]) / 2
-    # Robust: where rain grows or dies, brightness changes without any motion.
-    weight = 1 / (1 + (change / OUTLIER) ** 2)
-    products = (dx * dx, dx * dy, dy * dy, dx * change, dy * change)
-    sums = torch.stack([(weight * product).mean(dim=1) for product in products], dim=1)
-    sums = F.avg_pool2d(sums, pixels, ceil_mode=True, count_include_pad=False)  # (B, 5, h, w)
+    at_12HW = places(p_1THW)
+    half_12HW = finer(v_12hw, p_1THW.shape[-2:]) / 2
+    terms = []
+    for gap in sorted({*gaps}):  # pairs equally far apart meet at the same places
+        first = [k for k, each in enumerate(gaps) if each == gap]
+        second = [k + 1 for k in first]
+        back_12HW, on_12HW = at_12HW - gap * half_12HW, at_12HW + gap * half_12HW
+        before = sample(p_1THW[:, first], back_12HW, edge="border")
+        after = sample(p_1THW[:, second], on_12HW, edge="border")
+        seen = sample(whole_1THW[:, first], back_12HW, edge="border")
+        seen = seen * sample(whole_1THW[:, second], on_12HW, edge="border")
+        middle, change = (before + after) / 2, after - before
+        dx, dy = torch.zeros_like(middle), torch.zeros_like(middle)
+        dx[..., 1:-1] = gap * (middle[..., 2:] - middle[..., :-2]) / 2
+        dy[..., 1:-1, :] = gap * (middle[..., 2:, :] - middle[..., :-2, :]) / 2
+        # Robust: where rain grows or dies, brightness changes without any motion.
+        weight = (seen > 1 - 1e-3) / (1 + (change / OUTLIER) ** 2)
+        products = (dx * dx, dx * dy, dy * dy, dx * change, dy * change)
+        terms.append(torch.stack([weight * product for product in products], dim=1))
+    sums = torch.cat(terms, dim=2).mean(dim=2)  # over the pairs
+    sums = F.avg_pool2d(sums, pixels, ceil_mode=True, count_include_pad=False)  # (1, 5, h, w)
     sums = smooth(sums, WINDOW / cell) + LEAN * sums.mean(dim=(-2, -1), keepdim=True)
     xx, xy, yy, xt, yt = sums.unbind(1)
     damping = DAMPING * (xx + yy) + 1e-9  # of no rain there is no motion, not 0/0
@@ -170,18 +235,25 @@ def future_to_lagrangian(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
     return torch.stack(frames, dim=1)
 
 
-def from_lagrangian(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:
+def from_lagrangian(
+    y_BLHW: Tensor,
+    v_B2hw: Tensor,
+    known_BHW: Tensor | None = None,
+    beyond_BHW: Tensor | None = None,
+) -> Tensor:
     """Future frames that lie where the last past one is, moved on along the motion.
 
-    Between pixels by cubics, which keep small cells. What comes in from beyond the edges is what
-    lies inside them, mirrored and slanted, so that no symmetry shows.
+    Between pixels by cubics, which keep small cells. What comes from where nothing was seen
+    (`known_BHW`, of the last frame, falls to 0 there, and is 0 beyond the edges) is the field
+    `beyond_BHW`, which goes on periodically and moves along; without one, the edge's own values.
     """
-    last_2 = places(y_BLHW)[:, :, -1:, -1:]  # coordinates of the last pixel
     frames = []
     for lead, way_B2hw in enumerate(paths(v_B2hw, y_BLHW.shape[1], -1).unbind(1)):
         from_B2HW = ends(way_B2hw, y_BLHW)
-        beyond_B2HW = (from_B2HW - from_B2HW.clamp(min=0).minimum(last_2)).abs()
-        sideways_B2HW = torch.stack([-beyond_B2HW[:, 1], beyond_B2HW[:, 0]], dim=1)
-        from_B2HW = from_B2HW + SLANT * sideways_B2HW
-        frames.append(sample(y_BLHW[:, lead, None], from_B2HW, "bicubic", "reflection"))
+        y_B1HW = sample(y_BLHW[:, lead, None], from_B2HW, "bicubic", "border")
+        if known_BHW is not None and beyond_BHW is not None:
+            known_B1HW = sample(known_BHW[:, None], from_B2HW)
+            beyond_B1HW = sample_periodic(beyond_BHW[:, None], from_B2HW)
+            y_B1HW = known_B1HW * y_B1HW + (1 - known_B1HW) * beyond_B1HW
+        frames.append(y_B1HW)
     return torch.cat(frames, dim=1)

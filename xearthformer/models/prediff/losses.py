@@ -23,7 +23,7 @@ from torch.func import functional_call
 from ..layers import flow
 from ..layers.checks import expect_fields
 from . import samplers
-from .prediff import FLOW_FRAMES, PreDiff
+from .prediff import PreDiff
 
 NEAR = 10.0  # in steps of the diffusion: how far one sample's error says something of others
 SHARE = 0.1  # weight of a sample in the running mean of errors
@@ -183,9 +183,10 @@ def latent_window(model: PreDiff, x_BTHWC: Tensor, y_BTHWC: Tensor) -> tuple[Ten
     target (B, T, h, w, S), S = 2 C + 2: mean and standard deviation of its latent frames (C each),
     the mask of latent pixels that are seen, and each frame's mean intensity.
     """
+    seen_BTHW = ~x_BTHWC[..., 0].isnan()
     x_BTHW, y_BTHW = torch.nan_to_num(x_BTHWC[..., 0]), y_BTHWC[..., 0]
     if model.config.along_motion:
-        motion_B2hw = flow.motion(x_BTHW[:, -FLOW_FRAMES:])
+        motion_B2hw = flow.motion(x_BTHW, seen_BTHW)
         x_BTHW = flow.to_lagrangian(x_BTHW, motion_B2hw)
         y_BTHW = flow.future_to_lagrangian(y_BTHW, motion_B2hw)
     tile, factor = model.config.tile, model.config.autoencoder.factor

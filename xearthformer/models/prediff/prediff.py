@@ -10,6 +10,7 @@ the same in latent pixels, C channels, 2 the components (x, y) of a motion.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,15 +20,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import flow
+from ..layers import flow, seen
 from ..layers.checks import expect_counts, expect_fields
 from ..layers.mosaic import Mosaic, in_batches
 from . import alignment, samplers
 from . import denoiser as unet
 from .alignment import Alignment, AlignmentConfig
 from .denoiser import EarthformerUNet, EarthformerUNetConfig
-
-FLOW_FRAMES = 4  # the motion is estimated from these last frames
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class PreDiffConfig:
     along_motion : bool
         Whether past frames are moved along their motion to where the last one is before they are
         encoded, and the forecast is moved on along it afterwards. The networks then forecast rain
-        that stands still. What moves in over an edge is mirrored from inside it.
+        that stands still. What moves in from where nothing was seen is drawn at random.
     """
 
     autoencoder: AutoencoderConfig = AutoencoderConfig()
@@ -190,7 +189,10 @@ class Context:
 
     z_BThwC: Tensor  # the latent past frames, of the whole (padded) domain
     frames_BTHW: Tensor  # the past frames themselves, normalised, with 0 for missing values
-    motion_B2hw: Tensor | None  # coarse cells per frame, padded domain; only with `along_motion`
+    # On the padded domain, only with `along_motion`: coarse cells per frame, and where the last
+    # frame is seen.
+    motion_B2hw: Tensor | None
+    seen_BHW: Tensor | None
     at_once: int  # number of tiles that go through a network together
 
     @classmethod
@@ -199,18 +201,21 @@ class Context:
         first = contexts[0]
         # All have a motion, or none has: it is a matter of the model's config.
         motions = [each.motion_B2hw for each in contexts if each.motion_B2hw is not None]
+        seen = [each.seen_BHW for each in contexts if each.seen_BHW is not None]
         return replace(
             first,
             z_BThwC=torch.cat([each.z_BThwC for each in contexts]),
             frames_BTHW=torch.cat([each.frames_BTHW for each in contexts]),
             motion_B2hw=torch.cat(motions) if motions else None,
+            seen_BHW=torch.cat(seen) if seen else None,
         )
 
 
 class PreDiff(nn.Module):
     """Samples of future frames from past frames (B, T, H, W, 1), of any H and W.
 
-    Frames are normalised; NaN is read as 0. A domain larger than a tile is one field in latent
+    Frames are normalised; NaN is read as 0, or as not seen by a model that follows the motion. A
+    domain larger than a tile is one field in latent
     space, which goes through the networks in a mosaic of tiles; a smaller one is padded.
 
     Examples
@@ -221,6 +226,11 @@ class PreDiff(nn.Module):
     """
 
     samples = True
+
+    @staticmethod
+    def carries(config: Mapping[str, object]) -> bool:
+        """Whether a model of this configuration moves rain along, and so has `known`."""
+        return bool(config.get("along_motion"))
 
     def __init__(self, config: PreDiffConfig) -> None:
         super().__init__()
@@ -237,13 +247,30 @@ class PreDiff(nn.Module):
         """Encode the past, by the mode of its posterior; more than one channel is a ValueError."""
         if x_BTHWC.shape[-1] != 1:
             raise ValueError(f"expected one channel, found {x_BTHWC.shape[-1]}: one variable alone")
-        frames_BTHW = torch.nan_to_num(x_BTHWC[..., 0])
-        x_BTHW, motion_B2hw = self._padded(frames_BTHW), None
-        if self.config.along_motion:
-            motion_B2hw = flow.motion(x_BTHW[:, -FLOW_FRAMES:])
-            x_BTHW = flow.to_lagrangian(x_BTHW, motion_B2hw)
-        z_BThwC = self.encode(x_BTHW, at_once)[0]
-        return Context(z_BThwC, frames_BTHW, motion_B2hw, at_once)
+        frames_BTHW = x_BTHWC[..., 0]
+        if not self.config.along_motion:
+            frames_BTHW = torch.nan_to_num(frames_BTHW)
+            z_BThwC = self.encode(self._padded(frames_BTHW), at_once)[0]
+            return Context(z_BThwC, frames_BTHW, None, None, at_once)
+        x_BTHW, seen_BTHW, motion_B2hw = self._past(frames_BTHW)
+        z_BThwC = self.encode(flow.to_lagrangian(x_BTHW, motion_B2hw), at_once)[0]
+        height, width = frames_BTHW.shape[-2:]
+        completed_BTHW = x_BTHW[..., :height, :width]
+        return Context(z_BThwC, completed_BTHW, motion_B2hw, seen_BTHW[:, -1], at_once)
+
+    def _past(self, frames_BTHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The padded past, gaps closed along the motion; what is seen of it; the motion."""
+        x_BTHW = self._padded(frames_BTHW, float("nan"))
+        seen_BTHW, x_BTHW = ~x_BTHW.isnan(), torch.nan_to_num(x_BTHW)
+        motion_B2hw = flow.motion(x_BTHW, seen_BTHW)
+        return *seen.complete(x_BTHW, seen_BTHW, motion_B2hw), motion_B2hw
+
+    def known(self, x_BTHWC: Tensor, lead: int) -> Tensor:
+        """The share of a forecast's values that stems from what was seen (B, lead, H, W)."""
+        x_BTHW, seen_BTHW, motion_B2hw = self._past(x_BTHWC[..., 0])
+        height, width = x_BTHWC.shape[2:4]
+        known_BLHW = seen.carried(seen_BTHW[:, -1].to(x_BTHW), motion_B2hw, lead)
+        return known_BLHW[..., :height, :width]
 
     def encode(self, x_BTHW: Tensor, at_once: int = 1) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the latent frames, times `latent_scale`."""
@@ -261,12 +288,12 @@ class PreDiff(nn.Module):
         z_BThwC = Mosaic((h, w), mosaic.tile // factor).join(tiles)
         return z_BThwC.chunk(2, dim=-1)
 
-    def _padded(self, x_BTHW: Tensor) -> Tensor:
-        """Add zeros at the end of H and W, up to whole latent pixels, and at least a tile."""
+    def _padded(self, x_BTHW: Tensor, value: float = 0.0) -> Tensor:
+        """Add a value at the end of H and W, up to whole latent pixels, and at least a tile."""
         # Both are powers of two: a multiple of the larger is one of the smaller.
         unit = max(self.config.autoencoder.factor, flow.COARSE)
         pads = [max(self.config.tile, n + -n % unit) - n for n in x_BTHW.shape[-2:]]
-        return F.pad(x_BTHW, (0, pads[1], 0, pads[0]))
+        return F.pad(x_BTHW, (0, pads[1], 0, pads[0]), value=value)
 
     def tiles(self, size_HW: tuple[int, int]) -> int:
         """Return the number of tiles in which a domain of this size goes through the networks."""
@@ -303,13 +330,23 @@ class PreDiff(nn.Module):
 
     # --- the way out
 
-    def decode(self, z_BThwC: Tensor, context: Context) -> Tensor:
-        """Return frames (B, T, H, W, 1) from latent frames."""
+    def decode(
+        self,
+        z_BThwC: Tensor,
+        context: Context,
+        generators: Sequence[torch.Generator | None] | None = None,
+    ) -> Tensor:
+        """Return frames (B, T, H, W, 1) from latent frames.
+
+        With a generator for each row, what moves in from where nothing was seen is drawn from it;
+        without any, rain goes on there as it is at the edge.
+        """
         # One frame at a time, in batches of `context.at_once` tiles: bounded memory.
         frames = [self._decode_frame(z, context) for z in z_BThwC.split(1, dim=1)]
         y_BTHW = torch.cat(frames, dim=1)[..., 0]
         if context.motion_B2hw is not None:
-            y_BTHW = flow.from_lagrangian(y_BTHW, context.motion_B2hw)
+            further = () if generators is None else self._beyond(context, generators)
+            y_BTHW = flow.from_lagrangian(y_BTHW, context.motion_B2hw, *further)
         # Limits after the motion: its cubics overshoot.
         if (growth := self.config.growth) is not None:
             largest_B = context.frames_BTHW.flatten(1).amax(dim=1).clamp(min=1)
@@ -318,6 +355,15 @@ class PreDiff(nn.Module):
             y_BTHW = torch.where(y_BTHW < least, 0, y_BTHW)
         height, width = context.frames_BTHW.shape[-2:]
         return y_BTHW[..., :height, :width, None]  # without the padding
+
+    def _beyond(
+        self, context: Context, generators: Sequence[torch.Generator | None]
+    ) -> tuple[Tensor, Tensor]:
+        """Where the last frame is seen (1, else 0), and random rain for elsewhere; padded."""
+        assert context.seen_BHW is not None  # as the motion
+        last_BHW = self._padded(context.frames_BTHW[:, -1:])[:, 0]
+        rows = zip(last_BHW, context.seen_BHW, generators, strict=True)
+        return context.seen_BHW.to(last_BHW), torch.stack([seen.random_rain(*row) for row in rows])
 
     def _decode_frame(self, z_B1hwC: Tensor, context: Context) -> Tensor:
         def net(z_NThwC: Tensor) -> Tensor:
@@ -342,4 +388,4 @@ class PreDiff(nn.Module):
         z_BThwC = torch.randn(len(x_BTHWC), *shape, generator=generator).to(x_BTHWC)
         denoise = partial(self.denoise, context=context)
         z_BThwC = samplers.sample("dpm++", denoise, z_BThwC, steps, generators=generator)
-        return self.decode(z_BThwC, context)
+        return self.decode(z_BThwC, context, [generator] * len(x_BTHWC))
