@@ -283,8 +283,8 @@ def _warnings(said: dict[str, list[np.datetime64]], count: int) -> list[str]:
     return notes
 
 
-def _known(known: np.ndarray, origin: cf.Origin) -> xr.DataArray:
+def _known(known: np.ndarray, origin: cf.Origin) -> xr.Variable:
     """Return the share of what was seen on the user's grid (init, lead, y, x)."""
     own = replace(origin, model_units=None, dtype=known.dtype, name="known", attrs={})
     share = cf.restore(xr.DataArray(known, dims=("init", "lead", "y", "x")), own)
-    return share.reset_coords(drop=True).drop_vars(list(share.coords)).assign_attrs(KNOWN_ATTRS)
+    return xr.Variable(share.dims, share.values, KNOWN_ATTRS)

@@ -112,8 +112,10 @@ def nowcast(
     observed_TYX = np.isfinite(past_TYX)
     shape = past_TYX.shape[1:]
     if not observed_TYX.any():
-        rain = np.full((lead, *([ensemble.members] if ensemble else []), *shape), np.nan)
-        return Nowcast(rain, np.zeros((lead, *shape)), ["no value in the last frames: no forecast"])
+        nothing = np.full((lead, *([ensemble.members] if ensemble else []), *shape), np.nan)
+        return Nowcast(
+            nothing, np.zeros((lead, *shape)), ["no value in the last frames: no forecast"]
+        )
     motion, notes = find_motion(past_TYX, pysteps)
     past = Past(past_TYX, motion, *last_seen(past_TYX, motion, pysteps))
     carried_LYX, known_LYX = (
@@ -130,18 +132,13 @@ def nowcast(
             except FAILURES as error:
                 reason = str(error).partition("\n")[0] or type(error).__name__
                 notes.append(f"{method.title} can't be run ({reason}): extrapolated instead")
+    mean = past.rain_seen().mean() if beyond == "climatology" else None
     if ensemble is None:
-        mean = past.rain_seen().mean()
-        values = carried_LYX + (1 - known_LYX) * mean
-        if rain is not None:
-            own = known_LYX * rain + (1 - known_LYX) * mean
-            values = np.where(np.isfinite(rain), own, values)
+        values = _single(rain, carried_LYX, known_LYX, mean)
     else:
         values = _members(rain, carried_LYX, known_LYX, ensemble)
-        _draw_beyond(values, past, known_LYX, ensemble, pysteps)
-    known = known_LYX if ensemble is None else known_LYX[:, None]
-    if beyond == "nan":
-        values = np.where(known >= KNOWN, values, np.nan)
+        if mean is not None:
+            _draw_beyond(values, past, ensemble, pysteps)
     values[..., ~observed_TYX.any(axis=0)] = np.nan
     return Nowcast(values, known_LYX, notes)
 
@@ -324,7 +321,22 @@ METHODS = {
 }
 
 
-# --- members, and what comes from beyond
+# --- what comes from beyond, and members
+
+
+def _single(
+    rain: np.ndarray | None, carried_LYX: np.ndarray, known_LYX: np.ndarray, mean: float | None
+) -> np.ndarray:
+    """Return a forecast (lead, y, x) that fades to a mean as less of it was seen; None: to NaN.
+
+    Where a method has no rain stands what is carried, which is weighted by its share.
+    """
+    own = (
+        carried_LYX if rain is None else np.where(np.isfinite(rain), known_LYX * rain, carried_LYX)
+    )
+    if mean is None:
+        return np.where(known_LYX >= KNOWN, own / np.maximum(known_LYX, KNOWN), np.nan)
+    return own + (1 - known_LYX) * mean
 
 
 def _members(
@@ -344,7 +356,6 @@ def _members(
 def _draw_beyond(
     values_LMYX: np.ndarray,
     past: Past,
-    known_LYX: np.ndarray,
     ensemble: Ensemble,
     pysteps: Pysteps,
 ) -> None:
