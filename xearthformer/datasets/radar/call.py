@@ -31,6 +31,10 @@ class Call:
         """What to type for the data as xarray holds it."""
         return f"xr.open_dataset({self.data})" if self.data[0] in "\"'" else self.data
 
+    def variable(self, name: str) -> str:
+        """Return what to type for one of the variables."""
+        return self.data if self.data == "da" else f'{self.opened}["{name}"]'
+
     def again(self, **options: object) -> str:
         """Return the line that calls again, with other options.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import fnmatch
 import glob
 import gzip
 import os
@@ -10,7 +11,6 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -20,6 +20,7 @@ from ...fields.axes import find_grid
 from ...fields.time_axis import str_time
 from ..local import is_remote, open_file
 from .call import Call, Paths
+from .frames import attributes, open_hdf5
 from .grib import open_grib
 from .knmi import KnmiBackendEntrypoint, is_knmi
 from .labels import with_labels
@@ -42,17 +43,19 @@ def open_paths(data: Paths, call: Call) -> xr.Dataset:
             return open_one(paths[0])
         except ImportError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a library raises on a file that is damaged
             if str(error).startswith("expected") or isinstance(error, FileNotFoundError):
                 raise
-            words = f"{paths[0]}: {_reason(error)}"
+            words = f"{paths[0]}: {_reason(error, paths[0])}"
             raise mismatch("a whole file of radar data", words, "another copy of it") from error
     good, bad = _opened(paths, call)
     good, unlike = _of_one_product(good, call)
     good, twice = _in_order(good)
     bad = {**bad, **unlike, **twice}
     if bad:
-        listed = "; ".join(f"{path}: {why}" for path, why in list(bad.items())[:NAMED])
+        folder = os.path.dirname(os.path.commonprefix([f"{path}" for path in paths]))
+        short = {os.path.relpath(path, folder or "."): why for path, why in bad.items()}
+        listed = "; ".join(f"{path}: {why}" for path, why in list(short.items())[:NAMED])
         listed += f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         found = f"{len(bad)} of {len(paths)} that aren't: {listed}"
         if call.on_error == "raise" or not good:
@@ -78,7 +81,7 @@ def open_one(path: str) -> xr.Dataset:
                 "HDF5 or NetCDF that isn't packed", path, f"{tool} -k {path}, in a shell"
             )
         for knows, engine in (
-            (is_odim, OdimCompositeBackendEntrypoint),
+            (_says_odim, OdimCompositeBackendEntrypoint),
             (is_knmi, KnmiBackendEntrypoint),
         ):
             if knows(path):
@@ -89,6 +92,17 @@ def open_one(path: str) -> xr.Dataset:
         f"{path}, which begins with {head[:8]!r}",
         "xef.open_radar(rain), with rain as a DataArray that you made of it",
     )
+
+
+def _says_odim(path: str) -> bool:
+    """Return whether HDF5 is of the ODIM model; the engine refuses its volumes in words."""
+    if is_odim(path):
+        return True
+    try:
+        with open_hdf5(path) as file:
+            return "object" in attributes(file, "what")
+    except OSError:
+        return False
 
 
 def _files(data: Paths) -> list[str]:
@@ -175,7 +189,7 @@ def _opened(paths: list[str], call: Call) -> tuple[list[Frame], dict[str, str]]:
         except ImportError:
             raise
         except Exception as error:  # whatever a library raises on a file that is damaged
-            bad[path] = _reason(error)
+            bad[path] = _reason(error, path)
     return good, bad
 
 
@@ -239,13 +253,15 @@ def _difference(one: Frame, other: Frame) -> str | None:
 
 
 def _pattern(most: list[Frame], unlike: list[Frame], call: Call) -> str:
-    """Return the line that opens the files of one product alone."""
-    names = [frame.path for frame in most]
+    """Return the line that opens the files of one product alone, also those to come."""
+    names, others = ([frame.path for frame in group] for group in (most, unlike))
+    folder = os.path.dirname(os.path.commonprefix(names))
     start = os.path.commonprefix(names)
     end = os.path.commonprefix([name[len(start) :][::-1] for name in names])[::-1]
-    pattern = f"{start}*{end}"
-    if len(names) > 1 and not any(Path(frame.path).match(pattern) for frame in unlike):
-        return f'xef.open_radar("{pattern}")'
+    undated = start.rstrip("0123456789_-T"), end.lstrip("0123456789_-T")
+    for pattern in (f"{folder}/*{undated[1]}", f"{undated[0]}*", f"{start}*{end}"):
+        if len(names) > 1 and not fnmatch.filter(others, pattern):
+            return f'xef.open_radar("{pattern}")'
     return f"xef.open_radar({names})" if len(names) < NAMED else f"{call.data} of one product"
 
 
@@ -284,8 +300,11 @@ def _joined(frames: list[Frame]) -> xr.Dataset:
     return joined
 
 
-def _reason(error: Exception) -> str:
-    """Return what is wrong with a file, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def _reason(error: Exception, path: str) -> str:
+    """Return what is wrong with a file, in one line that doesn't name it again."""
+    words = str(error)
+    for name in (f": '{path}'", f"{path}: ", f": {path}", path, os.path.abspath(path)):
+        words = words.replace(name, "it" if name.endswith(path) and name[0] != ":" else "")
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith("try ")][:2]
     return ", ".join(kept) or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -43,9 +44,23 @@ ORDER: tuple[Kind, ...] = ("rate", "amount", "reflectivity", "linear")
 RAINY = ("mm", "kg", "dbz", "inch")
 
 
+# Amounts per step, as people write them: "mm/5min", "mm (5 min)-1", "kg m-2 per 10 minutes".
+PER_MINUTES = re.compile(r"(.+?)\s*(?:/|per|\()\s*\(?(\d+)\s*min(?:utes?)?\)?(?:\^?-1)?", re.I)
+
+
 def units_of(da: xr.DataArray) -> str:
-    """Return the units of a variable; wradlib's RADOLAN has them as `unit`."""
+    """Return the units of a variable as they stand; wradlib's RADOLAN has them as `unit`."""
     return str(da.attrs.get("units", da.attrs.get("unit", ""))).strip()
+
+
+def _plain_units(units: str) -> tuple[str, float]:
+    """Return units without a number in them, and the factor to these.
+
+    >>> _plain_units("mm/5min"), _plain_units("dBZ")
+    (('mm min-1', 0.2), ('dBZ', 1.0))
+    """
+    per = PER_MINUTES.fullmatch(units)
+    return (f"{per[1]} min-1", 1 / int(per[2])) if per else (units, 1.0)
 
 
 def kind_of(da: xr.DataArray) -> Kind | None:
@@ -54,7 +69,7 @@ def kind_of(da: xr.DataArray) -> Kind | None:
     >>> kind_of(xr.DataArray(0.0, name="rr", attrs={"units": "kg m-2 s-1"}))
     'rate'
     """
-    stated, units = da.attrs.get("standard_name"), units_of(da)
+    stated, units = da.attrs.get("standard_name"), _plain_units(units_of(da))[0]
     name = str(stated or da.name or "").lower()
     if name not in NAMED and (stated or not any(word in units.lower() for word in RAINY)):
         return None
@@ -78,14 +93,18 @@ def find_rain(ds: xr.Dataset, call: Call) -> tuple[str, Kind]:
             listed = f"{len(found)}: {', '.join(found)}"
             raise mismatch("one variable of rain", listed, call.selected(found[0]))
     listed = "; ".join(f"{n} ({units_of(da) or 'no units'})" for n, da in on_grid.items())
-    unclear = [n for n, da in on_grid.items() if not kinds[n] and _is_named(da)]
-    name = next(iter(unclear or on_grid), None)
-    one = f'{call.opened}["{name}"].assign_attrs(standard_name="{RAIN}", units="mm h-1")'
+    # one whose units are not known may be meant, but not one of another quantity
+    unclear = [n for n, da in on_grid.items() if _is_named(da) or not units_of(da)]
+    hint = "a file that holds one"
+    if unclear:
+        one = call.variable(unclear[0])
+        hint = f'xef.open_radar({one}.assign_attrs(standard_name="{RAIN}", units="mm h-1"))'
+        hint += ", if that is what it is"
     raise mismatch(
         "a variable of rain: a rain rate (mm h-1, kg m-2 s-1), amounts (mm, kg m-2) or a "
         "reflectivity (dBZ, mm6 m-3)",
         listed or "no variable on a grid",
-        f"xef.open_radar({one}), if that is what it is" if name else "a file that holds one",
+        hint,
     )
 
 
@@ -121,7 +140,9 @@ class Conversion:
             return rain if not (rain < 0).any() else np.maximum(rain, 0)
         a, b = self.zr
         with np.errstate(divide="ignore", over="ignore"):
-            dbz = 10 * np.log10(values * self.factor) if self.kind == "linear" else values
+            dbz = values
+            if self.kind == "linear":
+                dbz = 10 * np.log10(np.maximum(values, 0) * self.factor)
             rain = 10 ** ((dbz - 10 * np.log10(a)) / (10 * b))
         # with zero_below, the floor is the caller's
         return rain if self.call.zero_below is not None else np.where(dbz < NO_ECHO, 0, rain)
@@ -174,7 +195,7 @@ def to_rain(ds: xr.Dataset, call: Call) -> xr.DataArray:
         da, hours = _periods(da, ds, call)
         factor /= hours
         changes.append(f"amounts divided by the {_minutes(hours)} they fell in")
-    elif kind == "rate" and not equal_units(units_of(da), ATTRS["units"]):
+    elif kind == "rate" and not _same(units_of(da)):
         changes.append(f"rain rate in mm h-1 from {units_of(da)}")
     zr, whose = _law(da, call)
     if kind in ("reflectivity", "linear"):
@@ -197,9 +218,14 @@ def to_rain(ds: xr.Dataset, call: Call) -> xr.DataArray:
 
 def _factor(units: str, kind: Kind) -> float:
     """Return what numbers of a kind are multiplied by: to mm/h, mm, dBZ or mm6 m-3."""
+    units, factor = _plain_units(units)
     target = next(one for one in UNITS[kind] if commensurable(units, one))
-    one = xr.DataArray(1.0, attrs={"units": units})
+    one = xr.DataArray(factor, attrs={"units": units})
     return float(convert_units(one, target, difference=False))  # 1 kg m-2 is 1 mm
+
+
+def _same(units: str) -> bool:
+    return _plain_units(units)[1] == 1 and equal_units(units, ATTRS["units"])
 
 
 def _law(da: xr.DataArray, call: Call) -> tuple[tuple[float, float], str]:
@@ -230,7 +256,7 @@ def _periods(da: xr.DataArray, ds: xr.Dataset, call: Call) -> tuple[xr.DataArray
     else:
         lengths = pd.to_timedelta(np.diff(ds["time"].values)).round("min")
         if not lengths.size:
-            one = call.opened if call.opened == "da" else f'{call.opened}["{da.name}"]'
+            one = call.variable(str(da.name))
             raise mismatch(
                 "two frames or more, or the bounds of time, to know what time amounts fell in",
                 f"one frame of amounts in {units_of(da)}, without bounds",
