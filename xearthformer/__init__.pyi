@@ -33,6 +33,7 @@ from .inference.guidance import Frames as Frames
 from .inference.guidance import anticipated_intensity as anticipated_intensity
 from .inference.guidance import constraint as constraint
 from .inference.optical_flow import extrapolate as extrapolate
+from .inference.time_step import to_step as to_step
 from .inference.xro import xro as xro
 from .models.prediff.samplers import Sampler as Sampler
 from .packs.pack import Pack as Pack

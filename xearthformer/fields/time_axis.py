@@ -87,28 +87,28 @@ def check_time(time: xr.DataArray) -> Step:
     >>> check_time(xr.DataArray(ends, dims="time"))
     'month'
     """
-    name, deltas = _ascending(time)
+    deltas = apart(time)
     months = month_numbers(time)
     shortest, longest = deltas.min(), deltas.max()
     # the length as well: 31 January and 1 February are in consecutive months
     if (np.diff(months) == 1).all() and shortest >= MONTH_APART[0] and longest <= MONTH_APART[1]:
         return "month"
-    regular = _regular(time, deltas)
+    regular = regular_steps(time, deltas)
     if regular is not None and regular[1][-1] == deltas.size:
         return regular[0]
     middle = int(np.median(deltas))
     if MONTH_APART[0] <= middle and len(np.unique(months)) == months.size:
         missing = sorted(set(range(months[0], months[-1])) - set(months.tolist()))
         found = f"no {_shortened([str_month(m) for m in missing])}"
-        raise mismatch("every month", found, _mend_gaps(months, missing, name))
+        raise mismatch("every month", found, _mend_gaps(months, missing, _name(time)))
     if 27 * DAY <= longest <= 32 * DAY and len(np.unique(months)) < months.size:
         twice = [str_month(int(m)) for m in months[1:][np.diff(months) == 0]]
         raise mismatch(
             "one stamp a month",
             f"duplicate months, with different days: {_shortened(twice)}",
-            f'da.resample({name}="MS").mean()',
+            f'da.resample({_name(time)}="MS").mean()',
         )
-    raise _irregular(time, deltas, name)
+    raise _irregular(time, deltas)
 
 
 def stamps_on_grid(time: xr.DataArray) -> tuple[Step, np.ndarray]:
@@ -122,15 +122,15 @@ def stamps_on_grid(time: xr.DataArray) -> tuple[Step, np.ndarray]:
     >>> stamps_on_grid(xr.DataArray(np.array(times, "M8[ns]"), dims="time"))
     (np.timedelta64(300,'s'), array([0, 1, 3]))
     """
-    name, deltas = _ascending(time)
+    deltas = apart(time)
     months = month_numbers(time)
     after = np.diff(months)
     by_month = deltas.min() >= MONTH_APART[0] and after.min() == 1
     if by_month and (after == 1).sum() * 2 >= after.size:
         return "month", months - months[0]
-    regular = _regular(time, deltas)
+    regular = regular_steps(time, deltas)
     if regular is None:
-        raise _irregular(time, deltas, name)
+        raise _irregular(time, deltas)
     return regular
 
 
@@ -160,6 +160,30 @@ def round_jitter(da: xr.DataArray) -> xr.DataArray:
     return da.assign_coords({dim: new})
 
 
+def apart(time: xr.DataArray) -> np.ndarray:
+    """Return how many microseconds after the one before each stamp is: an int array.
+
+    Time that is not decoded or doesn't ascend, and fewer than 2 stamps, are errors.
+    """
+    _check_decoded(time, _name(time))
+    if time.size < 2:
+        raise mismatch("2 times or more, to know the step", f"{time.size}", "a longer record")
+    deltas = _microseconds(time)
+    if (deltas <= 0).any():
+        raise _irregular(time, deltas)
+    return deltas
+
+
+def regular_steps(
+    time: xr.DataArray, deltas: np.ndarray
+) -> tuple[np.timedelta64, np.ndarray] | None:
+    """Return what `stamps_on_grid` does of stamps that are `deltas` apart; None without a step."""
+    exact = _whole_steps(deltas)
+    if exact is not None and _is_exact(deltas):
+        return exact
+    return _rounded_steps(time, deltas) or exact
+
+
 def to_minute(microseconds: np.ndarray) -> np.ndarray:
     """Return times in microseconds to the nearest minute, halves up.
 
@@ -167,14 +191,6 @@ def to_minute(microseconds: np.ndarray) -> np.ndarray:
     """
     seconds = (microseconds + SECOND // 2) // SECOND * SECOND
     return (seconds + MINUTE // 2) // MINUTE * MINUTE
-
-
-def _regular(time: xr.DataArray, deltas: np.ndarray) -> tuple[np.timedelta64, np.ndarray] | None:
-    """Return the constant step of stamps and how many steps each is on; None without one."""
-    exact = _whole_steps(deltas)
-    if exact is not None and _is_exact(deltas):
-        return exact
-    return _rounded_steps(time, deltas) or exact
 
 
 def _is_exact(deltas: np.ndarray) -> bool:
@@ -227,18 +243,6 @@ def _since_minute(time: xr.DataArray, deltas: np.ndarray) -> np.ndarray:
 def _microseconds(time: xr.DataArray) -> np.ndarray:
     """Return how long after the one before each stamp is."""
     return np.diff(time.values).astype("timedelta64[us]").astype(np.int64)
-
-
-def _ascending(time: xr.DataArray) -> tuple[str, np.ndarray]:
-    """Return the name of a time axis and how long after the one before each stamp is; or raise."""
-    name = str(time.name or (time.dims[0] if time.dims else "time"))
-    _check_decoded(time, name)
-    if time.size < 2:
-        raise mismatch("2 times or more, to know the step", f"{time.size}", "a longer record")
-    deltas = _microseconds(time)
-    if (deltas <= 0).any():
-        raise _irregular(time, deltas, name)
-    return name, deltas
 
 
 def _mend_gaps(months: np.ndarray, missing: list[int], name: str) -> str:
@@ -344,6 +348,10 @@ def _is_datetime(time: xr.DataArray) -> bool:
     return time.dtype.kind == "M" or bool(time.size and hasattr(time.values.flat[0], "calendar"))
 
 
+def _name(time: xr.DataArray) -> str:
+    return str(time.name or (time.dims[0] if time.dims else "time"))
+
+
 def _check_decoded(time: xr.DataArray, name: str) -> None:
     """Raise ValueError unless a coordinate is datetimes, without missing stamps."""
     units = str(time.attrs.get("units", ""))
@@ -367,8 +375,9 @@ def _check_decoded(time: xr.DataArray, name: str) -> None:
     raise mismatch(f"datetimes along {name!r}", found, hint)
 
 
-def _irregular(time: xr.DataArray, deltas: np.ndarray, name: str) -> ValueError:
+def _irregular(time: xr.DataArray, deltas: np.ndarray) -> ValueError:
     """Return the error for stamps that repeat, go back, have gaps, or keep no step at all."""
+    name = _name(time)
     unique, count = np.unique(time.values, return_counts=True)
     twice = _shortened([str_time(stamp) for stamp in unique[count > 1]])
     if twice:
