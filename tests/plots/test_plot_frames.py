@@ -236,8 +236,8 @@ def test_degrees_shrink_to_the_north(rain):
     degrees = rain.assign_coords(y=60.0 + 0.1 * np.arange(4), x=-93 + 0.1 * np.arange(5))
     degrees = degrees.rename(y="lat", x="lon")
     figure = degrees.earthformer.forecast("persistence", lead=2).earthformer.plot.frames(degrees)
-    image = rows(figure)["observed"][0]
+    image = rows(figure)["before"][0]
     assert image.axes.get_aspect() == pytest.approx(1 / np.cos(np.radians(60.15)))
-    # three rows of frames 2.5 inches wide, 4 pixels high and 5 wide; 0.25 and 1.1 for titles
-    height = 3 * (2.5 * image.axes.get_aspect() * 4 / 5 + 0.25) + 1.1
+    # two rows of frames 2.5 inches wide, 4 pixels high and 5 wide; 0.25 and 1.1 for titles
+    height = 2 * (2.5 * image.axes.get_aspect() * 4 / 5 + 0.25) + 1.1
     assert figure.get_size_inches()[1] == pytest.approx(height)
