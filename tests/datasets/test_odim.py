@@ -11,7 +11,8 @@ import xarray as xr
 from small_radar import LAEA, radar_files, small_rain
 
 import xearthformer as xef
-from xearthformer.datasets.radar.odim import is_odim, write_odim
+from xearthformer.datasets.radar.frames import Frame
+from xearthformer.datasets.radar.odim import OdimCompositeBackendEntrypoint, is_odim, write_odim
 from xearthformer.datasets.radar.projection import crs_of, crs_variable
 
 ENGINE = "odim_composite"
@@ -94,6 +95,13 @@ def test_codes_of_bytes(tmp_path):
     ds = open_odim(make(tmp_path / "a.h5", np.array([[0, 255, 2], [64, 1, 254]], "u1"), what))
     assert ds["dbz"][0].values.tolist()[0][0] == -np.inf  # nothing detected
     np.testing.assert_array_equal(ds["dbz"][0], [[-np.inf, NAN, -31], [0, -31.5, 95]])
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_a_large_composite_is_decoded_as_a_small_one(dtype):
+    frame = Frame("", 0.1, -3.0, missing=(255,), undetected=0)
+    codes = (np.arange(300 * 300) % 256).reshape(300, 300).astype(dtype)
+    np.testing.assert_array_equal(frame.decode(codes), [frame.decode(row) for row in codes])
 
 
 def test_gain_and_offset_may_be_left_out(tmp_path):
@@ -399,8 +407,6 @@ def test_a_file_that_is_something_else(tmp_path):
 
 
 def test_it_guesses_composites_alone(tmp_path):
-    from xearthformer.datasets.radar.odim import OdimCompositeBackendEntrypoint
-
     guess = OdimCompositeBackendEntrypoint().guess_can_open
     (path, _) = radar_files.write_rmi(tmp_path, small_rain(RAIN))
     xr.Dataset({"a": 1}).to_netcdf(tmp_path / "a.nc")
@@ -452,6 +458,15 @@ def test_a_forecast_is_a_dataset_for_each_lead(tmp_path):
         assert file["dataset2/what"].attrs["starttime"] == b"160000"
     # an init dim of one is dropped by itself
     np.testing.assert_array_equal(open_odim(write_odim(fc, tmp_path / "b.h5")).time, ds.time)
+
+
+def test_what_is_known_of_a_nowcast_is_its_quality(tmp_path):
+    known = [[[1, 0.5, 0], [0, 0.25, 1]], [[0.5, 0, 0], [0, 0, 0.124]]]
+    fc = forecast().isel(init=0)
+    fc = fc.assign_coords(known=(("lead", "y", "x"), np.array(known)[:, ::-1]))
+    ds = open_odim(write_odim(fc, tmp_path / "a.h5"))
+    np.testing.assert_allclose(ds["quality"], known, atol=2e-3)  # two thousandths
+    np.testing.assert_allclose(xef.open_radar(ds), RAIN, rtol=1e-6)
 
 
 def test_heavy_rain_and_other_units(tmp_path):

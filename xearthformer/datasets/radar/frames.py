@@ -57,6 +57,9 @@ class Frame:
         ... )
         array([ -inf, -31.5,   nan], dtype=float32)
         """
+        if codes.dtype.kind == "u" and codes.dtype.itemsize <= 2 and codes.size > 2**16:
+            # each code once: a large composite is a look-up, without arrays of 64 bits
+            return self.decode(np.arange(2 ** (8 * codes.dtype.itemsize), dtype=codes.dtype))[codes]
         values = codes * np.float64(self.gain) + self.offset
         if self.undetected is not None:
             values[_equal(codes, self.undetected)] = self.nothing

@@ -429,7 +429,8 @@ def _dataset(reader: Reader, layers: Sequence[Layer], grid: Grid) -> xr.Dataset:
 # --- written
 
 GAIN = 0.01  # mm h-1: a hundredth is finer than any radar, and 16 bits reach 655 mm h-1
-NODATA, UNDETECT = 65535, 0
+NODATA = 65535
+KNOWN_GAIN = 0.004  # 0 to 1 in bytes
 
 
 def write_odim(rain: xr.DataArray, path: str | os.PathLike[str]) -> str:
@@ -458,7 +459,8 @@ def write_odim(rain: xr.DataArray, path: str | os.PathLike[str]) -> str:
     -----
     Quantity RATE, 16 bits: hundredths of mm h-1 (coarser if it rains above 655 mm h-1), 0 for no
     rain, 65535 for NaN. A rate is of the step that ends at its time. The nominal time is the init,
-    or the last time of a record. Lazy data is computed.
+    or the last time of a record. The coordinate `known` of a nowcast becomes the quality index
+    QIND. Lazy data is computed.
 
     Examples
     --------
@@ -484,7 +486,7 @@ def write_odim(rain: xr.DataArray, path: str | os.PathLike[str]) -> str:
         law = {key: float(rain.attrs[key]) for key in ("zr_a", "zr_b") if key in rain.attrs}
         _put(file, "how", {"software": "xearthformer", "sw_version": __version__, **law})
         for i, (start, end) in enumerate(times):
-            _put_frame(file, f"dataset{i + 1}", frames.values[i], start, end)
+            _put_frame(file, f"dataset{i + 1}", frames.isel({dim: i}), start, end)
     os.replace(half, path)
     return path
 
@@ -571,20 +573,30 @@ def _times(
 
 
 def _put_frame(
-    file: h5py.File, name: str, rain: np.ndarray, start: pd.Timestamp, end: pd.Timestamp
+    file: h5py.File, name: str, frame: xr.DataArray, start: pd.Timestamp, end: pd.Timestamp
 ) -> None:
-    """Write one frame as /datasetN/data1/data, packed, with what its codes mean."""
-    seen = np.isfinite(rain)
-    most = float(rain[seen].max()) if seen.any() else 0.0
-    gain = max(GAIN, most / (NODATA - 1))
-    codes = np.where(seen, np.rint(np.where(seen, rain, 0.0).clip(0) / gain), NODATA)
+    """Write one frame as /datasetN/data1, packed, and what is known of a nowcast as its quality."""
+    rain = frame.values
+    most = float(np.nanmax(rain, initial=0.0))
     _put(file, f"{name}/what", {"product": "SURF", **_date("start", start), **_date("end", end)})
-    packing = {"gain": gain, "offset": 0.0, "nodata": float(NODATA), "undetect": float(UNDETECT)}
-    _put(file, f"{name}/data1/what", {"quantity": "RATE", **packing})
-    rows = file[f"{name}/data1"].create_dataset(
-        "data", data=codes.astype(np.uint16), compression="gzip", compression_opts=4
-    )
-    rows.attrs["CLASS"], rows.attrs["IMAGE_VERSION"] = np.bytes_("IMAGE"), np.bytes_("1.2")
+    _put_codes(file, f"{name}/data1", "RATE", rain, max(GAIN, most / (NODATA - 1)), np.uint16)
+    if "known" in frame.coords:
+        quality = f"{name}/data1/quality1"
+        _put_codes(file, quality, "QIND", frame["known"].values, KNOWN_GAIN, np.uint8)
+        _put(file, f"{quality}/how", {"task": "share of the value that stems from what was seen"})
+
+
+def _put_codes(
+    file: h5py.File, group: str, quantity: str, values: np.ndarray, gain: float, dtype: type
+) -> None:
+    """Write values as whole multiples of `gain`: 0 for none, the highest code for NaN."""
+    nodata = np.iinfo(dtype).max
+    seen = np.isfinite(values)
+    codes = np.where(seen, np.rint(np.where(seen, values, 0.0).clip(0) / gain), nodata)
+    packing = {"gain": gain, "offset": 0.0, "nodata": float(nodata), "undetect": 0.0}
+    _put(file, f"{group}/what", {"quantity": quantity, **packing})
+    data = file[group].create_dataset("data", data=codes.astype(dtype), compression="gzip")
+    data.attrs["CLASS"], data.attrs["IMAGE_VERSION"] = np.bytes_("IMAGE"), np.bytes_("1.2")
 
 
 def _date(which: str, time: pd.Timestamp) -> dict[str, str]:
