@@ -63,6 +63,14 @@ PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"ds\.drop_vars\(.*\), to keep (\w+)": r"--variable \1",
     r"xef\.list_packs\(\)": "xearthformer packs list",
 }
+# The same of one command, where the option is.
+COMMAND_TO_SHELL: dict[str, dict[str, str]] = {
+    "verify": {
+        rf"xef\.to_step\(\w+, {QUOTED}\)": r"--step \1",
+        r"xef\.open_radar\([^()]*, zr=\(([\d.]+), ([\d.]+)\)\)": r"--zr \1 \2",
+        r"\b(square|surroundings)=(\d+)": r"--\1 \2",
+    }
+}
 
 # --- arguments in another form than a signature tells, by the name of the parameter
 
@@ -134,8 +142,8 @@ FORMS: dict[str, dict[str, Argument]] = {
     "verify": {
         "packs": {
             **SHARED["packs"],
-            "help": "packs by name, folder or file; pysteps is extrapolation by optical flow, "
-            "xro the recharge oscillator (of Nino3.4 alone)",
+            "help": "packs by name, folder or file; by pysteps: pysteps (extrapolation by optical "
+            "flow), sprog, steps, anvil, linda; xro the recharge oscillator (of Nino3.4 alone)",
         },
         "fit": {
             "flags": ["--fit"],
@@ -157,7 +165,19 @@ FORMS: dict[str, dict[str, Argument]] = {
             "metavar": "WIDTH",
             "help": "width of the neighbourhoods of FSS: pixels, or a length",
         },
+        "zr": {
+            "flags": ["--zr"],
+            "nargs": 2,
+            "type": float,
+            "metavar": ("A", "B"),
+            "help": "of Z = A R**B, for reflectivity that doesn't say its own",
+        },
         "by_lead": {"flags": ["--by-lead"], **SWITCH, "help": "print CSI at each lead too"},
+        "fss_table": {
+            "flags": ["--fss-table"],
+            **SWITCH,
+            "help": "print FSS by threshold and width, from 1 to 64 pixels, too",
+        },
         "output": {
             "flags": ["-o", "--output"],
             "metavar": "OUT",
@@ -408,20 +428,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(**(arguments or {})) or 0
     except USER_ERRORS as error:
-        print(f"xearthformer: error: {_one_line(error)}", file=sys.stderr)
+        print(f"xearthformer: error: {_one_line(error, name)}", file=sys.stderr)
         return 2
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, command: str = "") -> str:
     """Return an error in one line, its hint in the words of the command line."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     lines = [line.strip() for line in (text or type(error).__name__).splitlines()]
     if lines[-1].startswith("try "):
-        lines[-1] = f"try {_in_shell(lines[-1].removeprefix('try '))}"
+        lines[-1] = f"try {_in_shell(lines[-1].removeprefix('try '), command)}"
     return "; ".join(line for line in lines if line)
 
 
-def _in_shell(hint: str) -> str:
+def _in_shell(hint: str, command: str = "") -> str:
     """Return a hint in the words of the command line.
 
     >>> _in_shell('da.earthformer.anomaly(climatology=("1981", "2010")), of the absolute values')
@@ -430,7 +450,9 @@ def _in_shell(hint: str) -> str:
     ("--window '16 km', or a number of pixels", '--lead 3 or more')
     >>> _in_shell('("1990", "1999")'), _in_shell("thresholds=[0.5, 1, 5]")
     ('--anomaly 1990 1999', '--thresholds 0.5 1 5')
+    >>> _in_shell('xef.to_step(da, "5min")', "verify")
+    '--step 5min'
     """
-    for pattern, words in PYTHON_TO_SHELL.items():
+    for pattern, words in (COMMAND_TO_SHELL.get(command, {}) | PYTHON_TO_SHELL).items():
         hint = re.sub(pattern, words, hint)
     return hint

@@ -300,9 +300,7 @@ def watch(
     step, rain = pack.card.time_step, pack.card.input.standard_name
     if step in (None, "month") or rain != "rainfall_rate":
         found = f"{pack.card.name!r}, of {rain or 'any quantity'}"
-        raise mismatch(
-            "a pack that forecasts rain, every so many minutes", found, "--pack nowcast-radar"
-        )
+        raise mismatch("a pack of rain, with a time step", found, 'the pack "nowcast-radar"')
     if picture:
         import matplotlib  # noqa: F401  # or the first forecast would be the first to lack it
     written = _Output(out, pack.card.name, format, picture, keep)
@@ -369,7 +367,7 @@ def _forecast_newest(
         target = output.target(rain[time_dim][-1])
         if output.is_made(target, max(used.values())):
             return
-        check_raster(rain, target.with_suffix(output.kind))
+        check_raster(rain, Path(f"nowcast{output.kind}"))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             fc = forecast(rain, pack, progress=False, **options)
@@ -450,7 +448,7 @@ class _Output:
     def write(self, fc: xr.DataArray, rain: xr.DataArray, target: Path, arrived: int) -> None:
         """Write a forecast and its picture, and delete those that are too old to keep."""
         ds = fc.to_dataset().assign_attrs(Conventions="CF-1.8")
-        if target.suffix and not (self.format == "odim" and "member" in fc.dims):
+        if self.format != "tif" and not (self.format == "odim" and "member" in fc.dims):
             write_forecast(ds, target)
         else:
             part = target.with_name(f"{target.name}.part")
@@ -460,12 +458,15 @@ class _Output:
             remove(target)
             os.replace(part, target)
         if self.picture:
-            _draw(fc, rain, target.with_suffix(".png"))
+            _draw(fc, rain, self._picture(target))
         os.utime(target, ns=(arrived, arrived))
         if self.keep is not None:
             for old in self._made()[: -self.keep]:
                 remove(old)
-                remove(old.with_suffix(".png"))
+                remove(self._picture(old))
+
+    def _picture(self, target: Path) -> Path:
+        return target.with_name(f"{target.name.removesuffix(SUFFIXES[self.format])}.png")
 
     def _made(self) -> list[Path]:
         """The forecasts that are there, the oldest first."""

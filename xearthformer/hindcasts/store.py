@@ -357,7 +357,7 @@ def _write_skeleton(
             "fill_value": np.nan,
             "chunk_key_encoding": {"name": "default", "separator": "."},  # one file per init, flat
         }
-        bare[name] = da.variable.chunk({"init": chunk} | dict.fromkeys(da.dims[1:], -1))
+        bare[name] = bare[name].variable.chunk({"init": chunk} | dict.fromkeys(da.dims[1:], -1))
     bare.to_zarr(memory, compute=False, zarr_format=3, consolidated=False, encoding=encoding)
     log = zarr.open_group(memory, mode="r+").create_group(LOG, attributes=dict(record))
     for path, dim, size, part, dtype, attrs in (
