@@ -273,7 +273,7 @@ def write_mrms(folder: Path, rain: xr.DataArray) -> list[Path]:
     import rasterio.shutil
 
     rows, columns = rain.sizes["y"], rain.sizes["x"]
-    transform = rasterio.transform.from_origin(MRMS_WEST, MRMS_NORTH, MRMS_PIXEL, MRMS_PIXEL)
+    transform = rasterio.Affine(MRMS_PIXEL, 0, MRMS_WEST, 0, -MRMS_PIXEL, MRMS_NORTH)
     raster = {"width": columns, "height": rows, "count": 1, "dtype": "float64"}
     paths = []
     for time, frame in zip(rain["time"].values, rain.values, strict=True):

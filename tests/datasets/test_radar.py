@@ -29,6 +29,8 @@ def test_a_rain_rate_comes_as_it_is():
     ds = composite([1, 2, 3], "mm h-1", "rain", "rainfall_rate")
     xr.testing.assert_identical(xef.open_radar(ds), ds["rain"])
     xr.testing.assert_identical(xef.open_radar(ds["rain"]), ds["rain"])
+    nameless = ds["rain"].rename(None)
+    xr.testing.assert_identical(xef.open_radar(nameless), nameless)
 
 
 @pytest.mark.parametrize("step", ["2min", "7min", "10min", "1h"])

@@ -44,8 +44,10 @@ def open_paths(data: Paths, call: Call) -> xr.Dataset:
         except ImportError:
             raise
         except Exception as error:  # whatever a library raises on a file that is damaged
-            if str(error).startswith("expected") or isinstance(error, FileNotFoundError):
+            if isinstance(error, FileNotFoundError) or paths[0] in str(error):
                 raise
+            if str(error).startswith("expected"):  # and says what to type
+                raise ValueError(f"{error}\n      in {paths[0]}") from error
             words = f"{paths[0]}: {_reason(error, paths[0])}"
             raise mismatch("a whole file of radar data", words, "another copy of it") from error
     good, bad = _opened(paths, call)
@@ -160,10 +162,10 @@ def _in_metres(ds: xr.Dataset) -> xr.Dataset:
         stated = str(axis.attrs.get("standard_name", ""))
         is_projected = stated.startswith("projection_") or name in ("x", "y")
         if is_projected and axis.ndim == 1 and axis.attrs.get("units") in ("km", "kilometres"):
-            metres = (axis.astype("float64") * 1000).round(3)
-            packing = ("units", "valid_min", "valid_max", "valid_range")
-            attrs = {key: value for key, value in axis.attrs.items() if key not in packing}
-            ds = ds.assign_coords({name: metres.assign_attrs(attrs, units="m")})
+            limits = ("valid_min", "valid_max", "valid_range")
+            attrs = {key: value for key, value in axis.attrs.items() if key not in limits}
+            metres = (axis.values.astype("float64") * 1000).round(3)
+            ds = ds.assign_coords({name: (axis.dims, metres, attrs | {"units": "m"})})
     return ds
 
 

@@ -79,9 +79,11 @@ def open_radar(
     array([6., 3.])
     """
     call = as_called(data, zr, zero_below, missing, on_error)
+    if isinstance(data, xr.Dataset):
+        return to_rain(with_labels(data, call), call)
     if isinstance(data, xr.DataArray):
-        ds = data.to_dataset(name=data.name if data.name is not None else "rain")
-    else:
-        ds = data if isinstance(data, xr.Dataset) else open_paths(data, call)
-    rain = to_rain(with_labels(ds, call), call)
-    return rain.rename(None) if isinstance(data, xr.DataArray) and data.name is None else rain
+        named = data.rename("rain" if data.name is None else data.name).to_dataset()
+        rain = to_rain(with_labels(named, call), call)
+        return rain.rename(None) if data.name is None and rain.name == "rain" else rain
+    # codes of two bytes with a scale in eight are decoded to eight
+    return to_rain(with_labels(open_paths(data, call), call), call).astype("float32", copy=False)

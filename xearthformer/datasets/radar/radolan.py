@@ -17,6 +17,11 @@ from ...errors import mismatch
 HEADER = re.compile(rb"([A-Z%][A-Z0-9])\d{6}\d{5}\d{4}BY\s*(\d+)")
 INTERVAL = re.compile(rb"INT\s*(\d+)(?:U(\d))?")  # in minutes; of unit 1, in days
 AMOUNTS = "rainfall_amount"
+NAMES = {
+    "rainfall_rate": "rain_rate",
+    AMOUNTS: "rain_amount",
+    "equivalent_reflectivity_factor": "dbz",
+}
 
 
 def open_radolan(path: str) -> xr.Dataset:
@@ -40,12 +45,13 @@ def open_radolan(path: str) -> xr.Dataset:
         raise mismatch(
             "what a radar has seen", f"a forecast from {ahead}", "a file of RY, YW or RW"
         )
-    name = next(iter(ds.data_vars))
-    da = ds[name]
-    attrs = {**da.attrs, "units": da.attrs.get("unit", "")}
+    product = str(next(iter(ds.data_vars)))
+    da = ds[product]
+    name = NAMES.get(str(da.attrs.get("standard_name")), product)
+    attrs = {**da.attrs, "long_name": f"RADOLAN {product}", "units": da.attrs.get("unit", "")}
     attrs.pop("unit", None)
+    ds = ds.drop_vars([product, "prediction_time"], errors="ignore")
     ds[name] = da.expand_dims("time").assign_attrs(attrs)
-    ds = ds.drop_vars("prediction_time", errors="ignore")
     if da.attrs.get("standard_name") == AMOUNTS and (interval := INTERVAL.search(header)):
         length = np.timedelta64(int(interval[1]), "D" if interval[2] == b"1" else "m")
         ends = ds["time"].values
