@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..comparison.compare import Forecaster
 
 RAIN = "rainfall_rate"
-REFLECTIVITY = "equivalent_reflectivity_factor"
+FSS_PIXELS = 1, 2, 4, 8, 16, 32, 64  # widths of the table of FSS
 SST = "sea_surface_temperature"
 NINO = "nino3.4"
 XRO = "xro"  # among the names of packs: it forecasts the index alone, and has no row of fields
@@ -45,31 +45,51 @@ def verify_file(
     seed: int = 0,
     thresholds: Sequence[float] | None = None,
     window: float | str = "16 km",
+    square: int | None = None,
+    surroundings: int | None = None,
+    known: float | None = None,
+    confidence: float | None = None,
     variable: str | None = None,
     anomaly: tuple[str, str] | None = None,
+    step: str | None = None,
+    zr: Sequence[float] | None = None,
     by_lead: bool = False,
+    fss_table: bool = False,
     fit: tuple[str, str] | None = None,
     output: str | None = None,
     device: str = "auto",
 ) -> None:
     """Forecast from every time of a record with several packs, and score them on the record itself.
 
-    Prints events, errors and CRPS; for an ensemble those of its members, pooled, and of its mean.
-    For sea surface temperature also the skill of Nino3.4.
+    Prints events, errors and CRPS; for an ensemble those of its members, pooled, and of its mean,
+    then its ranks and the power by wavelength. For sea surface temperature also the skill of
+    Nino3.4.
 
     Parameters
     ----------
     lead : int
-        Number of time steps; as far as all packs reach when not given.
+        Number of time steps; as far as all packs reach when not given, an hour where none says.
     members : int
         Number of ensemble members, of the packs that can draw some.
     seed : int
         Random seed of the members.
     window : float or str
         Width of the neighbourhoods of FSS: pixels, or a length.
+    square : int
+        Pixels: score the square of this side where it rains most often; the whole domain when not
+        given.
+    surroundings : int
+        Pixels around the square that every forecast reads; the whole domain when not given.
+    known : float
+        Score pixels alone of which at least this share stems from what was seen.
+    confidence : float
+        Level of confidence intervals by blocks of inits, such as 0.9.
+    step : str
+        Bring rain to this time step first, along its motion, such as 5min.
     """
     target = None if output is None else check_target(output, overwrite=False)
     from ..comparison.compare import compare, forecaster, lead_tables, summary
+    from ..comparison.tables import confidence_tables, ensemble_tables, fss_tables
     from ..verification.enso import enso_table
 
     if fit is not None and XRO not in packs:
@@ -77,7 +97,7 @@ def verify_file(
         raise mismatch("xro among the packs, for --fit", " ".join(packs), hint)
     inits = slice(None) if init is None else parse_inits(init)
     indices: dict[str, list[xr.DataArray]] = {}
-    with _data(input, packs, variable, anomaly) as (data, name):
+    with _data(input, packs, variable, anomaly, step, zr) as (data, name):
         rows = [
             forecaster(pack, device, variable=name, members=members, seed=seed)
             for pack in packs
@@ -96,14 +116,21 @@ def verify_file(
             lead=lead,
             members=None if XRO in packs else members,  # whether any draws them: xro does
             thresholds=thresholds,
-            window=window,
+            window=[window, *FSS_PIXELS] if fss_table else window,
+            square=square,
+            surroundings=surroundings,
+            known=known,
+            confidence=confidence,
         )
         observed = index(da, NINO).compute() if indices else None
         if XRO in packs and fit is not None:
             indices[XRO] = [_by_xro(data, result, fit, members, seed)]
     print(f"{', '.join(input)}: {da.name}, {_words(result)}\n{summary(result)}")
-    if by_lead:
-        print(f"\n{lead_tables(result)}")
+    tables = [ensemble_tables(result), lead_tables(result) if by_lead else ""]
+    tables += [fss_tables(result)] if fss_table and "fss" in result else []
+    tables += [confidence_tables(result)] if confidence is not None else []
+    for table in filter(None, tables):
+        print(f"\n{table}")
     if observed is not None:
         skills = {row: _nino_skill(parts, observed) for row, parts in indices.items()}
         units = str(observed.attrs.get("units", "degC"))
@@ -124,6 +151,8 @@ def _words(result: xr.Dataset) -> str:
     words = f"{result.attrs['pairs']}, {first} to {last}; means over the leads"
     if "threshold" in result:
         words += f"; thresholds in {result['threshold'].attrs.get('units', 'units of the data')}"
+    for attribute in ("square", "known"):
+        words += f"; {result.attrs[attribute]}" if attribute in result.attrs else ""
     left_out = result["left_out"].sum("lead")
     if left_out.any():
         name = left_out.idxmax("forecast").item()
@@ -134,13 +163,13 @@ def _words(result: xr.Dataset) -> str:
 
 def _already_seen(packs: Sequence[str], result: xr.Dataset) -> Iterator[str]:
     """Yield a line for each pack whose weights may know the years that are scored."""
-    from ..comparison.compare import EXTRAPOLATION
+    from ..comparison.compare import RIVALS
     from ..packs.pack import open_pack
 
     months = months_of(result["init"])
     scored = str_month(int(months.min())), str_month(int(months.max()))
     for name in packs:
-        period = None if name in (EXTRAPOLATION, XRO) else open_pack(name).card.training.period
+        period = None if name in (*RIVALS, XRO) else open_pack(name).card.training.period
         first, _, last = (period or "").partition("/")
         if first <= scored[1] and scored[0] <= last:
             yield f"{name} was fitted to {period}: observations of these years are no test of it"
@@ -276,30 +305,32 @@ def _data(
     packs: Sequence[str],
     variable: str | None,
     anomaly: tuple[str, str] | None,
+    step: str | None,
+    zr: Sequence[float] | None,
 ) -> Iterator[tuple[xr.DataArray | xr.Dataset, str]]:
     """Open the variable named, or the one that the packs ask for; rain through `open_radar`.
 
     Yields what the packs read, which is a Dataset where one of them reads several variables, and
     the name of the variable to score.
     """
-    from ..comparison.compare import EXTRAPOLATION
-    from ..datasets.radar.open import open_radar
+    from ..comparison.compare import RIVALS
     from ..inference.xro import HEAT
     from ..packs.pack import open_pack
 
-    cards = [open_pack(name).card for name in packs if name not in (EXTRAPOLATION, XRO)]
+    cards = [open_pack(name).card for name in packs if name not in (*RIVALS, XRO)]
     particular = [card for card in cards if card.input.standard_name]  # persistence takes anything
     quantity = particular[0].inputs[particular[0].outputs[0]] if particular else None
-    rain = EXTRAPOLATION in packs if quantity is None else quantity.standard_name == RAIN
+    rain = bool({*RIVALS} & {*packs}) if quantity is None else quantity.standard_name == RAIN
+    if variable is None and (rain or step is not None or zr is not None):
+        da = _rain(input, step, zr)
+        yield da, str(da.name)
+        return
+    if step is not None or zr is not None:
+        found = f"the variable {variable}"
+        raise mismatch("rain, for --step and --zr", found, f"leave out --variable {variable}")
     difference = XRO in packs or (quantity is not None and quantity.difference)
     difference = difference and anomaly is None
     with open_files(input) as ds:
-        in_fives = any(card.time_step == "5min" for card in particular)
-        reflectivity = quantities.has(ds, REFLECTIVITY) and not quantities.has(ds, RAIN)
-        if variable is None and rain and (in_fives or reflectivity):
-            da = open_radar(ds)
-            yield da, str(da.name)
-            return
         name = (
             RAIN if rain else quantity.standard_name if quantity else SST if XRO in packs else None
         )
@@ -315,3 +346,17 @@ def _data(
         for card in particular:
             check_anomaly(pick_variable(data, name), card)
         yield data, name
+
+
+def _rain(input: Sequence[str], step: str | None, zr: Sequence[float] | None) -> xr.DataArray:
+    """Open radar files of any format as rain, at a time step."""
+    from ..datasets.radar.open import open_radar
+
+    da = open_radar(
+        input[0] if len(input) == 1 else list(input), zr=None if zr is None else (zr[0], zr[1])
+    )
+    if step is None:
+        return da
+    from ..inference.time_step import to_step
+
+    return to_step(da, step)

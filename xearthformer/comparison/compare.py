@@ -15,20 +15,39 @@ import xarray as xr
 
 from ..errors import mismatch, renamed, whole_number
 from ..fields.axes import find_axes
-from ..fields.time_axis import check_time, str_time
+from ..fields.time_axis import (
+    Step,
+    check_time,
+    round_jitter,
+    shift_time,
+    stamps_on_grid,
+    str_time,
+)
 from ..fields.windows import InitLike, blocks, find_inits
 from ..inference import optical_flow
 from ..inference.engine import Progress, has_noise, is_generative, progress_bar
 from ..inference.forecast import BLOCK_BYTES, forecast
+from ..inference.pysteps_methods import METHODS
 from ..packs.pack import open_pack
 from ..verification.align import pick_variable
+from ..verification.confidence import check_confidence, score_confidence
 from ..verification.scores import SCORES, default_scores, printed_columns, score
-from ..verification.verify import default_thresholds, statistics
+from ..verification.verify import default_thresholds, quantity, statistics
+from .square import Square, find_square
 
-EXTRAPOLATION = "pysteps"  # among the names of packs: optical flow carries the last frame on
-PAST_FRAMES = 4  # that the flow is found from
+# Among the names of packs: methods of pysteps, which read the last frames alone.
+RIVALS = {
+    "pysteps": "extrapolation",
+    "sprog": "sprog",
+    "steps": "steps",
+    "anvil": "anvil",
+    "linda": "linda",
+}
+PAST_FRAMES = 4  # that their motion is found from
 Data = xr.DataArray | xr.Dataset
+KNOWN = "known"  # the coordinate with the share of each value that stems from what was seen
 LEAD = 12  # time steps, where no pack says how far it goes
+HOUR = np.timedelta64(60, "m")
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,7 @@ class Forecaster:
     # From data (time, y, x), inits and a number of time steps to the forecast of `verify`.
     run: Callable[[Data, list[np.datetime64], int], xr.DataArray]
     members: int = 1
+    any_data: bool = False  # takes any record, and so its lead is no reason to stop there
 
 
 def forecaster(
@@ -51,7 +71,7 @@ def forecaster(
     members: int | None = None,
     seed: int = 0,
 ) -> Forecaster:
-    """Return the way to forecast of a pack, as `open_pack` takes it, or of "pysteps".
+    """Return the way to forecast of a pack, as `open_pack` takes it, or of a name in `RIVALS`.
 
     Parameters
     ----------
@@ -65,16 +85,10 @@ def forecaster(
     Raises
     ------
     ImportError
-        "pysteps" where it is not installed.
+        A method of pysteps where it is not installed.
     """
-    if name == EXTRAPOLATION:
-        optical_flow.load_pysteps()  # before anything is forecast
-
-        def extrapolate(data: Data, inits: list[np.datetime64], lead: int) -> xr.DataArray:
-            da = pick_variable(data, variable)
-            return optical_flow.extrapolate(da, init=inits, lead=lead, frames=PAST_FRAMES)
-
-        return Forecaster(name, PAST_FRAMES, None, extrapolate)
+    if name in RIVALS:
+        return _rival(name, variable, members, seed)
     pack = open_pack(name)
 
     count = members if has_noise(pack.card) or is_generative(pack.card) else None
@@ -93,7 +107,29 @@ def forecaster(
         )
         return pick_variable(fc, variable)
 
-    return Forecaster(name, pack.card.context, pack.card.lead, run, count or 1)
+    anything = not pack.card.input.standard_name
+    return Forecaster(name, pack.card.context, pack.card.lead, run, count or 1, anything)
+
+
+def _rival(name: str, variable: str | None, members: int | None, seed: int) -> Forecaster:
+    """Return the way to forecast of a method of pysteps."""
+    method = RIVALS[name]
+    optical_flow.load_pysteps(method)  # before anything is forecast
+    way = METHODS[method]
+    count = (members or (optical_flow.MEMBERS if way.always else None)) if way.draws else None
+
+    def run(data: Data, inits: list[np.datetime64], lead: int) -> xr.DataArray:
+        return optical_flow.extrapolate(
+            pick_variable(data, variable),
+            method=method,
+            init=inits,
+            lead=lead,
+            frames=PAST_FRAMES,
+            members=count,
+            seed=seed,
+        )
+
+    return Forecaster(name, PAST_FRAMES, None, run, count or 1)
 
 
 def given_forecast(name: str, fc: xr.DataArray) -> Forecaster:
@@ -124,7 +160,11 @@ def compare(
     members: int | None = None,
     seed: int = 0,
     thresholds: Sequence[float] | None = None,
-    window: float | str = "16 km",
+    window: float | str | Sequence[float | str] = "16 km",
+    square: int | None = None,
+    surroundings: int | None = None,
+    known: float | None = None,
+    confidence: float | None = None,
     device: str = "auto",
     progress: Progress = "auto",
 ) -> xr.Dataset:
@@ -135,7 +175,8 @@ def compare(
     data : DataArray (time, y, x) or Dataset
         In any form that `forecast` takes. Lazy data is read one block of inits at a time.
     packs : sequence of str or Forecaster
-        Packs, and "pysteps" for extrapolation along the optical flow of the last four frames;
+        Packs, and by pysteps, from the last four frames: "pysteps" for extrapolation along the
+        optical flow, "sprog", "steps", "anvil", "linda" for the methods of `extrapolate`;
         forecasts that exist already by `given_forecast`. An ensemble takes two rows: its members,
         their sums added up, and its mean.
     variable : str, optional
@@ -145,11 +186,23 @@ def compare(
         Where forecasts start. A slice takes every time in it that has the context of the most
         demanding pack and all of its future in the data. Default: all of these.
     lead : int, optional
-        Number of time steps. Default: the longest that all packs forecast in one go.
+        Number of time steps. Default: the longest that all packs forecast in one go; an hour, or
+        what fits the record, where all of them take any record.
     members, seed : int
-        Number of members and random seed of packs that can draw some; the others forecast once.
+        Number of members and random seed of what can draw some; the others forecast once. "steps"
+        draws 20 where no number is given.
     thresholds, window
         As in `xearthformer.verify`; without thresholds there is no fss.
+    square : int, optional
+        Pixels: score the square of this side where it rains most often in the whole record, by the
+        first threshold. Default: the whole domain.
+    surroundings : int, optional
+        Pixels around the square that every forecast reads too. Default: the whole domain.
+    known : float, optional
+        Score pixels alone of which at least this share stems from what was seen, by every forecast
+        that says it (see the coordinate `known` of nowcasts).
+    confidence : float, optional
+        Level of confidence intervals by blocks of inits, as in `xearthformer.verify`.
     device : str
         Where packs run: "auto", "cpu", "cuda".
     progress : bool or "auto"
@@ -157,18 +210,19 @@ def compare(
 
     Returns
     -------
-    Dataset (forecast, lead, [threshold])
+    Dataset (forecast, lead, [window], [threshold], [rank], [wavelength])
         Scores as `verify` gives them, in memory; `forecast` are the names in `packs`. All are
         scored on the same pairs of values: from the inits in the coordinate `init`, where every
         forecast has a value. `left_out` is the number of pairs of each that another has no value
-        for.
+        for. With an ensemble among them also its ranks, and for rain the spectra of all.
 
     Raises
     ------
     ValueError
-        No init has its past and its future in the data; data that a pack cannot serve.
+        No init has its past and its future in the data; data that a pack cannot serve; a square
+        that the domain doesn't hold; too few inits for confidence.
     ImportError
-        "pysteps" where it is not installed.
+        A method of pysteps where it is not installed.
     """
     names = [each if isinstance(each, str) else each.name for each in packs]
     if not names or len({*names}) < len(names):
@@ -182,40 +236,140 @@ def compare(
     if members is not None and all(row.members == 1 for row in rows) and members > 1:
         found = f"{', '.join(names)}, whose forecasts are deterministic"
         raise mismatch("a pack that draws members", found, "leave members out")
+    data, present = _with_every_stamp(data, variable)
     scored = pick_variable(data, variable)
-    time = scored[find_axes(scored).time]
-    check_time(time)
-    context = max(row.context for row in rows)
-    if lead is None:
-        lead = min((row.lead for row in rows if row.lead is not None), default=LEAD)
-    whole_number("lead", lead)
-    positions = _with_future(time, find_inits(time, context, init).positions, lead, init)
     at = default_thresholds(scored) if thresholds is None else thresholds
-    width = window if at else None
+    setting = _Setting(
+        variable,
+        tuple(at),
+        window if at else None,
+        known,
+        any(row.members > 1 for row in rows) and quantity(scored) == "rain",
+        _square(scored, square, surroundings, at),
+    )
+    time = scored[find_axes(scored).time]
+    step = check_time(time)
+    context = max(row.context for row in rows)
+    lead = _default_lead(rows, step, time.size, context) if lead is None else lead
+    whole_number("lead", lead)
+    positions = find_inits(time, context, init).positions
+    if isinstance(init, slice):
+        positions = positions[present[positions]]
+    positions = _with_future(time, positions, lead, init)
+    if confidence is not None:
+        _check_inits(time[positions], step, lead, confidence)
+    read = data if setting.square is None else setting.square.crop(data)
     sums: dict[str, list[xr.Dataset]] = {}
     forecasts_at_once = sum(row.members for row in rows)
-    for pieces, inits in _blocks(data, time, positions, context, lead, forecasts_at_once, progress):
-        forecasts = {row.name: row.run(pieces, inits, lead) for row in rows}
-        block = pick_variable(pieces, variable)
-        everywhere = reduce(operator.and_, map(_has_value, forecasts.values()))
-        for row, fc in forecasts.items():
-            single = fc.isel(member=0, drop=True) if "member" in fc.dims else fc
-            own = statistics(single.where(_has_value(fc)), block, [])["n"]
-            for name, each in _with_mean(row, fc.where(everywhere)).items():
-                pooled = _pooled_sums(each, block, at, width).assign(own=own)
-                sums.setdefault(name, []).append(pooled)
-    results = [_scores(_concat(parts, "init")) for parts in sums.values()]
+    for pieces, inits in _blocks(read, time, positions, context, lead, forecasts_at_once, progress):
+        for row, part in _block_sums(rows, pieces, inits, lead, setting):
+            sums.setdefault(row, []).append(part)
+    results = [_scores(_concat(parts, "init"), confidence) for parts in sums.values()]
     result = _concat(results, "forecast")
     count = positions.size
     result.attrs["pairs"] = f"{lead} lead{'s' * (lead > 1)} from {count} init{'s' * (count > 1)}"
+    if setting.square is not None:
+        result.attrs["square"] = setting.square.words
+    if known is not None:
+        result.attrs["known"] = f"where {known:g} or more of each value stems from what was seen"
     rows_of = xr.Variable("forecast", [*sums], {"long_name": "what was forecast with"})
     return result.assign_coords(forecast=rows_of, init=("init", time.values[positions]))
 
 
-def _has_value(fc: xr.DataArray) -> xr.DataArray:
-    """Return where a forecast has a value; an ensemble, where all its members have."""
+def _with_every_stamp(data: Data, variable: str | None) -> tuple[Data, np.ndarray]:
+    """Return a record whose gaps are filled with missing frames, and which of them it had.
+
+    Stamps that are seconds off are rounded; months are returned as they are.
+    """
+    dim = find_axes(pick_variable(data, variable)).time
+    if isinstance(data, xr.DataArray):
+        data = round_jitter(data)
+    time = data[dim]
+    step, places = stamps_on_grid(time)
+    present = np.ones(time.size, bool)
+    if isinstance(step, str) or places[-1] == time.size - 1:
+        return data, present
+    stamps = shift_time(time, step, np.array([0]), np.arange(places[-1] + 1))[0]
+    stamps[places] = time.values  # decoded floats may differ by less than a second
+    return data.reindex({dim: stamps}), np.isin(np.arange(stamps.size), places)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """How the rows of a comparison are scored."""
+
+    variable: str | None
+    thresholds: tuple[float, ...]
+    window: float | str | Sequence[float | str] | None
+    known: float | None
+    spectra: bool
+    square: Square | None
+
+
+def _square(
+    scored: xr.DataArray, side: int | None, surroundings: int | None, at: Sequence[float]
+) -> Square | None:
+    """Return the square that is scored, if one is asked for."""
+    if side is not None:
+        return find_square(scored, side, surroundings, at[0] if len(at) else None)
+    if surroundings is not None:
+        expected = "a square that the surroundings lie around"
+        raise mismatch(expected, f"surroundings={surroundings} alone", "square=128")
+    return None
+
+
+def _default_lead(rows: Sequence[Forecaster], step: Step, size: int, context: int) -> int:
+    """Return the number of time steps that all forecast in one go; of any record, an hour's."""
+    reach = [row.lead for row in rows if row.lead is not None]
+    own = [row for row in rows if row.lead is not None and not row.any_data]
+    if own or isinstance(step, str):
+        return min(reach, default=LEAD)
+    hour = round(HOUR / step) if step < HOUR else LEAD
+    return max(1, min(hour, size - context))
+
+
+def _check_inits(inits: xr.DataArray, step: Step, lead: int, level: float) -> None:
+    """Raise for too few inits for confidence, before anything is forecast."""
+    steps = np.arange(1, lead + 1)
+    leads = steps if isinstance(step, str) else steps * step
+    init = inits.rename({inits.dims[0]: "init"}) if inits.dims != ("init",) else inits
+    check_confidence(init, xr.DataArray(leads, dims="lead"), level)
+
+
+def _block_sums(
+    rows: Sequence[Forecaster],
+    pieces: Data,
+    inits: list[np.datetime64],
+    lead: int,
+    setting: _Setting,
+) -> Iterator[tuple[str, xr.Dataset]]:
+    """Yield the sums of each row of a block of inits, and that of the mean of its members."""
+    forecasts = {row.name: row.run(pieces, inits, lead) for row in rows}
+    block = pick_variable(pieces, setting.variable)
+    if setting.square is not None:
+        block = setting.square.inside(block)
+        forecasts = {name: setting.square.inside(fc) for name, fc in forecasts.items()}
+    if setting.known is not None and not any(KNOWN in fc.coords for fc in forecasts.values()):
+        found = f"none of {', '.join(forecasts)} does"
+        raise mismatch(f"a forecast that says what is {KNOWN}", found, "known=None")
+    everywhere = reduce(operator.and_, (_has_value(fc, setting.known) for fc in forecasts.values()))
+    for name, fc in forecasts.items():
+        single = fc.isel(member=0, drop=True) if "member" in fc.dims else fc
+        own = statistics(single.where(_has_value(fc)), block, [])["n"]
+        for row, each in _with_mean(name, fc.where(everywhere)).items():
+            yield row, _pooled_sums(each, block, setting).assign(own=own)
+
+
+def _has_value(fc: xr.DataArray, known: float | None = None) -> xr.DataArray:
+    """Return where a forecast has a value, and where it says so, one of which enough was seen.
+
+    An ensemble has one where all its members have.
+    """
     valid = fc.notnull()
-    return valid.all("member") if "member" in fc.dims else valid
+    valid = valid.all("member") if "member" in fc.dims else valid
+    if known is not None and KNOWN in fc.coords:
+        valid = valid & (fc[KNOWN] >= known)
+    return valid.drop_vars(KNOWN, errors="ignore")
 
 
 def _with_mean(name: str, fc: xr.DataArray) -> dict[str, xr.DataArray]:
@@ -225,22 +379,24 @@ def _with_mean(name: str, fc: xr.DataArray) -> dict[str, xr.DataArray]:
     return {name: fc, f"{name} mean": fc.mean("member", skipna=False, keep_attrs=True)}
 
 
-def _pooled_sums(
-    fc: xr.DataArray, observed: xr.DataArray, at: Sequence[float], window: float | str | None
-) -> xr.Dataset:
+def _pooled_sums(fc: xr.DataArray, observed: xr.DataArray, setting: _Setting) -> xr.Dataset:
     """Return the sums of a forecast; those of an ensemble's members are added up."""
-    names = default_scores(at, window)
+    names = default_scores(setting.thresholds, setting.window)
     # The CRPS of a single forecast is its mean absolute error: comparable with an ensemble's.
-    names += ["crps", "spread_skill"] if fc.sizes.get("member", 1) > 1 else ["crps"]
-    sums = statistics(fc, observed, names, thresholds=at, window=window)
+    names += ["crps"]
+    if fc.sizes.get("member", 1) > 1:
+        names += ["spread_skill", "rank_histogram"]
+    if setting.spectra:
+        names += ["spectrum"]
+    sums = statistics(fc, observed, names, thresholds=setting.thresholds, window=setting.window)
     if "member" not in fc.dims:
         return sums
     return sums.sum("member", keep_attrs=True).assign(n=sums["cases"])  # pairs, not times members
 
 
-def _scores(sums: xr.Dataset) -> xr.Dataset:
+def _scores(sums: xr.Dataset, confidence: float | None) -> xr.Dataset:
     """Return the scores of one row, and the number of its own pairs that they leave out."""
-    result = score(sums)
+    result = score(sums) if confidence is None else score_confidence(sums, level=confidence)
     left_out = sums["own"].sum("init").astype(np.int64) - result["n"]
     attrs = {"long_name": "pairs of values that another forecast has none for", "units": "1"}
     return result.assign(left_out=left_out.assign_attrs(attrs))
@@ -321,6 +477,8 @@ def summary(result: xr.Dataset) -> str:
     window = result.attrs.get("fss_window", "").partition(":")[0]  # "16 km: 16 x 16 pixels"
     for name, title in printed_columns(result).items():
         entry, mean = SCORES[name], result[name].mean("lead", skipna=False, keep_attrs=True)
+        if "window" in mean.dims:  # the first one; all are in `fss_tables`
+            mean = mean.isel(window=0, drop=True)
         heading = f"{title} {window}" if entry.group.window else title
         if "threshold" in mean.dims:
             for at in mean["threshold"].values:
