@@ -84,7 +84,8 @@ def stamps(
         ax.set_title(name, fontsize="small", fontweight="bold" if name == "observed" else None)
     between = ": " if shape[1] > 4 else "\n"  # narrow pictures have no room for all in one line
     title = f"{_title(members)}{between}{panels.frame_titles(members)[0]}"
-    return panels.finish(axes, image, panels.variable_label(members), title)
+    label = panels.variable_label(members) + panels.unknown_note(members)
+    return panels.finish(axes, image, label, title)
 
 
 def exceedance_maps(
@@ -127,6 +128,7 @@ def exceedance_maps(
     if observed is not None:
         events = panels.observed_at(members, pick_observed(observed, members)) >= threshold
         label += " (observed: outlined)"
+    label += panels.unknown_note(members)
     for k, (ax, title) in enumerate(zip(axes.flat, panels.frame_titles(members), strict=True)):
         image = panels.draw_frame(ax, shares[k], colours, pixels)
         ax.set(xticks=[], yticks=[])

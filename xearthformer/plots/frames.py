@@ -35,7 +35,8 @@ def frames(
     """Draw forecasts frame by frame, one column per lead, under what was observed before and then.
 
     VIL in 0..255 has SEVIR's levels and the colours of a weather radar, rain rate in mm h-1 the
-    levels of a radar picture; pixels without a value are grey. y runs upward.
+    levels of a radar picture; pixels without a value are grey, those of which less than half stems
+    from what was seen (the coordinate `known` of a nowcast) are hatched. y runs upward.
 
     Parameters
     ----------
@@ -63,7 +64,8 @@ def frames(
     count = first.sizes["lead"]
     axes = panels.add_panels(figure, (len(rows), count), first, WIDTH, pixels=True)
     colours = panels.class_colours([*rows.values()])
-    titled = "before", "observed" if past else next(iter(picked))  # further rows repeat the times
+    first_of_leads = "observed" if "observed" in past else next(iter(picked))
+    titled = "before", first_of_leads  # further rows repeat the times
     for row, (name, da) in zip(axes, rows.items(), strict=True):
         left = count - da.sizes["lead"]  # a record that begins late: the last is at the right end
         for ax in row[:left]:
@@ -76,7 +78,9 @@ def frames(
         row[0].set_ylabel(name)
     extend = "max" if quantity(first) == "rain" else "neither"  # the levels of VIL end at its 255
     title = f"forecast{panels.str_init(first)}"  # rows are labelled by the packs
-    return panels.finish(axes, image, panels.variable_label(first), title, extend)
+    notes = [panels.unknown_note(da) for da in picked.values()]
+    label = panels.variable_label(first) + max(notes, key=len)
+    return panels.finish(axes, image, label, title, extend)
 
 
 def by_lead(
@@ -192,6 +196,8 @@ def _observed(observed: xr.DataArray, forecast: xr.DataArray) -> dict[str, xr.Da
     seen = before.notnull().any(before.dims[1:]).values
     if not seen.any():
         return rows
+    if not rows["observed"].notnull().any():
+        rows = {}  # a forecast of what is still to come
     return {"before": before.isel(lead=slice(int(seen.argmax()), None)), **rows}
 
 

@@ -167,7 +167,7 @@ def field(
     _label_maps(axes, [*rows], panels.frame_titles(frames), stacked)
     extend = "both" if colours.norm.vmin else "max"  # from 0 on nothing lies below
     title = f"forecast{panels.str_pack(frames)}{panels.str_init(frames)}"
-    label = panels.variable_label(frames)
+    label = panels.variable_label(frames) + panels.unknown_note(frames)
     return panels.finish(grid, image, label, title, extend, length=1.5)
 
 

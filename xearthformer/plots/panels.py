@@ -17,7 +17,7 @@ from ..errors import mismatch
 from ..fields.axes import find_grid, find_time, is_degrees
 from ..fields.quantities import is_difference
 from ..verification.align import match_cells, match_units, match_valid_times
-from ..verification.verify import quantity
+from ..verification.verify import KNOWN, quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +34,7 @@ LeadLike: TypeAlias = "int | str | np.timedelta64 | Sequence[int | str] | np.nda
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 OBSERVED = "black"
 NO_VALUE, DRY = "0.82", "white"  # behind a frame; below the first class
+KNOWN_FROM = 0.5  # a value of which less stems from what was seen is hatched
 DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
 RAMP = "magma_r"  # lightness falls evenly, for every kind of colour vision
 MOST_CLASSES = 9  # of a variable without levels of its own
@@ -160,6 +161,7 @@ def observed_at(frames: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
     seen = xr.DataArray(positions >= 0, dims=time)
     observed = observed.isel({time: positions}).where(seen).transpose(time, y, x)
     one = frames.isel(member=0, drop=True) if "member" in frames.dims else frames
+    one = one.drop_vars(KNOWN, errors="ignore")  # of the forecast alone
     return one.copy(data=observed.to_numpy())
 
 
@@ -265,9 +267,37 @@ def draw_frame(ax: Axes, frame: xr.DataArray, colours: Colours, pixels: bool) ->
         image.set_rasterized(True)  # a vector graphic would hold every cell
         ax.set_aspect("equal")
         _label_degrees(ax, frame)
+    _hatch_unknown(ax, frame)
     if not bool(frame.notnull().any()):
         ax.text(0.5, 0.5, "no observation", transform=ax.transAxes, ha="center", va="center")
     return image
+
+
+def _hatch_unknown(ax: Axes, frame: xr.DataArray) -> None:
+    """Hatch where less than half of a nowcast's value stems from what was seen, behind a line.
+
+    Hatched and not veiled: grey is where there is no value.
+    """
+    if unknown(frame) and min(frame.shape) > 1 and bool(frame.notnull().any()):
+        at_y, at_x = centres(frame)
+        # Grey already where there is no value: the line is between what is known and what is not.
+        known = np.where(frame.notnull(), frame[KNOWN].transpose(*frame.dims), np.nan)
+        lines = {"levels": [-1.0, KNOWN_FROM], "colors": "none", "hatches": ["/////"]}
+        filled = ax.contourf(at_x, at_y, known, **lines)
+        filled.set(edgecolor="0.35", linewidth=0.0)
+        ax.contour(at_x, at_y, known, levels=[KNOWN_FROM], colors="0.2", linewidths=0.8)
+
+
+def unknown(frames: xr.DataArray) -> bool:
+    """Return whether frames have values of which less than half stems from what was seen."""
+    if KNOWN not in frames.coords or not {*frames.dims[-2:]} <= {*frames[KNOWN].dims}:
+        return False
+    return bool(((frames[KNOWN] < KNOWN_FROM) & frames.notnull()).any())
+
+
+def unknown_note(frames: xr.DataArray) -> str:
+    """Return what hatching means, to follow the label of a colour bar; "" where nothing is."""
+    return "; hatched: less than half was seen to come" if unknown(frames) else ""
 
 
 def centres(frame: xr.DataArray) -> list[np.ndarray]:

@@ -109,6 +109,7 @@ def check_confidence(
     """Return the block of each init, and a block's length in words; ValueError for too few."""
     if not 0 < level < 1:
         raise mismatch("a confidence level between 0 and 1", repr(level), "0.9")
+    init = init if init.ndim else init.expand_dims("init")
     labels, length = _blocks(init, lead, block)
     count = np.unique(labels).size
     if count < LEAST_BLOCKS:
@@ -155,7 +156,7 @@ def _blocks(
     """Return the block of each init, and a block's length in words; the first init begins one."""
     months = lead.dtype.kind != "m"
     if block is None and months:
-        longest = int(lead.max())
+        longest = max(1, int(lead.max()))
         since = months_of(init) - months_of(init).min()
         return _labelled(init, since // longest), f"{longest} months of inits"
     if block is None or isinstance(block, str):

@@ -25,6 +25,8 @@ def sum_fractions(pair: Pair, measure: Measure) -> np.ndarray:
     sums = np.zeros((2, len(measure.windows), len(measure.thresholds)))
     for j, threshold in enumerate(measure.thresholds):
         forecast_events, observed_events = (each.astype(float) for each in pair.events(threshold))
+        if not (forecast_events.any() or observed_events.any()):
+            continue  # nothing to compare: the sums are 0
         for i, window in enumerate(measure.windows):
             forecast, observed = (
                 uniform_filter(events, window, mode="constant")[pair.valid]

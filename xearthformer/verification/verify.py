@@ -137,16 +137,15 @@ def verify(
     at = default_thresholds(fc) if thresholds is None else thresholds
     arguments: dict = {"thresholds": at, "window": window, "known": known}
     if confidence is not None:  # before anything is computed
-        check_confidence(
-            fc["init"].expand_dims("init") if fc["init"].ndim == 0 else fc["init"],
-            fc["lead"],
-            confidence,
-        )
+        check_confidence(fc["init"], fc["lead"], confidence)
     other = None
     if reference is not None:
         ref = pick_variable(reference, fc.name)
         if known is not None:
-            fc, ref = where_known(fc, known), where_known(ref, known)
+            fc = where_known(fc, known)
+            # Persistence and others that say nothing of it count wherever the forecast does.
+            ref = where_known(ref, known) if KNOWN in ref.coords else ref
+            arguments["known"] = None
         fc, ref = on_common_pixels(fc, ref)
         names = None if scores is None else [name for name in scores if _makes_skill(name)]
         if names == []:
