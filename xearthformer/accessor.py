@@ -237,6 +237,76 @@ class Plots:
         name = str(forecast.attrs.get("pack", "forecast"))
         return frames.by_lead({name: scores}, figure=figure)
 
+    def fss(
+        self,
+        obs: Data,
+        *,
+        window: "Sequence[float | str] | None" = None,
+        thresholds: "Sequence[float] | None" = None,
+        lead: "int | str | None" = None,
+        figure: "Figure | SubFigure | None" = None,
+    ) -> "Figure | SubFigure":
+        """Draw the fractions skill score by scale and threshold, as a table.
+
+        Parameters
+        ----------
+        obs : DataArray or Dataset
+            Observations (time, y, x).
+        window : sequence of float or str, optional
+            Widths of the neighbourhoods: pixels, or lengths such as "16 km". Default: 1, 2, 4 and
+            so on to 64 pixels, or to the shorter side of the domain.
+        thresholds : sequence of float, optional
+            Default: as in `verify`.
+        lead : label, optional
+            Default: all leads together.
+        figure : Figure or SubFigure, optional
+            Where to draw. Default: a new figure.
+        """
+        from .fields.axes import find_grid
+        from .plots import scores
+        from .verification.align import pick_variable
+        from .verification.verify import verify
+
+        forecast = pick_variable(self._obj)
+        side = min(forecast.sizes[dim] for dim in find_grid(forecast))
+        widths = [2**k for k in range(7) if 2**k <= side] if window is None else list(window)
+        names = ["fss", "base_rate"]
+        table = verify(forecast, obs, names, thresholds=thresholds, window=widths).compute()
+        if "member" in table.dims:
+            table = table.mean("member", keep_attrs=True)
+        name = str(forecast.attrs.get("pack", ""))
+        return scores.fss({name: table}, lead=lead, figure=figure)
+
+    def reliability(
+        self,
+        obs: Data,
+        *,
+        thresholds: "Sequence[float] | None" = None,
+        lead: "int | str | None" = None,
+        figure: "Figure | SubFigure | None" = None,
+    ) -> "Figure | SubFigure":
+        """Draw how often an event came of which so many members forecast it.
+
+        Parameters
+        ----------
+        obs : DataArray or Dataset
+            Observations (time, y, x).
+        thresholds : sequence of float, optional
+            Default: as in `verify`.
+        lead : label, optional
+            Default: all leads together.
+        figure : Figure or SubFigure, optional
+            Where to draw. Default: a new figure.
+        """
+        from .plots import scores
+        from .verification.align import pick_variable
+        from .verification.verify import verify
+
+        forecast = pick_variable(self._obj)
+        table = verify(forecast, obs, ["reliability"], thresholds=thresholds).compute()
+        label = str(forecast.attrs.get("pack", ""))
+        return scores.reliability(table, lead=lead, figure=figure, label=label)
+
     def stamps(
         self,
         obs: Data | None = None,
