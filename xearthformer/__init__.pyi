@@ -27,6 +27,7 @@ from .datasets.simulated.nbody import nbody as nbody
 from .datasets.simulated.sst import synthetic_sst as synthetic_sst
 from .datasets.simulated.storms import synthetic_storms as synthetic_storms
 from .errors import PackError as PackError
+from .fields.spacing import to_spacing as to_spacing
 from .hindcasts.hindcast import hindcast as hindcast
 from .inference.forecast import forecast as forecast
 from .inference.guidance import Frames as Frames

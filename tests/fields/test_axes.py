@@ -93,6 +93,39 @@ def test_projected_data_with_2d_latitude_as_well():
     assert spacing_in_metres(da, "x") is None
 
 
+def test_spacing_of_degrees_by_units_name_or_standard_name():
+    y, x = [59.5, 60.0, 60.5], [0.0, 0.5, 1.0, 1.5]  # half a degree around 60 degrees north
+    named = field("time", "lat", "lon", coords={"lat": y, "lon": x})
+    marks = (
+        [{"units": "degrees_north"}, {"units": "degrees_east"}],
+        [{"standard_name": "latitude"}, {"standard_name": "longitude"}],
+    )
+    marked = [
+        field("time", "y", "x", coords={"y": ("y", y, own[0]), "x": ("x", x, own[1])})
+        for own in marks
+    ]
+    for da in (named, *marked):
+        _, along_y, along_x = da.dims
+        assert abs(spacing_in_metres(da, along_y) / 55_597 - 1) < 1e-4
+        assert abs(spacing_in_metres(da, along_x) / 27_799 - 1) < 1e-4  # cos 60 is one half
+    # stations of another name than their dim
+    apart = field("time", "j", "i", coords={"lat": ("j", y), "lon": ("i", x)})
+    apart["lat"].attrs["units"], apart["lon"].attrs["units"] = "degrees_north", "degrees_east"
+    assert abs(spacing_in_metres(apart, "i") / 27_799 - 1) < 1e-4
+
+
+def test_a_projection_without_units_is_in_metres():
+    names = ("projection_y_coordinate", "projection_x_coordinate")
+    coords = {
+        dim: (dim, 500.0 * np.arange(size), {"standard_name": name})
+        for dim, size, name in zip("yx", (3, 4), names, strict=True)
+    }
+    da = field("time", "y", "x", coords=coords)
+    assert spacing_in_metres(da, "y") == spacing_in_metres(da, "x") == 500.0
+    da["y"].attrs["units"] = "radian"
+    assert spacing_in_metres(da, "y") is None
+
+
 BAD = {
     "no time": (field("level", "lat", "lon"), r"a time axis.*level \(2\), lat \(3\).*'time'"),
     "one time": (
@@ -214,7 +247,7 @@ def test_what_is_no_latitude_and_longitude(case):
     "name, axes, spacing",
     [
         ("radar_knmi_20100826", ("time", "y", "x"), 1000.0),
-        ("radar_mrms_20190610_east", ("time", "lat", "lon"), None),
+        ("radar_mrms_20190610_east", ("time", "lat", "lon"), 1112.0),
     ],
 )
 def test_real_radar(shared, name, axes, spacing):

@@ -34,6 +34,8 @@ AXIS_NAMES = {
 }
 DEGREES = {"lat", "latitude", "lon", "longitude"}  # names that are degrees without any attribute
 
+METRES_PER_DEGREE = 6_371_000 * np.pi / 180  # of latitude
+
 # Names of 2-D coordinates without attributes: CMIP, NEMO, CESM (T: centres of tracers), MOM, WRF.
 CURVED_NAMES = {
     "latitude": ["lat", "latitude", "nav_lat", "tlat", "geolat", "geolat_t", "xlat", "ulat"],
@@ -243,15 +245,35 @@ def cell_edges(labels: Data, centres: xr.DataArray, around: bool = False) -> np.
 
 
 def is_degrees(coord: xr.DataArray) -> bool:
-    """Return whether a coordinate is a latitude or a longitude, by its units or its name."""
+    """Return whether a coordinate is a latitude or a longitude, by its attributes or its name."""
     units = str(coord.attrs.get("units", ""))
-    return units.startswith("degree") or str(coord.name).lower() in DEGREES
+    marked = units.startswith("degree") or coord.attrs.get("standard_name") in DEGREES
+    return marked or str(coord.name).lower() in DEGREES
 
 
 def spacing_in_metres(obj: Data, dim: str) -> float | None:
-    """Return the grid spacing along `dim`; None if it has no coordinate, or one in other units."""
-    if dim not in obj.coords or obj.sizes[dim] < 2:
+    """Return the grid spacing along a dim, y or x; None if nothing tells it.
+
+    That of longitudes is what it is at the middle latitude. A coordinate of a projection that says
+    no units is in metres, as in the CF conventions.
+
+    >>> degrees = {"lat": [59.0, 60.0, 61.0], "lon": [10.0, 11.0]}
+    >>> da = xr.DataArray(np.zeros((1, 3, 2)), degrees, ("time", "lat", "lon"))
+    >>> round(spacing_in_metres(da, "lat")), round(spacing_in_metres(da, "lon"))
+    (111195, 55597)
+    """
+    y, x = coordinate(obj, "y"), coordinate(obj, "x")
+    coord = next((c for c in (y, x) if c is not None and c.dims == (dim,)), None)
+    if coord is None or coord.size < 2:
         return None
-    metres = to_metres(str(obj[dim].attrs.get("units", "")))
     # the median: coordinates in float32 jitter
-    return metres and float(np.median(np.abs(np.diff(obj[dim].values)))) * metres
+    step = float(np.median(np.abs(np.diff(coord.values.astype(float)))))
+    metres = to_metres(str(coord.attrs.get("units", "")))
+    if metres is not None:
+        return step * metres
+    if is_degrees(coord):
+        across = y is not None and coord.name != y.name and is_degrees(y)
+        shrink = float(np.cos(np.radians(y.values.mean()))) if across and y is not None else 1.0
+        return step * METRES_PER_DEGREE * shrink
+    of_projection = str(coord.attrs.get("standard_name", "")).startswith("projection_")
+    return step if of_projection and "units" not in coord.attrs else None

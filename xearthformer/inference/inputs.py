@@ -16,13 +16,25 @@ from ..climate.baseline import baseline, str_period
 from ..climate.ocean import is_open_sea
 from ..errors import mismatch
 from ..fields import cf, quantities, regrid
-from ..fields.axes import find_axes, find_curvilinear, find_time, spacing_in_metres
+from ..fields.axes import coordinate, find_axes, find_curvilinear, find_time, is_degrees
 from ..fields.curvilinear import to_latlon
-from ..fields.time_axis import check_time, months_of, str_time
+from ..fields.spacing import pixel_size
+from ..fields.time_axis import (
+    apart,
+    check_time,
+    months_of,
+    regular_steps,
+    round_jitter,
+    str_time,
+)
 from ..fields.time_bounds import with_middles
 from ..packs.card import Baseline, Card, LatLonGrid, PixelGrid, Variable
 
 SPACING_TOLERANCE = 0.01  # a share: projections are not exact to the metre
+# On latitude and longitude, of the root of a pixel's area: 0.01 degrees are 1.1 km by 0.6 to 1.1 km
+DEGREES_TOLERANCE = 0.25
+RAIN = "rainfall_rate"
+MOVES = np.timedelta64(30, "m")  # between frames of rain that `to_step` can bring to another step
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +55,7 @@ def select(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:
     only a Dataset holds is used here: bounds of times, and of the cells of a curvilinear grid,
     which is brought onto the card's.
     """
-    entries = [replace(e, da=with_middles(e.da, data)) for e in _found(data, card)]
+    entries = [replace(e, da=round_jitter(with_middles(e.da, data))) for e in _found(data, card)]
     first = entries[0]
     _check_projections(entries, data, card)
     entries = [first, *(_on_time_of(first, entry) for entry in entries[1:])]
@@ -199,7 +211,7 @@ def prepare(entry: Entry, card: Card) -> tuple[xr.DataArray, cf.Origin]:
     variable = entry.variable
     if variable.units is not None:  # before the time step: rain is no monthly temperature
         quantities.check_quantity(entry.da, variable.standard_name, variable.difference)
-    _check_step(check_time(entry.da[find_axes(entry.da).time]), card)
+    _check_step(entry, card)
     prepared, origin = cf.prepare(
         entry.da,
         units=variable.units,
@@ -209,7 +221,7 @@ def prepare(entry: Entry, card: Card) -> tuple[xr.DataArray, cf.Origin]:
     )
     _check_baseline(entry.da, card)
     if isinstance(card.grid, LatLonGrid) or entry.name == next(iter(card.inputs)):
-        _check_grid(prepared, card)  # other inputs are taken onto the pixels of the first
+        _check_grid(prepared, entry.da, card)  # other inputs are taken onto the pixels of the first
     return prepared, origin
 
 
@@ -309,7 +321,11 @@ def _check_baseline(da: xr.DataArray, card: Card) -> None:
     )
 
 
-def _check_step(step: str | np.timedelta64, card: Card) -> None:
+def _check_step(entry: Entry, card: Card) -> None:
+    time = entry.da[find_time(entry.da)]
+    if entry.variable.standard_name == RAIN and len(card.inputs) == 1:
+        _check_rain(time, card)
+    step = check_time(time)
     if card.step is not None and step != card.step:
         interval = step if step == "month" else pd.Timedelta(step)
         frequency = "MS" if card.step == "month" else card.time_step
@@ -320,28 +336,72 @@ def _check_step(step: str | np.timedelta64, card: Card) -> None:
         )
 
 
-def _check_grid(da: xr.DataArray, card: Card) -> None:
+def _check_rain(time: xr.DataArray, card: Card) -> None:
+    """Refuse rain at another step, or at none: means over time would spoil how it moves."""
+    deltas = apart(time)
+    regular = regular_steps(time, deltas)
+    whole = regular is not None and regular[1][-1] == deltas.size
+    if whole and card.step in (None, regular[0]):  # type: ignore[index]
+        return
+    typical = pd.Timedelta(int(np.median(deltas)), "us")
+    step = card.time_step or f"{typical / pd.Timedelta(1, 'min'):g}min"
+    shortest, longest = (pd.Timedelta(int(each), "us") for each in (deltas.min(), deltas.max()))
+    raise mismatch(
+        f"a time step of {step} (pack {card.name!r})",
+        f"one of {typical}" if whole else f"steps from {shortest} to {longest}",
+        f'xef.to_step(da, "{step}")'
+        if typical <= MOVES
+        else f"a record of shorter steps: from 30 minutes on, xef.to_step makes them {step}",
+    )
+
+
+def _check_grid(da: xr.DataArray, own: xr.DataArray, card: Card) -> None:
+    """Refuse a domain that isn't the pack's: `da` is the user's `own` data, prepared."""
     if isinstance(card.grid, LatLonGrid):
         regrid.check_contains(da, card.grid.latitude, card.grid.longitude)
     elif isinstance(card.grid, PixelGrid):
+        if card.grid.spacing:
+            _check_spacing(own, card.grid.spacing, card)
         rows, columns = da.sizes["y"], da.sizes["x"]
         height, width = card.grid.shape
         if rows < height or columns < width:
             raise mismatch(
-                f"a domain of at least {height} x {width} pixels, y by x (pack {card.name!r})",
-                f"{rows} x {columns}",
+                f"a domain of at least {_str_size(height, width, card.grid)}, y by x "
+                f"(pack {card.name!r})",
+                _str_size(rows, columns, card.grid),
                 "a wider cut of your data; xef.list_packs() lists the other packs",
             )
-        for dim in ("y", "x"):
-            spacing = spacing_in_metres(da, dim)
-            if not card.grid.spacing or not spacing:
-                continue  # pixels of any size, or of a size that the data does not tell
-            if abs(spacing / card.grid.spacing - 1) > SPACING_TOLERANCE:
-                raise mismatch(
-                    f"pixels of {card.grid.spacing:g} m (pack {card.name!r})",
-                    f"{spacing:g} m along {dim}",
-                    "da.coarsen(...).mean() or da.interp(...) onto that spacing",
-                )
+
+
+def _str_size(rows: int, columns: int, grid: PixelGrid) -> str:
+    pixels = f"{rows} x {columns} pixels"
+    if grid.spacing is None:
+        return pixels
+    return f"{pixels} ({' x '.join(f'{n * grid.spacing / 1000:g}' for n in (rows, columns))} km)"
+
+
+def _check_spacing(da: xr.DataArray, spacing: float, card: Card) -> None:
+    """Refuse pixels of another size than the pack's; those that tell no size pass."""
+    sizes = pixel_size(da)
+    known = [size for size in sizes if size]
+    if not known:
+        return
+    off = max(abs(size / spacing - 1) for size in known)
+    tolerance = SPACING_TOLERANCE
+    y = coordinate(da, "y")
+    if y is not None and is_degrees(y):
+        off, tolerance = (
+            abs(float(np.prod(known)) ** (1 / len(known)) / spacing - 1),
+            DEGREES_TOLERANCE,
+        )
+    if off > tolerance:
+        length = f"{spacing / 1000:g} km" if spacing >= 1000 else f"{spacing:g} m"
+        raise mismatch(
+            f"pixels of {spacing:g} m (pack {card.name!r})",
+            " by ".join("unknown" if size is None else f"{size:.5g} m" for size in sizes)
+            + ", along y and x",
+            f'xef.to_spacing(da, "{length}")',
+        )
 
 
 def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, card: Card) -> None:
