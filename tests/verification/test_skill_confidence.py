@@ -264,6 +264,10 @@ def test_pixels_that_are_not_known_do_not_count():
     # each of two forecasts knows its own pixels; those that both know count
     other = fc.copy().assign_coords(known=fc["known"].copy(data=[[[[0.0, 1.0, 1.0]]]]))
     assert verify(fc, observed, ["mse"], known=0.5, reference=other)["n"].item() == 1
+    # persistence says nothing of it, and counts where the forecast is known
+    silent = other.drop_vars("known") + 1
+    found = verify(fc, observed, ["mse"], known=0.5, reference=silent.assign_attrs(fc.attrs))
+    assert found["n"].item() == 2 and found["mse_skill"].item() == 1 - (1 + 4) / (4 + 9)
 
 
 def test_known_is_of_nowcasts(hours):
