@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from small_hindcast import Mortal, anomalies, files, forecast, hindcast, one_thread, status
+from small_radar import radar_files
 from zarr.storage import MemoryStore
 
 from xearthformer.hindcasts import blocks
@@ -96,6 +97,18 @@ def test_what_was_missing_stays_noted_and_what_is_there_is_not_called_failed(
     np.testing.assert_array_equal(hind["ssta"][:9], forecast(ssta[:11], tiny_pack))
     hind = hindcast(ssta, tiny_pack, store)
     np.testing.assert_array_equal(hind["ssta"], forecast(ssta, tiny_pack))
+
+
+def test_what_is_known_of_nowcasts_grows_with_them(tmp_path):
+    """A coordinate (init, lead, y, x), in chunks of its own."""
+    rain, store = radar_files.storms(frames=15), tmp_path / "h.zarr"
+    hindcast(rain[:14], "nowcast-radar", store, lead=1)
+    hind = hindcast(rain, "nowcast-radar", store, lead=1)
+    fc = rain.earthformer.forecast("nowcast-radar", init=slice(None), lead=1)
+    np.testing.assert_array_equal(hind["rain_rate"], fc)
+    np.testing.assert_array_equal(hind["known"], fc["known"])
+    assert "known" in hind.coords and hind["known"].chunks[0] == (1, 1, 1)
+    assert 0 <= fc["known"].min() < 0.5 < fc["known"].max() <= 1
 
 
 def test_a_record_of_other_data_or_with_fewer_inits_changes_nothing(ssta, tiny_pack, tmp_path):

@@ -45,7 +45,8 @@ class Piece(NamedTuple):
 class BlockForecast(NamedTuple):
     """A block's forecasts, and the digests of the frames they were made from."""
 
-    values: list[np.ndarray]  # of each output, (init, lead, *the user's spatial dims)
+    # of each output, and what is known of a nowcast: (init, lead, *the user's spatial dims)
+    values: list[np.ndarray]
     digests: np.ndarray  # (time,), uint64
 
 
@@ -255,8 +256,7 @@ def _forecast(
     for data, init in pieces:
         loaded = [da.load(scheduler=scheduler) for da in data]
         own = [replace(entry, da=da) for entry, da in zip(entries, loaded, strict=True)]
-        setup = set_up(own, pack, init, options)
-        values.append(compute(setup, "auto", progress=False)[: len(setup.answers)])
+        values.append(compute(set_up(own, pack, init, options), "auto", progress=False))
         digests.append(frame_digests(loaded, time))
     of_each = [np.concatenate(parts) for parts in zip(*values, strict=True)]
     return BlockForecast(of_each, np.concatenate(digests))

@@ -88,7 +88,7 @@ def grow(
     digests = np.zeros(frames, np.uint64)
     digests[before : before + ledger.digests.values.size] = ledger.digests.values
     zarr.open_array(memory, path=DIGESTS, mode="r+", zarr_format=3)[:] = digests
-    _write_labels(memory, empty, {array.path for array in ledger.values})
+    _write_labels(memory, empty)
     consolidate(memory)
 
     changed = {key: read(memory, key) or b"" for key in keys(memory)}
@@ -124,12 +124,12 @@ def _resize(memory: Store, path: str, count: int) -> None:
     write(memory, f"{path}/zarr.json", json.dumps(meta, indent=2).encode())
 
 
-def _write_labels(memory: Store, empty: xr.Dataset, values: set[str]) -> None:
-    """Write the coordinates along init, in one chunk each, over those that are there."""
+def _write_labels(memory: Store, empty: xr.Dataset) -> None:
+    """Write the labels of inits, in one chunk each, over those that are there."""
     labels = {
         str(name): coord
         for name, coord in empty.coords.items()
-        if "init" in coord.dims and str(name) not in values
+        if "init" in coord.dims and coord.ndim < 3
     }
     fresh = MemoryStore()
     encoding = {name: {"_FillValue": None, "chunks": c.shape} for name, c in labels.items()}

@@ -21,9 +21,9 @@ from ..fields import windows
 from ..fields.axes import coordinate, find_grid
 from ..fields.time_axis import str_time
 from ..inference import engine, inputs
-from ..inference.forecast import Setup, set_up
+from ..inference.forecast import KNOWN, Setup, set_up
 from ..inference.guidance import Guidance
-from ..inference.options import Options, Precision, documented
+from ..inference.options import Beyond, Options, Precision, documented
 from ..models.prediff.samplers import Sampler
 from ..packs.card import Card
 from ..packs.pack import Pack, open_pack
@@ -74,6 +74,7 @@ def hindcast(
     batch_size: int | Literal["auto"] = "auto",
     precision: Precision = "float32",
     compile: bool = False,
+    beyond: Beyond = "climatology",
     progress: engine.Progress = "auto",
 ) -> xr.Dataset:
     """Forecast from many inits into a Zarr store; called again, go on, and grow by new inits.
@@ -156,7 +157,17 @@ def hindcast(
     pack, opened = open_pack(pack), open_store(store)
     entries = inputs.select(data, pack.card)
     options = Options(
-        lead, members, seed, sampler, steps, guidance, device, batch_size, precision, compile
+        lead,
+        members,
+        seed,
+        sampler,
+        steps,
+        guidance,
+        device,
+        batch_size,
+        precision,
+        compile,
+        beyond,
     )
     setup = set_up(entries, pack, slice(None) if init is None else init, options)
     answers = list(setup.answers.values())
@@ -199,6 +210,8 @@ def _begin_or_grow(
     batch_size = setup.plan.settings.batch_size
     own = {entry.name: entry.da.name or "forecast" for entry in job.entries}
     empty = xr.Dataset({own[name]: answer for name, answer in setup.answers.items()})
+    if setup.known is not None:
+        empty = empty.assign_coords({KNOWN: setup.known})
     empty = empty.isel(init=order).assign_attrs({"Conventions": "CF-1.8", **attrs})
     ledger = open_ledger(
         store,
@@ -206,7 +219,7 @@ def _begin_or_grow(
         record,
         frames=begun.used.stop - begun.used.start,
         chunk=chunks or 1,
-        block=chunks or _inits_per_block(list(setup.answers.values()), batch_size),
+        block=chunks or _inits_per_block(setup.computed, batch_size),
     )
     _check_chunks(chunks, ledger)
     _check_data(begun, ledger)
@@ -275,6 +288,8 @@ def _record(job: blocks.Job, setup: Setup) -> dict[str, str]:
         "lead": str(answers[0].sizes["lead"]),
         **{name: str(getattr(plan.settings, name)) for name in RECORDED},
     }
+    if plan.beyond == "nan":  # the default is not said: earlier records know no other
+        record["beyond"] = plan.beyond
     if plan.ensemble is not None:
         # Records say `scale` for a constraint's strength, its name until 0.1.
         record["ensemble"] = str(plan.ensemble).replace(" strength=", " scale=")

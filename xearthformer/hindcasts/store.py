@@ -191,7 +191,8 @@ class Ledger:
     """What a hindcast's store holds, and the one way to write to it."""
 
     store: Store
-    # (init, lead, y, x), the forecasts of each variable, in chunks of one or more inits
+    # (init, lead, y, x), the forecasts of each variable, then what is known of a nowcast (a
+    # coordinate, that stores of earlier versions lack), in chunks of one or more inits
     values: list[zarr.Array]
     # (init,), MISSING, DONE or FAILED; a chunk is a block, and holds whole chunks of `values`
     status: CachedArray
@@ -239,7 +240,7 @@ class Ledger:
         with self._explain_full_disk():
             ends = np.flatnonzero(np.diff(inits) != 1) + 1
             keys = []
-            for array, new in zip(self.values, values, strict=True):
+            for array, new in zip(self.values, values, strict=False):
                 for run, part in zip(np.split(inits, ends), np.split(new, ends), strict=True):
                     array[run[0] : run[-1] + 1] = part
                 rest = (0,) * (array.ndim - 1)  # a chunk holds every lead and the whole grid
@@ -327,11 +328,12 @@ def open_ledger(
     if read(store, ROOT) is None:
         with explain_full_disk(store, "no init is there yet"):
             _write_skeleton(store, empty, record, frames, chunk, block)
-    return load_ledger(store, [str(name) for name in empty.data_vars])
+    names = [name for name in _large(empty) if read(store, f"{name}/{ROOT}") is not None]
+    return load_ledger(store, names)
 
 
 def load_ledger(store: Store, names: Sequence[str]) -> Ledger:
-    """Open the ledger of a store whose skeleton is there, with the arrays of these variables."""
+    """Open the ledger of a store whose skeleton is there, with its arrays of these names."""
     *values, log, frame_log = (
         zarr.open_array(store, path=path, mode="r+", zarr_format=3)
         for path in (*names, STATUS, DIGESTS)
@@ -351,13 +353,16 @@ def _write_skeleton(
     count = empty.sizes["init"]
     encoding: dict[str, dict[str, object]] = {str(c): {"_FillValue": None} for c in empty.coords}
     bare = with_grid_mapping(empty).assign_attrs(incomplete=incomplete(0, count, {}))
-    for name, da in empty.items():
-        encoding[str(name)] = {
-            "chunks": (chunk, *da.shape[1:]),
+    small = [name for name in empty.coords if name not in _large(empty)]
+    bare = bare.assign_coords(bare.coords.to_dataset()[small].compute().coords)
+    for name in _large(empty):
+        variable = bare[name].variable
+        encoding[name] = {
+            "chunks": (chunk, *variable.shape[1:]),
             "fill_value": np.nan,
             "chunk_key_encoding": {"name": "default", "separator": "."},  # one file per init, flat
         }
-        bare[name] = bare[name].variable.chunk({"init": chunk} | dict.fromkeys(da.dims[1:], -1))
+        bare[name] = variable.chunk({"init": chunk} | dict.fromkeys(variable.dims[1:], -1))
     bare.to_zarr(memory, compute=False, zarr_format=3, consolidated=False, encoding=encoding)
     log = zarr.open_group(memory, mode="r+").create_group(LOG, attributes=dict(record))
     for path, dim, size, part, dtype, attrs in (
@@ -380,6 +385,12 @@ def _write_skeleton(
         write(store, key, read(memory, key) or b"")
     flush(store, first)
     write(store, ROOT, read(memory, ROOT) or b"")
+
+
+def _large(empty: xr.Dataset) -> list[str]:
+    """Return the names of what is written block by block: variables, then coordinates of pixels."""
+    pixels = [name for name, c in empty.coords.items() if "init" in c.dims and c.ndim > 2]
+    return [str(name) for name in (*empty.data_vars, *pixels)]
 
 
 def consolidate(memory: Store) -> None:
