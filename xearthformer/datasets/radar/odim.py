@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -295,8 +296,10 @@ def _stamp(what: Attributes, date: str, time: str) -> pd.Timestamp | None:
     if date not in what or time not in what:
         return None
     text = f"{what[date]}{str(what[time]).ljust(6, '0')}"
-    found = pd.to_datetime(text, format="%Y%m%d%H%M%S", errors="coerce")
-    return None if pd.isna(found) else found
+    try:
+        return pd.Timestamp(datetime.strptime(text, "%Y%m%d%H%M%S"))
+    except ValueError:
+        return None
 
 
 # --- places

@@ -7,9 +7,11 @@ CF calls a grid mapping, and `crs_of` reads it back.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,13 +134,17 @@ def crs_variable(crs: pyproj.CRS | str) -> xr.Variable:
     """
     import pyproj
 
-    crs = pyproj.CRS(crs)
+    return xr.Variable((), np.int32(0), _attrs_of(pyproj.CRS(crs)))
+
+
+@functools.cache  # the files of a folder have one projection
+def _attrs_of(crs: pyproj.CRS) -> Mapping[str, object]:
     with warnings.catch_warnings():  # what neither CF nor a PROJ string can say stands in crs_wkt
         warnings.simplefilter("ignore", UserWarning)
         proj4, attrs = crs.to_proj4(), crs.to_cf()
     # the file formats have no tuples
     attrs = {key: list(v) if isinstance(v, tuple) else v for key, v in attrs.items()}
-    return xr.Variable((), np.int32(0), {**attrs, "proj4": proj4})
+    return MappingProxyType({**attrs, "proj4": proj4})
 
 
 def crs_of(da: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
