@@ -142,7 +142,7 @@ def test_what_is_not_known_is_hatched_in_forecasts_alone(nowcast, fc, rain):
     (filled,) = hatched(panels[-1])
     edge = np.concatenate([path.vertices for path in filled.get_paths()])[:, 0].max()
     assert edge == pytest.approx(1000)  # up to the column that is known by half
-    assert bar_label(figure).endswith("; hatched: less than half was seen to come")
+    assert bar_label(figure).endswith("; hatched: less than half stems from what was seen")
     plain = fc.earthformer.plot.frames(rain)
     assert bar_label(plain) == "rainfall rate (mm/h)"
     assert not any(hatched(ax) for ax in plain.axes)

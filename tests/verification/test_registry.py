@@ -82,6 +82,10 @@ def test_no_two_groups_share_a_sum():
 def test_columns_by_threshold_come_first(pair):
     columns = scores.printed_columns(verify(*pair, window=2))
     assert [*columns] == ["csi", "fss", "mse", "correlation"]
+    more = scores.printed_columns(verify(*pair, window=2), ["mae", "far"])
+    assert [*more] == ["csi", "far", "fss", "mse", "mae", "correlation"] and more["far"] == "far"
+    with pytest.raises(ValueError, match=r"a score among mse, .*\n +found 'roc'"):
+        scores.printed_columns(verify(*pair), ["roc"])
 
 
 def test_scale_is_the_old_name_of_window(pair):

@@ -297,7 +297,7 @@ def unknown(frames: xr.DataArray) -> bool:
 
 def unknown_note(frames: xr.DataArray) -> str:
     """Return what hatching means, to follow the label of a colour bar; "" where nothing is."""
-    return "; hatched: less than half was seen to come" if unknown(frames) else ""
+    return "; hatched: less than half stems from what was seen" if unknown(frames) else ""
 
 
 def centres(frame: xr.DataArray) -> list[np.ndarray]:

@@ -142,8 +142,15 @@ def describe_scores() -> str:
     return "\n".join(lines)
 
 
-def printed_columns(result: xr.Dataset) -> dict[str, str]:
-    """Return the scores of a result that are printed, and their headings; by threshold first."""
-    printed = {k: e for k, e in SCORES.items() if e.column and k in result}
+def printed_columns(result: xr.Dataset, further: Sequence[str] = ()) -> dict[str, str]:
+    """Return the scores of a result that are printed, and their headings; by threshold first.
+
+    `further` are printed beside those that always are; ValueError for one that `result` lacks.
+    """
+    for name in further:
+        if name not in SCORES or name not in result:
+            found = ", ".join(key for key in SCORES if key in result)
+            raise mismatch(f"a score among {found}", repr(name), 'scores=["csi", "far"]')
+    printed = {k: e for k, e in SCORES.items() if k in result and (e.column or k in further)}
     names = sorted(printed, key=lambda name: "threshold" not in printed[name].group.dims)
-    return {name: printed[name].column for name in names}
+    return {name: printed[name].column or name for name in names}

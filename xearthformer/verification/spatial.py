@@ -3,8 +3,9 @@
 Equal to `pysteps.verification.fss`: an event is a value of at least the threshold, beyond the edge
 there is none, squares are summed over frames before the score is taken. There a pixel without a
 value counts as one without the event; here its fraction does not count. `scores.spatial.fss_2d`
-counts values above the threshold, reflects the events at the edges or pads them, and scores a pair
-of dry frames 0; here such a pair has no score (NaN), and adds nothing to that of others.
+counts values above the threshold, takes the windows within the domain alone, or those that touch
+it, and scores a pair of dry frames 0; here such a pair has no score (NaN), and adds nothing to that
+of others.
 """
 
 from __future__ import annotations
