@@ -64,11 +64,13 @@ PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"xef\.list_packs\(\)": "xearthformer packs list",
 }
 # The same of one command, where the option is.
-COMMAND_TO_SHELL: dict[str, dict[str, str]] = {
+COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
     "verify": {
         rf"xef\.to_step\(\w+, {QUOTED}\)": r"--step \1",
         r"xef\.open_radar\([^()]*, zr=\(([\d.]+), ([\d.]+)\)\)": r"--zr \1 \2",
         r"\b(square|surroundings)=(\d+)": r"--\1 \2",
+        r"\bscores=\[([^]]*)\]": lambda m: f"--scores {m[1].replace(',', '').replace(chr(34), '')}",
+        r'\breference="([^"]+)"': lambda m: f"--reference {shlex.quote(m[1])}",
     }
 }
 
@@ -164,6 +166,13 @@ FORMS: dict[str, dict[str, Argument]] = {
             "default": "16 km",
             "metavar": "WIDTH",
             "help": "width of the neighbourhoods of FSS: pixels, or a length",
+        },
+        "scores": {
+            "flags": ["--scores"],
+            "nargs": "+",
+            "default": [],
+            "metavar": "SCORE",
+            "help": "further scores to print, such as far ets hss mae sal_structure",
         },
         "zr": {
             "flags": ["--zr"],

@@ -45,6 +45,8 @@ def verify_file(
     seed: int = 0,
     thresholds: Sequence[float] | None = None,
     window: float | str = "16 km",
+    scores: Sequence[str] = (),
+    reference: str | None = None,
     square: int | None = None,
     surroundings: int | None = None,
     known: float | None = None,
@@ -75,6 +77,10 @@ def verify_file(
         Random seed of the members.
     window : float or str
         Width of the neighbourhoods of FSS: pixels, or a length.
+    scores : sequence of str
+        Further scores to print, such as far, ets, hss and sal_structure.
+    reference : str
+        One of the packs: the skill of all against it is printed.
     square : int
         Pixels: score the square of this side where it rains most often; the whole domain when not
         given.
@@ -89,7 +95,7 @@ def verify_file(
     """
     target = None if output is None else check_target(output, overwrite=False)
     from ..comparison.compare import compare, forecaster, lead_tables, summary
-    from ..comparison.tables import confidence_tables, ensemble_tables, fss_tables
+    from ..comparison.tables import confidence_tables, ensemble_tables, fss_tables, skill_table
     from ..verification.enso import enso_table
 
     if fit is not None and XRO not in packs:
@@ -116,7 +122,9 @@ def verify_file(
             lead=lead,
             members=None if XRO in packs else members,  # whether any draws them: xro does
             thresholds=thresholds,
-            window=[window, *FSS_PIXELS] if fss_table else window,
+            window=_widths(window) if fss_table else window,
+            scores=scores,
+            reference=reference,
             square=square,
             surroundings=surroundings,
             known=known,
@@ -125,10 +133,11 @@ def verify_file(
         observed = index(da, NINO).compute() if indices else None
         if XRO in packs and fit is not None:
             indices[XRO] = [_by_xro(data, result, fit, members, seed)]
-    print(f"{', '.join(input)}: {da.name}, {_words(result)}\n{summary(result)}")
+    print(f"{', '.join(input)}: {da.name}, {_words(result)}\n{summary(result, scores)}")
     tables = [ensemble_tables(result), lead_tables(result) if by_lead else ""]
     tables += [fss_tables(result)] if fss_table and "fss" in result else []
-    tables += [confidence_tables(result)] if confidence is not None else []
+    tables += [confidence_tables(result, scores)] if confidence is not None else []
+    tables += [skill_table(result, reference, scores)] if reference is not None else []
     for table in filter(None, tables):
         print(f"\n{table}")
     if observed is not None:
@@ -143,6 +152,11 @@ def verify_file(
     if target is not None:
         source = ", ".join(input)
         write_file(result.assign_attrs(Conventions="CF-1.8", source=source), target)
+
+
+def _widths(window: float | str) -> list[float | str]:
+    """Return the width of FSS in the main table, then those of the table of FSS, each once."""
+    return [window, *(pixels for pixels in FSS_PIXELS if pixels != window)]
 
 
 def _words(result: xr.Dataset) -> str:

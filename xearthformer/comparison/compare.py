@@ -31,7 +31,8 @@ from ..inference.pysteps_methods import METHODS
 from ..packs.pack import open_pack
 from ..verification.align import pick_variable
 from ..verification.confidence import check_confidence, score_confidence
-from ..verification.scores import SCORES, default_scores, printed_columns, score
+from ..verification.scores import SCORES, check_names, default_scores, printed_columns, score
+from ..verification.skill_score import skill_score
 from ..verification.verify import default_thresholds, quantity, statistics
 from .square import Square, find_square
 
@@ -159,8 +160,10 @@ def compare(
     lead: int | None = None,
     members: int | None = None,
     seed: int = 0,
+    scores: Sequence[str] = (),
     thresholds: Sequence[float] | None = None,
     window: float | str | Sequence[float | str] = "16 km",
+    reference: str | None = None,
     square: int | None = None,
     surroundings: int | None = None,
     known: float | None = None,
@@ -191,8 +194,13 @@ def compare(
     members, seed : int
         Number of members and random seed of what can draw some; the others forecast once. "steps"
         draws 20 where no number is given.
+    scores : sequence of str
+        Further scores of `xearthformer.verify`, beside those given by default.
     thresholds, window
         As in `xearthformer.verify`; without thresholds there is no fss.
+    reference : str, optional
+        One of `packs`, or the mean of an ensemble as "<pack> mean": the skill of all against it is
+        given as `<score>_skill` (see `xearthformer.skill_score`).
     square : int, optional
         Pixels: score the square of this side where it rains most often in the whole record, by the
         first threshold. Default: the whole domain.
@@ -236,6 +244,11 @@ def compare(
     if members is not None and all(row.members == 1 for row in rows) and members > 1:
         found = f"{', '.join(names)}, whose forecasts are deterministic"
         raise mismatch("a pack that draws members", found, "leave members out")
+    means = [f"{row.name} mean" for row in rows if row.members > 1]
+    if reference is not None and reference not in (*names, *means):
+        found, hint = repr(reference), f'reference="{names[0]}"'
+        raise mismatch(f"a reference among {', '.join([*names, *means])}", found, hint)
+    check_names(scores)
     data, present = _with_every_stamp(data, variable)
     scored = pick_variable(data, variable)
     at = default_thresholds(scored) if thresholds is None else thresholds
@@ -246,6 +259,7 @@ def compare(
         known,
         any(row.members > 1 for row in rows) and quantity(scored) == "rain",
         _square(scored, square, surroundings, at),
+        tuple(scores),
     )
     time = scored[find_axes(scored).time]
     step = check_time(time)
@@ -264,7 +278,9 @@ def compare(
     for pieces, inits in _blocks(read, time, positions, context, lead, forecasts_at_once, progress):
         for row, part in _block_sums(rows, pieces, inits, lead, setting):
             sums.setdefault(row, []).append(part)
-    results = [_scores(_concat(parts, "init"), confidence) for parts in sums.values()]
+    totals = {name: _concat(parts, "init") for name, parts in sums.items()}
+    other = None if reference is None else totals[reference]
+    results = [_scores(total, other, confidence) for total in totals.values()]
     result = _concat(results, "forecast")
     count = positions.size
     result.attrs["pairs"] = f"{lead} lead{'s' * (lead > 1)} from {count} init{'s' * (count > 1)}"
@@ -304,6 +320,7 @@ class _Setting:
     known: float | None
     spectra: bool
     square: Square | None
+    further: tuple[str, ...]  # scores that are asked for
 
 
 def _square(
@@ -388,15 +405,21 @@ def _pooled_sums(fc: xr.DataArray, observed: xr.DataArray, setting: _Setting) ->
         names += ["spread_skill", "rank_histogram"]
     if setting.spectra:
         names += ["spectrum"]
+    names += setting.further
     sums = statistics(fc, observed, names, thresholds=setting.thresholds, window=setting.window)
     if "member" not in fc.dims:
         return sums
     return sums.sum("member", keep_attrs=True).assign(n=sums["cases"])  # pairs, not times members
 
 
-def _scores(sums: xr.Dataset, confidence: float | None) -> xr.Dataset:
+def _scores(sums: xr.Dataset, reference: xr.Dataset | None, confidence: float | None) -> xr.Dataset:
     """Return the scores of one row, and the number of its own pairs that they leave out."""
-    result = score(sums) if confidence is None else score_confidence(sums, level=confidence)
+    if confidence is not None:
+        result = score_confidence(sums, reference=reference, level=confidence)
+    else:
+        result = score(sums)
+        if reference is not None:
+            result = result.merge(skill_score(result, score(reference)))
     left_out = sums["own"].sum("init").astype(np.int64) - result["n"]
     attrs = {"long_name": "pairs of values that another forecast has none for", "units": "1"}
     return result.assign(left_out=left_out.assign_attrs(attrs))
@@ -455,10 +478,10 @@ def _blocks(
 # --- in words
 
 
-def summary(result: xr.Dataset) -> str:
+def summary(result: xr.Dataset, further: Sequence[str] = ()) -> str:
     """Return the result of `compare` as a table: means over the leads, and the pairs of values.
 
-    The columns are the scores that the registry prints, those by threshold first.
+    The columns are the scores that the registry prints and further ones, those by threshold first.
 
     Examples
     --------
@@ -475,7 +498,7 @@ def summary(result: xr.Dataset) -> str:
     """
     columns: dict[tuple[str, str], np.ndarray] = {}
     window = result.attrs.get("fss_window", "").partition(":")[0]  # "16 km: 16 x 16 pixels"
-    for name, title in printed_columns(result).items():
+    for name, title in printed_columns(result, further).items():
         entry, mean = SCORES[name], result[name].mean("lead", skipna=False, keep_attrs=True)
         if "window" in mean.dims:  # the first one; all are in `fss_tables`
             mean = mean.isel(window=0, drop=True)

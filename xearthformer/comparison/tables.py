@@ -1,5 +1,7 @@
 """More of a comparison as text: what ensembles show, FSS by scale, and confidence intervals."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -42,28 +44,56 @@ def fss_tables(result: xr.Dataset) -> str:
     return "\n\n".join(tables)
 
 
-def confidence_tables(result: xr.Dataset) -> str:
+def confidence_tables(result: xr.Dataset, further: Sequence[str] = ()) -> str:
     """Return the printed scores with the ends of their intervals, over all leads together."""
+    words = result.attrs.get("confidence", "")
+    table = _pooled_table(result, "", further).to_string()
+    return f"All leads together, with confidence intervals of {words}\n{table}"
+
+
+def skill_table(result: xr.Dataset, reference: str, further: Sequence[str] = ()) -> str:
+    """Return the skill of the printed scores against a reference, over all leads together.
+
+    Examples
+    --------
+    >>> skill = {"mse": ("forecast", [4.0, 2.0]), "mse_pooled_skill": ("forecast", [0.0, 0.5])}
+    >>> print(skill_table(xr.Dataset(skill, {"forecast": ["persistence", "a"]}), "persistence"))
+    Skill against persistence, all leads together: 1 perfect, 0 no better
+        persistence     a
+    MSE       0.000 0.500
+    """
+    table = _pooled_table(result, "_skill", further)
+    words = f"Skill against {reference}, all leads together: 1 perfect, 0 no better"
+    return f"{words}\n{_text(table)}"
+
+
+def _pooled_table(result: xr.Dataset, suffix: str, further: Sequence[str]) -> pd.DataFrame:
+    """Return scores of all leads together by forecast, with the ends of their intervals if any."""
     columns = {}
-    for name, title in printed_columns(result).items():
-        if f"{name}_pooled_low" not in result:
+    for name, title in printed_columns(result, further).items():
+        key = f"{name}_pooled{suffix}"
+        if key not in result:
             continue
-        parts = [result[f"{name}_pooled{end}"] for end in ("", "_low", "_high")]
+        ends = ["", "_low", "_high"] if f"{key}_low" in result else [""]
+        parts = [result[key + end] for end in ends]
         parts = [da.isel(window=0, drop=True) if "window" in da.dims else da for da in parts]
-        units = parts[0].attrs.get("units", "") if SCORES[name].power else ""
+        units = parts[0].attrs.get("units", "") if SCORES[name].power and not suffix else ""
         labels = [f"{title} {units}".strip()]
         values = [[da.values] for da in parts]
         if "threshold" in parts[0].dims:
             labels = [f"{title} {at:g}" for at in parts[0]["threshold"].values]
             values = [list(da.transpose("threshold", "forecast").values) for da in parts]
-        for label, score, low, high in zip(labels, *values, strict=True):
-            columns[label] = [
-                f"{a:.3f} ({b:.3f} to {c:.3f})" if np.isfinite(a) else "-"
-                for a, b, c in zip(score, low, high, strict=True)
-            ]
-    table = pd.DataFrame(columns, index=result["forecast"].values).T
-    words = result.attrs.get("confidence", "")
-    return f"All leads together, with confidence intervals of {words}\n{table.to_string()}"
+        for label, *each in zip(labels, *values, strict=True):
+            columns[label] = [_with_ends(*numbers) for numbers in zip(*each, strict=True)]
+    return pd.DataFrame(columns, index=result["forecast"].values).T
+
+
+def _with_ends(value: float, *ends: float) -> float | str:
+    """Return a score, and the ends of its interval in brackets."""
+    if not ends:
+        return value
+    low, high = ends[:2]
+    return f"{value:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(value) else "-"
 
 
 def _rank_table(result: xr.Dataset) -> str:

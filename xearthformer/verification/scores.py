@@ -42,6 +42,13 @@ def default_scores(
     ]
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Raise ValueError for the name of no score."""
+    for name in names:
+        if name not in SCORES:
+            raise mismatch(f"scores among {', '.join(SCORES)}", repr(name), 'scores=["mse"]')
+
+
 def groups_of(names: Iterable[str]) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
     """Return the groups of sums that scores need: of members one by one, and of all together.
 

@@ -22,7 +22,7 @@ from .align import align, pick_observed, pick_variable
 from .base import Measure
 from .confidence import LEAST_BLOCKS, check_confidence, count_blocks, score_confidence
 from .regimes import by_regime, labels_of
-from .scores import SCORES, default_scores, describe_scores, groups_of, score
+from .scores import SCORES, check_names, default_scores, describe_scores, groups_of, score
 from .skill_score import on_common_pixels, skill_score
 from .spectra import Rings
 from .sums import sum_pairs
@@ -304,8 +304,7 @@ def _measures(
 
 def _check(name: str, at: Sequence[float], window: object, members: int, gridded: bool) -> None:
     """Raise ValueError for an unknown score, or one that lacks something it needs."""
-    if name not in SCORES:
-        raise mismatch(f"scores among {', '.join(SCORES)}", repr(name), 'scores=["mse"]')
+    check_names([name])
     group = SCORES[name].group
     if "threshold" in group.dims and not at:
         raise mismatch(f"thresholds, for {name}", "none", "thresholds=[0.5, 1, 5]")
