@@ -10,8 +10,8 @@ import xarray as xr
 import xearthformer as xef
 from xearthformer.cli import main
 from xearthformer.comparison import compare as comparison
+from xearthformer.comparison import tables as comparison_tables
 from xearthformer.comparison.compare import compare
-from xearthformer.datasets.radar import open as radar
 from xearthformer.inference import optical_flow
 
 RAIN = {"standard_name": "rainfall_rate", "units": "mm h-1"}
@@ -41,14 +41,19 @@ def flow(monkeypatch) -> list:
     """Stands for optical flow: knows that showers move by a pixel, notes what it is given."""
     calls = []
 
-    def extrapolate(data, *, init=None, lead=12, frames=4):
-        calls.append((data.sizes["time"], list(init), lead, frames, data.chunks))
+    def extrapolate(data, *, method, init=None, lead=12, frames=4, members=None, seed=0):
+        calls.append((data.sizes["time"], list(init), lead, frames, data.chunks, data.shape[1:]))
         fc = data.earthformer.forecast("persistence", init=init, lead=lead)
         moved = [fc.isel(lead=k).shift(x=k + 1) for k in range(lead)]
-        return fc.copy(data=np.stack(moved, axis=1))
+        fc = fc.copy(data=np.stack(moved, axis=1))
+        fc = fc.assign_coords(known=fc.notnull().astype("f4"))
+        if members is None:
+            return fc
+        shift = xr.DataArray(0.1 * np.arange(members) + seed, dims="member")
+        return (fc + shift).transpose("init", "lead", "member", ...).assign_attrs(fc.attrs)
 
     monkeypatch.setattr(optical_flow, "extrapolate", extrapolate)
-    monkeypatch.setattr(optical_flow, "load_pysteps", lambda: None)
+    monkeypatch.setattr(optical_flow, "load_pysteps", lambda method: None)
     return calls
 
 
@@ -61,7 +66,7 @@ def test_rows_are_scored_on_the_same_inits_block_by_block(rain, flow, monkeypatc
     assert [call[1] for call in flow] == [
         list(inits[i : i + size]) for i in range(0, len(inits), size)
     ]
-    assert {call[2:] for call in flow} == {(3, 4, None)}
+    assert {call[2:5] for call in flow} == {(3, 4, None)}
     assert max(call[0] for call in flow) == 4 + 3 + min(size, 6) - 1  # frames in memory at a time
     # what moves leaves a column a step without a value: there persistence isn't scored either
     fc = rain.earthformer.forecast("persistence", init=list(inits), lead=3)
@@ -79,10 +84,100 @@ def test_rows_are_scored_on_the_same_inits_block_by_block(rain, flow, monkeypatc
     assert found.attrs["pairs"] == "3 leads from 6 inits"
 
 
-def test_leads_are_those_that_all_packs_reach(rain):
-    assert compare(rain.isel(time=slice(12)), ["persistence"], lead=11).sizes["lead"] == 11
-    with pytest.raises(ValueError, match=r"14 time steps of future.*2016-07-11 21:55:00"):
-        compare(rain, ["persistence"])
+def test_leads_are_an_hours_where_no_pack_says(rain):
+    assert compare(rain, ["persistence"]).sizes["lead"] == 11  # all that fits
+    quarters = rain.assign_coords(
+        time=rain.time.values[0] + np.arange(12) * np.timedelta64(15, "m")
+    )
+    assert compare(quarters, ["persistence"]).sizes["lead"] == 4
+    months = rain.assign_coords(time=xr.date_range("2000-01", periods=12, freq="MS"))
+    with pytest.raises(ValueError, match="14 time steps of future"):
+        compare(months, ["persistence"])
+
+
+def test_leads_may_be_as_many_as_the_record_holds(rain):
+    assert compare(rain, ["persistence"], lead=11).sizes["lead"] == 11
+    with pytest.raises(ValueError, match=r"12 time steps of future.*2016-07-11 21:55:00"):
+        compare(rain, ["persistence"], lead=12)
+
+
+def test_a_gap_is_no_error_and_its_frames_count_for_nothing(rain):
+    gap = rain.isel(time=[k for k in range(12) if k != 6])
+    found = compare(gap, ["persistence"], lead=2)
+    # no forecast from the frame that is missing, and no pair with it
+    assert found["init"].values.tolist() == rain.time.values[[0, 1, 2, 3, 4, 5, 7, 8, 9]].tolist()
+    assert found.sel(forecast="persistence")["n"].values.tolist() == [8 * 80, 8 * 80]
+    whole = compare(gap, ["persistence"], lead=2, init=list(rain.time.values[[0, 1]]))
+    expected = compare(rain, ["persistence"], lead=2, init=list(rain.time.values[[0, 1]]))
+    xr.testing.assert_allclose(whole["mse"], expected["mse"])
+
+
+def test_a_square_is_scored_and_its_surroundings_are_read(rain, flow):
+    # It rains in columns 6 to 9 of rows 2 to 5 more often than anywhere else.
+    rain = rain.copy(data=np.zeros(rain.shape, "f4"))
+    rain[:, 2:6, 6:10] = np.random.default_rng(0).gamma(1, 4, (12, 4, 4)) + 0.5
+    found = compare(rain, ["persistence", "pysteps"], lead=1, window=3, square=4, surroundings=1)
+    assert flow[0][5] == (6, 5)  # rows 1 to 6, and columns 5 to 9, where the domain ends
+    assert found["n"].values.tolist() == [[8 * 16], [8 * 16]]
+    assert found.attrs["square"] == (
+        "the square of 4 x 4 pixels from pixel 2 along y and 6 along x, of 6 x 5 that are read"
+    )
+    inits = list(found["init"].values)
+    small = rain[:, 2:6, 6:10]
+    fc = small.earthformer.forecast("persistence", init=inits, lead=1)
+    expected = xef.verify(fc, small, window=3)
+    for name in ("csi", "mse", "fss"):
+        np.testing.assert_allclose(found.sel(forecast="persistence")[name], expected[name])
+    compare(rain, ["pysteps"], lead=1, square=4)
+    assert flow[-1][5] == (8, 10)  # the whole domain, where nothing is said
+    # a forecast that exists already, of the whole domain or of the square
+    for part in (rain, small):
+        fc = part.earthformer.forecast("persistence", init=inits, lead=1)
+        row = comparison.given_forecast("still", fc)
+        again = compare(rain, [row], init=inits, lead=1, window=3, square=4)
+        np.testing.assert_allclose(again["mse"][0], expected["mse"])
+
+
+@pytest.mark.parametrize(
+    "how, message",
+    [
+        ({"square": 9}, "within the domain, 8 x 10 pixels\n +found 9 pixels\n +try square=8"),
+        ({"square": 0}, "square as a whole number from 1"),
+        ({"square": 4, "surroundings": -1}, "surroundings as a whole number from 0"),
+        ({"surroundings": 4}, "square that the surroundings lie around.*\n.*\n +try square="),
+        ({"square": 4, "thresholds": []}, "a threshold, .*\n.*\n +try thresholds="),
+        ({"known": 0.5}, "says what is known\n +found none of persistence does\n +try known=None"),
+        ({"confidence": 0.9, "init": "2016-07-11T21:00"}, "3 blocks of inits or more"),
+    ],
+)
+def test_what_can_not_be_scored_so_is_an_error(rain, how, message):
+    with pytest.raises(ValueError, match=message):
+        compare(rain, ["persistence"], lead=1, **how)
+
+
+def test_what_was_not_seen_is_left_out_of_all_rows_on_request(rain, flow, monkeypatch):
+    rival = optical_flow.extrapolate
+
+    def guess(data, **how):  # a value everywhere: 0 where nothing was seen
+        return rival(data, **how).fillna(0)
+
+    monkeypatch.setattr(optical_flow, "extrapolate", guess)
+    every = compare(rain, ["persistence", "pysteps"], lead=2, window=3)
+    seen = compare(rain, ["persistence", "pysteps"], lead=2, window=3, known=0.5)
+    inits = every.sizes["init"]
+    assert every["n"].values.tolist() == [[inits * 80, inits * 80]] * 2
+    assert seen["n"].values.tolist() == [[inits * 72, inits * 64]] * 2  # a column, then two
+    assert seen.attrs["known"].startswith("where 0.5 or more") and "known" not in every.attrs
+    assert (seen.sel(forecast="pysteps")["mse"] == 0).all()
+
+
+def test_confidence_lies_around_the_scores(rain):
+    found = compare(rain, ["persistence"], lead=1, window=3, confidence=0.9)
+    low, score, high = (found[f"mse{end}"].item() for end in ("_low", "", "_high"))
+    assert low < score < high
+    words = comparison_tables.confidence_tables(found)
+    assert "90" in words or "0.9" in words
+    assert f"{found['mse_pooled'].item():.3f} (" in words
 
 
 def test_inits_may_be_named(rain):
@@ -147,6 +242,13 @@ def test_an_ensemble_has_a_row_of_its_members_and_one_of_its_mean(rain, ensemble
     np.testing.assert_allclose(noisy["mse"], alone["mse"].mean("member"))
     mean = xef.verify(ensemble.mean("member", keep_attrs=True), rain, ["csi"])
     np.testing.assert_allclose(found.sel(forecast="noisy mean")["csi"], mean["csi"])
+    # dry or not, the 320 pixels of each lead have a rank, those that are equal to members shared
+    assert noisy["rank_histogram"].sum("rank").values.tolist() == [320, 320, 320]
+    tables = comparison_tables.ensemble_tables(found)
+    counts = noisy["rank_histogram"].sum("lead").values
+    shares = [f"{each:.3f}" for each in (counts[0] / 960, counts[-1] / 960, 1 / 4)]
+    assert tables.splitlines()[2].split() == ["noisy", *shares]
+    assert "Power over that observed" in tables and "4 km" in tables
     table = comparison.summary(found).splitlines()
     assert "CRPS" in table[0] and "spread / skill" in table[0]
     persistence, noisy = (line.split() for line in table[2:4])
@@ -190,25 +292,48 @@ def test_the_command_prints_what_compare_gives(rain, flow, file, tmp_path, capsy
         assert written["lead"].dt.total_seconds().values.tolist() == [300, 600, 900]
 
 
-def test_reflectivity_is_read_as_rain_where_rain_is_wanted(
-    rain, flow, tmp_path, monkeypatch, capsys
-):
+def test_reflectivity_is_read_as_rain_where_rain_is_wanted(rain, flow, tmp_path, capsys):
     attrs = {"standard_name": "equivalent_reflectivity_factor", "units": "dBZ"}
     path = tmp_path / "dbz.nc"
-    (rain + 1).rename("dbz").assign_attrs(attrs).to_netcdf(path)
-    opened = []
-
-    def open_radar(ds):
-        opened.append(list(ds.data_vars))
-        return rain
-
-    monkeypatch.setattr(radar, "open_radar", open_radar)
+    (2 * rain).rename("dbz").assign_attrs(attrs).to_netcdf(path)
     words = ["--lead", "2", "--scale", "3"]  # the old name
     assert main(["verify", str(path), "--packs", "persistence", "pysteps", *words]) == 0
-    assert opened == [["dbz"]] and "rain_rate, 2 leads" in capsys.readouterr().out
-    # persistence alone takes any variable as it is
+    assert "rain_rate, 2 leads" in capsys.readouterr().out
+    # persistence alone takes any variable as it is, unless it is told what makes rain of it
     assert main(["verify", str(path), "--packs", "persistence", *words]) == 0
-    assert len(opened) == 1 and "dbz, 2 leads" in capsys.readouterr().out
+    assert "dbz, 2 leads" in capsys.readouterr().out
+    words += ["--zr", "223", "1.53"]
+    assert main(["verify", str(path), "--packs", "persistence", *words]) == 0
+    assert "rain_rate, 2 leads" in capsys.readouterr().out
+    assert main(["verify", str(path), "--packs", "persistence", "--variable", "dbz", *words]) == 2
+    assert "try leave out --variable dbz" in capsys.readouterr().err
+
+
+def test_the_command_draws_members_in_a_square(rain, flow, file, capsys):
+    words = ["--packs", "steps", "pysteps", "--members", "3", "--lead", "2", "--window", "3"]
+    words += ["--square", "4", "--surroundings", "2", "--known", "0.5", "--fss-table"]
+    assert main(["verify", str(file), *words]) == 0
+    printed = capsys.readouterr().out
+    how = {"members": 3, "lead": 2, "window": 3, "square": 4, "surroundings": 2, "known": 0.5}
+    expected = compare(rain, ["steps", "pysteps"], **how)
+    assert expected["forecast"].values.tolist() == ["steps", "steps mean", "pysteps"]
+    assert comparison.summary(expected) in printed
+    assert comparison_tables.ensemble_tables(expected) in printed
+    assert expected.attrs["square"] in printed and expected.attrs["known"] in printed
+    assert "FSS of steps, by width and threshold (mm h-1)" in printed
+    assert re.search(r"(?m)^ *64 px +\d", printed)
+    assert compare(rain, ["steps"], lead=1)["rank_histogram"].sizes["rank"] == 21
+
+
+def test_another_step_is_mended_by_the_option_that_the_error_names(tmp_path, capsys):
+    rain = xef.synthetic_storms(events=1, frames=29, size=128)["rain_rate"].isel(event=0)
+    rain[::2].drop_vars("event", errors="ignore").to_netcdf(tmp_path / "rain.nc")  # 10 minutes
+    words = ["verify", str(tmp_path / "rain.nc"), "--packs", "nowcast-radar", "--lead", "1"]
+    assert main(words) == 2
+    hint = re.search("try (--step 5min)$", capsys.readouterr().err.strip())
+    assert hint is not None
+    assert main([*words, *hint[1].split()]) == 0
+    assert "1 lead from" in capsys.readouterr().out
 
 
 MISTAKES = {
