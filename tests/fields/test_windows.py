@@ -146,3 +146,13 @@ def test_lead_below_a_day_is_a_duration():
     empty = template_of(xr.DataArray(time, dims="time"))
     assert empty["lead"].values[2] == np.timedelta64(15, "m")
     assert empty["valid_time"].values[0, 0] == np.datetime64("2000-01-01T00:10")
+
+
+def test_an_init_by_a_stamp_that_was_rounded():
+    time = xr.date_range("2000-01-01", periods=4, freq="5min")
+    time = xr.DataArray(time, dims="time", coords={"time": time})
+    for seconds in (4, -10, 0):
+        label = time[2] + np.timedelta64(seconds, "s")
+        assert windows.find_inits(time, 1, label).positions.tolist() == [2]
+    with pytest.raises(ValueError, match="an init among the data's own times"):
+        windows.find_inits(time, 1, time.values[2] + np.timedelta64(40, "s"))

@@ -348,6 +348,30 @@ def test_months_meet_whatever_the_day_and_the_calendar():
         verify(fc, twice)
 
 
+def test_stamps_seconds_off_are_of_their_minute(small):
+    fc, observed = small
+    expected = verify(fc, observed)
+    off = np.array([4, -6, 9, 0, -29], "m8[s]")
+    xr.testing.assert_identical(
+        verify(fc, observed.assign_coords(time=observed.time + off)), expected
+    )
+    # half a minute after is of the next one; and where two are of a minute, neither is the one
+    for seconds in (30, -31):
+        later = observed.assign_coords(time=observed.time + np.timedelta64(seconds, "s"))
+        with pytest.raises(ValueError, match="nothing to compare"):
+            verify(fc, later)
+    shift = np.timedelta64(5, "s")
+    both = xr.concat(
+        [observed.assign_coords(time=observed.time + s) for s in (shift, -shift)], "time"
+    )
+    with pytest.raises(ValueError, match="nothing to compare"):
+        verify(fc, both)
+    # leads that are no whole minutes match to the second, as ever
+    halves = fc.assign_coords(lead=fc.lead / 2, valid_time=fc.init + fc.lead / 2)
+    with pytest.raises(ValueError, match="nothing to compare"):
+        verify(halves.isel(lead=[0]), observed.assign_coords(time=observed.time + shift))
+
+
 def test_times_may_differ_by_what_floats_do(small):
     fc, observed = small
     off = observed.assign_coords(time=observed.time + np.timedelta64(400, "us"))

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 import xbatcher
 
@@ -175,6 +176,10 @@ def _positions(time: xr.DataArray, label: Label | slice | xr.DataArray) -> np.nd
     )
     if isinstance(label, xr.DataArray):
         label = label.values[()]  # .item() of nanoseconds is an integer
+    if isinstance(label, np.datetime64 | datetime) and label not in axis.indexes["time"]:
+        # a stamp of the user's own, seconds off, where `round_jitter` has rounded the data's
+        rounded = pd.Timestamp(label).round("min")
+        label = rounded if rounded in axis.indexes["time"] else label
     cause = None
     try:
         positions = np.atleast_1d(axis.sel(time=label).values)

@@ -57,6 +57,7 @@ def select(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:
     """
     entries = [replace(e, da=round_jitter(with_middles(e.da, data))) for e in _found(data, card)]
     first = entries[0]
+    _check_rain(first, card, gaps=True)
     _check_projections(entries, data, card)
     entries = [first, *(_on_time_of(first, entry) for entry in entries[1:])]
     return [replace(entry, da=_on_latlon(entry.da, data, card)) for entry in entries]
@@ -322,10 +323,8 @@ def _check_baseline(da: xr.DataArray, card: Card) -> None:
 
 
 def _check_step(entry: Entry, card: Card) -> None:
-    time = entry.da[find_time(entry.da)]
-    if entry.variable.standard_name == RAIN and len(card.inputs) == 1:
-        _check_rain(time, card)
-    step = check_time(time)
+    _check_rain(entry, card, gaps=False)
+    step = check_time(entry.da[find_time(entry.da)])
     if card.step is not None and step != card.step:
         interval = step if step == "month" else pd.Timedelta(step)
         frequency = "MS" if card.step == "month" else card.time_step
@@ -336,22 +335,29 @@ def _check_step(entry: Entry, card: Card) -> None:
         )
 
 
-def _check_rain(time: xr.DataArray, card: Card) -> None:
-    """Refuse rain at another step, or at none: means over time would spoil how it moves."""
-    deltas = apart(time)
-    regular = regular_steps(time, deltas)
-    whole = regular is not None and regular[1][-1] == deltas.size
-    if whole and card.step in (None, regular[0]):  # type: ignore[index]
+def _check_rain(entry: Entry, card: Card, gaps: bool) -> None:
+    """Refuse rain at another step, or at none: means over time would spoil how it moves.
+
+    With `gaps`, frames may be missing. Other quantities pass.
+    """
+    time = entry.da[find_time(entry.da)]
+    if entry.variable.standard_name != RAIN or len(card.inputs) > 1 or time.size < 2:
         return
-    typical = pd.Timedelta(int(np.median(deltas)), "us")
-    step = card.time_step or f"{typical / pd.Timedelta(1, 'min'):g}min"
+    quantities.check_quantity(entry.da, RAIN, entry.variable.difference)
+    deltas = apart(time)
+    step, positions = regular_steps(time, deltas) or (None, np.array([0]))
+    whole = step is not None and (gaps or positions[-1] == deltas.size)
+    if whole and card.step in (None, step):
+        return
+    typical = pd.Timedelta(int(np.median(deltas)), "us") if step is None else pd.Timedelta(step)
+    new = card.time_step or f"{typical / pd.Timedelta(1, 'min'):g}min"
     shortest, longest = (pd.Timedelta(int(each), "us") for each in (deltas.min(), deltas.max()))
     raise mismatch(
-        f"a time step of {step} (pack {card.name!r})",
+        f"a time step of {new} (pack {card.name!r})",
         f"one of {typical}" if whole else f"steps from {shortest} to {longest}",
-        f'xef.to_step(da, "{step}")'
+        f'xef.to_step(da, "{new}")'
         if typical <= MOVES
-        else f"a record of shorter steps: from 30 minutes on, xef.to_step makes them {step}",
+        else f"a record of shorter steps: from 30 minutes on, xef.to_step makes them {new}",
     )
 
 

@@ -15,7 +15,7 @@ from ..errors import mismatch
 from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees
 from ..fields.curvilinear import to_latlon
 from ..fields.quantities import Labelled, is_difference, names_of
-from ..fields.time_axis import months_of, str_time
+from ..fields.time_axis import months_of, str_time, to_minute
 from ..fields.time_bounds import with_middles
 from ..fields.units import DIFFERENCE, convert_units
 
@@ -140,8 +140,10 @@ def match_index(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
 def match_valid_times(forecast: xr.DataArray, time: xr.DataArray) -> np.ndarray:
     """Return the position along `time` of each valid time of a forecast; -1 where there is none.
 
-    Monthly forecasts match by month, whatever the day and the calendar; others to the second.
-    The result is shaped like `valid_time`; times may be in any order, but each is observed once.
+    Monthly forecasts match by month, whatever the day and the calendar; others to the second, or
+    to the minute where leads are whole minutes and one observation is of that minute: stamps that
+    are seconds off are rounded before a forecast. The result is shaped like `valid_time`; times may
+    be in any order, but each is observed once.
     """
     monthly = forecast["lead"].dtype.kind != "m"  # timedelta64
     stamps = _comparable(time, monthly).tolist()
@@ -155,7 +157,21 @@ def match_valid_times(forecast: xr.DataArray, time: xr.DataArray) -> np.ndarray:
         raise mismatch(expected, f"more than one for {when}", hint)
     valid = _comparable(forecast["valid_time"], monthly)
     positions = [position_of.get(stamp, -1) for stamp in valid.ravel().tolist()]
-    return np.array(positions, int).reshape(valid.shape)
+    found = np.array(positions, int).reshape(valid.shape)
+    lead = forecast["lead"].values
+    if monthly or (lead.astype("m8[s]") % np.timedelta64(60, "s")).any() or (found >= 0).all():
+        return found
+    return np.where(found >= 0, found, _positions_by_minute(forecast["valid_time"], time))
+
+
+def _positions_by_minute(valid: xr.DataArray, time: xr.DataArray) -> np.ndarray:
+    """Return the position along `time` of the same minute; -1 where none or several are of it."""
+    if valid.dtype.kind != "M" or time.dtype.kind != "M":
+        return np.full(valid.shape, -1)
+    minutes, ours = (to_minute(t.values.astype("M8[us]").astype(np.int64)) for t in (time, valid))
+    order = np.argsort(minutes, kind="stable")
+    first, last = (np.searchsorted(minutes[order], ours, side) for side in ("left", "right"))
+    return np.where(last - first == 1, order[first.clip(max=order.size - 1)], -1)
 
 
 def match_cells(
