@@ -231,6 +231,13 @@ def typed(error):
     return eval(line, {"xef": xef})
 
 
+def test_a_folder_where_nothing_can_be_read(tmp_path):
+    for name in ("a.h5", "b.h5"):
+        (tmp_path / name).write_text("404 Not Found")
+    with pytest.raises(ValueError, match="2 of 2 that aren't: a.h5: .*; b.h5: .*\n     try other"):
+        xef.open_radar(tmp_path, on_error="skip")
+
+
 def test_what_is_no_file_of_a_radar_is_passed_over(rain, tmp_path):
     folder_of(rain, tmp_path, _dot_hidden=b"x", new_dot_part=b"x", a_dot_h5_dot_tmp=b"x")
     (tmp_path / "older").mkdir()

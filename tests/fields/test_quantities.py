@@ -83,6 +83,11 @@ def test_what_radars_measure_is_opened_as_rain(name, units, value, rain):
         quantities.check_quantity(da, "rainfall_rate", False)
     line = str(error.value).split("try ")[1].split(", which")[0]
     assert eval(line, {"xef": xef, "da": da}).values == pytest.approx(rain, rel=1e-5)
+    ds = xr.Dataset({"v": da, "quality": da.drop_attrs()})
+    with pytest.raises(ValueError, match="a variable that is rainfall_rate") as error:
+        find(ds, standard_name="rainfall_rate", difference=False)
+    line = str(error.value).split("try ")[1].split(", which")[0]
+    assert eval(line, {"xef": xef, "ds": ds}).values == pytest.approx(rain, rel=1e-5)
 
 
 @pytest.mark.parametrize("years", [(1960, 2009), (1970, 2020), (1990, 2001)])

@@ -147,12 +147,18 @@ def test_kinds_of_units():
 @pytest.mark.parametrize(
     "value, units, rain",
     # 10 log10 200 is 1 mm/h by 200 R**1.6; the record has a frame every ten minutes: 2 mm are 12
-    [(23.0103, "dBZ", 1), (200, "mm6 m-3", 1), (2, "mm", 12), (2, "kg m-2", 12)],
+    [
+        (23.0103, "dBZ", 1),
+        (200, "mm6 m-3", 1),
+        (2, "mm", 12),
+        (2, "kg m-2", 12),
+        (1, "mm/5min", 12),
+    ],
 )
 def test_what_radars_measure_next_to_rain(value, units, rain):
     da = field(value, units, "f8", note="n").expand_dims(y=1)
     da = da.expand_dims(time=xr.date_range("2019-01-01", periods=2, freq="10min"))
-    with pytest.raises(ValueError, match=r"(?s)found '.*\n.*xef.open_radar\(") as error:
+    with pytest.raises(ValueError, match=r"(?s)found .*'\n.*xef.open_radar\(") as error:
         convert_units(da, "mm h-1", difference=False)
     line = str(error.value).split("try ")[1].split(", which")[0]
     assert eval(line, {"xef": xef, "da": da}).values == pytest.approx(rain, rel=1e-5)

@@ -100,6 +100,8 @@ def find_variable(ds: xr.Dataset, *, standard_name: str | None, difference: bool
         hint = f"ds.drop_vars([{others}]), to keep {matches[0]}"
         raise mismatch(f"one variable that is {quantity}", f"{len(matches)}:{listed}", hint)
     hint = f'ds["..."].attrs["standard_name"] = "{standard_name}"' if standard_name else 'ds["..."]'
+    if standard_name == RAIN and (has(ds, REFLECTIVITY) or has(ds, RAIN_AMOUNT)):
+        hint = "xef.open_radar(ds), which makes it a rain rate"
     raise mismatch(f"a variable that is {quantity}", listed.strip() or "no data variables", hint)
 
 

@@ -20,6 +20,7 @@ TEMPERATURE = re.compile(
 PINT_NAMES = {"c": "degC", "k": "kelvin", "f": "degF", "dbz": "dBZ"}
 # A unit of its own: pint's decibel is a ratio, and would convert to the plain number 1.
 OWN_UNITS = ("reflectivity_decibel = [reflectivity_decibel] = dBZ",)
+AMOUNT_PER_STEP = re.compile(r"\d\s*min")  # "mm/5min", which pint doesn't take
 WATER = 1000.0  # kg m-3: rain of 1 kg m-2 stands 1 mm high
 
 # CF 1.11, section 3.1.2: the two kinds of temperature, as the attribute units_metadata.
@@ -65,6 +66,7 @@ def is_temperature(units: str) -> bool:
         return False
 
 
+@functools.cache
 def commensurable(one: str, other: str) -> bool:
     """Return whether units measure the same, whatever their size; False for what isn't understood.
 
@@ -108,6 +110,8 @@ def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]
     try:
         source = _pint_unit(found)
     except Exception as error:  # as above
+        if AMOUNT_PER_STEP.search(found) and commensurable(units, "mm h-1"):
+            hint = "xef.open_radar(da), which reads amounts per step"
         raise mismatch(expected, f"unknown units {found!r}", hint) from error
     target = _pint_unit(units)
     if source.dimensionality != target.dimensionality:

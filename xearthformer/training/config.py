@@ -16,6 +16,7 @@ from ..datasets.local import open_file
 from ..datasets.radar.open import open_radar
 from ..errors import mismatch, problems, renamed
 from ..fields.axes import find_time
+from ..inference.time_step import to_step
 from ..packs.pack import Pack
 from .recipe import Recipe
 from .records import Period, Record, is_period
@@ -44,7 +45,7 @@ class DataSource:
     options: dict[str, object] = field(default_factory=dict)
     variable: str | None = None  # None: the one variable that the card asks for
     anomaly: Period | None = None  # use the anomaly from the climatology of this period
-    radar: bool = False  # read the file as a rain rate every five minutes, by `open_radar`
+    radar: bool = False  # rain every five minutes, by `open_radar` and `to_step`
     every: int = 1  # use every second, third, ... frame: as many records, each one frame later
     # empty frames to put before and after each record, for models that can do with fewer input
     # frames and learn from fewer leads
@@ -87,7 +88,7 @@ class DataSource:
         if self.catalog is not None:
             data = read_entry(self.catalog, self.options)
         elif self.radar:
-            data = open_radar(str(self.path))
+            data = to_step(open_radar(str(self.path)), "5min")
         else:
             data = open_file(str(self.path))
         if self.variable is not None:

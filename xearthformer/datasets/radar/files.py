@@ -16,7 +16,6 @@ import numpy as np
 import xarray as xr
 
 from ...errors import mismatch
-from ...fields.axes import find_grid
 from ...fields.time_axis import str_time
 from ..local import is_remote, open_file
 from .call import Call, Paths
@@ -62,6 +61,7 @@ def open_paths(data: Paths, call: Call) -> xr.Dataset:
         found = f"{len(bad)} of {len(paths)} that aren't: {listed}"
         if call.on_error == "raise" or not good:
             hint = f"{call.again(on_error='skip')}, which leaves them out"
+            hint = hint if good else "other files: none of these can be read"
             raise mismatch("whole files of one product on one grid", found, hint)
         warnings.warn(f"files of radar data left out, {found}", stacklevel=3)
     return _joined(good)
@@ -240,11 +240,14 @@ def _difference(one: Frame, other: Frame) -> str | None:
             for frame in (other, one)
         ]
         return f"{words[0]}, not {words[1]}" if words[0] != words[1] else "another Z-R"
-    names = find_grid(one.ds), find_grid(other.ds)
-    sizes = [tuple(frame.ds.sizes[d] for d in names[0]) for frame in (other, one)]
-    if names[0] != names[1] or sizes[0] != sizes[1]:
-        return f"{sizes[0][0]} x {sizes[0][1]} pixels, not {sizes[1][0]} x {sizes[1][1]}"
-    for dim in names[0]:
+    grids = [
+        {dim: size for dim, size in frame.ds[frame.product[0]].sizes.items() if dim != "time"}
+        for frame in (other, one)
+    ]
+    if grids[0] != grids[1]:
+        sizes = [" x ".join(map(str, grid.values())) for grid in grids]
+        return f"{sizes[0]} pixels, not {sizes[1]}"
+    for dim in grids[0]:
         if dim not in one.ds.coords or dim not in other.ds.coords:
             continue
         own, theirs = (frame.ds[dim].values.astype(float) for frame in (one, other))

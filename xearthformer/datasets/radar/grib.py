@@ -95,8 +95,9 @@ def _read(address: str, product: Product) -> NDArray[np.float32]:
     import rasterio
 
     with rasterio.Env(), rasterio.open(address) as file:
-        values = file.read(1).astype(np.float32)
-    values[np.isin(values, product.unseen)] = np.nan
+        values = file.read(1, out_dtype="float32")
+    for code in product.unseen:
+        values[values == code] = np.nan
     if product.no_echo is not None:
         values[values == product.no_echo] = -np.inf  # no power: 10 log10 0
     return values

@@ -38,10 +38,12 @@ def with_labels(ds: xr.Dataset, call: Call) -> xr.Dataset:
 
 def _along_time(ds: xr.Dataset, name: str, call: Call) -> xr.Dataset:
     """Return the variable with a dim time."""
-    try:
-        dim: str | None = find_time(ds[name])
-    except ValueError:
-        dim = None
+    dim: str | None = "time"
+    if not (dim in ds[name].dims and dim in ds.coords):  # the usual one needs no search
+        try:
+            dim = find_time(ds[name])
+        except ValueError:
+            dim = None
     out = ds[[name]].drop_vars(START, errors="ignore")
     if dim is not None:
         other = [one for one in STAMPS if one != dim and one in out.coords]

@@ -138,23 +138,28 @@ class Conversion:
         if self.kind in ("rate", "amount"):
             rain = values if self.factor == 1 else values * values.dtype.type(self.factor)
             return rain if not (rain < 0).any() else np.maximum(rain, 0)
+        dbz = values
+        if self.kind == "linear":
+            with np.errstate(divide="ignore"):
+                dbz = 10 * np.log10(np.maximum(values, 0) * dbz.dtype.type(self.factor))
         a, b = self.zr
-        with np.errstate(divide="ignore", over="ignore"):
-            dbz = values
-            if self.kind == "linear":
-                dbz = 10 * np.log10(np.maximum(values, 0) * self.factor)
-            rain = 10 ** ((dbz - 10 * np.log10(a)) / (10 * b))
-        # with zero_below, the floor is the caller's
-        return rain if self.call.zero_below is not None else np.where(dbz < NO_ECHO, 0, rain)
+        # (10**(dbz / 10) / a)**(1 / b), by one exponential, in the precision of the data
+        slope, shift = (dbz.dtype.type(one) for one in (np.log(10) / (10 * b), -np.log(a) / b))
+        rain = np.exp(dbz * slope + shift)
+        if self.call.zero_below is None:  # else the floor is the caller's
+            rain[dbz < NO_ECHO] = 0
+        return rain
 
     def _check(self, values: NDArray, unseen: NDArray[np.bool_]) -> None:
         """Raise ValueError for numbers that stand for something else; NaN and -inf do not."""
         low, high = self._limits()
-        below = (values < low) & ~np.isneginf(values) & ~unseen
-        above = (values > high) & ~unseen
-        if self.call.zero_below is not None:
-            below[:] = False  # the caller says that these are no rain
-        if not (below | above).any():
+        below, above = values < low, values > high
+        if below.any():
+            below &= np.isfinite(values)
+            below &= self.call.zero_below is None  # else the caller says that these are no rain
+        if self.call.missing:
+            below, above = below & ~unseen, above & ~unseen
+        if not below.any() and not above.any():
             return
         codes = np.unique(values[below | above])
         shown = [float(f"{code:.9g}") for code in codes[:4]]
