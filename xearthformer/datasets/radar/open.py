@@ -28,13 +28,20 @@ def open_radar(
         grid, each with one time or several; or what xarray has opened. Formats, told by their
         content and not by their names:
 
-        ============  =====================================================================
-        ODIM HDF5     composites of OPERA, RMI, DPC, FMI, MeteoSwiss, DWD: RATE, ACRR, DBZH, TH
-        KNMI HDF5     amounts of 5 minutes, reflectivity
-        MRMS GRIB2    PrecipRate, reflectivity, amounts; also as .gz. Needs rioxarray
-        RADOLAN       DWD's binary composites: RY, YW, RW, RX, WN; also as .gz. Needs wradlib
-        NetCDF, Zarr  CF and what comes near: BoM Rainfields 3, MLCast, files of this package
-        ============  =====================================================================
+        ============  ============================================================================
+        format        what it needed
+        ============  ============================================================================
+        ODIM HDF5     RATE, ACRR over its own start and end, DBZH, TH: gain and offset, nodata is
+                      NaN, undetect 0, corners by projdef. OPERA, RMI, DPC, FMI, MeteoSwiss
+        KNMI HDF5     amounts of 5 minutes, reflectivity: the formula, kilometres from the pole
+        MRMS GRIB2    rates, amounts, reflectivity, also in .gz: -3 and -1 are NaN, longitudes
+                      from 230 are west. Needs rioxarray
+        RADOLAN       RY, YW, RW, SF, RX, ..., also in .gz: precision and interval by the header,
+                      forecasts are refused. Needs wradlib
+        BoM NetCDF    Rainfields 3: amounts from start_time to valid_time, kilometres of Albers
+        MLCast        Zarr or NetCDF: rainfall_flux in kg m-2 h-1, or amounts of a step
+        NetCDF, Zarr  by CF's standard names or common names, and by units
+        ============  ============================================================================
 
         The variable is found by its standard_name or a common name, and read by its units: a rate
         (mm h-1, m s-1), a flux of mass (kg m-2 s-1, kg m-2 h-1), amounts (mm, kg m-2) over the
