@@ -5,7 +5,8 @@ python benchmarks/prediff_radar.py radar.nc [--size 128] [--inits 8] [--members 
 The square where it rains most often: prediff-radar forecasts it from its own frames, every ten
 minutes; nowcast-radar, STEPS (if pysteps is installed) and persistence every five, of which the ten
 are scored, and from 128 pixels of surroundings too, as anyone would run them. Prints the scores of
-the README, the ratio of power spectra down to 8 km, ranks, and, with --samplers, what fewer steps cost (hours: ddpm takes 1000).
+the README, the ratio of power spectra down to 8 km, ranks, and, with --samplers, what fewer steps
+cost (hours: ddpm takes 1000).
 """
 
 import argparse
