@@ -143,14 +143,14 @@ def check_target(output: str, overwrite: bool, kinds: Sequence[str] = (".nc", ".
     return path
 
 
-def check_raster(data: xr.DataArray | xr.Dataset, path: Path) -> None:
+def check_raster(data: xr.DataArray | xr.Dataset, path: Path, hint: str) -> None:
     """Raise ValueError, before anything is computed, for data that GeoTIFF or ODIM can't hold."""
     if path.suffix not in RASTERS:
         return
     from ..datasets.radar.geotiff import check_map
 
     da = pick_raster(data, path)
-    check_map(da)
+    check_map(da, hint)
     if path.suffix == ".h5":
         quantities.check_quantity(da, "rainfall_rate", difference=False)
 

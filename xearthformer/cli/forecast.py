@@ -41,7 +41,7 @@ def forecast_file(
     with open_files(input) as ds:
         da = find_data(ds, opened, variable, anomaly)
         if len(opened.card.outputs) == 1 or variable:
-            check_raster(da, target)
+            check_raster(da, target, f"-o {target.with_suffix('.nc')}")
         from ..inference.forecast import forecast
 
         options["guidance"] = _guidance(sigmas)

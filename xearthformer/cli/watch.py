@@ -367,7 +367,7 @@ def _forecast_newest(
         target = output.target(rain[time_dim][-1])
         if output.is_made(target, max(used.values())):
             return
-        check_raster(rain, Path(f"nowcast{output.kind}"))
+        check_raster(rain, Path(f"nowcast{output.kind}"), "--format nc")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             fc = forecast(rain, pack, progress=False, **options)

@@ -56,7 +56,7 @@ def write_geotiff(fc: xr.DataArray, path: str | os.PathLike[str]) -> list[str]:
     """
     import rioxarray  # noqa: F401  # the accessor rio
 
-    path, crs = Path(path), check_map(fc)
+    path, crs = Path(path), check_map(fc, 'fc.rio.write_crs("EPSG:..."), by rioxarray')
     fc = fc.expand_dims([dim for dim in ("init", "lead") if dim not in fc.dims])
     y, x = find_grid(fc)
     dims = ["member", y, x] if "member" in fc.dims else [y, x]
@@ -71,15 +71,18 @@ def write_geotiff(fc: xr.DataArray, path: str | os.PathLike[str]) -> list[str]:
     return written
 
 
-def check_map(da: xr.DataArray) -> pyproj.CRS:
-    """Return the projection of data that has one, and pixels of one size; ValueError without."""
+def check_map(da: xr.DataArray, hint: str) -> pyproj.CRS:
+    """Return the projection of data that has one, and pixels of one size.
+
+    ValueError without; `hint` says what to do about a projection that isn't there.
+    """
     y, x = find_grid(da)
     crs = crs_of(da)
     if crs is None or y not in da.coords or x not in da.coords:
         raise mismatch(
             "data with a map projection, and coordinates along y and x",
             "none",
-            'da.rio.write_crs("EPSG:..."), by rioxarray, or another kind of output',
+            hint,
         )
     for dim in (y, x):
         steps = np.diff(da[dim].values.astype(float))
@@ -88,7 +91,7 @@ def check_map(da: xr.DataArray) -> pyproj.CRS:
             raise mismatch(
                 f"two pixels or more of one size along {dim}",
                 f"{da.sizes[dim]} pixels, not of one size",
-                f"da.interp({dim}=np.linspace({ends})), or another kind of output",
+                f"da.interp({dim}=np.linspace({ends}))",
             )
     return crs
 
