@@ -58,7 +58,8 @@ def skill_score(scores: xr.Dataset, reference: xr.Dataset | str) -> xr.Dataset:
                 continue
             score, other = scores[column], reference[column]
             room = other - entry.perfect
-            skill = ((other - score) / room.where(room != 0)).transpose(*score.dims)
+            skill = (other - score) / room.where(room != 0) + 0.0  # no -0
+            skill = skill.transpose(*score.dims)
             attrs = {"long_name": f"skill of the {entry.long_name} against {name}", "units": "1"}
             skills[f"{column}_skill"] = skill.drop_attrs(deep=False).assign_attrs(attrs)
     if not skills:
