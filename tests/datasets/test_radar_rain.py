@@ -40,6 +40,7 @@ CODES = {
     "-999 in linear reflectivity": ([-999, 200], "mm6 m-3", "refl", [np.nan, 1], [0, 1]),
     "255 dBZ": ([255, 10 * np.log10(200)], "dBZ", "dbz", [np.nan, 1], None),
     "a fill value": ([1e20, 2], "mm h-1", "rr", [np.nan, 2], None),
+    "infinity": ([np.inf, 2], "mm h-1", "rr", [np.nan, 2], None),
     "two codes": ([-999, -1, 65535, 2], "mm h-1", "rr", [np.nan, np.nan, np.nan, 2], None),
 }
 
@@ -58,6 +59,21 @@ def test_numbers_that_stand_for_something_else(case, lazy):
     assert bool(no_echo) == (none is not None)
     for rain in no_echo:
         np.testing.assert_allclose(first(rain), none, rtol=1e-6)
+
+
+def test_many_numbers_below_zero_are_no_codes():
+    da = frames([-0.5, -0.4, -0.3, -0.2, -0.1, 2], "mm h-1", "rr")
+    with pytest.raises(ValueError, match="found -0.5, -0.4, -0.3, -0.2 and 1 more") as error:
+        xef.open_radar(da)
+    (rain,) = mends(error, {"da": da})
+    assert first(rain) == [0] * 5 + [2]
+
+
+def test_a_name_that_nobody_knows():
+    da = frames([1, 2], "mm h-1", "v", standard_name="radar_rain_of_our_service")
+    with pytest.raises(ValueError, match=r"found v \(mm h-1\)") as error:
+        xef.open_radar(da)
+    assert first(mends(error, {"da": da})[0]) == [1, 2]
 
 
 def test_the_line_keeps_what_was_asked_for():

@@ -96,4 +96,6 @@ def _typed(value: object) -> str:
         if isinstance(value, tuple) and len(texts) == 1:
             return texts[0]
         return f"({', '.join(texts)})" if isinstance(value, tuple) else f"[{', '.join(texts)}]"
+    if isinstance(value, float) and not np.isfinite(value):
+        return f"np.{value}"
     return f"{value:.9g}" if isinstance(value, float) else repr(value)

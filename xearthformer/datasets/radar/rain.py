@@ -42,8 +42,6 @@ NAMED = {*names_of(RAIN), *names_of(RAIN_AMOUNT), *names_of(REFLECTIVITY)}
 ORDER: tuple[Kind, ...] = ("rate", "amount", "reflectivity", "linear")
 # Words that tell rain from other things in its units, such as wind in m s-1 and heights in m.
 RAINY = ("mm", "kg", "dbz", "inch")
-
-
 # Amounts per step, as people write them: "mm/5min", "mm (5 min)-1", "kg m-2 per 10 minutes".
 PER_MINUTES = re.compile(r"(.+?)\s*(?:/|per|\()\s*\(?(\d+)\s*min(?:utes?)?\)?(?:\^?-1)?", re.I)
 
@@ -70,8 +68,7 @@ def kind_of(da: xr.DataArray) -> Kind | None:
     'rate'
     """
     stated, units = da.attrs.get("standard_name"), _plain_units(units_of(da))[0]
-    name = str(stated or da.name or "").lower()
-    if name not in NAMED and (stated or not any(word in units.lower() for word in RAINY)):
+    if not _is_named(da) and (stated or not _is_rainy(units)):
         return None
     return next((k for k, ones in UNITS.items() for one in ones if commensurable(units, one)), None)
 
@@ -85,20 +82,20 @@ def find_rain(ds: xr.Dataset, call: Call) -> tuple[str, Kind]:
     for kind in ORDER:
         # one that is named as rain comes before one that has its units only
         found = [name for name in kinds if kinds[name] == kind]
-        named = [n for n in found if on_grid[n].attrs.get("standard_name", n.lower()) in NAMED]
-        found = named or found
+        found = [name for name in found if _is_named(on_grid[name])] or found
         if len(found) == 1:
             return found[0], kind
         if found:
             listed = f"{len(found)}: {', '.join(found)}"
             raise mismatch("one variable of rain", listed, call.selected(found[0]))
     listed = "; ".join(f"{n} ({units_of(da) or 'no units'})" for n, da in on_grid.items())
-    # one whose units are not known may be meant, but not one of another quantity
-    unclear = [n for n, da in on_grid.items() if _is_named(da) or not units_of(da)]
+    # one without units or by another name may be meant, but not one of another quantity
+    unclear = [n for n, da in on_grid.items() if not units_of(da) or _is_rainy(units_of(da))]
     hint = "a file that holds one"
     if unclear:
         one = call.variable(unclear[0])
-        hint = f'xef.open_radar({one}.assign_attrs(standard_name="{RAIN}", units="mm h-1"))'
+        units = "" if units_of(on_grid[unclear[0]]) else ', units="mm h-1"'
+        hint = f'xef.open_radar({one}.assign_attrs(standard_name="{RAIN}"{units}))'
         hint += ", if that is what it is"
     raise mismatch(
         "a variable of rain: a rain rate (mm h-1, kg m-2 s-1), amounts (mm, kg m-2) or a "
@@ -110,6 +107,10 @@ def find_rain(ds: xr.Dataset, call: Call) -> tuple[str, Kind]:
 
 def _is_named(da: xr.DataArray) -> bool:
     return str(da.attrs.get("standard_name", da.name)).lower() in NAMED
+
+
+def _is_rainy(units: str) -> bool:
+    return any(word in units.lower() for word in RAINY)
 
 
 @dataclass(frozen=True)
@@ -164,16 +165,17 @@ class Conversion:
         codes = np.unique(values[below | above])
         shown = [float(f"{code:.9g}") for code in codes[:4]]
         more = f" and {codes.size - 4} more" if codes.size > 4 else ""
-        hint = self.call.again(missing=(*self.call.missing, *shown))
-        hint += ", where nothing was seen"
+        unseen_line = self.call.again(missing=(*self.call.missing, *shown))
+        hints = [f"{unseen_line}, where nothing was seen"] if not more else []
         if not above.any():
-            hint += f"; or {self.call.again(zero_below=self._floor())}, where nothing fell"
+            hints.append(f"{self.call.again(zero_below=self._floor())}, where nothing fell")
         units = {"reflectivity": "dBZ", "linear": "mm6 m-3"}.get(self.kind, "")
         raise mismatch(
             f"{low:g} to {high:g} {units}" if units else f"rain of 0 to {HIGHEST_RATE:g} mm h-1",
             f"{', '.join(f'{one:g}' for one in shown)}{more}, in {int((below | above).sum())} of "
             f"{values.size} pixels",
-            hint,
+            "; or ".join(hints)
+            or "the units that the numbers are in, by da.assign_attrs(units=...)",
         )
 
     def _limits(self) -> tuple[float, float]:
@@ -218,7 +220,7 @@ def to_rain(ds: xr.Dataset, call: Call) -> xr.DataArray:
     rain.encoding = {}
     for dim in set(rain.dims) & set(da.coords):
         rain[dim].encoding = da[dim].encoding
-    return rain if kind in ("rate",) else rain.rename("rain_rate")
+    return rain if kind == "rate" else rain.rename("rain_rate")
 
 
 def _factor(units: str, kind: Kind) -> float:
@@ -259,7 +261,7 @@ def _periods(da: xr.DataArray, ds: xr.Dataset, call: Call) -> tuple[xr.DataArray
             time = ds["time"].copy(data=bounds[:, 1])
             da = da.assign_coords(time=time)
     else:
-        lengths = pd.to_timedelta(np.diff(ds["time"].values)).round("min")
+        lengths = pd.to_timedelta(np.diff(np.sort(ds["time"].values))).round("min")
         if not lengths.size:
             one = call.variable(str(da.name))
             raise mismatch(
@@ -269,7 +271,7 @@ def _periods(da: xr.DataArray, ds: xr.Dataset, call: Call) -> tuple[xr.DataArray
                 f'units="{units_of(da)} h-1")), for totals of five minutes',
             )
     usual = lengths.to_series().mode().iloc[0]
-    if bounds is not None and (lengths != usual).any() or usual <= pd.Timedelta(0):
+    if (bounds is not None and (lengths != usual).any()) or usual <= pd.Timedelta(0):
         raise mismatch(
             "amounts over periods of one length",
             f"periods from {_minutes(lengths.min() / HOUR)} to {_minutes(lengths.max() / HOUR)}",
