@@ -376,6 +376,20 @@ def test_mends_are_lines_that_work(pysteps):
     xef.extrapolate(LENGTHS, method="sprog", members=None, lead=1)
 
 
+@pytest.mark.parametrize("units, code", [("mm h-1", -999.0), ("mm h-1", 9999.0), ("m s-1", -1.0)])
+def test_codes_that_stand_for_nothing_seen_are_no_rain(pysteps, units, code):
+    rain = moving() if units == "mm h-1" else (moving() / 3.6e6).assign_attrs(moving().attrs)
+    rain = rain.assign_attrs(units=units)
+    da = rain.where(rain.x < 80e3, code)
+    with pytest.raises(ValueError, match="expected rain of 0 to 5000 mm h-1") as caught:
+        xef.extrapolate(da, lead=1)
+    line = re.search(r"try (xef\.open_radar\(da, missing=[-\d.e+]+\))", str(caught.value))
+    assert line is not None
+    fc = xef.extrapolate(eval(line[1]), lead=1)
+    expected = xef.extrapolate(moving().where(rain.x < 80e3), lead=1)
+    np.testing.assert_allclose(fc, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_dry_record_stays_dry(pysteps):
     for method in ("extrapolation", "sprog", "steps", "anvil"):
         fc = xef.extrapolate(0 * moving().assign_attrs(), method=method, lead=2)

@@ -19,6 +19,8 @@ import numpy as np
 import xarray as xr
 
 from .. import __version__
+from ..datasets.radar.open import open_radar
+from ..datasets.radar.rain import HIGHEST_RATE, NOISE
 from ..errors import mismatch, whole_number
 from ..fields import cf, quantities, windows
 from ..fields.axes import find_axes, spacing_in_metres
@@ -82,9 +84,9 @@ def extrapolate(
     ImportError
         pysteps is not installed; for "linda", scikit-image.
     ValueError
-        Too few frames up to an init, an irregular time axis, another quantity, an unknown method,
-        members of a method that has none; for members, pixels of unknown length, or steps of a
-        month.
+        Too few frames up to an init, an irregular time axis, another quantity, numbers that are no
+        rain, an unknown method, members of a method that has none; for members, pixels of unknown
+        length, or steps of a month.
 
     Notes
     -----
@@ -131,6 +133,7 @@ def extrapolate(
     for i, position in enumerate(inits.positions):
         stamp = prepared["time"].values[position]
         past = _frames_up_to(prepared, places, position, frames)
+        _check_rain(past, data)
         ensemble = (
             None if members is None else Ensemble(members, _seed(seed, stamp), *resolution or ())
         )
@@ -248,6 +251,15 @@ def _frames_up_to(
     past = np.full((places[position] - first + 1, *prepared.shape[1:]), np.nan, np.float32)
     past[places[start : position + 1] - first] = prepared[start : position + 1].to_numpy()
     return past
+
+
+def _check_rain(past_TYX: np.ndarray, data: xr.DataArray) -> None:
+    """Raise for numbers that are no rain, such as -999 where nothing was seen."""
+    if (past_TYX < -NOISE).any() or (past_TYX > HIGHEST_RATE).any():
+        open_radar(data).compute()  # whose error names the numbers in the user's units
+        least, most = np.nanmin(past_TYX), np.nanmax(past_TYX)
+        expected = f"rain of 0 to {HIGHEST_RATE:g} mm h-1"
+        raise mismatch(expected, f"{least:g} to {most:g}", "xef.open_radar(da)")
 
 
 def _seed(seed: int, stamp: object) -> int:
