@@ -150,6 +150,18 @@ def test_bom_has_kilometres_of_albers_and_two_times(rain, tmp_path):
     assert "divided by the 5 minutes" in opened.attrs["history"]
 
 
+def test_bom_is_what_pysteps_reads(rain, tmp_path):
+    importers = pytest.importorskip("pysteps.io.importers")
+    (path, *_) = radar_files.write_bom(tmp_path, rain)
+    amounts, _, metadata = importers.import_bom_rf3(str(path))
+    opened = xef.open_radar(path)
+    np.testing.assert_allclose(np.ma.filled(amounts, NAN) * 12, opened[0], rtol=1e-6)
+    assert (metadata["unit"], metadata["accutime"]) == ("mm", 5)
+    # the edges of the domain, half a pixel beyond the centres
+    assert (metadata["x1"], metadata["x2"]) == (-1500, 1500)
+    assert opened.x.values.tolist() == [-1000, 0, 1000]
+
+
 @pytest.mark.parametrize(
     "name, units, factor",
     [("rain_rate", "mm h-1", 1), ("rainfall_flux", "kg m-2 s-1", 1 / 3600), ("mm", "mm", 1 / 12)],
@@ -177,6 +189,17 @@ def test_radolan_has_hundredths_of_mm_from_the_south(rain, tmp_path):
     np.testing.assert_allclose(part[:, ::-1], rain, rtol=1e-6)
     assert int(opened.notnull().sum()) == 15  # and nothing else was seen
     assert np.array_equal(opened.time, rain.time) and "stere" in str(opened.rio.crs.to_dict())
+
+
+@pytest.mark.filterwarnings("ignore:.*multiple fill values")
+def test_what_engines_give_is_taken_too(rain, tmp_path):
+    pytest.importorskip("wradlib")
+    (path, *_) = radar_files.write_radolan(tmp_path, rain)
+    given = xr.open_dataset(path, engine="radolan")  # its time is not along the variable
+    np.testing.assert_array_equal(xef.open_radar(given), xef.open_radar(path))
+    (path, *_) = radar_files.write_fmi(tmp_path, rain)
+    given = xr.open_dataset(path, engine="odim_composite")
+    xr.testing.assert_identical(xef.open_radar(given), xef.open_radar(path).load())
 
 
 def radolan(path, product, precision, interval, codes):
