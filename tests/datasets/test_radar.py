@@ -164,6 +164,14 @@ def test_a_frame_without_an_axis_of_time_gets_one():
     assert first(xef.open_radar(along)).tolist() == [3, 4] and "time" in xef.open_radar(along).dims
 
 
+def test_a_dim_of_another_name_becomes_time():
+    ds = composite([3, 4], "mm", "rr", "rainfall_amount")
+    wanted = xef.open_radar(ds)
+    xr.testing.assert_equal(xef.open_radar(ds.rename(time="T")), wanted)
+    beside = ds.rename_dims(time="t")  # a dim t, and along it a coordinate time
+    xr.testing.assert_equal(xef.open_radar(beside.drop_indexes("time")), wanted)
+
+
 def test_the_projection_is_found_by_rioxarray_and_survives_a_file(tmp_path):
     dbz = composite([23, 24], "dBZ", "dbz")
     rain = xef.open_radar(dbz)

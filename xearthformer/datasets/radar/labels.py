@@ -37,21 +37,33 @@ def with_labels(ds: xr.Dataset, call: Call) -> xr.Dataset:
 
 
 def _along_time(ds: xr.Dataset, name: str, call: Call) -> xr.Dataset:
-    """Return the variable with a dim time."""
-    dim: str | None = "time"
-    if not (dim in ds[name].dims and dim in ds.coords):  # the usual one needs no search
-        try:
-            dim = find_time(ds[name])
-        except ValueError:
-            dim = None
+    """Return the variable with a dim time, and a copy of its labels."""
     out = ds[[name]].drop_vars(START, errors="ignore")
-    if dim is not None:
-        other = [one for one in STAMPS if one != dim and one in out.coords]
-        if dim == "valid_time" and not other:
-            out = out.rename(valid_time="time")
-        elif dim != "time":
-            return out.rename({dim: "time"}) if "time" not in out.variables else out
-        return out.assign_coords(time=out["time"].copy())  # its attributes are changed
+    dim = _time_of(out[name])
+    if dim is None:
+        return _with_stamp(out, ds, name, call)
+    if dim != "time":
+        # a dim such as t may have the times next to it, as a coordinate
+        names = [one for one in STAMPS if one in out.coords and out[one].dims == (dim,)]
+        if names and names[0] != dim:
+            out, dim = out.swap_dims({dim: names[0]}), names[0]
+        further = [one for one in STAMPS if one in out.coords and one != dim]
+        out = out.drop_vars(further).rename({} if dim == "time" else {dim: "time"})
+    return out.assign_coords(time=out["time"].copy())
+
+
+def _time_of(da: xr.DataArray) -> str | None:
+    """Return which dim is time; None for a single frame."""
+    if "time" in da.dims and "time" in da.coords:  # the usual one needs no search
+        return "time"
+    try:
+        return find_time(da)
+    except ValueError:
+        return None
+
+
+def _with_stamp(out: xr.Dataset, ds: xr.Dataset, name: str, call: Call) -> xr.Dataset:
+    """Return the variable of a single frame along a dim of its one time."""
     stamp = next((s for s in STAMPS if s in ds.variables and ds[s].size == 1), None)
     if stamp is None or ds[stamp].dtype.kind not in "MO":
         raise mismatch(

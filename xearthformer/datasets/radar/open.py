@@ -62,11 +62,11 @@ def open_radar(
     Returns
     -------
     DataArray
-        Rain rate in mm/h with the dims, coordinates and step of the data: `to_step` makes other
-        steps of it. 0 where there was no echo, NaN where nothing was seen. Times are the ends of
-        what amounts fell in. The attribute `history` names each change, `zr_a` and `zr_b` are
-        those used, and `grid_mapping` names the coordinate with the projection. Lazy for files:
-        each is read in a task of its own.
+        Rain rate in mm/h on time and the data's own y and x, at its own step: `to_step` makes
+        other steps of it. 0 where there was no echo, NaN where nothing was seen. Times are the
+        ends of what amounts fell in. The attribute `history` names each change, `zr_a` and `zr_b`
+        are those used, and `grid_mapping` names the coordinate with the projection. Lazy for
+        files: each is read in a task of its own.
 
     Raises
     ------
