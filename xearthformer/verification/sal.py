@@ -18,7 +18,6 @@ from .base import Group, Measure, Pair, Score, ratio_of
 
 PARTS = "structure", "amplitude", "location"
 WET, SHARE = 0.95, 1 / 15  # the percentile of wet pixels, and its share from which on objects are
-OF_FRAMES = "of frames: mean of those where it is defined (Wernli et al., 2008)"
 
 
 def sal(pair: Pair, measure: Measure) -> np.ndarray:
@@ -77,13 +76,13 @@ def _rain(field: np.ndarray, place: np.ndarray) -> tuple[float, float, np.ndarra
 
 SAL = Group((*PARTS, *(f"{part}_frames" for part in PARTS)), sal, fields=True)
 _ABOUT = {
-    "structure": "-2 to 2; below 0: showers too small or too peaked",
+    "structure": "Wernli et al. (2008); -2 to 2; below 0: showers too small or too peaked",
     "amplitude": "-2 to 2; below 0: too little rain in the domain",
     "location": "0 to 2; 0: the rain's centre, and the showers about it, are in place",
 }
 SCORES = {
     f"sal_{part}": Score(
-        f"{part} {OF_FRAMES}",
+        f"{part} of SAL, mean of frames",
         SAL,
         ratio_of([part], [f"{part}_frames"]),
         _ABOUT[part],
