@@ -53,6 +53,18 @@ def test_skill_by_hand():
     assert np.isnan(verify(fc, observed, ["mse"], reference=fc)["mse_skill"].item())
 
 
+def test_what_makes_no_skill(hours):
+    good, bad, observed = hours
+    with pytest.raises(ValueError, match="a perfect value\n +found bias, me") as error:
+        verify(good, observed, ["bias", "me"], reference=bad)
+    arguments = str(error.value).split("try ")[1]
+    assert "csi_skill" in eval(f"verify(good, observed, {arguments}, reference=bad)")
+    with pytest.raises(ValueError, match="a list of scores"):
+        verify(good, observed, "csi", reference=bad)
+    with pytest.raises(ValueError, match="with inits of the forecast's, such as 2016"):
+        verify(good[:3], observed, ["mse"], reference=bad[5:])
+
+
 def test_both_are_scored_where_both_have_a_value():
     fc, observed = pair_of([[1, 2, NAN]], [[0, 0, 0]])
     reference = fc.copy(data=[[[[NAN, 4, 1]]]])
@@ -241,8 +253,17 @@ def test_what_is_no_label(hours):
         verify(fc, obs, ["mse"], by="weather")
     hint = str(error.value).split("try ")[1].split(",")[0]
     assert "wet_area" in eval(f"xef.verify(fc, obs, ['mse'], {hint})").dims
-    with pytest.raises(ValueError, match="a label of every init"):
-        verify(fc, obs, ["mse"], by=wet_area(obs[:4]))
+    labels = wet_area(obs[:4])
+    with pytest.raises(ValueError, match="every init\n +found none for 2016-07-11 21:20") as error:
+        verify(fc, obs, ["mse"], by=labels)
+    hint = str(error.value).split("try ")[1].split(", which")[0]
+    found = eval(f"xef.verify(fc, obs, ['mse'], {hint})")
+    assert found["inits"].sum().item() == 4 and labels.size == 4
+    with pytest.raises(ValueError, match="inits with a label"):
+        verify(fc, obs, ["mse"], by=fc.init.copy(data=[""] * 24))
+    # numbers are labels too, missing ones left out
+    classes = fc.init.copy(data=[1.0] * 20 + [NAN] * 4).rename("class")
+    assert verify(fc, obs, ["mse"], by=classes)["inits"].values.tolist() == [20]
 
 
 # --- what was seen

@@ -9,6 +9,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_time
+from ..fields.time_axis import str_time
 from .align import concat, pick_variable
 
 Data = xr.Dataset | xr.DataArray
@@ -62,13 +63,12 @@ def wet_area(
     return xr.DataArray(labels, {time: da[time]}, (time,), "wet_area", words)
 
 
-def labels_of(
-    by: Hashable | xr.DataArray, init: xr.DataArray, forecast: xr.DataArray
-) -> xr.DataArray:
+def labels_of(by: Hashable | xr.DataArray, forecast: xr.DataArray) -> xr.DataArray:
     """Return the label of each init: of a coordinate's name, or of labels along init or a time.
 
-    ValueError where inits are missing, or there is no such coordinate along init.
+    ValueError where inits are missing, none has a label, or there is no such coordinate along init.
     """
+    init = np.atleast_1d(forecast["init"].values)
     if not isinstance(by, xr.DataArray):
         along = [str(n) for n, c in forecast.coords.items() if c.dims == ("init",) and n != "init"]
         if by not in along:
@@ -81,13 +81,21 @@ def labels_of(
         hint = "by=xef.wet_area(obs)"
         raise mismatch("labels along one dim, init or time", f"dims {by.dims}", hint)
     dim = by.dims[0]
-    missing = ~np.isin(init.values, by[dim].values)
+    missing = ~np.isin(init, by[dim].values)
     if missing.any():
-        found = f"none for {init.values[missing][0]}"
-        raise mismatch("a label of every init", found, f"labels of all of fc.init, along {dim}")
-    values = by.drop_vars([n for n in by.coords if n != dim]).sel({dim: init.values}).values
+        hint = f'by=labels.reindex({dim}=fc.init.values, fill_value=""), which leaves it out'
+        raise mismatch("a label of every init", f"none for {str_time(init[missing][0])}", hint)
+    values = by.drop_vars([n for n in by.coords if n != dim]).sel({dim: init}).values
     name = by.name if by.name not in (None, "init", "lead", "member") else "regime"
-    return xr.DataArray(values, dims="init", name=name, attrs=by.attrs)
+    labels = xr.DataArray(values, dims="init", name=name, attrs=by.attrs)
+    if not _has_label(labels).any():
+        raise mismatch("inits with a label", "none", "by=xef.wet_area(obs)")
+    return labels
+
+
+def _has_label(labels: xr.DataArray) -> np.ndarray:
+    """Return where a label is neither missing nor empty."""
+    return np.asarray(labels.notnull().values & (labels.values != ""))
 
 
 def by_regime(labels: xr.DataArray, score_of: Callable[[np.ndarray], xr.Dataset]) -> xr.Dataset:
@@ -95,7 +103,7 @@ def by_regime(labels: xr.DataArray, score_of: Callable[[np.ndarray], xr.Dataset]
 
     `inits` counts those of each label.
     """
-    named = labels.values != "" if labels.dtype.kind in "US" else labels.notnull().values
+    named = _has_label(labels)
     values = np.unique(labels.values[named])
     positions = [np.flatnonzero(named & (labels.values == value)) for value in values]
     scores = concat(

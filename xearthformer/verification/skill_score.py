@@ -87,7 +87,7 @@ def on_common_pixels(
             common = forecast.indexes[dim].intersection(other.indexes[dim])
             if common.empty:
                 raise mismatch(
-                    f"a reference with an {dim} of the forecast's, {forecast[dim].values[0]}",
+                    f"a reference with {dim}s of the forecast's, such as {forecast[dim].values[0]}",
                     f"others, such as {other[dim].values[0]}",
                     "a reference from init=list(fc.init.values), as many leads",
                 )

@@ -30,9 +30,7 @@ from .sums import sum_pairs
 Data = xr.Dataset | xr.DataArray
 Window = float | str
 ONE = str | int | float | np.number  # a single window, not a list of them
-KNOWN = (
-    "known"  # the coordinate of a nowcast: the share of each value that stems from what was seen
-)
+KNOWN = "known"  # coordinate of a nowcast: the share of each value that stems from what was seen
 METRES_PER_DEGREE = 6_371_000 * np.pi / 180
 SEVIR_THRESHOLDS = 16.0, 74.0, 133.0, 160.0, 181.0, 219.0  # of vertically integrated liquid, 0..255
 RAIN_THRESHOLDS = 0.5, 1.0, 5.0
@@ -147,16 +145,14 @@ def verify(
             ref = where_known(ref, known) if KNOWN in ref.coords else ref
             arguments["known"] = None
         fc, ref = on_common_pixels(fc, ref)
-        names = None if scores is None else [name for name in scores if _makes_skill(name)]
-        if names == []:
-            found = ", ".join(scores or ())
-            raise mismatch("a score that has a perfect value", found, 'scores=["csi", "mse"]')
-        other = _pool_members(statistics(ref, observed, names, **arguments))
+    labels = None if by is None else labels_of(by, fc)
+    if reference is not None:
+        other = _pool_members(statistics(ref, observed, _with_skill(scores), **arguments))
     sums = statistics(fc, observed, scores, **arguments)
     score_of = partial(_scores_at, sums, other, scores, confidence)
-    if by is None:
+    if labels is None:
         return score_of(slice(None))
-    return by_regime(labels_of(by, sums["init"], fc), score_of).assign_attrs(sums.attrs)
+    return by_regime(labels, score_of).assign_attrs(sums.attrs)
 
 
 # The registry's list in place of its mark, indented like the mark; python -OO has no docstrings.
@@ -183,9 +179,15 @@ def _scores_at(
     return result.merge(skill_score(result, score(other)), combine_attrs="override")
 
 
-def _makes_skill(name: str) -> bool:
-    """Return whether a score has a perfect value; unknown ones are refused elsewhere."""
-    return name not in SCORES or SCORES[name].perfect is not None
+def _with_skill(scores: Sequence[str] | None) -> Sequence[str] | None:
+    """Return the scores that have a perfect value, and names of none, which are refused later."""
+    if scores is None or isinstance(scores, str):
+        return scores
+    names = [name for name in scores if name not in SCORES or SCORES[name].perfect is not None]
+    if not names:
+        hint = 'scores=["csi", "mse"]'
+        raise mismatch("a score that has a perfect value", ", ".join(scores) or "none", hint)
+    return names
 
 
 def _pool_members(sums: xr.Dataset) -> xr.Dataset:
