@@ -112,6 +112,18 @@ def test_irregular_rain(small):
     assert error_of(fc, xef.forecast(every[::5], small)) < 0.1
 
 
+def test_gaps_of_rain_are_not_filled_by_means_in_time():
+    da = storms()[[0, 1, 2, 3, 5, 6, 8]]
+    line = line_of(da, "persistence")
+    assert line == 'xef.to_step(da, "5min")'
+    mended = eval(line, {"xef": xef, "da": da})
+    assert xef.forecast(mended, "persistence", lead=1)["init"] == da["time"][-1]
+    inside = {"y": slice(16, 80), "x": slice(40, 80)}
+    np.testing.assert_allclose(mended.isel(inside), storms().isel(inside), atol=0.2)
+    months = da[:4].assign_coords(time=pd.date_range("2000", periods=4, freq="MS"))
+    assert xef.forecast(months, "persistence", lead=1)["lead"].attrs["units"] == "months"
+
+
 def test_rain_too_far_apart_to_move_along(small):
     for da in (
         storms(6, 60.0),

@@ -20,6 +20,7 @@ from ..fields.axes import coordinate, find_axes, find_curvilinear, find_time, is
 from ..fields.curvilinear import to_latlon
 from ..fields.spacing import pixel_size
 from ..fields.time_axis import (
+    MINUTE,
     apart,
     check_time,
     months_of,
@@ -34,7 +35,7 @@ SPACING_TOLERANCE = 0.01  # a share: projections are not exact to the metre
 # On latitude and longitude, of the root of a pixel's area: 0.01 degrees are 1.1 km by 0.6 to 1.1 km
 DEGREES_TOLERANCE = 0.25
 RAIN = "rainfall_rate"
-MOVES = np.timedelta64(30, "m")  # between frames of rain that `to_step` can bring to another step
+LONGEST_MOVED = 30  # minutes between frames of rain that `to_step` can bring to another step
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,7 @@ def select(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:
     only a Dataset holds is used here: bounds of times, and of the cells of a curvilinear grid,
     which is brought onto the card's.
     """
+    data = cf.mappings_as_coords(data)
     entries = [replace(e, da=round_jitter(with_middles(e.da, data))) for e in _found(data, card)]
     first = entries[0]
     _check_rain(first, card, gaps=True)
@@ -341,22 +343,28 @@ def _check_rain(entry: Entry, card: Card, gaps: bool) -> None:
     With `gaps`, frames may be missing. Other quantities pass.
     """
     time = entry.da[find_time(entry.da)]
-    if entry.variable.standard_name != RAIN or len(card.inputs) > 1 or time.size < 2:
+    of_pack = entry.variable.standard_name == RAIN  # else of a pack that takes any quantity
+    is_rain = of_pack or entry.da.attrs.get("standard_name") in quantities.names_of(RAIN)
+    if not is_rain or len(card.inputs) > 1 or time.size < 2:
         return
-    quantities.check_quantity(entry.da, RAIN, entry.variable.difference)
+    if of_pack:
+        quantities.check_quantity(entry.da, RAIN, entry.variable.difference)
     deltas = apart(time)
     step, positions = regular_steps(time, deltas) or (None, np.array([0]))
     whole = step is not None and (gaps or positions[-1] == deltas.size)
     if whole and card.step in (None, step):
         return
-    typical = pd.Timedelta(int(np.median(deltas)), "us") if step is None else pd.Timedelta(step)
-    new = card.time_step or f"{typical / pd.Timedelta(1, 'min'):g}min"
-    shortest, longest = (pd.Timedelta(int(each), "us") for each in (deltas.min(), deltas.max()))
+    typical = np.median(deltas) / MINUTE if step is None else step / np.timedelta64(60, "s")
+    if not of_pack and typical > LONGEST_MOVED:
+        return  # months of rain, which `check_time` looks at
+    new = card.time_step or f"{typical:g}min"
     raise mismatch(
         f"a time step of {new} (pack {card.name!r})",
-        f"one of {typical}" if whole else f"steps from {shortest} to {longest}",
+        f"one of {typical:g} min"
+        if whole
+        else f"steps from {deltas.min() / MINUTE:.3g} to {deltas.max() / MINUTE:.3g} min",
         f'xef.to_step(da, "{new}")'
-        if typical <= MOVES
+        if typical <= LONGEST_MOVED
         else f"a record of shorter steps: from 30 minutes on, xef.to_step makes them {new}",
     )
 

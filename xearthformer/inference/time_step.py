@@ -24,14 +24,12 @@ from .. import __version__
 from ..errors import mismatch
 from ..fields import cf, quantities
 from ..fields.axes import find_time
-from ..fields.time_axis import apart, regular_steps, round_jitter, str_time
+from ..fields.time_axis import MINUTE, apart, regular_steps, round_jitter, str_time
 from ..models.layers import flow
 from ..packs.scale import Scale
 
 RAIN, UNITS = "rainfall_rate", "mm h-1"
 SCALE = Scale(factor=20.0, floor=0.1)  # on which motion is looked for: heavy rain is of order one
-MINUTE = 60_000_000  # microseconds
-DAY = 24 * 60 * MINUTE
 LONGEST = 30 * MINUTE  # between two frames whose motion is still told from them
 FINEST = 0.1  # of a step: whole divisors of both steps that are shorter are not looked at
 BLOCK = 12  # frames of the answer that one task makes
@@ -284,8 +282,9 @@ class _Record:
         seen_B1HW = _padded(self.seen_TYX[k]).to(rain_B1HW)[None, None]
         way_B2hw = flow.paths(v_B2hw * (abs(way) / 2), 2, -1 if way > 0 else 1)[:, -1]
         from_B2HW = flow.ends(way_B2hw, rain_B1HW)
-        # cubics keep small cells, and overshoot below zero next to them
-        moved_B1HW = flow.sample(rain_B1HW, from_B2HW, "bicubic", "border").clamp(min=0)
+        # cubics keep small cells, and overshoot at them and next to them
+        moved_B1HW = flow.sample(rain_B1HW, from_B2HW, "bicubic", "border")
+        moved_B1HW = moved_B1HW.clamp(min=0, max=float(rain_B1HW.max()))
         seen_B1HW = flow.sample(seen_B1HW, from_B2HW) > 0.99
         return moved_B1HW[:, 0], seen_B1HW[:, 0].to(rain_B1HW)
 
