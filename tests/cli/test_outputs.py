@@ -71,6 +71,17 @@ def test_a_forecast_has_the_projection_of_its_data(rain, pack, tmp_path, form):
     assert xr.open_zarr(tmp_path / "h.zarr", decode_coords="all").rio.crs == crs
 
 
+def test_a_dataset_that_was_opened_without_decoding_coordinates(rain, pack, tmp_path):
+    """Its projection is a variable, which a variable of rain does not take along."""
+    rain.to_dataset().to_netcdf(tmp_path / "in.nc")
+    with xr.open_dataset(tmp_path / "in.nc") as ds:
+        ds = ds.reset_coords("crs")
+        fc = ds.earthformer.forecast(pack)
+        assert fc.rio.crs == rain.rio.crs and list(fc.data_vars) == ["rain_rate"]
+        hind = xef.hindcast(ds, pack, tmp_path / "h.zarr")
+        assert hind.rio.crs == rain.rio.crs
+
+
 @pytest.mark.parametrize("out", ["out.nc", "out.zarr"])
 def test_files_have_the_projection(rain, run, tmp_path, out):
     assert run("forecast", "-o", tmp_path / out) == 0

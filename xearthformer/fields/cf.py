@@ -58,6 +58,17 @@ def find_grid_mapping(da: xr.DataArray) -> str | None:
     return next((str(n) for n in scalars if any(m in da.coords[n].attrs for m in marks)), None)
 
 
+def mappings_as_coords(data: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
+    """Return a Dataset in which map projections are coordinates, as decode_coords="all" has them.
+
+    A variable that is selected then keeps its projection. A DataArray is returned as it is.
+    """
+    if not isinstance(data, xr.Dataset):
+        return data
+    named = {da.attrs.get("grid_mapping") for da in data.data_vars.values()}
+    return data.set_coords([name for name in data.data_vars if name in named])
+
+
 def with_grid_mapping(ds: xr.Dataset) -> xr.Dataset:
     """Return a Dataset without encoding, whose variables name their map projection.
 
