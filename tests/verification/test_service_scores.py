@@ -261,7 +261,7 @@ def test_sal_is_pysteps_for_showers_that_are_large_and_apart():
     forecast = shower(22, 26, 6, 8) + shower(38, 55, 7, 7)
     expected = theirs.sal(forecast, observed, 1 / 15, 0.95)
     assert sal_of(forecast, observed) == pytest.approx(expected)
-    # storms of fewer than 50 pixels are none for pysteps: S differs, A does not
+    # showers of fewer than 50 pixels are none for pysteps: S differs, A does not
     observed = observed + shower(8, 70, 1.2, 9)
     expected = theirs.sal(forecast, observed, 1 / 15, 0.95)
     structure, amplitude, _ = sal_of(forecast, observed)

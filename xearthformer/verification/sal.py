@@ -3,10 +3,9 @@
 Wernli et al. (2008), Mon. Wea. Rev. 136, 4470-4487, with the threshold of objects of Wernli et al.
 (2009), Wea. Forecasting 24, 1472-1484: a fifteenth of the 95th percentile of the pixels with rain.
 An object is what touches along edges from that threshold on. `pysteps.verification.sal` has the
-same formulas; its objects come of storm tracking, which drops those of fewer than 50 pixels and
-splits those with several peaks, so that S and L agree where showers are large, smooth and apart,
-and A and the first part of L always, but for pixels that one side lacks: here they count on
-neither.
+same formulas; but its objects come of storm tracking, which drops those of fewer than 50 pixels,
+and one of two whose first pixels are less than ten apart: S and L agree where showers are large and
+apart. A agrees always, but for pixels that one side lacks: here they count on neither.
 """
 
 from __future__ import annotations
