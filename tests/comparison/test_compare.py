@@ -329,6 +329,7 @@ def test_another_step_is_mended_by_the_option_that_the_error_names(tmp_path, cap
     rain = xef.synthetic_storms(events=1, frames=29, size=128)["rain_rate"].isel(event=0)
     rain[::2].drop_vars("event", errors="ignore").to_netcdf(tmp_path / "rain.nc")  # 10 minutes
     words = ["verify", str(tmp_path / "rain.nc"), "--packs", "nowcast-radar", "--lead", "1"]
+    words += ["--init", "2000-01-01T02:00"]
     assert main(words) == 2
     hint = re.search("try (--step 5min)$", capsys.readouterr().err.strip())
     assert hint is not None

@@ -348,7 +348,7 @@ def _members(
             carried_LYX = carried_LYX / known_LYX
         shape = len(carried_LYX), ensemble.members, *carried_LYX.shape[1:]
         rain = np.broadcast_to(carried_LYX[:, None], shape)
-    rain = np.array(rain, np.float32)
+    rain = np.require(rain, np.float32, "W")  # a copy of what is broadcast alone
     rain[np.broadcast_to(known_LYX[:, None] < KNOWN, rain.shape)] = np.nan
     return rain
 
