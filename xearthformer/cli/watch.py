@@ -275,7 +275,8 @@ def watch(
     Raises
     ------
     ValueError, FileNotFoundError
-        Before anything is read: an unknown format, no such folder, one folder for both.
+        Before anything is read: an unknown format, no such folder, one folder for both, options
+        that `forecast` refuses.
 
     Notes
     -----
@@ -301,6 +302,7 @@ def watch(
     if step in (None, "month") or rain != "rainfall_rate":
         found = f"{pack.card.name!r}, of {rain or 'any quantity'}"
         raise mismatch("a pack of rain, with a time step", found, 'the pack "nowcast-radar"')
+    _check_options(pack, options)
     if picture:
         import matplotlib  # noqa: F401  # or the first forecast would be the first to lack it
     written = _Output(out, pack.card.name, format, picture, keep)
@@ -323,6 +325,26 @@ def _check(
         raise mismatch("a folder of its own for forecasts", str(out), f"-o {out}/nowcasts")
     out.mkdir(parents=True, exist_ok=True)
     return out
+
+
+def _check_options(pack: "Pack", options: dict[str, Options]) -> None:
+    """Refuse options that the pack can't serve: by a lazy forecast of nothing, never computed."""
+    import dask.array
+
+    from ..inference.forecast import forecast
+
+    card = pack.card
+    height, width = card.grid.shape if card.grid is not None else (128, 128)
+    spacing = getattr(card.grid, "spacing", None) or 1000.0
+    step = pd.Timedelta(card.time_step)
+    coords: dict[str, object] = {
+        "time": pd.Timestamp("2000-01-01") + step * np.arange(card.context),
+        "y": ("y", spacing * np.arange(height), {"units": "m"}),
+        "x": ("x", spacing * np.arange(width), {"units": "m"}),
+    }
+    values = dask.array.zeros((card.context, height, width), dtype=np.float32)
+    attrs = {"standard_name": "rainfall_rate", "units": "mm h-1"}
+    forecast(xr.DataArray(values, coords, ("time", "y", "x"), "rain", attrs), pack, **options)
 
 
 def _loop(
