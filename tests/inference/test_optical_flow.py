@@ -1,6 +1,7 @@
 """Extrapolation by pysteps, in the form of a forecast."""
 
 import builtins
+import dataclasses
 import re
 import sys
 import warnings
@@ -11,7 +12,7 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.inference import optical_flow
+from xearthformer.inference import optical_flow, pysteps_methods
 
 
 def moving(steps=6, dx=3):
@@ -221,6 +222,18 @@ def test_a_dry_frame_before_the_last_makes_no_dry_forecast(pysteps, method, dry)
     assert float(np.abs(one - other.values).mean()) < 0.6 * float(other.mean())
     assert 0.7 < float(one.mean() / other.mean()) < 1.3
     assert "dry or missing" in fc.attrs["history"]
+
+
+@pytest.mark.parametrize("answer", [0.0, np.nan])
+def test_a_method_that_gives_nothing_is_replaced_and_said_so(pysteps, monkeypatch, answer):
+    way = dataclasses.replace(
+        pysteps_methods.METHODS["sprog"],
+        run=lambda past, lead, *_: (np.full((lead, 96, 96), answer), []),
+    )
+    monkeypatch.setitem(pysteps_methods.METHODS, "sprog", way)
+    with pytest.warns(UserWarning, match="S-PROG can't be run .nothing but dry pixels"):
+        fc = xef.extrapolate(moving(), method="sprog", lead=2)
+    xr.testing.assert_equal(fc, xef.extrapolate(moving(), lead=2))
 
 
 @pytest.mark.parametrize("method", ["sprog", "steps", "anvil"])

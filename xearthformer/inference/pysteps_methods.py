@@ -128,9 +128,12 @@ def nowcast(
             try:
                 rain, said = method.run(observed, lead + age, ensemble, pysteps)
                 rain = rain[age:]
+                if (carried_LYX[0] >= DRY).any() and not (rain[0] >= DRY).any():
+                    raise ValueError("nothing but dry pixels")
                 notes += said
             except FAILURES as error:
                 reason = str(error).partition("\n")[0] or type(error).__name__
+                rain = None
                 notes.append(f"{method.title} can't be run ({reason}): extrapolated instead")
     mean = past.rain_seen().mean() if beyond == "climatology" else None
     if ensemble is None:
