@@ -238,14 +238,11 @@ def test_a_method_that_gives_nothing_is_replaced_and_said_so(pysteps, monkeypatc
 
 @pytest.mark.parametrize("method", ["sprog", "steps", "anvil"])
 def test_frames_that_are_all_alike_stay(pysteps, method):
-    """pysteps raises a bare LinAlgError: its autoregression is singular."""
+    """pysteps raises a bare LinAlgError, for its autoregression is singular, or gives NaN."""
     rain = moving()
     rain[:] = rain[-1].values
-    if method == "anvil":
+    with pytest.warns(UserWarning, match="can't be run .*extrapolated instead"):
         fc = xef.extrapolate(rain, method=method, lead=2)
-    else:
-        with pytest.warns(UserWarning, match="Singular matrix.*extrapolated instead"):
-            fc = xef.extrapolate(rain, method=method, lead=2)
     inner = {"y": slice(8, 88), "x": slice(8, 88)}
     for one in fc.transpose(..., "y", "x").values.reshape(-1, 96, 96):
         error = np.abs(rain[-1].copy(data=one) - rain[-1]).isel(inner)
