@@ -342,6 +342,8 @@ MISTAKES = {
     "no such variable": (["--variable", "tos"], "expected a variable 'tos' in .* found rain_rate"),
     "too far": (["--lead", "12"], "12 time steps of future"),
     "no flow": (["--packs", "pysteps"], "optical flow needs pysteps.*pip install"),
+    "too large a square": (["--square", "9"], "try --square 8$"),
+    "nothing says what is known": (["--known", "0.5"], "try the same without --known$"),
     "no such window": (["--window", "far"], "a window as a length"),
     "another kind of output": (["-o", "out.grib"], "expected file.nc or store.zarr"),
 }

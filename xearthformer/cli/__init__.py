@@ -69,6 +69,9 @@ COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
         rf"xef\.to_step\(\w+, {QUOTED}\)": r"--step \1",
         r"xef\.open_radar\([^()]*, zr=\(([\d.]+), ([\d.]+)\)\)": r"--zr \1 \2",
         r"\b(square|surroundings)=(\d+)": r"--\1 \2",
+        r"\bknown=None": "the same without --known",
+        r"\bmethod=\"extrapolation\"": "--packs pysteps",
+        rf"\bmethod={QUOTED}(?:, (?:or )?members=None)?": r"--packs \1",
         r"\bscores=\[([^]]*)\]": lambda m: f"--scores {m[1].replace(',', '').replace(chr(34), '')}",
         r'\breference="([^"]+)"': lambda m: f"--reference {shlex.quote(m[1])}",
     }
