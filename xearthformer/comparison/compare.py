@@ -267,7 +267,7 @@ def compare(
     lead = _default_lead(rows, step, time.size, context) if lead is None else lead
     whole_number("lead", lead)
     positions = find_inits(time, context, init).positions
-    if isinstance(init, slice):
+    if isinstance(init, slice) and present[positions].any():
         positions = positions[present[positions]]
     positions = _with_future(time, positions, lead, init)
     if confidence is not None:
