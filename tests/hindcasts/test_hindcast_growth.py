@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import shutil
 import signal
 from pathlib import Path
 
@@ -150,11 +151,13 @@ def child():
 
 def killed_at(deadline, moment, ssta, pack, folder, child):
     """Grow, be killed at a write, go on: to the byte what a growth without a kill leaves."""
-    whole, store = folder / "whole.zarr", folder / f"{moment}{deadline}.zarr"
+    begun, whole = folder / "begun.zarr", folder / "whole.zarr"
+    store = folder / f"{moment}{deadline}.zarr"
     if not whole.exists():
-        hindcast(ssta[:8], pack, whole, chunks=4)
+        hindcast(ssta[:8], pack, begun, chunks=4)
+        shutil.copytree(begun, whole)
         hindcast(ssta, pack, whole)
-    hindcast(ssta[:8], pack, store, chunks=4)
+    shutil.copytree(begun, store)
     code = child(ssta, pack, Mortal(store, deadline, moment))
     assert code in (0, -signal.SIGKILL)
     hindcast(ssta, pack, store)
