@@ -8,7 +8,13 @@ import torch
 from xearthformer.models import build
 from xearthformer.models.earthformer import nowcast
 from xearthformer.models.earthformer.fused import fuse
-from xearthformer.models.earthformer.nowcast import PRESETS, Nowcast, NowcastConfig, soft_csi_loss
+from xearthformer.models.earthformer.nowcast import (
+    PRESETS,
+    Nowcast,
+    NowcastConfig,
+    fold,
+    soft_csi_loss,
+)
 from xearthformer.models.layers.flow import finer
 
 TINY = PRESETS["tiny"]
@@ -75,7 +81,7 @@ def test_tiles_blend_a_constant_and_a_slope_unchanged(tiny, monkeypatch):
 
     monkeypatch.setattr(Nowcast, "_mix", where)
     slope = torch.arange(88.0).view(-1, 1) + 3 * torch.arange(120.0)
-    mix = tiny._mix_in_tiles(slope.expand(1, 2, 88, 120))
+    mix = tiny._mix_in_tiles(fold(slope.expand(1, 2, 88, 120)))
     expected = torch.nn.functional.avg_pool2d(slope[None], nowcast.COARSE)[0]
     torch.testing.assert_close(mix[0, 0, 0], torch.ones(22, 30))
     torch.testing.assert_close(mix[0, 0, 1], expected, rtol=1e-5, atol=0)
@@ -90,7 +96,7 @@ def test_tiles_that_disagree_fade_into_each_other(monkeypatch):
 
     monkeypatch.setattr(Nowcast, "_mix", number)
     wide = Nowcast(replace(TINY, tile=128))
-    mix = wide._mix_in_tiles(torch.zeros(1, 2, 128, 224))
+    mix = wide._mix_in_tiles(fold(torch.zeros(1, 2, 128, 224)))
     along = finer(mix[:, 0], (128, 224))[0, 0, 64]  # as pixels of the data see it
     assert (along[:94] == 0).all() and (along[-94:] == 1).all()
     steps = along.diff()

@@ -168,7 +168,7 @@ def predict(
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             y = roll_out(model, x, lead, fill_value_HWC, known)
         forecasts.append(y[:count].cpu())
-    return torch.cat(forecasts)
+    return forecasts[0] if len(forecasts) == 1 else torch.cat(forecasts)  # large: no copy of one
 
 
 @torch.no_grad()
@@ -216,5 +216,5 @@ def roll_out(
         outputs.append(y)
         done += y.shape[1]
         if done >= lead:
-            return torch.cat(outputs, dim=1)[:, :lead]
+            return (y if len(outputs) == 1 else torch.cat(outputs, dim=1))[:, :lead]
         x_BTHWC = torch.cat([x_BTHWC, y], dim=1)[:, -context:]

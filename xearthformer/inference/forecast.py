@@ -445,6 +445,9 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
         x = inputs.enter(da, name, variable, card)
         windowed[name] = windows.cut_windows(x, card.context, ends)
     x_BTHWC = tensors.to_tensor([*windowed.values()])
+    # from here on their labels alone are needed: values are let go
+    windowed = {name: one.isel(init=0, time=0, drop=True).copy() for name, one in windowed.items()}
+    del x
     model = engine.load(plan.pack, plan.settings)
     land = {name: card.land(name) for name in card.outputs}
     if plan.ensemble is not None and plan.ensemble.sampling is not None:

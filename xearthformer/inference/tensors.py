@@ -20,6 +20,8 @@ def to_tensor(windows: Sequence[xr.DataArray]) -> Tensor:
         np.ascontiguousarray(one.transpose(*WINDOW_DIMS).to_numpy(), dtype=np.float32)
         for one in windows
     ]
+    if len(channels) == 1:  # no copy of what is large
+        return torch.from_numpy(channels[0][..., None])
     return torch.from_numpy(np.stack(channels, axis=-1))
 
 

@@ -152,8 +152,6 @@ def squared_error(v_BLHW: Tensor, y_BLHW: Tensor) -> Tensor:
 class Past:
     """The past of a domain and its margin, gaps closed along the motion."""
 
-    x_BTHW: Tensor  # 0 where nothing is seen
-    seen_BTHW: Tensor
     v_B2hw: Tensor  # the motion, in coarse cells per frame
     last_BHW: Tensor  # the last frame, which goes on where nothing is seen
     known_BHW: Tensor  # the share of it that stems from what was seen
@@ -211,46 +209,48 @@ class Nowcast(nn.Module):
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The forecast (B, out_len, H, W, 1), never below zero or NaN; no randomness."""
-        past = self._past(x_BTHWC)
-        mix_BLKhw = self._mix_in_tiles(self._still(past.x_BTHW, past.seen_BTHW, past.v_B2hw))
+        x_BTHW, seen_BTHW, past = self._past(x_BTHWC)
+        still_BThwP = fold(self._still(x_BTHW, seen_BTHW, past.v_B2hw))
+        del x_BTHW, seen_BTHW  # large, as are the answers
+        mix_BLKhw = self._mix_in_tiles(still_BThwP)
+        del still_BThwP
         bands_BKHW = split_bands(past.last_BHW)
         most_BHW = past.last_BHW.clamp(min=GROWTH * self.config.thresholds[-1])
-        mean_B1HW = past.mean_B[:, None, None, None]
-        frames = []
+        mean_B11 = past.mean_B[:, None, None]
+        height, width = x_BTHWC.shape[2:4]
+        y_BLHW = x_BTHWC.new_empty(len(x_BTHWC), self.out_len, height, width)
         for lead, way_B2hw in enumerate(flow.paths(past.v_B2hw, self.out_len, -1).unbind(1)):
             v_BHW = add_mix(bands_BKHW, mix_BLKhw[:, lead]).clamp(min=0).minimum(most_BHW)
-            both_B2HW = torch.stack([v_BHW - past.mean_B[:, None, None], past.known_BHW], dim=1)
-            departure_B1HW, known_B1HW = flow.sample(
-                both_B2HW, flow.ends(way_B2hw, past.x_BTHW)
-            ).split(1, dim=1)
-            frames.append((mean_B1HW + known_B1HW * departure_B1HW).clamp(min=0))
-        y_BLHW = torch.cat(frames, dim=1)
-        return self._without_margin(y_BLHW, x_BTHWC)[..., None]
+            both_B2HW = torch.stack([v_BHW - mean_B11, past.known_BHW], dim=1)
+            both_B2HW = flow.sample(both_B2HW, flow.ends(way_B2hw, past.last_BHW))
+            departure_BHW, known_BHW = without_margin(both_B2HW, height, width).unbind(1)
+            y_BLHW[:, lead] = (mean_B11 + known_BHW * departure_BHW).clamp(min=0)
+        return y_BLHW[..., None]
 
     def known(self, x_BTHWC: Tensor, lead: int) -> Tensor:
         """The share of a forecast's values that stems from what was seen (B, lead, H, W)."""
-        past = self._past(x_BTHWC)
-        return self._without_margin(seen.carried(past.known_BHW, past.v_B2hw, lead), x_BTHWC)
+        past = self._past(x_BTHWC)[-1]
+        return without_margin(seen.carried(past.known_BHW, past.v_B2hw, lead), *x_BTHWC.shape[2:4])
 
-    def _past(self, x_BTHWC: Tensor) -> Past:
-        """The past with a margin of which nothing is seen, sides in whole coarse pixels."""
+    def _past(self, x_BTHWC: Tensor) -> tuple[Tensor, Tensor, Past]:
+        """Past frames (0 where nothing is seen), what is seen of them, and what they tell.
+
+        Around them lies a margin of which nothing is seen, sides in whole coarse pixels.
+        """
         x_BTHW = x_BTHWC[..., 0]
         below, right = (-(size + 2 * MARGIN) % GRID for size in x_BTHW.shape[-2:])
         x_BTHW = F.pad(x_BTHW, (MARGIN, MARGIN + right, MARGIN, MARGIN + below), value=float("nan"))
-        seen_BTHW, x_BTHW = ~x_BTHW.isnan(), torch.nan_to_num(x_BTHW)
+        seen_BTHW = ~x_BTHW.isnan()
+        x_BTHW.nan_to_num_()  # in place, as it is a padded copy
         v_B2hw = flow.motion(x_BTHW, seen_BTHW)
         x_BTHW, seen_BTHW = seen.complete(x_BTHW, seen_BTHW, v_B2hw)
-        on_BHW, known_BHW, mean_B = seen.continued(x_BTHW[:, -1], seen_BTHW[:, -1])
-        return Past(x_BTHW, seen_BTHW, v_B2hw, on_BHW, known_BHW, mean_B)
-
-    def _without_margin(self, y_BLHW: Tensor, x_BTHWC: Tensor) -> Tensor:
-        height, width = x_BTHWC.shape[2:4]
-        return y_BLHW[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+        last = seen.continued(x_BTHW[:, -1], seen_BTHW[:, -1])
+        return x_BTHW, seen_BTHW, Past(v_B2hw, *last)
 
     def _still(self, x_BTHW: Tensor, seen_BTHW: Tensor, v_B2hw: Tensor) -> Tensor:
         """The frames of all lags, moved to where the last one is; NaN where nothing is seen."""
         lags = self.config.lags
-        seen_BTHW = flow.to_lagrangian(seen_BTHW.to(x_BTHW), v_B2hw, lags, "nearest") > 0.5
+        seen_BTHW = flow.to_lagrangian(seen_BTHW, v_B2hw, lags, "nearest") > 0.5
         return torch.where(seen_BTHW, flow.to_lagrangian(x_BTHW, v_B2hw, lags), torch.nan)
 
     def _mix(self, still_BThwP: Tensor) -> Tensor:
@@ -263,14 +263,17 @@ class Nowcast(nn.Module):
         counts_L = (lead_L / SETTLED).clamp(max=1).to(mix_BLhwK)
         return mix_BLhwK * counts_L.view(-1, 1, 1, 1)
 
-    def _mix_in_tiles(self, still_BTHW: Tensor) -> Tensor:
+    def _mix_in_tiles(self, still_BThwP: Tensor) -> Tensor:
         """The same on a domain, (B, L, K, h, w): overlapping tiles, each fading into the next."""
-        still_BThwP = fold(still_BTHW)
         mosaic = Mosaic(tuple(still_BThwP.shape[2:4]), self.config.tile // COARSE)
-        batches = mosaic.split(still_BThwP).split(TILES_AT_ONCE)
-        mix_BLhwK = mosaic.join(torch.cat([self._mix(tiles) for tiles in batches]))
+        mix_BLhwK = mosaic.through(self._mix, still_BThwP, TILES_AT_ONCE)
         # contiguous, as interpolation of bands that come last rounds in another order
         return rearrange(mix_BLhwK, "b l h w k -> b l k h w").contiguous()
+
+
+def without_margin(y_BLHW: Tensor, height: int, width: int) -> Tensor:
+    """The domain itself."""
+    return y_BLHW[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width]
 
 
 def fold(x_BTHW: Tensor) -> Tensor:

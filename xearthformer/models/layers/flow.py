@@ -30,15 +30,30 @@ LARGEST_STEP = 2.0  # of one iteration, in pixels of its level
 
 
 def smooth(x_HW: Tensor, sigma: float) -> Tensor:
-    """Gaussian filter over the last two axes; zeros beyond the edges."""
+    """Gaussian filter over the last two axes; zeros beyond the edges.
+
+    Examples
+    --------
+    >>> [round(value, 3) for value in smooth(torch.tensor([[0.0, 1.0, 0.0]]), 0.5)[0].tolist()]
+    [0.084, 0.619, 0.084]
+    """
     radius = max(1, math.ceil(2.5 * sigma))  # beyond it lies 1 % of the weight
-    t = torch.arange(-radius, radius + 1, dtype=x_HW.dtype, device=x_HW.device)
+    t = torch.arange(-radius, radius + 1, dtype=x_HW.dtype)
     kernel = torch.exp(-t * t / (2 * sigma * sigma))
-    kernel = kernel / kernel.sum()
-    flat = x_HW.reshape(-1, 1, *x_HW.shape[-2:])  # (..., H, W) to (images, 1, H, W)
-    flat = F.conv2d(F.pad(flat, (radius, radius, 0, 0)), kernel.view(1, 1, 1, -1))
-    flat = F.conv2d(F.pad(flat, (0, 0, radius, radius)), kernel.view(1, 1, -1, 1))
-    return flat.reshape(x_HW.shape)
+    weights = (kernel / kernel.sum())[radius:].tolist()  # of the middle, then outwards
+    # Sums of shifted fields: a convolution of one channel takes far more time and memory.
+    for dim in (-1, -2):
+        size = x_HW.shape[dim]
+        out = weights[0] * x_HW
+        for shift, weight in enumerate(weights[1:size], start=1):
+            out.narrow(dim, 0, size - shift).add_(
+                x_HW.narrow(dim, shift, size - shift), alpha=weight
+            )
+            out.narrow(dim, shift, size - shift).add_(
+                x_HW.narrow(dim, 0, size - shift), alpha=weight
+            )
+        x_HW = out
+    return x_HW
 
 
 def places(x_HW: Tensor) -> Tensor:
@@ -96,7 +111,7 @@ def frames_seen(seen_THW: Tensor) -> list[int]:
     >>> frames_seen(seen_THW)
     [0, 2]
     """
-    counts_T = seen_THW.flatten(1).sum(dim=1)
+    counts_T = torch.stack([seen_HW.sum() for seen_HW in seen_THW])  # all at once takes memory
     enough_T = (counts_T > 0) & (counts_T >= ENOUGH * counts_T.max())
     return enough_T.nonzero().flatten().tolist()
 
@@ -217,8 +232,8 @@ def to_lagrangian(
     ways = paths(v_B2hw, lags[0], -1) if lags[0] else None
     frames = []
     for lag in lags:
-        x_B1HW = x_BTHW[:, -1 - lag, None]
-        frames.append(sample(x_B1HW, ends(ways[:, lag - 1], x_BTHW), mode) if lag else x_B1HW)
+        x_B1HW = x_BTHW[:, -1 - lag, None].to(v_B2hw)  # of what is seen, one frame at a time
+        frames.append(sample(x_B1HW, ends(ways[:, lag - 1], x_B1HW), mode) if lag else x_B1HW)
     return torch.cat(frames, dim=1)
 
 

@@ -7,9 +7,11 @@ the components (x, y) of a motion.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import flow
+from .flow import COARSE
 
 FADE = 8.0  # pixels: how far rain is taken to go on where nothing was seen
 LITTLE = 0.01  # a share of what was seen that is none
@@ -22,8 +24,12 @@ def complete(x_BTHW: Tensor, seen_BTHW: Tensor, v_B2hw: Tensor) -> tuple[Tensor,
     frame lacks are those of the latest frame that has them. What no frame tells is 0.
     """
     rows = zip(x_BTHW.split(1), seen_BTHW.split(1), v_B2hw.split(1), strict=True)
-    x_rows, seen_rows = zip(*(_last_completed(*_frames_filled(*row)) for row in rows), strict=True)
-    return torch.cat(x_rows), torch.cat(seen_rows)
+    for i, row in enumerate(rows):
+        x_1THW, seen_1THW = _last_completed(*_frames_filled(*row))
+        if x_1THW is not row[0]:  # a copy is made where there are gaps alone
+            x_BTHW, seen_BTHW = x_BTHW.clone(), seen_BTHW.clone()
+            x_BTHW[i], seen_BTHW[i] = x_1THW[0], seen_1THW[0]
+    return x_BTHW, seen_BTHW
 
 
 def _frames_filled(
@@ -82,12 +88,18 @@ def continued(x_BHW: Tensor, seen_BHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     seen = seen_BHW.to(x_BHW)
     mean_B = (x_BHW * seen).sum(dim=(1, 2)) / seen.sum(dim=(1, 2)).clamp(min=1)
-    share_BHW = flow.smooth(seen, FADE)
-    around_BHW = flow.smooth(x_BHW * seen, FADE) / share_BHW.clamp(min=LITTLE / 2)
+    share_BHW, around_BHW = _blurred(seen), _blurred(x_BHW * seen)
+    around_BHW = around_BHW / share_BHW.clamp(min=LITTLE / 2)
     known_BHW = (2 * share_BHW).clamp(max=1)  # at a straight edge half of what is around is seen
     known_BHW = torch.where(seen_BHW, 1.0, torch.where(known_BHW < LITTLE, 0.0, known_BHW))
     beyond_BHW = torch.where(known_BHW > 0, around_BHW, mean_B[:, None, None])
     return torch.where(seen_BHW, x_BHW, beyond_BHW), known_BHW, mean_B
+
+
+def _blurred(x_BHW: Tensor) -> Tensor:
+    """The field smoothed by `FADE`, by way of coarse pixels; none of it lies beyond the edges."""
+    coarse_B1hw = F.avg_pool2d(x_BHW[:, None], COARSE, ceil_mode=True)
+    return flow.finer(flow.smooth(coarse_B1hw, FADE / COARSE), x_BHW.shape[-2:])[:, 0]
 
 
 def carried(known_BHW: Tensor, v_B2hw: Tensor, lead: int) -> Tensor:
