@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import uniform_filter
 
 from xearthformer.verification.base import COUNT, Measure
 from xearthformer.verification.categorical import CONTINGENCY, POOLED, max_pool
 from xearthformer.verification.deterministic import MOMENTS
-from xearthformer.verification.spatial import FRACTIONS
+from xearthformer.verification.spatial import FRACTIONS, count_in_windows, summed_area
 
 NAN = np.nan
 
@@ -97,6 +98,15 @@ def test_fractions_are_those_of_the_library_scores(window):
     )
     fss = 1 - found["fraction_errors"].item() / found["fraction_squares"].item()
     assert fss == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("window", [(1, 1), (2, 3), (5, 4), (16, 16), (40, 7)])
+def test_windows_are_counted_as_scipys_filter_has_them(window):
+    events = np.random.default_rng(0).random((12, 17)) < 0.4
+    expected = uniform_filter(events.astype(float), window, mode="constant") * np.prod(window)
+    found = count_in_windows(summed_area(events), window)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert found.dtype.kind == "i"
 
 
 def test_names_fit_sums_of_any_leading_shape():

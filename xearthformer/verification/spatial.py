@@ -11,7 +11,6 @@ of others.
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from .base import Group, Measure, Pair, Score, ratio
 
@@ -22,22 +21,61 @@ def sum_fractions(pair: Pair, measure: Measure) -> np.ndarray:
     A fraction is the share of events in the window around a pixel; pixels beyond the edge, or not
     valid, are none. Roberts and Lean (2008), Mon. Wea. Rev. 136, 78-97.
     """
-    # SciPy's filter: the library `scores` gives the same without NaN, in seven times the time.
     sums = np.zeros((2, len(measure.windows), len(measure.thresholds)))
     for j, threshold in enumerate(measure.thresholds):
-        forecast_events, observed_events = (each.astype(float) for each in pair.events(threshold))
-        if not (forecast_events.any() or observed_events.any()):
+        events = pair.events(threshold)
+        if not (events[0].any() or events[1].any()):
             continue  # nothing to compare: the sums are 0
+        tables = [summed_area(each) for each in events]
         for i, window in enumerate(measure.windows):
             forecast, observed = (
-                uniform_filter(events, window, mode="constant")[pair.valid]
-                for events in (forecast_events, observed_events)
+                np.multiply(count_in_windows(table, window), pair.valid, dtype=float)
+                for table in tables
             )
-            difference = forecast - observed
             # The worst error: events that never meet.
             square = np.vdot(forecast, forecast) + np.vdot(observed, observed)
-            sums[:, i, j] = np.vdot(difference, difference), square
+            # Whole numbers: what is left of the difference is not rounded.
+            error = square - 2 * np.vdot(forecast, observed)
+            pixels = window[0] * window[1]
+            sums[:, i, j] = error / pixels**2, square / pixels**2
     return sums
+
+
+def summed_area(events: np.ndarray) -> np.ndarray:
+    """Return how many events lie before each corner of the pixels, (y + 1, x + 1).
+
+    Any window's number is the sum of four of these: one table serves windows of all widths, in half
+    the time of a filter for each, and without rounding.
+    """
+    table = np.zeros([size + 1 for size in events.shape], np.int32)
+    np.cumsum(events, axis=0, out=table[1:, 1:])
+    np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
+    return table
+
+
+def count_in_windows(table: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+    """Return the number of events in the window around each pixel; there are none beyond the edge.
+
+    A window of an even number of pixels has one more before the pixel than after it, as SciPy's
+    filters have it.
+    """
+    for axis, pixels in enumerate(window):
+        table = _differences(table, pixels, axis)
+    return table
+
+
+def _differences(table: np.ndarray, pixels: int, axis: int) -> np.ndarray:
+    """Return what a summed table gains from the start to the end of each window along an axis."""
+    size = table.shape[axis] - 1
+    # By slices, the last or the first value beyond the edge: indices take longer.
+    before, after = min(pixels // 2, size), min(pixels - pixels // 2, size)
+    shape = [size if k == axis else n for k, n in enumerate(table.shape)]
+    counts = np.empty(shape, table.dtype)
+    out, sums = np.moveaxis(counts, axis, 0), np.moveaxis(table, axis, 0)
+    out[: size - after + 1] = sums[after:]
+    out[size - after + 1 :] = sums[-1]
+    out[before:] -= sums[: size - before]
+    return counts
 
 
 FRACTIONS = Group(
