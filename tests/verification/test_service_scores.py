@@ -221,6 +221,14 @@ def test_sal_by_hand():
     assert location == pytest.approx((0.03 + 2 * 0.03) / 5)
 
 
+def test_sal_takes_rain_below_zero_for_none():
+    forecast, observed = np.zeros((2, 3, 4))
+    forecast[1, 0], observed[1, 3] = 4, 2
+    expected = sal_of(forecast, observed)
+    # what an interpolation leaves is neither rain nor the smallest of it
+    assert sal_of(np.where(forecast > 0, forecast, -0.3), observed) == pytest.approx(expected)
+
+
 def test_sal_of_dry_frames():
     wet, dry = np.pad([[3.0]], 1), np.zeros((3, 3))
     np.testing.assert_array_equal(sal_of(dry, wet), [-2, -2, NAN])
