@@ -253,7 +253,8 @@ def watch(
     output : path
         A folder for forecasts, made if it isn't there: "nowcast-radar_20160928T1500.nc", ...
     format : {"nc", "zarr", "tif", "odim"}
-        NetCDF, a Zarr store, a folder of GeoTIFF (one file per lead), or ODIM HDF5. Default "nc".
+        NetCDF, a Zarr store, a folder of GeoTIFF (one file per lead), or ODIM HDF5 (of an ensemble
+        a folder, one file per member). Default "nc".
     picture : bool
         Whether to draw each forecast too, to a .png next to it.
     keep : int, optional
@@ -302,10 +303,10 @@ def watch(
     if step in (None, "month") or rain != "rainfall_rate":
         found = f"{pack.card.name!r}, of {rain or 'any quantity'}"
         raise mismatch("a pack of rain, with a time step", found, 'the pack "nowcast-radar"')
-    _check_options(pack, options)
+    members = _forecast_of_nothing(pack, options).sizes.get("member", 1)
     if picture:
         import matplotlib  # noqa: F401  # or the first forecast would be the first to lack it
-    written = _Output(out, pack.card.name, format, picture, keep)
+    written = _Output(out, pack.card.name, format, members, picture, keep)
     return _loop(str(folder), pack, written, every, once, zr, options)
 
 
@@ -327,8 +328,8 @@ def _check(
     return out
 
 
-def _check_options(pack: "Pack", options: dict[str, Options]) -> None:
-    """Refuse options that the pack can't serve: by a lazy forecast of nothing, never computed."""
+def _forecast_of_nothing(pack: "Pack", options: dict[str, Options]) -> xr.DataArray:
+    """Return a lazy forecast, never computed: it refuses options that the pack can't serve."""
     import dask.array
 
     from ..inference.forecast import forecast
@@ -344,7 +345,8 @@ def _check_options(pack: "Pack", options: dict[str, Options]) -> None:
     }
     values = dask.array.zeros((card.context, height, width), dtype=np.float32)
     attrs = {"standard_name": "rainfall_rate", "units": "mm h-1"}
-    forecast(xr.DataArray(values, coords, ("time", "y", "x"), "rain", attrs), pack, **options)
+    rain = xr.DataArray(values, coords, ("time", "y", "x"), "rain", attrs)
+    return forecast(rain, pack, **options)
 
 
 def _loop(
@@ -443,8 +445,14 @@ class _Output:
     folder: Path
     pack: str
     format: str
+    members: int
     picture: bool
     keep: int | None
+
+    @property
+    def suffix(self) -> str:
+        """How the names of forecasts end: "" for a folder of files."""
+        return "" if self.format == "odim" and self.members > 1 else SUFFIXES[self.format]
 
     @property
     def kind(self) -> str:
@@ -453,7 +461,7 @@ class _Output:
 
     def target(self, init: xr.DataArray) -> Path:
         """Return the path of a forecast."""
-        return self.folder / f"{self.pack}_{init_label(init)}{SUFFIXES[self.format]}"
+        return self.folder / f"{self.pack}_{init_label(init)}{self.suffix}"
 
     def clean(self) -> None:
         """Remove what a killed watch left half written."""
@@ -470,7 +478,7 @@ class _Output:
     def write(self, fc: xr.DataArray, rain: xr.DataArray, target: Path, arrived: int) -> None:
         """Write a forecast and its picture, and delete those that are too old to keep."""
         ds = fc.to_dataset().assign_attrs(Conventions="CF-1.8")
-        if self.format != "tif" and not (self.format == "odim" and "member" in fc.dims):
+        if self.suffix:
             write_forecast(ds, target)
         else:
             part = target.with_name(f"{target.name}.part")
@@ -488,12 +496,12 @@ class _Output:
                 remove(self._picture(old))
 
     def _picture(self, target: Path) -> Path:
-        return target.with_name(f"{target.name.removesuffix(SUFFIXES[self.format])}.png")
+        return target.with_name(f"{target.name.removesuffix(self.suffix)}.png")
 
     def _made(self) -> list[Path]:
         """The forecasts that are there, the oldest first."""
         digits = "[0-9]" * 8 + "T" + "[0-9]" * 4
-        pattern = f"{glob.escape(self.pack)}_{digits}{SUFFIXES[self.format]}"
+        pattern = f"{glob.escape(self.pack)}_{digits}{self.suffix}"
         return sorted(self.folder.glob(pattern))
 
 
