@@ -509,7 +509,7 @@ def _draw(fc: xr.DataArray, rain: xr.DataArray, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     plot = fc.isel(init=0).earthformer.plot
-    figure = plot.stamps(rain) if "member" in fc.dims else plot.frames(rain)
+    figure = plot.stamps() if "member" in fc.dims else plot.frames(rain)
     part = path.with_name(f"{path.name}.part")
     figure.savefig(part, format="png")
     plt.close(figure)
