@@ -4,8 +4,8 @@
     python examples/radar_service.py --folder FOLDER  # your own files
 
 For each service: `open_radar` of the folder, `to_step` and `to_spacing` where its files are of
-another step or spacing, a nowcast that `watch` writes as it would for a file that has just arrived,
-and a table of scores of the last hour beside pysteps' methods, where pysteps is installed. Storms are
+another step or spacing, a nowcast that `watch` writes as for a file that has just arrived, and a
+table of scores of the last hour beside pysteps' methods, where pysteps is installed. Storms are
 simulated: the table shows how methods are compared, not which of them is best in real rain. Writes
 OUT/<service>/ with the forecasts, and OUT/<service>.png.
 """

@@ -151,6 +151,9 @@ def test_a_nowcast_fades_to_the_mean_of_what_was_seen():
     mean = frames[-1].mean()
     unknown = known[-1] == 0
     torch.testing.assert_close(y[-1][unknown], mean.expand(int(unknown.sum())), atol=1e-3, rtol=0)
+    far = torch.ones(64, 128, dtype=torch.bool)
+    far[:, :112] = False  # dry, and all of it known: not a trace of the mean may be left
+    assert (known[0][far] == 1).all() and not y[0][far & (frames[-1] < 1e-4)].gt(1e-4).any()
     peak = divmod(int(y[-1].argmax()), 128)
     assert abs(peak[0] - 30) <= 1 and abs(peak[1] - (40 + 8 * 6)) <= 3
 

@@ -216,15 +216,16 @@ class Nowcast(nn.Module):
         del still_BThwP
         bands_BKHW = split_bands(past.last_BHW)
         most_BHW = past.last_BHW.clamp(min=GROWTH * self.config.thresholds[-1])
-        mean_B11 = past.mean_B[:, None, None]
+        mean_B111 = past.mean_B[:, None, None, None]
         height, width = x_BTHWC.shape[2:4]
         y_BLHW = x_BTHWC.new_empty(len(x_BTHWC), self.out_len, height, width)
         for lead, way_B2hw in enumerate(flow.paths(past.v_B2hw, self.out_len, -1).unbind(1)):
             v_BHW = add_mix(bands_BKHW, mix_BLKhw[:, lead]).clamp(min=0).minimum(most_BHW)
-            both_B2HW = torch.stack([v_BHW - mean_B11, past.known_BHW], dim=1)
-            both_B2HW = flow.sample(both_B2HW, flow.ends(way_B2hw, past.last_BHW))
-            departure_BHW, known_BHW = without_margin(both_B2HW, height, width).unbind(1)
-            y_BLHW[:, lead] = (mean_B11 + known_BHW * departure_BHW).clamp(min=0)
+            at_B2HW = flow.ends(way_B2hw, v_BHW)
+            known_B1HW = flow.share_at(past.known_BHW, at_B2HW)
+            v_B1HW = flow.sample(v_BHW[:, None], at_B2HW)
+            y_B1HW = known_B1HW * v_B1HW + (1 - known_B1HW) * mean_B111
+            y_BLHW[:, lead] = without_margin(y_B1HW, height, width)[:, 0]
         return y_BLHW[..., None]
 
     def known(self, x_BTHWC: Tensor, lead: int) -> Tensor:

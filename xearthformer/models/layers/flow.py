@@ -19,6 +19,7 @@ from torch import Tensor
 
 COARSE = 4  # a side of the motion field's cells, in pixels
 FLOW_FRAMES = 4  # the last frames, which tell the motion
+TRACE = 1e-3  # a share of what is known that is none
 ENOUGH = 0.1  # of the pixels seen in the fullest frame: fewer, and a frame is missing
 LEVELS = (8, 4, 2)  # pixels that each pass averages the frames over, coarsest first
 ITERATIONS = 3  # of each pass
@@ -79,6 +80,16 @@ def sample(x_BCHW: Tensor, at_B2HW: Tensor, mode: str = "bilinear", edge: str = 
     # torch counts from -1 at the outer edge of the first pixel to 1 at that of the last
     at_BHW2 = torch.stack([(2 * x + 1) / w - 1, (2 * y + 1) / h - 1], dim=-1)
     return F.grid_sample(x_BCHW, at_BHW2, mode=mode, padding_mode=edge, align_corners=False)
+
+
+def share_at(known_BHW: Tensor, at_B2HW: Tensor) -> Tensor:
+    """Read a share of what is known (B, 1, H, W), 0 beyond the edges; all and nothing are exact.
+
+    A share of almost one would leave a trace of what stands for the unknown in every dry pixel.
+    """
+    share_B1HW = sample(known_BHW[:, None], at_B2HW)
+    share_B1HW = torch.where(share_B1HW > 1 - TRACE, 1.0, share_B1HW)
+    return torch.where(share_B1HW < TRACE, 0.0, share_B1HW)
 
 
 def sample_periodic(x_BCHW: Tensor, at_B2HW: Tensor) -> Tensor:
@@ -267,7 +278,7 @@ def from_lagrangian(
         from_B2HW = ends(way_B2hw, y_BLHW)
         y_B1HW = sample(y_BLHW[:, lead, None], from_B2HW, "bicubic", "border")
         if known_BHW is not None and beyond_BHW is not None:
-            known_B1HW = sample(known_BHW[:, None], from_B2HW)
+            known_B1HW = share_at(known_BHW, from_B2HW)
             beyond_B1HW = sample_periodic(beyond_BHW[:, None], from_B2HW)
             y_B1HW = known_B1HW * y_B1HW + (1 - known_B1HW) * beyond_B1HW
         frames.append(y_B1HW)

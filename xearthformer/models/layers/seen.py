@@ -105,8 +105,7 @@ def _blurred(x_BHW: Tensor) -> Tensor:
 def carried(known_BHW: Tensor, v_B2hw: Tensor, lead: int) -> Tensor:
     """The share of the last frame that is known, moved on along the motion (B, L, H, W)."""
     ways = flow.paths(v_B2hw, lead, -1).unbind(1)
-    known_B1HW = known_BHW[:, None]
-    return torch.cat([flow.sample(known_B1HW, flow.ends(way, known_B1HW)) for way in ways], dim=1)
+    return torch.cat([flow.share_at(known_BHW, flow.ends(way, known_BHW)) for way in ways], dim=1)
 
 
 def random_rain(x_HW: Tensor, seen_HW: Tensor, generator: torch.Generator | None = None) -> Tensor:
