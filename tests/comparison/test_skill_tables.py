@@ -31,7 +31,7 @@ def test_skill_against_a_row_is_that_of_verify(rain, rows):  # noqa: F811
         one = found[name].sel(forecast="near").drop_vars("forecast")
         assert one.values == pytest.approx(alone[name].values, nan_ok=True)
     text = summary(found, ["far", "sal_amplitude"])
-    assert "far" in text and "sal_amplitude" in text and "ets" not in text
+    assert "FAR" in text and "sal_amplitude" in text and "ETS" not in text
     lines = skill_table(found, "persistence").splitlines()
     (mse,) = [line.split() for line in lines if line.startswith("MSE")]
     assert mse == ["MSE", "0.000", "0.750"]
@@ -46,7 +46,7 @@ def test_skill_has_intervals_of_inits_drawn_together(rain, rows):  # noqa: F811
     assert near["rmse_pooled_skill_high"].item() == pytest.approx(0.5)
     assert near["csi_pooled_skill_low"].sel(threshold=1) < near["csi_pooled_skill"].sel(threshold=1)
     assert "0.750 (0.750 to 0.750)" in skill_table(found, "persistence")
-    assert " to " in confidence_tables(found, ["far"]) and "far 0.5" in confidence_tables(
+    assert " to " in confidence_tables(found, ["far"]) and "FAR 0.5" in confidence_tables(
         found, ["far"]
     )
 
@@ -76,7 +76,7 @@ def test_the_command_prints_skill_and_further_scores(flow, file, capsys):  # noq
     main([*arguments, "ets"])
     text = capsys.readouterr().out
     header = text.splitlines()[1]
-    assert "CSI" in header and "far" in header and "ets" in header
+    assert "CSI" in header and "FAR" in header and "ETS" in header
     assert "Skill against persistence, all leads together: 1 perfect, 0 no better" in text
     (mse,) = [line.split() for line in text.splitlines() if line.startswith("MSE")]
     assert mse == ["MSE", "0.000", "1.000"]  # showers that move by a pixel a frame

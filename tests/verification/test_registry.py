@@ -83,7 +83,7 @@ def test_columns_by_threshold_come_first(pair):
     columns = scores.printed_columns(verify(*pair, window=2))
     assert [*columns] == ["csi", "fss", "mse", "correlation"]
     more = scores.printed_columns(verify(*pair, window=2), ["mae", "far"])
-    assert [*more] == ["csi", "far", "fss", "mse", "mae", "correlation"] and more["far"] == "far"
+    assert [*more] == ["csi", "far", "fss", "mse", "mae", "correlation"] and more["far"] == "FAR"
     with pytest.raises(ValueError, match=r"a score among mse, .*\n +found 'roc'"):
         scores.printed_columns(verify(*pair), ["roc"])
 

@@ -160,4 +160,13 @@ def printed_columns(result: xr.Dataset, further: Sequence[str] = ()) -> dict[str
             raise mismatch(f"a score among {found}", repr(name), 'scores=["csi", "far"]')
     printed = {k: e for k, e in SCORES.items() if k in result and (e.column or k in further)}
     names = sorted(printed, key=lambda name: "threshold" not in printed[name].group.dims)
-    return {name: printed[name].column or name for name in names}
+    return {name: printed[name].column or _heading(name) for name in names}
+
+
+def _heading(name: str) -> str:
+    """Return a short name as the abbreviation that it is.
+
+    >>> _heading("far"), _heading("sal_structure")
+    ('FAR', 'sal_structure')
+    """
+    return name.upper() if len(name) <= 4 and name != "bias" else name
