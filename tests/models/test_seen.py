@@ -146,7 +146,7 @@ def test_a_nowcast_fades_to_the_mean_of_what_was_seen():
     frames = [blob(40 + 8 * k, (64, 128)) for k in range(4)]
     x_BTHWC = torch.stack(frames)[None, ..., None]
     with torch.no_grad():
-        y, known = model.predict(x_BTHWC)[0, ..., 0], model.known(x_BTHWC, 3)[0]
+        y, known = model.predict(x_BTHWC)[0, ..., 0], model.known(model.past(x_BTHWC), 3)[0]
     assert known.shape == (3, 64, 128) and known.min() >= 0 and known.max() <= 1
     mean = frames[-1].mean()
     unknown = known[-1] == 0

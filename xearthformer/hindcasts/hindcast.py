@@ -20,7 +20,7 @@ from ..errors import mismatch, whole_number
 from ..fields import windows
 from ..fields.axes import coordinate, find_grid
 from ..fields.time_axis import str_time
-from ..inference import engine, inputs
+from ..inference import engine, gaps, inputs
 from ..inference.forecast import KNOWN, Setup, set_up
 from ..inference.guidance import Guidance
 from ..inference.options import Beyond, Options, Precision, documented
@@ -156,6 +156,8 @@ def hindcast(
         chunks = whole_number("chunks", chunks, hint="chunks=None")
     pack, opened = open_pack(pack), open_store(store)
     entries = inputs.select(data, pack.card)
+    if engine.moves_rain(pack.card):
+        entries = gaps.with_frames(entries, pack.card, slice(None) if init is None else init)
     options = Options(
         lead,
         members,

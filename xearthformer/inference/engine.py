@@ -133,6 +133,8 @@ def _load(path: Path, weights_sha256: str | None, device: str, compile: bool) ->
         model.denoiser = torch.compile(model.denoiser)
     else:
         model.predict = torch.compile(model.predict)
+        if moves_rain(pack.card):
+            model.ahead = torch.compile(model.ahead)
     return model
 
 
@@ -168,14 +170,35 @@ def predict(
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             y = roll_out(model, x, lead, fill_value_HWC, known)
         forecasts.append(y[:count].cpu())
-    return forecasts[0] if len(forecasts) == 1 else torch.cat(forecasts)  # large: no copy of one
+    return _joined(forecasts)
 
 
 @torch.no_grad()
-def known(model: nn.Module, x_BTHWC: Tensor, lead: int, settings: Settings) -> Tensor:
-    """Return the share of each value that stems from what was seen (B, lead, H, W), on the CPU."""
-    windows = [x_BTHWC[row : row + 1].to(settings.device) for row in range(len(x_BTHWC))]
-    return torch.cat([model.known(x_1THWC, lead).cpu() for x_1THWC in windows])
+def nowcast(
+    model: nn.Module, x_BTHWC: Tensor, lead: int, settings: Settings
+) -> tuple[Tensor, Tensor]:
+    """Forecast as `predict` does with a model that moves rain along.
+
+    Returns
+    -------
+    tuple of Tensor (B, lead, H, W, C) and (B, lead, H, W)
+        The forecast, and the share of each value that stems from what was seen; on the CPU.
+    """
+    forecasts, shares = [], []
+    for rows, count in fixed_batches(len(x_BTHWC), settings.batch_size):
+        x = x_BTHWC[rows].to(settings.device)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            past = model.past(x)
+            y = roll_out(model, x, lead, first=model.ahead(past))
+            known = model.known(past, lead).float()
+        forecasts.append(y[:count].cpu())
+        shares.append(known[:count].cpu())
+    return _joined(forecasts), _joined(shares)
+
+
+def _joined(batches: list[Tensor]) -> Tensor:
+    """Batches as one tensor; one alone is large, and not copied."""
+    return batches[0] if len(batches) == 1 else torch.cat(batches)
 
 
 def fixed_batches(total: int, size: int, pad: bool = True) -> Iterator[tuple[list[int], int]]:
@@ -199,8 +222,12 @@ def roll_out(
     fill_value_HWC: Tensor | None = None,
     known_BTHWK: Tensor | None = None,
     generators: Iterator[torch.Generator] | None = None,
+    first: Tensor | None = None,
 ) -> Tensor:
-    """Forecast one batch, pass after pass; each pass takes the next generator of noise, if any."""
+    """Forecast one batch, pass after pass; each pass takes the next generator of noise, if any.
+
+    `first` is what the first pass gave, if it has been made.
+    """
     outputs: list[Tensor] = []
     context, done = x_BTHWC.shape[1], 0
     while True:
@@ -209,7 +236,8 @@ def roll_out(
             now = known_BTHWK[:, done : done + context]
             given = torch.cat([given, now.expand(*given.shape[:-1], -1)], dim=-1)
         noise = {} if generators is None else {"generator": next(generators)}
-        y = model.predict(given, **noise).to(x_BTHWC)  # back to float32 after autocast
+        y = first if first is not None and not outputs else model.predict(given, **noise)
+        y = y.to(x_BTHWC)  # back to float32 after autocast
         if fill_value_HWC is not None:
             fill_value = fill_value_HWC.to(y)
             y = torch.where(torch.isnan(fill_value), y, fill_value)

@@ -20,7 +20,14 @@ from ..models.prediff import samplers
 from ..models.prediff.prediff import Context, PreDiff
 from ..packs.card import Card
 from . import guidance
-from .engine import Settings, fixed_batches, has_noise, is_generative, roll_out
+from .engine import (
+    Settings,
+    fixed_batches,
+    has_noise,
+    is_generative,
+    moves_rain,
+    roll_out,
+)
 from .options import Options
 
 
@@ -140,7 +147,7 @@ def sample(
     card: Card,
     dims: tuple[str, str],
     coords: Mapping[str, np.ndarray],
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     """Draw every member of every window, `lead` steps each.
 
     One row per member of a window goes through the model, in batches of one fixed size. The noise
@@ -150,8 +157,9 @@ def sample(
 
     Returns
     -------
-    Tensor (B, lead, members, H, W, C)
-        On the CPU.
+    tuple of Tensor (B, lead, members, H, W, C) and Tensor (B, lead, H, W) or None
+        The members, and of a model that moves rain along the share of each value that stems from
+        what was seen; on the CPU.
 
     Raises
     ------
@@ -166,10 +174,12 @@ def sample(
     batches = -(-size * tiles // settings.batch_size)
     at_once = -(-size * tiles // batches)  # tiles per call of the denoiser, as even as possible
     draw = _Draw(model, settings, ensemble, card, dims, coords)
-    x = x_BTHWC
+    x, known = x_BTHWC, None
     outputs: list[Tensor] = []
     while len(outputs) * model.out_len < lead:
         contexts = [model.context(window.to(settings.device)[None], at_once) for window in x]
+        if not outputs and moves_rain(card):
+            known = torch.cat([model.known(context, lead).cpu() for context in contexts])
         pieces = []
         for batch, count in fixed_batches(len(rows), size):
             context = Context.join([contexts[owner[row]] for row in batch])
@@ -179,7 +189,7 @@ def sample(
         x = torch.cat([x[owner], outputs[-1].to(x)], dim=1)[:, -model.in_len :]
         owner = list(range(len(rows)))  # from the second pass on, each member has its own context
     y_BTHWC = torch.cat(outputs, dim=1)[:, :lead]
-    return y_BTHWC.unflatten(0, (-1, members)).transpose(1, 2)  # (B, lead, members, H, W, C)
+    return y_BTHWC.unflatten(0, (-1, members)).transpose(1, 2), known
 
 
 @dataclass(frozen=True)

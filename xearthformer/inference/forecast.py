@@ -3,7 +3,7 @@
 The way in and the way out mirror each other, and the model stands in the middle:
 
     inputs.prepare · inputs.enter · windows.cut_windows · tensors.to_tensor
-              engine.predict, ensemble.sample or ensemble.draw
+              engine.predict, engine.nowcast, ensemble.sample or ensemble.draw
     cf.restore · regrid.to_user · scale.undo · tensors.to_labeled
 
 Each variable goes its own way in and out; between `to_tensor` and `to_labeled` they are channels.
@@ -450,8 +450,11 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
     del x
     model = engine.load(plan.pack, plan.settings)
     land = {name: card.land(name) for name in card.outputs}
+    known_BLHW = None
     if plan.ensemble is not None and plan.ensemble.sampling is not None:
-        y_BTHWC = _sample(model, x_BTHWC, windowed[card.outputs[0]], pieces[0], ends, plan)
+        y_BTHWC, known_BLHW = _sample(
+            model, x_BTHWC, windowed[card.outputs[0]], pieces[0], ends, plan
+        )
     else:
         time = pieces[0]["time"]
         steps = np.arange(1 - card.context, _frames_needed(card, plan.lead) + 1)
@@ -459,7 +462,9 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
         known = tensors.known_channels(card, months)
         fill_value = _fill_value(land, plan) if any(m is not None for m in land.values()) else None
         further = plan.lead, plan.settings
-        if plan.ensemble is None:
+        if plan.beyond is not None:
+            y_BTHWC, known_BLHW = engine.nowcast(model, x_BTHWC, *further)
+        elif plan.ensemble is None:
             y_BTHWC = engine.predict(model, x_BTHWC, *further, fill_value, known)
         else:
             stamps = [str_time(init) for init in time.values[ends]]
@@ -471,8 +476,7 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
         fc = tensors.to_labeled(y_BTHWC, windowed[name], channel)
         fc, mask = plan.variables[name].scale.undo(fc), land[name]
         forecasts[name] = fc if mask is None else fc.where(~xr.DataArray(mask, dims=("y", "x")))
-    if plan.beyond is not None:
-        known_BLHW = engine.known(model, x_BTHWC, plan.lead, plan.settings)
+    if known_BLHW is not None:
         forecasts[KNOWN] = tensors.to_labeled(known_BLHW[..., None], windowed[card.outputs[0]])
     return forecasts
 
@@ -501,8 +505,8 @@ def _sample(
     da: xr.DataArray,
     ends: np.ndarray,
     plan: Plan,
-) -> torch.Tensor:
-    """A scaled ensemble (B, T, members, H, W, C)."""
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A scaled ensemble (B, T, members, H, W, C), and of a nowcast what is known."""
     axes = next(iter(plan.origins.values())).axes
     names = {"y": str(axes.y), "x": str(axes.x)}
     return ensemble.sample(

@@ -150,8 +150,10 @@ def squared_error(v_BLHW: Tensor, y_BLHW: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Past:
-    """The past of a domain and its margin, gaps closed along the motion."""
+    """What the past of a domain and its margin tells, gaps closed along the motion."""
 
+    size_HW: tuple[int, int]  # of the domain, without the margin
+    still_BThwP: Tensor  # the frames of all lags in coarse pixels, moved to where the last one is
     v_B2hw: Tensor  # the motion, in coarse cells per frame
     last_BHW: Tensor  # the last frame, which goes on where nothing is seen
     known_BHW: Tensor  # the share of it that stems from what was seen
@@ -209,44 +211,46 @@ class Nowcast(nn.Module):
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The forecast (B, out_len, H, W, 1), never below zero or NaN; no randomness."""
-        x_BTHW, seen_BTHW, past = self._past(x_BTHWC)
-        still_BThwP = fold(self._still(x_BTHW, seen_BTHW, past.v_B2hw))
-        del x_BTHW, seen_BTHW  # large, as are the answers
-        mix_BLKhw = self._mix_in_tiles(still_BThwP)
-        del still_BThwP
+        return self.ahead(self.past(x_BTHWC))
+
+    def ahead(self, past: Past) -> Tensor:
+        """The forecast from what the past tells."""
+        mix_BLKhw = self._mix_in_tiles(past.still_BThwP)
         bands_BKHW = split_bands(past.last_BHW)
         most_BHW = past.last_BHW.clamp(min=GROWTH * self.config.thresholds[-1])
         mean_B111 = past.mean_B[:, None, None, None]
-        height, width = x_BTHWC.shape[2:4]
-        y_BLHW = x_BTHWC.new_empty(len(x_BTHWC), self.out_len, height, width)
+        last_BHW = past.last_BHW
+        y_BLHW = last_BHW.new_empty(len(last_BHW), self.out_len, *past.size_HW)
         for lead, way_B2hw in enumerate(flow.paths(past.v_B2hw, self.out_len, -1).unbind(1)):
             v_BHW = add_mix(bands_BKHW, mix_BLKhw[:, lead]).clamp(min=0).minimum(most_BHW)
             at_B2HW = flow.ends(way_B2hw, v_BHW)
             known_B1HW = flow.share_at(past.known_BHW, at_B2HW)
             v_B1HW = flow.sample(v_BHW[:, None], at_B2HW)
             y_B1HW = known_B1HW * v_B1HW + (1 - known_B1HW) * mean_B111
-            y_BLHW[:, lead] = without_margin(y_B1HW, height, width)[:, 0]
+            y_BLHW[:, lead] = without_margin(y_B1HW, *past.size_HW)[:, 0]
         return y_BLHW[..., None]
 
-    def known(self, x_BTHWC: Tensor, lead: int) -> Tensor:
+    def known(self, past: Past, lead: int) -> Tensor:
         """The share of a forecast's values that stems from what was seen (B, lead, H, W)."""
-        past = self._past(x_BTHWC)[-1]
-        return without_margin(seen.carried(past.known_BHW, past.v_B2hw, lead), *x_BTHWC.shape[2:4])
+        known_BLHW = seen.carried(past.known_BHW, past.v_B2hw, lead)
+        return without_margin(known_BLHW, *past.size_HW)
 
-    def _past(self, x_BTHWC: Tensor) -> tuple[Tensor, Tensor, Past]:
-        """Past frames (0 where nothing is seen), what is seen of them, and what they tell.
+    def past(self, x_BTHWC: Tensor) -> Past:
+        """What past frames tell of the domain and of a margin of which nothing is seen.
 
-        Around them lies a margin of which nothing is seen, sides in whole coarse pixels.
+        The sides of both together are whole coarse pixels.
         """
         x_BTHW = x_BTHWC[..., 0]
-        below, right = (-(size + 2 * MARGIN) % GRID for size in x_BTHW.shape[-2:])
+        height, width = x_BTHW.shape[-2:]
+        below, right = (-(size + 2 * MARGIN) % GRID for size in (height, width))
         x_BTHW = F.pad(x_BTHW, (MARGIN, MARGIN + right, MARGIN, MARGIN + below), value=float("nan"))
         seen_BTHW = ~x_BTHW.isnan()
         x_BTHW.nan_to_num_()  # in place, as it is a padded copy
         v_B2hw = flow.motion(x_BTHW, seen_BTHW)
         x_BTHW, seen_BTHW = seen.complete(x_BTHW, seen_BTHW, v_B2hw)
         last = seen.continued(x_BTHW[:, -1], seen_BTHW[:, -1])
-        return x_BTHW, seen_BTHW, Past(v_B2hw, *last)
+        still_BThwP = fold(self._still(x_BTHW, seen_BTHW, v_B2hw))
+        return Past((height, width), still_BThwP, v_B2hw, *last)
 
     def _still(self, x_BTHW: Tensor, seen_BTHW: Tensor, v_B2hw: Tensor) -> Tensor:
         """The frames of all lags, moved to where the last one is; NaN where nothing is seen."""

@@ -265,12 +265,12 @@ class PreDiff(nn.Module):
         motion_B2hw = flow.motion(x_BTHW, seen_BTHW)
         return *seen.complete(x_BTHW, seen_BTHW, motion_B2hw), motion_B2hw
 
-    def known(self, x_BTHWC: Tensor, lead: int) -> Tensor:
+    def known(self, context: Context, lead: int) -> Tensor:
         """The share of a forecast's values that stems from what was seen (B, lead, H, W)."""
-        x_BTHW, seen_BTHW, motion_B2hw = self._past(x_BTHWC[..., 0])
-        height, width = x_BTHWC.shape[2:4]
-        known_BLHW = seen.carried(seen_BTHW[:, -1].to(x_BTHW), motion_B2hw, lead)
-        return known_BLHW[..., :height, :width]
+        assert context.motion_B2hw is not None and context.seen_BHW is not None  # along the motion
+        height, width = context.frames_BTHW.shape[-2:]
+        known_BHW = context.seen_BHW.to(context.frames_BTHW)
+        return seen.carried(known_BHW, context.motion_B2hw, lead)[..., :height, :width]
 
     def encode(self, x_BTHW: Tensor, at_once: int = 1) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the latent frames, times `latent_scale`."""
