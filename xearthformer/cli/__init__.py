@@ -64,17 +64,22 @@ PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"xef\.list_packs\(\)": "xearthformer packs list",
 }
 # The same of one command, where the option is.
+OF_RADAR: dict[str, str | Callable[[re.Match[str]], str]] = {
+    rf"xef\.to_step\(\w+, {QUOTED}\)": r"--step \1",
+    r"xef\.open_radar\([^()]*, zr=\(([\d.]+), ([\d.]+)\)\)": r"--zr \1 \2",
+}
 COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
+    "forecast": OF_RADAR,
+    "hindcast": OF_RADAR,
     "verify": {
-        rf"xef\.to_step\(\w+, {QUOTED}\)": r"--step \1",
-        r"xef\.open_radar\([^()]*, zr=\(([\d.]+), ([\d.]+)\)\)": r"--zr \1 \2",
+        **OF_RADAR,
         r"\b(square|surroundings)=(\d+)": r"--\1 \2",
         r"\bknown=None": "the same without --known",
         r"\bmethod=\"extrapolation\"": "--packs pysteps",
         rf"\bmethod={QUOTED}(?:, (?:or )?members=None)?": r"--packs \1",
         r"\bscores=\[([^]]*)\]": lambda m: f"--scores {m[1].replace(',', '').replace(chr(34), '')}",
         r'\breference="([^"]+)"': lambda m: f"--reference {shlex.quote(m[1])}",
-    }
+    },
 }
 
 # --- arguments in another form than a signature tells, by the name of the parameter
@@ -125,6 +130,13 @@ SHARED: dict[str, Argument] = {
     },
     "device": {"flags": ["--device"], "default": "auto", "help": "auto, cpu, cuda, ..."},
     "output": {"flags": ["-o", "--output"], "required": True, "metavar": "OUT"},
+    "zr": {
+        "flags": ["--zr"],
+        "nargs": 2,
+        "type": float,
+        "metavar": ("A", "B"),
+        "help": "of Z = A R**B, for reflectivity that doesn't say its own",
+    },
 }
 FORMS: dict[str, dict[str, Argument]] = {
     "forecast": {
@@ -177,13 +189,6 @@ FORMS: dict[str, dict[str, Argument]] = {
             "metavar": "SCORE",
             "help": "further scores to print, such as far ets hss mae sal_structure",
         },
-        "zr": {
-            "flags": ["--zr"],
-            "nargs": 2,
-            "type": float,
-            "metavar": ("A", "B"),
-            "help": "of Z = A R**B, for reflectivity that doesn't say its own",
-        },
         "by_lead": {"flags": ["--by-lead"], **SWITCH, "help": "print CSI at each lead too"},
         "fss_table": {
             "flags": ["--fss-table"],
@@ -215,13 +220,6 @@ FORMS: dict[str, dict[str, Argument]] = {
         "output": {**SHARED["output"], "help": "folder for forecasts, made if it isn't there"},
         "picture": {"flags": ["--picture"], **SWITCH, "help": "draw each forecast too"},
         "once": {"flags": ["--once"], **SWITCH, "help": "forecast from what is there, and stop"},
-        "zr": {
-            "flags": ["--zr"],
-            "nargs": 2,
-            "type": float,
-            "metavar": ("A", "B"),
-            "help": "of Z = A R**B, for reflectivity that doesn't say its own",
-        },
     },
     "train": {
         "overrides": {

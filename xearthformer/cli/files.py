@@ -5,14 +5,15 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from ..climate import climatology
+from ..datasets.local import open_files
 from ..errors import mismatch
 from ..fields import quantities
 from ..fields.axes import find_curvilinear, find_time
@@ -50,6 +51,43 @@ def parse_inits(labels: Sequence[str] | None) -> str | list[str] | slice | None:
         found = " ".join(labels)
         raise ValueError(f"--init takes one span A/B, or A/B/N, or times; found {found}")
     return slice(first or None, last or None, *map(int, step))
+
+
+@contextmanager
+def open_data(
+    paths: Sequence[str],
+    pack: "Pack",
+    variable: str | None,
+    anomaly: tuple[str, str] | None,
+    step: str | None,
+    zr: Sequence[float] | None,
+) -> Iterator[tuple[xr.DataArray | xr.Dataset, Mapping[Hashable, object]]]:
+    """Open what a pack reads, and yield it with the attributes of its file: see `find_data`.
+
+    Radar files of any format are opened as rain, unless a variable is named.
+    """
+    is_rain = pack.card.input.standard_name == quantities.RAIN and len(pack.card.inputs) == 1
+    if is_rain and variable is None:
+        yield open_rain(paths, step, zr), {}
+        return
+    if step is not None or zr is not None:
+        found = f"the variable {variable}" if variable else f"pack {pack.card.name!r}"
+        raise mismatch("rain, for --step and --zr", found, "leave them out")
+    with open_files(paths) as ds:
+        yield find_data(ds, pack, variable, anomaly), ds.attrs
+
+
+def open_rain(paths: Sequence[str], step: str | None, zr: Sequence[float] | None) -> xr.DataArray:
+    """Open radar files of any format as rain, at a time step."""
+    from ..datasets.radar.open import open_radar
+
+    law = None if zr is None else (zr[0], zr[1])
+    rain = open_radar(paths[0] if len(paths) == 1 else list(paths), zr=law)
+    if step is None:
+        return rain
+    from ..inference.time_step import to_step
+
+    return to_step(rain, step)
 
 
 def find_data(

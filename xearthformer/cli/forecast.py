@@ -6,12 +6,11 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from ..datasets.local import open_files
 from .files import (
     FORECASTS,
     check_raster,
     check_target,
-    find_data,
+    open_data,
     parse_inits,
     write_forecast,
 )
@@ -29,17 +28,24 @@ def forecast_file(
     anomaly: tuple[str, str] | None = None,
     init: Sequence[str] | None = None,
     sigmas: float | None = None,
+    step: str | None = None,
+    zr: Sequence[float] | None = None,
     overwrite: bool = False,
     **options: Options,
 ) -> None:
-    """Forecast files with a pack, and write a NetCDF file, a Zarr store, GeoTIFF or ODIM files."""
+    """Forecast files with a pack, and write a NetCDF file, a Zarr store, GeoTIFF or ODIM files.
+
+    Parameters
+    ----------
+    step : str
+        Time step to bring radar frames to, such as 5min.
+    """
     started = time.perf_counter()
     target = check_target(output, overwrite, FORECASTS)
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)  # before torch is loaded: an unknown name is an error at once
-    with open_files(input) as ds:
-        da = find_data(ds, opened, variable, anomaly)
+    with open_data(input, opened, variable, anomaly, step, zr) as (da, attrs):
         if len(opened.card.outputs) == 1 or variable:
             check_raster(da, target, f"-o {target.with_suffix('.nc')}")
         from ..inference.forecast import forecast
@@ -47,7 +53,7 @@ def forecast_file(
         options["guidance"] = _guidance(sigmas)
         fc = forecast(da, opened, init=parse_inits(init), **options)  # type: ignore[type-var]
         result = _as_dataset(fc)
-        written = write_forecast(result.assign_attrs({"Conventions": "CF-1.8", **ds.attrs}), target)
+        written = write_forecast(result.assign_attrs({"Conventions": "CF-1.8", **attrs}), target)
     names = " and ".join(map(str, result.data_vars))
     where = str(target) if written == [str(target)] else f"{written[0]} .. ({len(written)} files)"
     print(f"{where}: {_sizes(fc)} of {names} by {opened.card.name}, {_elapsed(started)}")
@@ -62,6 +68,8 @@ def hindcast_file(
     anomaly: tuple[str, str] | None = None,
     init: Sequence[str] | None = None,
     sigmas: float | None = None,
+    step: str | None = None,
+    zr: Sequence[float] | None = None,
     chunks: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     **options: Options,
@@ -70,6 +78,8 @@ def hindcast_file(
 
     Parameters
     ----------
+    step : str
+        Time step to bring radar frames to, such as 5min.
     chunks : int
         Inits per Zarr chunk; one when not given.
     """
@@ -79,13 +89,12 @@ def hindcast_file(
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)
-    with open_files(input) as ds:
-        da = find_data(ds, opened, variable, anomaly)
+    with open_data(input, opened, variable, anomaly, step, zr) as (da, attrs):
         from ..hindcasts.hindcast import hindcast
 
         inits = slice(None) if init is None else parse_inits(init)
         # a variable that the pack finds by itself brings the file's attributes with it
-        data = da if variable else _as_dataset(da).assign_attrs(ds.attrs)
+        data = da if variable else _as_dataset(da).assign_attrs(attrs)
         options |= {"guidance": _guidance(sigmas), "chunks": chunks, "on_error": on_error}
         result = hindcast(data, opened, output, init=inits, **options)
     names = " and ".join(map(str, _as_dataset(result).data_vars))

@@ -19,6 +19,7 @@ from ..verification.align import pick_variable
 from .files import (
     check_anomaly,
     check_target,
+    open_rain,
     parse_inits,
     select_variable,
     take_anomalies,
@@ -336,7 +337,7 @@ def _data(
     quantity = particular[0].inputs[particular[0].outputs[0]] if particular else None
     rain = bool({*RIVALS} & {*packs}) if quantity is None else quantity.standard_name == RAIN
     if variable is None and (rain or step is not None or zr is not None):
-        da = _rain(input, step, zr)
+        da = open_rain(input, step, zr)
         yield da, str(da.name)
         return
     if step is not None or zr is not None:
@@ -360,17 +361,3 @@ def _data(
         for card in particular:
             check_anomaly(pick_variable(data, name), card)
         yield data, name
-
-
-def _rain(input: Sequence[str], step: str | None, zr: Sequence[float] | None) -> xr.DataArray:
-    """Open radar files of any format as rain, at a time step."""
-    from ..datasets.radar.open import open_radar
-
-    da = open_radar(
-        input[0] if len(input) == 1 else list(input), zr=None if zr is None else (zr[0], zr[1])
-    )
-    if step is None:
-        return da
-    from ..inference.time_step import to_step
-
-    return to_step(da, step)
