@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import pyproj  # noqa: F401  (before xarray's engines: ecCodes' wheel brings a PROJ that spoils it)
 import xarray as xr
 
 from ..errors import mismatch
