@@ -14,7 +14,8 @@ import xearthformer as xef
 from xearthformer import models
 from xearthformer.cli import main
 from xearthformer.cli import watch as module
-from xearthformer.cli.watch import Failed, Made, watch
+from xearthformer.cli.folder import Failed
+from xearthformer.cli.watch import Made, watch
 from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
 
 NAME = "still_20210704T{}.nc"

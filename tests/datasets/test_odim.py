@@ -12,7 +12,8 @@ from small_radar import LAEA, radar_files, small_rain
 
 import xearthformer as xef
 from xearthformer.datasets.radar.frames import Frame
-from xearthformer.datasets.radar.odim import OdimCompositeBackendEntrypoint, is_odim, write_odim
+from xearthformer.datasets.radar.odim import OdimCompositeBackendEntrypoint, is_odim
+from xearthformer.datasets.radar.odim_write import write_odim
 from xearthformer.datasets.radar.projection import crs_of, crs_variable
 
 ENGINE = "odim_composite"

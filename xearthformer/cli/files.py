@@ -221,7 +221,7 @@ def write_forecast(ds: xr.Dataset, path: Path) -> list[str]:
 
 def _write_odim(fc: xr.DataArray, path: Path) -> list[str]:
     from ..datasets.radar.geotiff import init_label
-    from ..datasets.radar.odim import write_odim
+    from ..datasets.radar.odim_write import write_odim
 
     one = fc.sizes["init"] * fc.sizes.get("member", 1) == 1
     written = []
