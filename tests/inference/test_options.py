@@ -12,7 +12,7 @@ import xearthformer as xef
 from xearthformer.accessor import EarthformerAccessor
 from xearthformer.cli import OPTION_TYPES, parser
 from xearthformer.inference.guidance import Guidance
-from xearthformer.inference.options import Options, Precision, descriptions
+from xearthformer.inference.options import Beyond, Options, Precision, descriptions
 
 FIELDS = {field.name: field for field in dataclasses.fields(Options)}
 WITH_OPTIONS = {
@@ -24,6 +24,7 @@ WITH_OPTIONS = {
 
 # What annotations name that is imported for type checkers alone.
 NAMES = {
+    "Beyond": Beyond,
     "np": np,
     "Guidance": Guidance,
     "Literal": Literal,

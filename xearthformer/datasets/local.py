@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import pyproj  # noqa: F401  (before xarray's engines: ecCodes' wheel brings a PROJ that spoils it)
 import xarray as xr
 
 from ..errors import mismatch
@@ -33,6 +32,8 @@ def open_file(
     With `storage_options` fsspec opens a remote file; without, xarray opens the address itself, as
     OPeNDAP needs. Close the Dataset, or use it as a context manager.
     """
+    import pyproj  # noqa: F401  (before xarray's engines: ecCodes' wheel brings a PROJ that spoils it)
+
     address = os.fspath(path)
     source: Any = address  # fsspec's file objects have no common type
     if engine is None and address.rstrip("/").endswith(".zarr"):

@@ -345,7 +345,8 @@ def _check_rain(entry: Entry, card: Card, gaps: bool) -> None:
     time = entry.da[find_time(entry.da)]
     of_pack = entry.variable.standard_name == RAIN  # else of a pack that takes any quantity
     is_rain = of_pack or entry.da.attrs.get("standard_name") in quantities.names_of(RAIN)
-    if not is_rain or len(card.inputs) > 1 or time.size < 2:
+    another = entry.variable.standard_name not in (RAIN, None)  # which is refused as such
+    if not is_rain or another or len(card.inputs) > 1 or time.size < 2:
         return
     if of_pack:
         quantities.check_quantity(entry.da, RAIN, entry.variable.difference)

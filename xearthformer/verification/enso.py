@@ -318,7 +318,7 @@ def enso_table(
     all_leads = next(iter(skills.values()))["lead"].values
     leads = [lead for lead in leads if all(lead in skill["lead"] for skill in skills.values())]
     leads = leads or all_leads[:1].tolist()
-    at = {name: skill.sel(lead=leads) for name, skill in skills.items()}
+    at = {name: skill.sel(lead=leads).compute() for name, skill in skills.items()}
     counts = {name: [str(n) for n in skill["n"].values] for name, skill in at.items()}
     same = len({tuple(n) for n in counts.values()}) == 1  # then one row of counts is enough
     pairs = {"pairs" if same else f"pairs, {name}": n for name, n in counts.items()}
