@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import xearthformer as xef
+
 INIT = "2016-07-11T22:00"
 RAIN = {"standard_name": "rainfall_rate", "units": "mm h-1"}
 
@@ -160,3 +162,55 @@ def test_members_go_on_without_frames_too():
     xr.testing.assert_allclose(fc["known"], own["known"], atol=0.1)
     wet = own.isel(x=slice(30, 100)).mean(), fc.isel(x=slice(30, 100)).mean()
     assert float(wet[1]) == pytest.approx(float(wet[0]), rel=0.25)
+
+
+def test_a_gap_of_a_day_is_no_matter_for_slices_lists_and_hindcasts(whole, tmp_path):
+    """Two events in one record, a day apart: each init has its own frames."""
+    two = xr.concat(
+        [storm(), storm().assign_coords(time=storm().time + np.timedelta64(1, "D"))], "time"
+    )
+    inits = [np.datetime64(INIT), np.datetime64(INIT) + np.timedelta64(1, "D")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fc = nowcast(two, init=inits)
+        every = nowcast(two, init=slice(None, None, 7))
+    assert fc.chunks is None and fc["init"].values.astype("M8[s]").tolist() == [
+        stamp.astype("M8[s]").item() for stamp in inits
+    ]
+    for one in range(2):
+        np.testing.assert_array_equal(fc[one].values, whole[0].values)
+    assert set(every["init"].values) <= set(two["time"].values) and every.sizes["init"] == 4
+    hind = xef.hindcast(two, "nowcast-radar", tmp_path / "h.zarr", init=inits, lead=3)
+    np.testing.assert_array_equal(hind["rain"].values, fc.values)
+    np.testing.assert_array_equal(hind["known"].values, fc["known"].values)
+
+
+def test_inits_of_a_slice_are_times_of_the_record():
+    rain = storm().drop_isel(time=14)
+    with pytest.warns(UserWarning, match="1 of 13 frames"):
+        fc = nowcast(rain, init=slice(None))
+    assert set(fc["init"].values) <= set(rain["time"].values) and fc.sizes["init"] == 7
+
+
+def test_known_is_a_share_in_any_units(whole):
+    flux = (storm() / 3600).assign_attrs(RAIN, units="kg m-2 s-1").astype("f8")
+    fc = nowcast(flux, init=INIT)
+    np.testing.assert_allclose(fc["known"].values, whole["known"].values, atol=1e-4)
+    assert fc["known"].dtype == np.float32 and fc.dtype == np.float64
+
+
+def test_known_of_each_realization():
+    mirrored = storm()[:, :, ::-1].assign_coords(x=storm().x)
+    fc = nowcast(xr.concat([storm(), mirrored], "realization"), init=INIT)
+    assert fc["known"].dims == ("init", "lead", "realization", "y", "x")
+    for k, each in enumerate((storm(), mirrored)):
+        own = nowcast(each, init=INIT)["known"].values
+        np.testing.assert_array_equal(fc["known"].isel(realization=k).values, own)
+
+
+def test_infinite_rain_is_refused_and_its_mend_works():
+    rain = storm()
+    rain[-1, 5, 5] = np.inf
+    with pytest.raises(ValueError, match=re.escape("da.where(np.isfinite(da))")):
+        nowcast(rain, init=INIT)
+    assert nowcast(rain.where(np.isfinite(rain)), init=INIT).notnull().all()

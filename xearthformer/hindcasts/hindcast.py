@@ -157,7 +157,7 @@ def hindcast(
     pack, opened = open_pack(pack), open_store(store)
     entries = inputs.select(data, pack.card)
     if engine.moves_rain(pack.card):
-        entries = gaps.with_frames(entries, pack.card, slice(None) if init is None else init)
+        entries, init = gaps.with_frames(entries, pack.card, slice(None) if init is None else init)
     options = Options(
         lead,
         members,

@@ -35,6 +35,7 @@ from ..fields.time_bounds import reading
 from ..models.prediff.samplers import Sampler
 from ..packs.card import Card, LatLonGrid, PixelGrid, Variable
 from ..packs.pack import Pack, open_pack
+from ..packs.scale import Scale
 from . import engine, ensemble, gaps, inputs, tensors
 from .guidance import Guidance
 from .options import Beyond, Options, Precision, documented
@@ -174,9 +175,12 @@ def forecast(
         beyond,
     )
     entries = inputs.select(data, pack.card)
+    is_lazy = any(entry.da.chunks is not None for entry in entries)
     if engine.moves_rain(pack.card):
-        entries = gaps.with_frames(entries, pack.card, init)
+        entries, init = gaps.with_frames(entries, pack.card, init)
     answers = _for_each(entries, pack, init, options, chunks, progress)
+    if not is_lazy:  # nor is the answer, however the gaps were filled
+        answers = {name: answer.compute() for name, answer in answers.items()}
     if isinstance(data, xr.Dataset):
         return xr.Dataset({answer.name: answer for answer in answers.values()}, attrs=data.attrs)
     return next(iter(answers.values()))
@@ -222,8 +226,13 @@ def _for_each(
 def _joined(answers: list[xr.DataArray], da: xr.DataArray, dim: str, place: int) -> xr.DataArray:
     """Forecasts of `da` from each position along `dim`, as one, with that dim at a place."""
     labels = {name: coord for name, coord in da.coords.items() if dim in coord.dims}
+    known = {}
+    if KNOWN in answers[0].coords:
+        each = [answer[KNOWN].drop_vars(labels, errors="ignore") for answer in answers]
+        shares = xr.concat(each, dim, coords="minimal", compat="override", join="override")
+        known = {KNOWN: shares.variable.transpose("init", "lead", dim, ...)}
     out = xr.concat(
-        [answer.drop_vars(labels, errors="ignore") for answer in answers],
+        [answer.drop_vars([KNOWN, *labels], errors="ignore") for answer in answers],
         dim,
         coords="minimal",
         compat="override",
@@ -233,7 +242,7 @@ def _joined(answers: list[xr.DataArray], da: xr.DataArray, dim: str, place: int)
     dims = [each for each in out.dims if each != dim]
     out = out.transpose(*dims[:place], dim, *dims[place:])
     kept = {name: coord for name, coord in labels.items() if set(coord.dims) <= set(out.dims)}
-    return out.assign_coords({name: coord.variable for name, coord in kept.items()})
+    return out.assign_coords({name: coord.variable for name, coord in kept.items()} | known)
 
 
 def set_up(
@@ -464,6 +473,7 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
         further = plan.lead, plan.settings
         if plan.beyond is not None:
             y_BTHWC, known_BLHW = engine.nowcast(model, x_BTHWC, *further)
+            del x_BTHWC
         elif plan.ensemble is None:
             y_BTHWC = engine.predict(model, x_BTHWC, *further, fill_value, known)
         else:
@@ -474,11 +484,18 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
     forecasts = {}
     for channel, name in enumerate(card.outputs):
         fc = tensors.to_labeled(y_BTHWC, windowed[name], channel)
-        fc, mask = plan.variables[name].scale.undo(fc), land[name]
+        fc, mask = _undone(fc, plan.variables[name].scale), land[name]
         forecasts[name] = fc if mask is None else fc.where(~xr.DataArray(mask, dims=("y", "x")))
     if known_BLHW is not None:
         forecasts[KNOWN] = tensors.to_labeled(known_BLHW[..., None], windowed[card.outputs[0]])
     return forecasts
+
+
+def _undone(fc: xr.DataArray, scale: Scale) -> xr.DataArray:
+    """A forecast in the card's units; lead by lead, as the steps between take memory."""
+    for lead in range(fc.sizes["lead"]):
+        fc[:, lead] = scale.undo(fc[:, lead])
+    return fc
 
 
 def _frames_needed(card: Card, lead: int) -> int:
@@ -540,6 +557,10 @@ def _give_back(
     if fc.chunks is not None:
         has_value = has_value.chunk({dim: fc.chunksizes[dim] for dim in has_value.dims})
     origin = plan.origins[plan.pack.card.outputs[0] if name == KNOWN else name]
+    if name == KNOWN:  # a share, whatever the units of the rain
+        origin = replace(origin, model_units=None, dtype=np.dtype(np.float32), attrs={})
+    if fc.chunks is None and bool(has_value.all()):
+        return cf.restore(fc, origin)  # no copy of what is large
     return cf.restore(fc.where(has_value), origin)
 
 
@@ -627,9 +648,9 @@ def _attributes(
                 "as land"
             )
     if plan.beyond is not None:
-        elsewhere = "drawn at random" if engine.is_generative(card) else "their mean"
+        elsewhere = "drawn at random" if engine.is_generative(card) else "the mean of what was seen"
         elsewhere = "NaN" if plan.beyond == "nan" else elsewhere
-        notes.append(f"missing pixels and frames read as not seen; rain from there {elsewhere}")
+        notes.append(f"where little is known, rain is {elsewhere}")
     elif isinstance(card.grid, PixelGrid) and entry.variable.missing == "allowed":
         notes.append("missing pixels read as not seen, answered as NaN where the last frame is")
     if plan.lead > card.lead:

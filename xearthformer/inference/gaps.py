@@ -16,51 +16,70 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_time
-from ..fields.time_axis import check_time, shift_time, stamps_on_grid, str_time
+from ..fields.time_axis import shift_time, stamps_on_grid, str_time
 from ..fields.windows import InitLike, find_inits
 from ..packs.card import Card
 from .inputs import Entry
 
 LEAST = 2  # frames that tell a motion
-LONGEST = 10  # times as long as its frames: a record with more gaps is several records
+LONGEST = 2  # times as long as its frames: a record with more gaps is filled lazily
 FEW = 0.1  # of the values in the fullest frame: one with fewer is missing
 
 
-def with_frames(entries: Sequence[Entry], card: Card, init: InitLike) -> list[Entry]:
+def with_frames(
+    entries: Sequence[Entry], card: Card, init: InitLike
+) -> tuple[list[Entry], InitLike]:
     """Return the inputs of a model that moves rain along with a frame at every time step.
 
-    An init that is named, or the latest, gets all of its context, NaN before the record begins;
-    inits of a slice must have theirs, as with any pack. Warns of frames that are missing. Data
-    without gaps is returned as it is.
+    The second is where forecasts start. An init that is named, or the latest, gets all of its
+    context, NaN before the record begins; a slice takes the record's own times that are late enough
+    for theirs and have two frames in it. Warns of frames that are missing. Data without gaps is
+    returned as it is; with gaps that are longer than the frames, as dask arrays.
 
     Raises
     ------
     ValueError
-        Fewer than two frames up to an init; a record that is mostly gaps.
+        Fewer than two frames up to an init.
     """
     time = entries[0].da[find_time(entries[0].da)]
     if time.size < LEAST:
         raise _too_few(card, time.size, str_time(time.values[-1]) if time.size else "the init")
     step, at = stamps_on_grid(time)
-    first, last = 0, int(at[-1])
-    ends = np.arange(card.context - 1, last + 1)
-    if not isinstance(init, slice):
-        stamps = shift_time(time, step, np.array([0]), np.arange(last + 1))[0]
+    whole = at.size > at[-1]
+    stamps = shift_time(time, step, np.array([0]), np.arange(int(at[-1]) + 1))[0]
+    if isinstance(init, slice):
+        if whole:
+            return list(entries), init
+        ends = at[find_inits(time, 1, init).positions]
+        ends = ends[(ends >= card.context - 1) & (_present(at, ends, card) >= LEAST)]
+        if not ends.size:
+            raise _too_few(card, 0, f"any in {init.start!r} to {init.stop!r}")
+        init = stamps[ends]
+    else:
         ends = find_inits(_axis(time, stamps), 1, init).positions
-        first, last = int(ends.min()) - card.context + 1, int(ends.max())
+        init = stamps[ends] if init is not None else None
+    counts = _present(at, ends, card)
+    if counts.min() < LEAST:
+        raise _too_few(card, int(counts.min()), str_time(stamps[ends[counts.argmin()]]))
+    first, last = int(ends.min()) - card.context + 1, int(ends.max())
     there = (at >= first) & (at <= last)
     if there.sum() == last - first + 1:  # gaps elsewhere, if any, are left out
-        at_most = slice(None) if at.size > at[-1] else np.flatnonzero(there)
-        return [replace(e, da=e.da.isel({find_time(e.da): at_most})) for e in entries]
-    if last - first > LONGEST * there.sum():
-        check_time(time)  # says where the gaps are
+        kept = slice(None) if whole else np.flatnonzero(there)
+        return [replace(e, da=e.da.isel({find_time(e.da): kept})) for e in entries], init
+    long = last - first > LONGEST * max(card.context, there.sum())
+    most = card.context - int(counts.min())
+    note = ""
+    if most:
+        note = f"{most} of {card.context} frames are missing and read as not seen"
+        if long or any(entry.da.chunks is not None for entry in entries):
+            _warn(most, card)  # else the values do, which tell more
     stamps = shift_time(time, step, np.array([0]), np.arange(first, last + 1))[0]
-    has_stamp = np.isin(np.arange(first, last + 1), at)
-    most = _most_missing(has_stamp, ends - first, stamps, card)
-    if any(entry.da.chunks is not None for entry in entries):  # values in memory tell more
-        _warn(most, card)
-    note = f"{most} of {card.context} frames are missing and read as not seen"
-    return [replace(entry, da=_reindexed(entry.da, stamps), note=note) for entry in entries]
+    return [replace(e, da=_reindexed(e.da, stamps, long), note=note) for e in entries], init
+
+
+def _present(at: np.ndarray, ends: np.ndarray, card: Card) -> np.ndarray:
+    """Return how many frames there are in the context of each init."""
+    return np.searchsorted(at, ends, "right") - np.searchsorted(at, ends - card.context, "right")
 
 
 def warn_of_missing(x: xr.DataArray, ends: np.ndarray, card: Card) -> None:
@@ -100,9 +119,13 @@ def _axis(time: xr.DataArray, stamps: np.ndarray) -> xr.DataArray:
     return xr.DataArray(stamps, dims=name, coords={name: (name, stamps, time.attrs)}, name=name)
 
 
-def _reindexed(da: xr.DataArray, stamps: np.ndarray) -> xr.DataArray:
-    """Return data at these stamps, NaN where it has none; labels along time are left out."""
+def _reindexed(da: xr.DataArray, stamps: np.ndarray, long: bool) -> xr.DataArray:
+    """Return data at these stamps, NaN where it has none; labels along time are left out.
+
+    With `long` gaps it is lazy, as frames of NaN would take too much memory.
+    """
     dim = find_time(da)
+    da = da.chunk({dim: 1}) if long and da.chunks is None else da
     along = [name for name, coord in da.coords.items() if dim in coord.dims and name != dim]
     time = xr.Variable(dim, stamps, da[dim].attrs, da[dim].encoding)
     return da.drop_vars(along).reindex({dim: pd.Index(stamps)}).assign_coords({dim: time})

@@ -16,9 +16,9 @@ from ..climate.baseline import baseline, str_period
 from ..climate.ocean import is_open_sea
 from ..errors import mismatch
 from ..fields import cf, quantities, regrid
-from ..fields.axes import coordinate, find_axes, find_curvilinear, find_time, is_degrees
+from ..fields.axes import find_axes, find_curvilinear, find_time
 from ..fields.curvilinear import to_latlon
-from ..fields.spacing import pixel_size
+from ..fields.spacing import is_even, pixel_size, sized_by_latlon, with_labels
 from ..fields.time_axis import (
     MINUTE,
     apart,
@@ -358,7 +358,7 @@ def _check_rain(entry: Entry, card: Card, gaps: bool) -> None:
     typical = np.median(deltas) / MINUTE if step is None else step / np.timedelta64(60, "s")
     if not of_pack and typical > LONGEST_MOVED:
         return  # months of rain, which `check_time` looks at
-    new = card.time_step or f"{typical:g}min"
+    new = card.time_step or _rounded(typical)
     raise mismatch(
         f"a time step of {new} (pack {card.name!r})",
         f"one of {typical:g} min"
@@ -368,6 +368,15 @@ def _check_rain(entry: Entry, card: Card, gaps: bool) -> None:
         if typical <= LONGEST_MOVED
         else f"a record of shorter steps: from 30 minutes on, xef.to_step makes them {new}",
     )
+
+
+def _rounded(minutes: float) -> str:
+    """Return a step as text, to whole minutes, or seconds of shorter ones.
+
+    >>> _rounded(5.05), _rounded(0.51)
+    ('5min', '31s')
+    """
+    return f"{round(minutes)}min" if minutes >= 1 else f"{round(60 * minutes)}s"
 
 
 def _check_grid(da: xr.DataArray, own: xr.DataArray, card: Card) -> None:
@@ -403,19 +412,22 @@ def _check_spacing(da: xr.DataArray, spacing: float, card: Card) -> None:
         return
     off = max(abs(size / spacing - 1) for size in known)
     tolerance = SPACING_TOLERANCE
-    y = coordinate(da, "y")
-    if y is not None and is_degrees(y):
+    if sized_by_latlon(da):
         off, tolerance = (
             abs(float(np.prod(known)) ** (1 / len(known)) / spacing - 1),
             DEGREES_TOLERANCE,
         )
-    if off > tolerance:
+    even = is_even(da)
+    if off > tolerance or not even:
         length = f"{spacing / 1000:g} km" if spacing >= 1000 else f"{spacing:g} m"
+        hint = f'xef.to_spacing({with_labels(da)}, "{length}")'
+        if not even and "assign_coords" in hint:
+            hint = "a regrid onto a map projection first (rioxarray, xesmf)"
         raise mismatch(
             f"pixels of {spacing:g} m (pack {card.name!r})",
             " by ".join("unknown" if size is None else f"{size:.5g} m" for size in sizes)
-            + ", along y and x",
-            f'xef.to_spacing(da, "{length}")',
+            + f", along y and x{'' if even else ', and others of other sizes'}",
+            hint,
         )
 
 
@@ -439,6 +451,13 @@ def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, c
             f"{beyond.sum()} of {own.size} such values{_of(da, card)}, by the data's units "
             "attribute",
             _mend_beyond(own[beyond], da, card),
+        )
+    if variable.missing == "allowed" and np.isinf(values).any():
+        raise mismatch(
+            f"finite values, or NaN where nothing was seen (pack {card.name!r})",
+            f"{np.isinf(values).sum()} of {values.size} infinite{_of(da, card)}, the first at "
+            f"{_place(entered, np.argwhere(np.isinf(values))[0], card)}",
+            _mend("{da}.where(np.isfinite({da}))", da, card),
         )
     if variable.missing != "allowed" and not finite.all():
         allowed = "none missing but on land" if variable.missing == "land" else "none missing"

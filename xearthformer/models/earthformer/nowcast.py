@@ -118,8 +118,11 @@ def split_bands(last_BHW: Tensor) -> Tensor:
 
 def add_mix(bands_BKHW: Tensor, mix_BKhw: Tensor) -> Tensor:
     """The last frame with the mix's share of each of its bands added (B, H, W)."""
-    mix_BKHW = flow.finer(mix_BKhw, bands_BKHW.shape[-2:])
-    return bands_BKHW[:, :-1].sum(dim=1) + (mix_BKHW * bands_BKHW).sum(dim=1)  # all but the plain
+    v_BHW = bands_BKHW[:, :-1].sum(dim=1)  # all but the plain
+    for k in range(bands_BKHW.shape[1]):  # one by one: all of a country's take much memory
+        mix_B1HW = flow.finer(mix_BKhw[:, k, None], bands_BKHW.shape[-2:])
+        v_BHW = v_BHW + mix_B1HW[:, 0] * bands_BKHW[:, k]
+    return v_BHW
 
 
 def soft_csi_loss(v_BLHW: Tensor, y_BLHW: Tensor, thresholds: tuple[float, ...]) -> Tensor:
