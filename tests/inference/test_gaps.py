@@ -173,6 +173,7 @@ def test_a_gap_of_a_day_is_no_matter_for_slices_lists_and_hindcasts(whole, tmp_p
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fc = nowcast(two, init=inits)
+    with pytest.warns(UserWarning, match="11 of 13 frames"):  # after the gap there are two
         every = nowcast(two, init=slice(None, None, 7))
     assert fc.chunks is None and fc["init"].values.astype("M8[s]").tolist() == [
         stamp.astype("M8[s]").item() for stamp in inits

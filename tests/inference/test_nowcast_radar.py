@@ -63,7 +63,7 @@ def test_its_answer():
     rain = showers()
     fc = rain.earthformer.forecast(PACK)
     assert fc.dims == ("init", "lead", "y", "x") and fc.sizes["lead"] == 12
-    assert fc.attrs["units"] == "mm h-1" and "missing pixels" in fc.attrs["history"]
+    assert fc.attrs["units"] == "mm h-1" and "where little is known" in fc.attrs["history"]
     assert bool((fc.isnull().any("lead")[0] == rain[-1].isnull()).all())
     assert float(fc.min()) == 0 and float(fc.max()) < 100
 
