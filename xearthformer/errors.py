@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import reprlib
+import sys
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -64,6 +65,14 @@ def whole_number(name: str, value: object, least: int = 1, hint: str | None = No
             f"{name} as a whole number from {least}", repr(value), hint or f"{name}={least}"
         )
     return number
+
+
+def warn(words: str) -> None:
+    """Warn the user, at the line of theirs that called this package, however deep it was called."""
+    level, frame = 1, sys._getframe(0)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("xearthformer"):
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    warnings.warn(words, UserWarning, stacklevel=level)
 
 
 def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

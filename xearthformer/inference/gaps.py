@@ -6,7 +6,6 @@ for it: where stamps are missing, and before a record that is too short, come fr
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import mismatch
+from ..errors import mismatch, warn
 from ..fields.axes import find_time
 from ..fields.time_axis import shift_time, stamps_on_grid, str_time
 from ..fields.windows import InitLike, find_inits
@@ -111,7 +110,7 @@ def _most_missing(there: np.ndarray, ends: np.ndarray, stamps: np.ndarray, card:
 
 def _warn(most: int, card: Card) -> None:
     words = f"{most} of {card.context} frames are missing and read as not seen"
-    warnings.warn(f"{words} (pack {card.name!r})", stacklevel=4)
+    warn(f"{words} (pack {card.name!r})")
 
 
 def _axis(time: xr.DataArray, stamps: np.ndarray) -> xr.DataArray:
