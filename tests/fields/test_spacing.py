@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.fields.spacing import pixel_size
+from xearthformer.fields.spacing import is_even, pixel_size
 
 MAP = {"grid_mapping_name": "polar_stereographic", "GeoTransform": "0 500 0 0 0 -500"}
 
@@ -29,7 +29,63 @@ def test_the_size_of_pixels():
     assert pixel_size(field([0, 1], [5.0, 4.0, 3.0], None)) == (None, None)  # mere numbers
     by_map = field([0.0, 500.0], [0.0, 500.0], None, crs=((), 0, MAP))
     assert pixel_size(by_map) == (500.0, 500.0)
-    assert pixel_size(field([0.0, 2.0], [0.0, 2.0], "radian")) == (None, None)
+    assert pixel_size(field([0.0, 1.0], [0.0, 1.0], "pixels")) == (None, None)
+    # also next to a map: no radar has pixels of a metre
+    numbers = field(range(3), range(3), None, crs=((), 0, MAP))
+    assert pixel_size(numbers) == (None, None)
+
+
+@pytest.mark.parametrize("units, metres", [("1", 2000.0), ("pixels", 2000.0), ("radian", 71572.0)])
+def test_units_that_are_no_length(units, metres):
+    step = 0.002 if units == "radian" else 2.0
+    da = field([0.0, step], [0.0, step], units)
+    with pytest.raises(ValueError, match=f"(?s)pixels whose size is known.*in '{units}'") as error:
+        pixel_size(da)
+    line = re.search(r"da\.assign_coords\(.*\)\)", str(error.value))[0]
+    np.testing.assert_allclose(pixel_size(eval(line, {"da": da})), metres)
+    degrees = da.rename(y="lat", x="lon")
+    if units == "radian":
+        with pytest.raises(ValueError, match="degrees_north") as error:
+            pixel_size(degrees)
+        line = re.search(r"da\.assign_coords\(.*\)\)", str(error.value))[0]
+        np.testing.assert_allclose(
+            pixel_size(eval(line, {"da": degrees, "np": np})), 12742, rtol=1e-3
+        )
+
+
+def curved(spacing, **coords):
+    """A frame with 2-D latitude and longitude alone, pixels `spacing` metres apart."""
+    y, x = 4, 5
+    degrees = spacing / 111194.93
+    lat = 60 + degrees * np.arange(y)[:, None] * np.ones(x)
+    lon = 10 + degrees * np.arange(x) / np.cos(np.radians(lat))
+    places = {"lat": (("y", "x"), lat), "lon": (("y", "x"), lon)}
+    return xr.DataArray(np.zeros((y, x), "f4"), {**places, **coords}, ("y", "x"), "rain")
+
+
+def test_the_size_by_2d_latitude_and_longitude():
+    np.testing.assert_allclose(pixel_size(curved(2000.0)), 2000, rtol=1e-3)
+    numbered = curved(2000.0, y=("y", np.arange(4)), x=("x", np.arange(5)))
+    np.testing.assert_allclose(pixel_size(numbered), 2000, rtol=1e-3)
+    metres = {d: (d, 500.0 * np.arange(n), {"units": "m"}) for d, n in (("y", 4), ("x", 5))}
+    assert pixel_size(curved(2000.0, **metres)) == (500.0, 500.0)
+    da = curved(2000.0)
+    with pytest.raises(ValueError, match="(?s)about 2 km.*regrid") as error:
+        xef.to_spacing(da, "4 km")
+    line = re.search(r"da\.assign_coords\(.*?\)\)", str(error.value))[0]
+    assert xef.to_spacing(eval(line, {"da": da, "np": np}), "4 km").sizes == {"y": 2, "x": 3}
+
+
+def test_pixels_of_several_sizes():
+    uneven = field([0.0, 1.0, 2.0, 4.0, 6.0], range(2), "km", [[1.0] * 2] * 3 + [[7.0] * 2] * 2)
+    assert not is_even(uneven) and is_even(field(range(3), range(3), "km"))
+    assert is_even(curved(1000.0)) and is_even(xr.DataArray(np.zeros((2, 2)), dims=("y", "x")))
+    lat = curved(1000.0)["lat"]
+    assert not is_even(curved(1000.0).assign_coords(lat=lat.where(lat < lat[3, 0], lat + 0.01)))
+    # its usual pixel has the size already, the others are cut into it
+    even = xef.to_spacing(uneven, "1 km")
+    # edges were at 1.5, 3 and 5 km
+    assert is_even(even) and even[:, 0].values.tolist() == [1, 1, 1, 4, 7, 7, 7, 7]
 
 
 @pytest.mark.parametrize(

@@ -202,3 +202,48 @@ def test_a_domain_smaller_than_the_packs(small):
     expected, found, _ = str(error.value).splitlines()
     assert "at least 32 x 32 pixels (32 x 32 km), y by x" in expected
     assert found.endswith("30 x 40 pixels (30 x 40 km)")
+
+
+# --- pixels that latitude and longitude tell, and pixels of several sizes
+
+
+def places(km):
+    """2-D latitude and longitude of `storms` alone, without labels along y and x."""
+    da = storms(km=km)
+    degrees = km / 111.19493 * np.arange(da.sizes["y"])
+    lat = np.broadcast_to(50 + degrees[:, None], da.shape[1:])
+    lon = 5 + degrees / np.cos(np.radians(lat))
+    return da.drop_vars(["y", "x"]).assign_coords(lat=(("y", "x"), lat), lon=(("y", "x"), lon))
+
+
+def test_pixels_sized_by_2d_latitude_and_longitude(small):
+    right = xef.forecast(storms(), small)
+    xr.testing.assert_equal(
+        xef.forecast(places(1.0), small).variable, xef.forecast(storms(), small).variable
+    )
+    da = places(2.0)
+    line = line_of(da, small)
+    assert line.startswith("xef.to_spacing(da.assign_coords(y=") and line.endswith('"1 km")')
+    fc = xef.forecast(eval(line, {"xef": xef, "da": da, "np": np}), small)
+    assert fc.sizes["y"] == right.sizes["y"]
+    moved = da.assign_coords(lat=da["lat"].where(da["lat"] < 50.3, da["lat"] * 2 - 50.3))
+    with pytest.raises(ValueError, match="(?s)others of other sizes.*a regrid"):
+        xef.forecast(moved, small)
+
+
+def test_pixels_of_several_sizes(small):
+    da = storms()
+    x = np.cumsum(np.where(np.arange(96) < 48, 1.0, 2.0))
+    uneven = da.assign_coords(x=("x", x, {"units": "km"}))
+    line = line_of(uneven, small)
+    mended = eval(line, {"xef": xef, "da": uneven})
+    assert xef.forecast(mended, small).sizes["x"] == 145  # of 144.5 km
+
+
+def test_jitter_of_rain_for_a_pack_of_any_step():
+    da = storms()
+    off = np.array([40, -44, 20, 0, 33, -47, 35, 0, 39], "m8[s]")
+    jittered = da.assign_coords(time=da["time"] + off)
+    line = line_of(jittered, "persistence")
+    assert line == 'xef.to_step(da, "5min")'
+    assert xef.forecast(eval(line, {"xef": xef, "da": jittered}), "persistence", lead=1).size

@@ -14,8 +14,11 @@ from scipy.sparse import csr_array
 
 from ..errors import mismatch
 from .axes import (
+    METRES_PER_DEGREE,
+    Role,
     cell_edges,
     coordinate,
+    find_curvilinear,
     find_grid,
     is_degrees,
     spacing_in_metres,
@@ -27,31 +30,121 @@ from .units import to_metres
 SAME = 1e-3  # a share of the spacing: pixels whose sizes differ by less have the same
 SEEN = 0.5  # share of a new pixel that must have values, for it to have one
 MAP_UNITS = 50.0  # numbers without units that are farther apart are metres, and else kilometres
+UNEVEN = 0.1  # a share of the spacing: pixels that differ by more are of several sizes
+UNEVEN_DEGREES = 0.25  # of latitudes: those of a Mercator map shrink towards the poles
+RADIANS = ("rad", "radian", "radians")
+SATELLITE = 35_786_000  # metres above the equator: geostationary
+ROLES: tuple[Role, Role] = ("y", "x")
 FINE = 0.5  # degrees: numbers without units that are nearer may be degrees
 
 
 def pixel_size(da: xr.DataArray) -> tuple[float | None, float | None]:
     """Return metres from one pixel to the next, along y and along x.
 
-    None along a dim without labels, or with mere numbers (0, 1, 2, ...). Without units,
-    coordinates next to a map projection are in metres, and those called latitude and longitude in
-    degrees; others, which may be anything, raise ValueError.
+    By the coordinates along y and x; where there are none, or mere numbers (0, 1, 2, ...), by 2-D
+    latitude and longitude; None where nothing tells it. Without units, coordinates next to a map
+    projection are in metres, and those called latitude and longitude in degrees; others, and those
+    whose units are no length, raise ValueError.
     """
-    sizes = [spacing_in_metres(da, dim) for dim in find_grid(da)]
-    for k, role in enumerate(("y", "x")):
-        coord = coordinate(da, role)  # type: ignore[arg-type]
-        if sizes[k] is not None or coord is None or coord.size < 2 or "units" in coord.attrs:
-            continue
-        steps = np.abs(np.diff(coord.values.astype(float)))
-        if find_grid_mapping(da) is not None:
-            sizes[k] = float(np.median(steps))
-        elif not (steps == 1).all():
-            raise mismatch(
-                "pixels whose size is known, by the units of their coordinates",
-                f"{coord.name} from {coord.values[0]:g} to {coord.values[-1]:g}, without units",
-                _mend_units(da),
-            )
+    sizes = [_along(da, role, dim) for role, dim in zip(ROLES, find_grid(da), strict=True)]
+    if None in sizes:
+        curved = _on_earth(da)
+        if curved is not None:
+            medians = (float(np.nanmedian(one)) if one.size else None for one in curved)
+            sizes = [size or median for size, median in zip(sizes, medians, strict=True)]
     return sizes[0], sizes[1]
+
+
+def _along(da: xr.DataArray, role: Role, dim: str) -> float | None:
+    """Return metres between the labels along y or x; None without labels, or for mere numbers."""
+    coord = coordinate(da, role)
+    if coord is None or coord.size < 2:
+        return None
+    steps = np.abs(np.diff(coord.values.astype(float)))
+    units = str(coord.attrs.get("units", ""))
+    size = spacing_in_metres(da, dim)
+    if size is not None and (units or is_degrees(coord)) and units not in RADIANS:
+        return size
+    if (steps == 1).all():  # the numbers of the pixels, also next to a map projection
+        return None
+    if not units and (size is not None or find_grid_mapping(da) is not None):
+        return float(np.median(steps))
+    if not units and _on_earth(da) is not None:
+        return None
+    raise mismatch(
+        "pixels whose size is known, by the units of their coordinates",
+        f"{coord.name} from {coord.values[0]:g} to {coord.values[-1]:g}, "
+        + (f"in {units!r}" if units else "without units"),
+        _mend_angles(da) if units in RADIANS else _mend_units(da),
+    )
+
+
+def is_even(da: xr.DataArray) -> bool:
+    """Return whether pixels have one size along y, and one along x, as far as anything tells it."""
+    for k, role in enumerate(ROLES):
+        coord = coordinate(da, role)
+        if coord is None or coord.size < 2:
+            curved = _on_earth(da)
+            steps, off = (curved[k] if curved else np.ones(1)), UNEVEN_DEGREES
+        else:
+            steps = np.abs(np.diff(coord.values.astype(float)))
+            off = UNEVEN_DEGREES if is_degrees(coord) else UNEVEN
+        if steps.size and not np.nanmax(np.abs(steps / np.nanmedian(steps) - 1)) <= off:
+            return False
+    return True
+
+
+def sized_by_latlon(da: xr.DataArray) -> bool:
+    """Return whether the size of pixels is told by latitude and longitude, in 1-D or 2-D."""
+    y = coordinate(da, "y")
+    if y is not None and is_degrees(y):
+        return True
+    along = [_along(da, role, dim) for role, dim in zip(ROLES, find_grid(da), strict=True)]
+    return None in along and _on_earth(da) is not None
+
+
+def _on_earth(da: xr.DataArray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return metres between neighbours along y and along x, by 2-D latitude and longitude."""
+    names = find_curvilinear(da)
+    dims = find_grid(da)
+    if names[0] is None or names[1] is None:
+        return None
+    both = [da[name] for name in names]
+    if any({*one.dims} != {*dims} for one in both):
+        return None
+    lat, lon = (np.radians(one.transpose(*dims).values.astype(float)) for one in both)
+    # along a chord: exact for neighbours, whatever the latitude
+    places = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    radius = np.degrees(METRES_PER_DEGREE)
+    along = (radius * np.sqrt((np.diff(places, axis=k) ** 2).sum(axis=0)) for k in (1, 2))
+    y, x = along
+    return y, x
+
+
+def with_labels(da: xr.DataArray) -> str:
+    """Return what to type for data whose pixels have labels: those without get their size's."""
+    labels = [
+        f'{dim}=("{dim}", {size / 1000:.4g} * np.arange({da.sizes[dim]}), {{"units": "km"}})'
+        for role, dim, size in zip(ROLES, find_grid(da), pixel_size(da), strict=True)
+        if size is not None and _along(da, role, dim) is None
+    ]
+    return f"da.assign_coords({', '.join(labels)})" if labels else "da"
+
+
+def _mend_angles(da: xr.DataArray) -> str:
+    """Return the line for coordinates in radians: of a geostationary satellite, or of the Earth."""
+    coords = [c for c in (coordinate(da, "y"), coordinate(da, "x")) if c is not None]
+    if all(is_degrees(c) for c in coords):
+        line = 'np.degrees(da["{name}"]).assign_attrs(units="{units}")'
+        words = ""
+    else:
+        line = '({height} * da["{name}"]).assign_attrs(units="m")'
+        words = ", for the angles of a satellite at this height in metres"
+    names = zip(coords, ("degrees_north", "degrees_east"), strict=False)
+    parts = [
+        f"{c.name}={line.format(name=c.name, units=units, height=SATELLITE)}" for c, units in names
+    ]
+    return f"da.assign_coords({', '.join(parts)}){words}"
 
 
 def _mend_units(da: xr.DataArray) -> str:
@@ -129,7 +222,7 @@ def _respaced(da: xr.DataArray, metres: float, spacing: str) -> xr.DataArray:
         hint = f'xef.to_spacing(xef.open_radar(da), "{spacing}")'
         raise mismatch("a quantity that has a mean, such as rain rate", "decibels (dBZ)", hint)
     sized = _sized(da)
-    if all(abs(metres / size - 1) <= SAME for _, size in sized):
+    if all(abs(metres / size - 1) <= SAME for _, size in sized) and is_even(da):
         return da
     y, x = (_cells(da, coord, metres / size, spacing) for coord, size in sized)
     dims = [str(coord.dims[0]) for coord, _ in sized]
@@ -157,8 +250,15 @@ def _respaced(da: xr.DataArray, metres: float, spacing: str) -> xr.DataArray:
 def _sized(da: xr.DataArray) -> list[tuple[xr.DataArray, float]]:
     """Return the coordinates along y and x, and metres from one pixel to the next."""
     sized = []
-    coords = coordinate(da, "y"), coordinate(da, "x")
-    for dim, size, coord in zip(find_grid(da), pixel_size(da), coords, strict=True):
+    for role, dim, size in zip(ROLES, find_grid(da), pixel_size(da), strict=True):
+        coord = coordinate(da, role)
+        if size is not None and _along(da, role, dim) is None:
+            raise mismatch(
+                "coordinates along y and x, of one map projection",
+                f"pixels of about {size / 1000:.3g} km along {dim}, by 2-D latitude and longitude",
+                f"{with_labels(da)}, where they are that far apart everywhere; else regrid them "
+                "onto a map projection (rioxarray, xesmf)",
+            )
         if size is None or coord is None:
             numbers = f'("{dim}", 1.0 * np.arange({da.sizes[dim]}), {{"units": "km"}})'
             raise mismatch(

@@ -358,7 +358,7 @@ def _check_rain(entry: Entry, card: Card, gaps: bool) -> None:
     typical = np.median(deltas) / MINUTE if step is None else step / np.timedelta64(60, "s")
     if not of_pack and typical > LONGEST_MOVED:
         return  # months of rain, which `check_time` looks at
-    new = card.time_step or _rounded(typical)
+    new = card.time_step or (_rounded(typical) if step is None else f"{typical:g}min")
     raise mismatch(
         f"a time step of {new} (pack {card.name!r})",
         f"one of {typical:g} min"
