@@ -187,7 +187,7 @@ def _opened(paths: list[str], call: Call) -> tuple[list[Frame], dict[str, str]]:
     for path in paths:
         try:
             ds = with_labels(open_one(path), call)
-            good.append(Frame(path, ds, _product(ds, call)))
+            good.append(Frame(path, ds, product_of(ds, call)))
         except ImportError:
             raise
         except Exception as error:  # whatever a library raises on a file that is damaged
@@ -195,7 +195,7 @@ def _opened(paths: list[str], call: Call) -> tuple[list[Frame], dict[str, str]]:
     return good, bad
 
 
-def _product(ds: xr.Dataset, call: Call) -> tuple[object, ...]:
+def product_of(ds: xr.Dataset, call: Call) -> tuple[object, ...]:
     """Return what files of one product have in common, but for the grid."""
     name, kind = find_rain(ds, call)
     law = tuple(str(ds[name].attrs.get(key)) for key in ("zr_a", "zr_b"))
@@ -210,7 +210,7 @@ def _of_one_product(frames: list[Frame], call: Call) -> tuple[list[Frame], dict[
     """Return the files of the most frequent product, and what the others are."""
     groups: list[list[Frame]] = []
     for frame in frames:
-        group = next((g for g in groups if _difference(g[0], frame) is None), None)
+        group = next((g for g in groups if difference(g[0], frame) is None), None)
         if group is None:
             groups.append([frame])
         else:
@@ -222,17 +222,17 @@ def _of_one_product(frames: list[Frame], call: Call) -> tuple[list[Frame], dict[
     unlike = [frame for group in others for frame in group]
     if len(most) <= len(unlike):
         counts = [f"{len(group)} like {group[0].path}" for group in groups]
-        difference = _difference(most[0], others[0][0])
+        how = difference(most[0], others[0][0])
         raise mismatch(
             "files of one product on one grid",
-            f"{' and '.join(counts)}: {difference}",
+            f"{' and '.join(counts)}: {how}",
             _pattern(most, unlike, call),
         )
-    bad = {frame.path: str(_difference(most[0], frame)) for frame in unlike}
+    bad = {frame.path: str(difference(most[0], frame)) for frame in unlike}
     return most, bad
 
 
-def _difference(one: Frame, other: Frame) -> str | None:
+def difference(one: Frame, other: Frame) -> str | None:
     """Return in words how another file differs; None for the same product and grid."""
     if one.product != other.product:
         words = [
@@ -259,15 +259,23 @@ def _difference(one: Frame, other: Frame) -> str | None:
 
 def _pattern(most: list[Frame], unlike: list[Frame], call: Call) -> str:
     """Return the line that opens the files of one product alone, also those to come."""
-    names, others = ([frame.path for frame in group] for group in (most, unlike))
+    names = [frame.path for frame in most]
+    pattern = pattern_of(names, [frame.path for frame in unlike])
+    if pattern is not None:
+        return f'xef.open_radar("{pattern}")'
+    return f"xef.open_radar({names})" if len(names) < NAMED else f"{call.data} of one product"
+
+
+def pattern_of(names: list[str], others: list[str]) -> str | None:
+    """Return a pattern of the names, also of those to come, that none of the others matches."""
     folder = os.path.dirname(os.path.commonprefix(names))
     start = os.path.commonprefix(names)
     end = os.path.commonprefix([name[len(start) :][::-1] for name in names])[::-1]
     undated = start.rstrip("0123456789_-T"), end.lstrip("0123456789_-T")
     for pattern in (f"{folder}/*{undated[1]}", f"{undated[0]}*", f"{start}*{end}"):
         if len(names) > 1 and not fnmatch.filter(others, pattern):
-            return f'xef.open_radar("{pattern}")'
-    return f"xef.open_radar({names})" if len(names) < NAMED else f"{call.data} of one product"
+            return pattern
+    return None
 
 
 def _in_order(frames: list[Frame]) -> tuple[list[Frame], dict[str, str]]:
