@@ -1,6 +1,6 @@
 """Radar files as weather services publish them, small ones of made rain: each in its exact layout.
 
-    python examples/radar_files.py FOLDER   # a folder for each service, an hour of storms
+    python examples/radar_files.py FOLDER   # a folder for each service, two hours of storms
 
 Each function writes rain (time, y, x), in mm/h with a map projection, as one file for each time, in
 the quantity, packing and names of a service. `xef.open_radar(FOLDER + "/fmi")` reads them back.
@@ -21,6 +21,7 @@ import xearthformer as xef
 from xearthformer.datasets.radar.projection import crs_of, crs_variable
 
 STEP = pd.Timedelta("5min")
+FRAMES = 26  # an hour until 16:50, which a nowcast reads, and a bit more than an hour after it
 KNMI = "+proj=stere +lat_0=90 +lon_0=0 +lat_ts=60 +a=6378140 +b=6356750 +x_0=0 +y_0=0 +units=m"
 
 
@@ -391,8 +392,8 @@ WRITERS = {
 
 
 def main(root: Path) -> None:
-    """Write an hour of storms as each service would."""
-    rain = storms()
+    """Write storms as each service would: what a nowcast reads, and an hour to compare it with."""
+    rain = storms(FRAMES)
     for name, write in WRITERS.items():
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)

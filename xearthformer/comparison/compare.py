@@ -419,7 +419,8 @@ def _scores(sums: xr.Dataset, reference: xr.Dataset | None, confidence: float | 
     else:
         result = score(sums)
         if reference is not None:
-            result = result.merge(skill_score(result, score(reference)))
+            skill = skill_score(result, score(reference))
+            result = result.merge(skill, compat="no_conflicts", join="outer")
     left_out = sums["own"].sum("init").astype(np.int64) - result["n"]
     attrs = {"long_name": "pairs of values that another forecast has none for", "units": "1"}
     return result.assign(left_out=left_out.assign_attrs(attrs))

@@ -145,23 +145,25 @@ def to_pysteps(rain: xr.DataArray) -> tuple[np.ndarray, dict[str, Any]]:
     Parameters
     ----------
     rain : DataArray
-        Rain rate with time (or lead, or member and lead), y and x. Lazy data is computed.
+        Rain rate with time (or lead), y and x, and member of an ensemble, in any order; a forecast
+        from one init. Lazy data is computed.
 
     Returns
     -------
     field : ndarray
-        Rain rate in mm/h, rows and columns in the order of the data.
+        Rain rate in mm/h: (y, x), (time, y, x) or (member, time, y, x), as pysteps orders them; rows
+        and columns in the order of the data.
     metadata : dict
         In pysteps' words, with the times under "timestamps" as `read_timeseries` has them.
 
     Raises
     ------
     ValueError
-        Another quantity or units, or no coordinates along y and x.
+        Another quantity or units, several inits, further dims, or no coordinates along y and x.
 
     See Also
     --------
-    from_pysteps : the inverse.
+    from_pysteps : the inverse; leads are its times.
 
     Examples
     --------
@@ -173,10 +175,12 @@ def to_pysteps(rain: xr.DataArray) -> tuple[np.ndarray, dict[str, Any]]:
     """
     check_quantity(rain, RATE["standard_name"], difference=False)
     y, x = find_grid(rain)
-    rain = convert_units(rain, RATE["units"], difference=False).transpose(..., y, x)
+    rain = _in_order(convert_units(rain, RATE["units"], difference=False), y, x)
     (y1, y2, height), (x1, x2, width) = (_extent(rain, axis) for axis in (y, x))
     crs, degrees = crs_of(rain), is_degrees(rain[x])
     field = rain.to_numpy()
+    if "member" in rain.dims and field.ndim == 3:  # of one time, which a member has in pysteps
+        field = field[:, None]
     wet = field[field > 0]
     metadata: dict[str, Any] = {
         "projection": None if crs is None else crs_variable(crs).attrs["proj4"],
@@ -201,6 +205,22 @@ def to_pysteps(rain: xr.DataArray) -> tuple[np.ndarray, dict[str, Any]]:
         if len(stamps) > 1:
             metadata["accutime"] = float((stamps[1] - stamps[0]) / pd.Timedelta("1min"))
     return field, metadata
+
+
+def _in_order(rain: xr.DataArray, y: str, x: str) -> xr.DataArray:
+    """Return rain of one init in pysteps' order of dims: member, time, y, x."""
+    for dim in ("init", "event"):
+        if rain.sizes.get(dim, 1) > 1:
+            found = f"{rain.sizes[dim]} along {dim}"
+            raise mismatch(f"rain of one {dim}", found, f"xef.to_pysteps(rain.isel({dim}=0))")
+    rain = rain.squeeze([dim for dim in ("init", "event") if dim in rain.dims])
+    members = ["member"] if "member" in rain.dims else []
+    times = [dim for dim in rain.dims if dim not in ("member", y, x)]
+    if len(times) > 1:
+        further = next(dim for dim in times if dim not in ("time", "lead"))
+        hint = f"xef.to_pysteps(rain.isel({further}=0))"
+        raise mismatch("rain with member, time, y and x alone", f"dims {rain.dims}", hint)
+    return rain.transpose(*members, *times, y, x)
 
 
 def _extent(rain: xr.DataArray, axis: str) -> tuple[float, float, float]:
