@@ -131,7 +131,13 @@ def test_two_variables_of_rain():
     ds["rain_rate"].attrs = ds["rr"].attrs
     with pytest.raises(ValueError, match="found 2: rr, rain_rate") as error:
         xef.open_radar(ds)
-    assert first(mends(error, {"ds": ds})[0]) == [1, 2]
+    assert [first(rain) for rain in mends(error, {"ds": ds})] == [[2, 4], [1, 2]]
+    ds = ds.rename(rr="snow_rate", rain_rate="acc_rain")
+    for da in ds.values():
+        da.attrs["standard_name"] = "precipitation_flux"
+    with pytest.raises(ValueError, match="found 2: snow_rate, acc_rain") as error:
+        xef.open_radar(ds)
+    assert first(mends(error, {"ds": ds})[0]) == [2, 4]  # rain before snow
 
 
 def test_two_variables_of_rain_in_a_file(tmp_path):

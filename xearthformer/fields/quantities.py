@@ -28,10 +28,11 @@ ALIASES = {
             sosstsst""",
         "rainfall_rate": """
             rainfall_flux precipitation_flux lwe_precipitation_rate precipitation_rate
-            rain_rate rainrate rr precip_rate preciprate mmh prate tprate""",
+            rain_rate rainrate rr precip_rate preciprate mmh prate tprate
+            rain rainfall precip prec pr rate""",
         "lwe_thickness_of_precipitation_amount": """
             rainfall_amount precipitation_amount thickness_of_rainfall_amount
-            acrr precipitation accum_prcp tp mm""",
+            acrr precipitation accum_prcp tp tot_prec mm""",
         "equivalent_reflectivity_factor": "dbz dbzh reflectivity refl rare",
         "sea_surface_height_above_geoid": """
             sea_surface_height sea_surface_height_above_sea_level
@@ -159,6 +160,10 @@ def check_quantity(da: xr.DataArray, standard_name: str | None, difference: bool
     Data without a standard_name passes: many files have none.
     """
     found = da.attrs.get("standard_name", "unknown")
+    named = found if found != "unknown" else str(da.name).lower()
+    if standard_name == RAIN and named in names_of(REFLECTIVITY) and not da.attrs.get("units"):
+        hint = 'xef.open_radar(da.assign_attrs(units="dBZ")), if that is what the numbers are in'
+        raise mismatch("a rain rate in mm h-1", f"{_describe(da)}, without units", hint)
     if standard_name and found not in {"unknown", *names_of(standard_name)}:
         hint = f'da.assign_attrs(standard_name="{standard_name}"), if that is what it is'
         if standard_name == RAIN and found in names_of(REFLECTIVITY):

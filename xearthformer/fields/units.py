@@ -20,6 +20,21 @@ TEMPERATURE = re.compile(
 PINT_NAMES = {"c": "degC", "k": "kelvin", "f": "degF", "dbz": "dBZ"}
 # A unit of its own: pint's decibel is a ratio, and would convert to the plain number 1.
 OWN_UNITS = ("reflectivity_decibel = [reflectivity_decibel] = dBZ",)
+# Spellings that people mean by others, such as "mmh-1" and "MM/H", without their blanks and signs.
+READABLE = {
+    re.sub(r"[\s.*^_]", "", spelling).lower(): units
+    for units, spellings in {
+        "mm h-1": "mm h-1,mm/h,mm/hr,mm hr-1,mmph",
+        "kg m-2 s-1": "kg m-2 s-1,kg/m2/s,kg/m2s",
+        "kg m-2 h-1": "kg m-2 h-1,kg/m2/h,kg/m2h",
+        "mm": "mm,millimeter(s),l/m2",
+        "kg m-2": "kg m-2,kg/m2",
+        "dBZ": "dBZ,dBZe,dBZh,dBZv,dB,dB(Z),dB Z",
+        "mm6 m-3": "mm6 m-3,mm6/m3",
+    }.items()
+    for spelling in spellings.split(",")
+}
+SCALED = re.compile(r"(\d*\.?\d+(?:[eE][-+]?\d+)?)\s*[*x]?\s*([A-Za-z].*)")  # "0.1 mm/h"
 AMOUNT_PER_STEP = re.compile(r"\d\s*min")  # "mm/5min", which pint doesn't take
 WATER = 1000.0  # kg m-3: rain of 1 kg m-2 stands 1 mm high
 
@@ -80,6 +95,35 @@ def commensurable(one: str, other: str) -> bool:
     return dimensions[0] == dimensions[1]
 
 
+def respelled(units: str, wanted: str) -> tuple[str, float] | None:
+    """Return what is meant by units that aren't read, if it converts, and how many of it they are.
+
+    >>> respelled("mmh-1", "mm h-1"), respelled("0.1 mm/h", "m s-1"), respelled("K", "mm h-1")
+    (('mm h-1', 1.0), ('mm/h', 0.1), None)
+    """
+    scaled = SCALED.fullmatch(units)
+    rest, factor = (scaled[2], float(scaled[1])) if scaled else (units, 1.0)
+    meant = rest
+    if not (scaled and commensurable(rest, wanted)):
+        meant = READABLE.get(re.sub(r"[\s.*^_]", "", rest).lower(), "")
+    if not meant or meant == units or not commensurable(meant, wanted):
+        return None
+    return meant, factor
+
+
+def is_readable(units: str) -> bool:
+    """Return whether units are understood, of whatever they are.
+
+    >>> is_readable("mm/h"), is_readable("mmh-1")
+    (True, False)
+    """
+    try:
+        _pint_unit(units)
+    except Exception:  # as above
+        return False
+    return True
+
+
 def to_metres(units: str) -> float | None:
     """Return how many metres one of a unit of length is; None for other units.
 
@@ -112,12 +156,17 @@ def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]
     except Exception as error:  # as above
         if AMOUNT_PER_STEP.search(found) and commensurable(units, "mm h-1"):
             hint = "xef.open_radar(da), which reads amounts per step"
+        elif meant := respelled(found, units):
+            hint = f"{_with_units(*meant)}, if that is what the numbers are in"
         raise mismatch(expected, f"unknown units {found!r}", hint) from error
     target = _pint_unit(units)
     if source.dimensionality != target.dimensionality:
         if (per_mass := _water(source, target)) is not None:
             return per_mass, 0.0
-        raise mismatch(expected, repr(found), _other_quantity(source, target) or hint)
+        hint = _other_quantity(source, target) or hint
+        if meant := respelled(found, units):  # pint's MM/H is megamolar per henry
+            hint = f"{_with_units(*meant)}, if that is what the numbers are in"
+        raise mismatch(expected, repr(found), hint)
     if not difference and str(source).startswith("delta_"):
         raise mismatch(f"values in {units}", f"differences, in {found!r}", hint)
     # delta_degree_Celsius for degree_Celsius; units without an offset stay
@@ -125,6 +174,13 @@ def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]
     one = registry.Quantity(1.0, deltas[0]).to(deltas[1]).magnitude
     zero = 0.0 if difference else registry.Quantity(0.0, source).to(target).magnitude
     return round(float(one), 15), float(zero)  # rounded: pint has 1.7999999999999998 degF in 1 K
+
+
+def _with_units(units: str, factor: float) -> str:
+    """Return the line that gives data other units, and multiplies it."""
+    if factor == 1:
+        return f'da.assign_attrs(units="{units}")'
+    return f'(da * {factor:g}).assign_attrs(da.attrs, units="{units}")'
 
 
 def _water(source: pint.Unit, target: pint.Unit) -> float | None:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
 from ...errors import mismatch
 from ...fields.cf import add_history
 from ...fields.quantities import RAIN, RAIN_AMOUNT, REFLECTIVITY, names_of
-from ...fields.time_bounds import bounds_of
-from ...fields.units import commensurable, convert_units, equal_units
+from ...fields.units import commensurable, convert_units, equal_units, is_readable, respelled
+from .amounts import as_rates, check_own_step, minutes, periods
 from .call import Call
+from .declared import FILLS, VALID, Declared, check_unpacked, declared
 
 Kind = Literal["rate", "amount", "reflectivity", "linear"]
 
@@ -24,10 +24,10 @@ ATTRS = {"standard_name": RAIN, "long_name": "radar rain rate", "units": "mm h-1
 # Z = a R**b, of Marshall and Palmer (1948): what most services use, where the data says none.
 MARSHALL_PALMER = 200.0, 1.6
 NO_ECHO = 0.0  # dBZ: below is no rain. Z-R makes .0003 mm/h of a radar's lowest code, -32 dBZ
-# Beyond these a number is a code, and not a measurement.
-LOWEST_DBZ, HIGHEST_DBZ = -40.0, 100.0
+# Beyond these a number is a code, and not a measurement. Hail of the largest kind is of 75 to 80
+# dBZ, and the code 255 of gain .5 and offset -32, for what was not seen, of 95.5.
+LOWEST_DBZ, HIGHEST_DBZ = -40.0, 80.0
 HIGHEST_RATE = 5000.0  # mm/h; a minute of 1872 mm/h is the most that a gauge has measured
-HOUR = pd.Timedelta("1h")
 NOISE = 1e-3  # mm/h: what packing and interpolation leave below zero
 
 # What units of each kind convert to. The first row of a kind that is commensurable is taken.
@@ -42,8 +42,14 @@ NAMED = {*names_of(RAIN), *names_of(RAIN_AMOUNT), *names_of(REFLECTIVITY)}
 ORDER: tuple[Kind, ...] = ("rate", "amount", "reflectivity", "linear")
 # Words that tell rain from other things in its units, such as wind in m s-1 and heights in m.
 RAINY = ("mm", "kg", "dbz", "inch")
-# Amounts per step, as people write them: "mm/5min", "mm (5 min)-1", "kg m-2 per 10 minutes".
-PER_MINUTES = re.compile(r"(.+?)\s*(?:/|per|\()\s*\(?(\d+)\s*min(?:utes?)?\)?(?:\^?-1)?", re.I)
+RAINY_RATE = re.compile(r"\b(in|cm|l|litres?|liters?)\b", re.I)  # per hour: "in/h", "l m-2 h-1"
+# Amounts per step, as people write them: "mm/5min", "mm (5 min)-1", "kg m-2 per 10 minutes",
+# "mm 5min-1".
+PER_MINUTES = re.compile(
+    r"(.+?)\s*(?:/|per|\(|\s(?=.*-1$))\s*\(?(\d+)\s*min(?:utes?)?\)?(?:\^?-1)?", re.I
+)
+# Of several rates, what rain is called, and what isn't rain.
+OF_RAIN, NOT_RAIN = (re.compile(words, re.I) for words in ("rain|prec", "snow|hail|evap|ice|err"))
 
 
 def units_of(da: xr.DataArray) -> str:
@@ -86,18 +92,44 @@ def find_rain(ds: xr.Dataset, call: Call) -> tuple[str, Kind]:
         if len(found) == 1:
             return found[0], kind
         if found:
-            listed = f"{len(found)}: {', '.join(found)}"
-            raise mismatch("one variable of rain", listed, call.selected(found[0]))
+            raise _several(found, call)
+    raise _none(on_grid, call)
+
+
+def _several(found: list[str], call: Call) -> ValueError:
+    """Return the error for several variables of rain; what is called rain is named first."""
+    ordered = sorted(found, key=lambda n: (bool(NOT_RAIN.search(n)), not OF_RAIN.search(n)))
+    lines = [f"{call.selected(name)}, for {name}" for name in ordered[:3]]
+    return mismatch(
+        "one variable of rain", f"{len(found)}: {', '.join(found)}", "; or ".join(lines)
+    )
+
+
+def _none(on_grid: dict[str, xr.DataArray], call: Call) -> ValueError:
+    """Return the error for no variable of rain, with the line for one that may be meant."""
+    for name, da in on_grid.items():
+        if meant := _meant(da):
+            units, factor = meant
+            one = call.variable(name)
+            line = f'{one}.assign_attrs(units="{units}")'
+            if factor != 1:
+                line = f'({one} * {factor:g}).assign_attrs({one}.attrs, units="{units}")'
+            return mismatch(
+                "units that can be read: mm h-1, kg m-2 s-1, mm, kg m-2, dBZ, mm6 m-3",
+                f"{name} in {units_of(da)!r}",
+                f"{replace(call, data=line).again()}, if that is what it is",
+            )
     listed = "; ".join(f"{n} ({units_of(da) or 'no units'})" for n, da in on_grid.items())
     # one without units or by another name may be meant, but not one of another quantity
     unclear = [n for n, da in on_grid.items() if not units_of(da) or _is_rainy(units_of(da))]
+    unclear = [n for n in unclear if _quantity(on_grid[n])[0] != RAIN] or unclear
     hint = "a file that holds one"
     if unclear:
-        one = call.variable(unclear[0])
-        units = "" if units_of(on_grid[unclear[0]]) else ', units="mm h-1"'
-        hint = f'xef.open_radar({one}.assign_attrs(standard_name="{RAIN}"{units}))'
-        hint += ", if that is what it is"
-    raise mismatch(
+        standard_name, own = _quantity(on_grid[unclear[0]])
+        units = "" if units_of(on_grid[unclear[0]]) else f', units="{own}"'
+        line = f'{call.variable(unclear[0])}.assign_attrs(standard_name="{standard_name}"{units})'
+        hint = f"{replace(call, data=line).again()}, if that is what it is"
+    return mismatch(
         "a variable of rain: a rain rate (mm h-1, kg m-2 s-1), amounts (mm, kg m-2) or a "
         "reflectivity (dBZ, mm6 m-3)",
         listed or "no variable on a grid",
@@ -105,12 +137,33 @@ def find_rain(ds: xr.Dataset, call: Call) -> tuple[str, Kind]:
     )
 
 
+def _quantity(da: xr.DataArray) -> tuple[str, str]:
+    """Return the standard_name and units that a variable without units is taken for, by name."""
+    called = {str(da.attrs.get("standard_name", "")), str(da.name).lower()}
+    for standard_name, units in ((REFLECTIVITY, "dBZ"), (RAIN_AMOUNT, "mm")):
+        if called & names_of(standard_name) and not called & names_of(RAIN):
+            return standard_name, units
+    return RAIN, "mm h-1"
+
+
+def _meant(da: xr.DataArray) -> tuple[str, float] | None:
+    """Return the units that are meant by ones that can't be read, and how many of them."""
+    for ones in UNITS.values():
+        for one in ones:
+            if (meant := respelled(units_of(da), one)) and (_is_named(da) or _is_rainy(meant[0])):
+                return meant
+    if _is_named(da) and units_of(da) and not is_readable(units_of(da)):
+        return _quantity(da)[1], 1.0
+    return None
+
+
 def _is_named(da: xr.DataArray) -> bool:
     return str(da.attrs.get("standard_name", da.name)).lower() in NAMED
 
 
 def _is_rainy(units: str) -> bool:
-    return any(word in units.lower() for word in RAINY)
+    is_rate = RAINY_RATE.search(units) and commensurable(units, "mm h-1")
+    return bool(is_rate) or any(word in units.lower() for word in RAINY)
 
 
 @dataclass(frozen=True)
@@ -121,17 +174,28 @@ class Conversion:
     factor: float  # to mm/h, dBZ or mm6 m-3
     zr: tuple[float, float]
     call: Call
+    given: Declared = Declared()
+    name: str = "rain"
+    along: int | None = None  # the axis of time, of amounts that should each be of a step
+    as_rates: str = ""  # the line that opens these as rates
 
     def __call__(self, values: NDArray) -> NDArray:
         dtype = values.dtype if values.dtype.kind == "f" else np.dtype("f4")
         unseen = np.zeros(values.shape, bool)
         for code in self.call.missing:
             unseen |= np.isclose(values, code, rtol=1e-6, atol=1e-9)
+        for code in self.given.fills:
+            unseen |= values == code
+        if self.given.names:
+            unseen |= self._invalid(values, unseen)
         self._check(values, unseen)
+        if self.along is not None:
+            seen = np.where(unseen, np.nan, values)
+            check_own_step(seen, self.along, self.name, self.call, self.as_rates)
         rain = self._rates(values.astype(dtype, copy=False))
         if self.call.zero_below is not None:
             rain = np.where(rain < self.call.zero_below, 0, rain)
-        if self.call.missing:
+        if unseen.any():
             rain = np.where(unseen, np.nan, rain)
         return rain.astype(dtype, copy=False)
 
@@ -158,7 +222,7 @@ class Conversion:
         if below.any():
             below &= np.isfinite(values)
             below &= self.call.zero_below is None  # else the caller says that these are no rain
-        if self.call.missing:
+        if unseen.any():
             below, above = below & ~unseen, above & ~unseen
         if not below.any() and not above.any():
             return
@@ -176,6 +240,27 @@ class Conversion:
             f"{values.size} pixels",
             "; or ".join(hints)
             or "the units that the numbers are in, by da.assign_attrs(units=...)",
+        )
+
+    def _invalid(self, values: NDArray, unseen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return what is beyond the valid limits; ValueError if they may be of a file's codes."""
+        low, high = self.given.low, self.given.high
+        noise = NOISE / self.factor if self.kind in ("rate", "amount") else 0.0
+        beyond = ((values < low - noise) | (values > high + noise)) & ~unseen
+        beyond &= values > -np.inf  # which is reflectivity of nothing
+        if not self.given.in_doubt or not beyond.any():
+            return beyond
+        one = self.call.variable(self.name)
+        bare = ", ".join(f"{key}=None" for key in self.given.names)
+        conditions = [f"({one} >= {low:.9g})"] if low > -np.inf else []
+        conditions += [f"({one} <= {high:.9g})"] if high < np.inf else []
+        seen = replace(self.call, data=f"{one}.where({' & '.join(conditions)})").again()
+        every = replace(self.call, data=f"{one}.assign_attrs({bare})").again()
+        raise mismatch(
+            f"{self.name} of {low:g} to {high:g}, by {' and '.join(self.given.names)}",
+            f"{values[beyond].min():g} to {values[beyond].max():g} in {int(beyond.sum())} of "
+            f"{values.size} pixels",
+            f"{seen}, where nothing was seen there; or {every}, where the limits are of codes",
         )
 
     def _limits(self) -> tuple[float, float]:
@@ -197,11 +282,14 @@ def to_rain(ds: xr.Dataset, call: Call) -> xr.DataArray:
     """Return the rain of a Dataset (time, y, x) as a rate in mm/h; `history` says how."""
     name, kind = find_rain(ds, call)
     da, changes = ds[name], []
-    factor = _factor(units_of(da), kind)
+    check_unpacked(da, call)
+    factor, along, as_rate = _factor(units_of(da), kind), None, ""
     if kind == "amount":
-        da, hours = _periods(da, ds, call)
+        da, hours, by_bounds = periods(da, ds, call, units_of(da))
         factor /= hours
-        changes.append(f"amounts divided by the {_minutes(hours)} they fell in")
+        changes.append(f"amounts divided by the {minutes(hours)} they fell in")
+        along = None if by_bounds else da.get_axis_num("time")
+        as_rate = as_rates(da, call, units_of(da), hours)
     elif kind == "rate" and not _same(units_of(da)):
         changes.append(f"rain rate in mm h-1 from {units_of(da)}")
     zr, whose = _law(da, call)
@@ -213,7 +301,13 @@ def to_rain(ds: xr.Dataset, call: Call) -> xr.DataArray:
         changes.append(f"missing where it was {', '.join(f'{one:g}' for one in call.missing)}")
     if call.zero_below is not None:
         changes.append(f"0 below {call.zero_below:g} mm h-1")
-    convert = Conversion(kind, factor, zr, call)
+    given = declared(da)
+    if given.fills:
+        codes = ", ".join(f"{one:g}" for one in given.fills)
+        changes.append(f"missing where it was {codes}, as declared")
+    if given.names and not given.in_doubt:
+        changes.append(f"missing beyond {given.low:g} to {given.high:g}, as declared")
+    convert = Conversion(kind, factor, zr, call, given, name, along, as_rate)
     dtype = da.dtype if da.dtype.kind == "f" else np.dtype("f4")
     rain = xr.apply_ufunc(convert, da, dask="parallelized", output_dtypes=[dtype])
     rain.attrs = _attrs(da, ds, kind, zr, changes)
@@ -249,55 +343,12 @@ def _law(da: xr.DataArray, call: Call) -> tuple[tuple[float, float], str]:
     return MARSHALL_PALMER, ", of Marshall and Palmer, as the data doesn't say its own"
 
 
-def _periods(da: xr.DataArray, ds: xr.Dataset, call: Call) -> tuple[xr.DataArray, float]:
-    """Return amounts with stamps at the ends of their periods, and the hours of each period.
-
-    By the bounds of time, else by the step of the record.
-    """
-    bounds = bounds_of(ds["time"], ds)
-    if bounds is not None:
-        lengths = pd.to_timedelta(bounds[:, 1] - bounds[:, 0]).round("min")
-        if not np.array_equal(bounds[:, 1], ds["time"].values):
-            time = ds["time"].copy(data=bounds[:, 1])
-            da = da.assign_coords(time=time)
-    else:
-        lengths = pd.to_timedelta(np.diff(np.sort(ds["time"].values))).round("min")
-        if not lengths.size:
-            one = call.variable(str(da.name))
-            raise mismatch(
-                "two frames or more, or the bounds of time, to know what time amounts fell in",
-                f"one frame of amounts in {units_of(da)}, without bounds",
-                f"xef.open_radar(({one} * 12).assign_attrs({one}.attrs, "
-                f'units="{units_of(da)} h-1")), for totals of five minutes',
-            )
-    usual = lengths.to_series().mode().iloc[0]
-    if (bounds is not None and (lengths != usual).any()) or usual <= pd.Timedelta(0):
-        raise mismatch(
-            "amounts over periods of one length",
-            f"periods from {_minutes(lengths.min() / HOUR)} to {_minutes(lengths.max() / HOUR)}",
-            _of_one_length(ds["time"], usual, call),
-        )
-    return da, usual / HOUR
-
-
-def _of_one_length(time: xr.DataArray, length: pd.Timedelta, call: Call) -> str:
-    """Return the line that opens the frames whose amounts are over periods of one length."""
-    bounds = time.attrs.get("bounds") or time.encoding.get("bounds") or "time_bnds"
-    own = f'np.diff({call.opened}["{bounds}"])[:, 0]'
-    wanted = f'np.timedelta64({length / pd.Timedelta("1min"):g}, "m")'
-    return replace(call, data=f"{call.opened}.isel(time={own} == {wanted})").again()
-
-
-def _minutes(hours: float) -> str:
-    return f"{hours * 60:g} minutes"
-
-
 def _attrs(
     da: xr.DataArray, ds: xr.Dataset, kind: Kind, zr: tuple[float, float], changes: list[str]
 ) -> dict[str, object]:
     """Return the attributes of the rain rate."""
-    packing = ("valid_min", "valid_max", "valid_range", "missing_value", "_FillValue", "_Undetect")
-    own = {k: v for k, v in da.attrs.items() if k not in (*packing, "unit", "units_metadata")}
+    packing = (*VALID, *FILLS, "_Undetect", "scale_factor", "add_offset", "unit", "units_metadata")
+    own = {k: v for k, v in da.attrs.items() if k not in packing}
     if kind != "rate":
         own = {key: own[key] for key in ("grid_mapping", "history") if key in own}
     if changes or "standard_name" not in own:
