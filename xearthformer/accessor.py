@@ -372,6 +372,7 @@ class Plots:
         from .verification.verify import verify
 
         forecast = pick_variable(self._obj)
+        ensemble.check_ensemble(forecast)
         scores = verify(forecast, obs, ["rank_histogram"]).compute()
         label = str(forecast.attrs.get("pack", ""))
         return ensemble.rank_histogram(scores, lead=lead, ax=ax, label=label)

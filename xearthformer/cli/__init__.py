@@ -75,6 +75,7 @@ COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
         **OF_RADAR,
         r"\b(square|surroundings)=(\d+)": r"--\1 \2",
         r"\bknown=None": "the same without --known",
+        r"\bknown=([\d.]+)": r"--known \1",
         r"\bmethod=\"extrapolation\"": "--packs pysteps",
         rf"\bmethod={QUOTED}(?:, (?:or )?members=None)?": r"--packs \1",
         r"\bscores=\[([^]]*)\]": lambda m: f"--scores {m[1].replace(',', '').replace(chr(34), '')}",

@@ -166,7 +166,7 @@ def _words(result: xr.Dataset) -> str:
     words = f"{result.attrs['pairs']}, {first} to {last}; means over the leads"
     if "threshold" in result:
         words += f"; thresholds in {result['threshold'].attrs.get('units', 'units of the data')}"
-    for attribute in ("square", "known"):
+    for attribute in ("members", "square", "known"):
         words += f"; {result.attrs[attribute]}" if attribute in result.attrs else ""
     left_out = result["left_out"].sum("lead")
     if left_out.any():
@@ -328,11 +328,10 @@ def _data(
     Yields what the packs read, which is a Dataset where one of them reads several variables, and
     the name of the variable to score.
     """
-    from ..comparison.compare import RIVALS
+    from ..comparison.compare import RIVALS, pack_of
     from ..inference.xro import HEAT
-    from ..packs.pack import open_pack
 
-    cards = [open_pack(name).card for name in packs if name not in (*RIVALS, XRO)]
+    cards = [pack_of(name).card for name in packs if name not in (*RIVALS, XRO)]
     particular = [card for card in cards if card.input.standard_name]  # persistence takes anything
     quantity = particular[0].inputs[particular[0].outputs[0]] if particular else None
     rain = bool({*RIVALS} & {*packs}) if quantity is None else quantity.standard_name == RAIN

@@ -28,12 +28,12 @@ from ..inference import optical_flow
 from ..inference.engine import Progress, has_noise, is_generative, progress_bar
 from ..inference.forecast import BLOCK_BYTES, forecast
 from ..inference.pysteps_methods import METHODS
-from ..packs.pack import open_pack
+from ..packs.pack import NoPackError, Pack, open_pack
 from ..verification.align import pick_variable
 from ..verification.confidence import check_confidence, score_confidence
 from ..verification.scores import SCORES, check_names, default_scores, printed_columns, score
 from ..verification.skill_score import skill_score
-from ..verification.verify import default_thresholds, quantity, statistics
+from ..verification.verify import check_share, default_thresholds, quantity, statistics
 from .square import Square, find_square
 
 # Among the names of packs: methods of pysteps, which read the last frames alone.
@@ -49,6 +49,7 @@ Data = xr.DataArray | xr.Dataset
 KNOWN = "known"  # the coordinate with the share of each value that stems from what was seen
 LEAD = 12  # time steps, where no pack says how far it goes
 HOUR = np.timedelta64(60, "m")
+OF_EVENTS = "csi", "fss"  # without a value where nothing was forecast, and nothing observed
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def forecaster(
     """
     if name in RIVALS:
         return _rival(name, variable, members, seed)
-    pack = open_pack(name)
+    pack = pack_of(name)
 
     count = members if has_noise(pack.card) or is_generative(pack.card) else None
     several = len(pack.card.inputs) > 1
@@ -110,6 +111,14 @@ def forecaster(
 
     anything = not pack.card.input.standard_name
     return Forecaster(name, pack.card.context, pack.card.lead, run, count or 1, anything)
+
+
+def pack_of(name: str) -> Pack:
+    """Return a pack; the error of an unknown name lists the methods of pysteps too."""
+    try:
+        return open_pack(name)
+    except NoPackError as error:
+        raise NoPackError(f"{error}; or by pysteps {', '.join(RIVALS)}") from None
 
 
 def _rival(name: str, variable: str | None, members: int | None, seed: int) -> Forecaster:
@@ -228,7 +237,7 @@ def compare(
     ------
     ValueError
         No init has its past and its future in the data; data that a pack cannot serve; a square
-        that the domain doesn't hold; too few inits for confidence.
+        that the domain doesn't hold; `known` that is no share; too few inits for confidence.
     ImportError
         A method of pysteps where it is not installed.
     """
@@ -249,6 +258,8 @@ def compare(
         found, hint = repr(reference), f'reference="{names[0]}"'
         raise mismatch(f"a reference among {', '.join([*names, *means])}", found, hint)
     check_names(scores)
+    if known is not None:
+        check_share(known)
     data, present = _with_every_stamp(data, variable)
     scored = pick_variable(data, variable)
     at = default_thresholds(scored) if thresholds is None else thresholds
@@ -286,6 +297,9 @@ def compare(
     result.attrs["pairs"] = f"{lead} lead{'s' * (lead > 1)} from {count} init{'s' * (count > 1)}"
     if setting.square is not None:
         result.attrs["square"] = setting.square.words
+    counts = [f"{row.members} members of {row.name}" for row in rows if row.members > 1]
+    if counts:
+        result.attrs["members"] = ", ".join(counts)
     if known is not None:
         result.attrs["known"] = f"where {known:g} or more of each value stems from what was seen"
     rows_of = xr.Variable("forecast", [*sums], {"long_name": "what was forecast with"})
@@ -362,7 +376,6 @@ def _block_sums(
 ) -> Iterator[tuple[str, xr.Dataset]]:
     """Yield the sums of each row of a block of inits, and that of the mean of its members."""
     forecasts = {row.name: row.run(pieces, inits, lead) for row in rows}
-    block = pick_variable(pieces, setting.variable)
     if setting.square is not None:
         block = setting.square.inside(block)
         forecasts = {name: setting.square.inside(fc) for name, fc in forecasts.items()}
@@ -483,6 +496,7 @@ def summary(result: xr.Dataset, further: Sequence[str] = ()) -> str:
     """Return the result of `compare` as a table: means over the leads, and the pairs of values.
 
     The columns are the scores that the registry prints and further ones, those by threshold first.
+    A line below says why events have no score, where that is so.
 
     Examples
     --------
@@ -511,7 +525,22 @@ def summary(result: xr.Dataset, further: Sequence[str] = ()) -> str:
             units = mean.attrs.get("units", "") if entry.power else ""  # none of a pure number
             columns[heading, units] = mean.values
     columns["pairs", ""] = result["n"].sum("lead").values
-    return _text(pd.DataFrame(columns, index=result["forecast"].values))
+    text = _text(pd.DataFrame(columns, index=result["forecast"].values))
+    return "\n".join([text, *_without_events(result)])
+
+
+def _without_events(result: xr.Dataset) -> Iterator[str]:
+    """Yield a line where a mean over the leads is missing as one of them had no events at all."""
+    titles = printed_columns(result)
+    empty = [titles[name] for name in OF_EVENTS if name in titles and _has_none(result, name)]
+    if empty:
+        reason = "at some lead nothing reached the threshold, observed or forecast"
+        yield f"- for {' and '.join(empty)}: {reason}"
+
+
+def _has_none(result: xr.Dataset, name: str) -> bool:
+    """Return whether a score is missing at some lead that has pairs of values."""
+    return bool((result[name].isnull() & (result["n"] > 0)).any())
 
 
 def lead_tables(result: xr.Dataset) -> str:

@@ -32,11 +32,15 @@ def ensemble_tables(result: xr.Dataset) -> str:
 
 
 def fss_tables(result: xr.Dataset) -> str:
-    """Return FSS by scale and threshold, means over the leads, one table for each forecast."""
+    """Return FSS by scale and threshold, means over the leads, one table for each forecast.
+
+    Of widths that are the same number of pixels, the last is shown.
+    """
     units = str(result["threshold"].attrs.get("units", ""))
     tables = []
     for name in result["forecast"].values:
-        mean = result["fss"].sel(forecast=name).mean("lead").transpose("window", "threshold")
+        mean = result["fss"].sel(forecast=name).mean("lead", skipna=False)
+        mean = mean.isel(window=_each_once(result)).transpose("window", "threshold")
         widths = [_width(label) for label in mean["window"].values]
         columns = [f"{at:g}" for at in mean["threshold"].values]
         table = pd.DataFrame(mean.values, widths, columns)
@@ -125,6 +129,14 @@ def _power_table(result: xr.Dataset) -> str:
         parts[f"{forecast}, last lead"] = last.sel(forecast=forecast).isel(wavelength=at).values
     table = pd.DataFrame.from_dict(parts, orient="index", columns=[f"{km} {name}" for km in shown])
     return f"Power over that observed, by wavelength\n{_text(table)}"
+
+
+def _each_once(result: xr.Dataset) -> list[int]:
+    """Return the positions of the windows, of those of the same pixels the last."""
+    said = str(result.attrs.get("fss_window", "")).split(", ")  # "16 km: 16 x 16 pixels", ...
+    if len(said) < result.sizes["window"]:
+        return list(range(result.sizes["window"]))
+    return sorted({words.partition(": ")[2]: k for k, words in enumerate(said)}.values())
 
 
 def _width(label: object) -> str:

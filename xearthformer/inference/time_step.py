@@ -113,8 +113,7 @@ def to_step(data: xr.DataArray | xr.Dataset, step: str | np.timedelta64) -> xr.D
     times = _times(time, deltas, None if regular is None else own, new)
     values = [_lazily(prepared, times, block) for block in _blocks(times)]
     answer = xr.concat(values, "time").assign_coords(time=_stamps(time, times))
-    every = "irregular steps" if regular is None else f"every {_text(own)}"
-    line = f"xearthformer {__version__}: {every} to every {_text(new)} along the motion"
+    line = f"xearthformer {__version__}: {_words(times, deltas, regular is None, new)}"
     out = cf.restore(answer, origin).assign_attrs(cf.add_history(data.attrs, line))
     if "grid_mapping" in data.encoding:
         out.encoding["grid_mapping"] = data.encoding["grid_mapping"]
@@ -181,6 +180,23 @@ def _stamps(time: xr.DataArray, times: Times) -> xr.Variable:
 
 def _blocks(times: Times) -> list[slice]:
     return [slice(start, start + BLOCK) for start in range(0, times.new_N.size, BLOCK)]
+
+
+def _words(times: Times, deltas: np.ndarray, irregular: bool, new: int) -> str:
+    """Return what is done, for the history."""
+    own = int(np.median(deltas))
+    every = "irregular steps" if irregular else f"every {_text(own)}"
+    means = any(part.size > 1 for part in times.parts)
+    made = irregular or ((np.concatenate(times.parts) - times.own_T[0]) % own).any()
+    words = f"{every} to every {_text(new)}"
+    words += ", each the mean of the frames in its step" if means else ""
+    if made:
+        words += ", frames in between along the motion" if means else " along the motion"
+    gaps = deltas[(deltas > own) & (deltas <= LONGEST)]
+    if irregular or not gaps.size:
+        return words
+    count = round(np.rint(gaps / own - 1).sum())
+    return f"{words}; {count} missing frame{'s' * (count > 1)} bridged along the motion"
 
 
 # --- what

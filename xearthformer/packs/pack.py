@@ -31,6 +31,10 @@ SHIPPED = Path(__file__).parent / "shipped"
 ENTRY_POINTS = "xearthformer.packs"  # the group under which other packages register packs
 
 
+class NoPackError(PackError):
+    """A name that no pack has."""
+
+
 @dataclass(frozen=True)
 class Pack:
     """An opened pack: its card, and the path of its weights.
@@ -182,7 +186,7 @@ def _locate(name: "str | os.PathLike[str]") -> Path:
     path = Path(text)
     if path.is_file() or (path / CARD).is_file():
         return path
-    raise PackError(
+    raise NoPackError(
         f"no pack {text!r}: expected one of {', '.join(sorted(installed))}, a folder with {CARD} "
         "and weights.safetensors, a .safetensors file, or 'hf://owner/name'"
     )

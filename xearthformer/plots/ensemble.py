@@ -202,11 +202,16 @@ def rank_histogram(
     return ax
 
 
-def _select(forecast: xr.DataArray, init: InitLike, lead: panels.LeadLike) -> xr.DataArray:
-    """Return the frames of all members to draw (lead, member, y, x), members labelled."""
+def check_ensemble(forecast: xr.DataArray) -> None:
+    """Raise ValueError for a forecast without members."""
     if "member" not in forecast.dims:
         hint = "fc.earthformer.plot.frames()"
         raise mismatch("an ensemble, with the dim member", f"dims {forecast.dims}", hint)
+
+
+def _select(forecast: xr.DataArray, init: InitLike, lead: panels.LeadLike) -> xr.DataArray:
+    """Return the frames of all members to draw (lead, member, y, x), members labelled."""
+    check_ensemble(forecast)
     members = panels.select(forecast, init, lead, "member")
     if not panels.has_durations(members):
         members = panels.crop(members)

@@ -236,9 +236,14 @@ def where_known(forecast: xr.DataArray, known: float) -> xr.DataArray:
             ", ".join(map(str, forecast.coords)),
             "known=None, which counts all pixels",
         )
-    if not 0 < known <= 1:
-        raise mismatch("a share above 0 and up to 1", repr(known), "known=0.5")
+    check_share(known)
     return forecast.where(forecast[KNOWN] >= known)
+
+
+def check_share(known: float) -> None:
+    """Raise ValueError for what isn't a share of a value."""
+    if not 0 < known <= 1:
+        raise mismatch("known as a share above 0 and up to 1", repr(known), "known=0.5")
 
 
 # --- arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,7 +138,10 @@ def _on_map(field: xr.DataArray, crs: pyproj.CRS) -> xr.DataArray:
     plain = plain.sortby("y", ascending=False).sortby("x")
     if field.ndim > 2:
         plain.attrs["long_name"] = tuple(f"member {each}" for each in field["member"].values)
-    return plain.rio.write_crs(crs).rio.write_nodata(np.nan)
+    with warnings.catch_warnings():  # the file has the whole projection, whatever CF can't say
+        warnings.filterwarnings("ignore", ".*lost in conversion to CF", UserWarning)
+        plain = plain.rio.write_crs(crs)
+    return plain.rio.write_nodata(np.nan)
 
 
 def _tags(field: xr.DataArray, lead: str) -> dict[str, str]:

@@ -29,9 +29,10 @@ def with_labels(ds: xr.Dataset, call: Call) -> xr.Dataset:
     if bounds is None and starts is not None and starts.dtype.kind == "M":
         begun = np.broadcast_to(np.ravel(starts.values), out["time"].shape)
         bounds = np.stack([begun, out["time"].values], axis=-1)
+    # the rain rate has no bounds that its time could name; `bounds_of` finds them by their own name
+    out["time"].attrs.pop("bounds", None)
+    out["time"].encoding.pop("bounds", None)
     if bounds is not None and bounds.shape == (out.sizes["time"], 2):
-        out["time"].attrs["bounds"] = "time_bnds"
-        out["time"].encoding.pop("bounds", None)
         out = out.assign_coords(time_bnds=(("time", "bnds"), bounds))
     return _with_projection(out, ds, name)
 

@@ -50,9 +50,12 @@ def open_radolan(path: str) -> xr.Dataset:
     name = NAMES.get(str(da.attrs.get("standard_name")), product)
     attrs = {**da.attrs, "long_name": f"RADOLAN {product}", "units": da.attrs.get("unit", "")}
     attrs.pop("unit", None)
+    interval = INTERVAL.search(header)
+    if name == "rain_rate" and interval and not interval[2]:
+        attrs["history"] = f"wradlib: amounts of {int(interval[1])} min made rates"
     ds = ds.drop_vars([product, "prediction_time"], errors="ignore")
     ds[name] = da.expand_dims("time").assign_attrs(attrs)
-    if da.attrs.get("standard_name") == AMOUNTS and (interval := INTERVAL.search(header)):
+    if da.attrs.get("standard_name") == AMOUNTS and interval:
         length = np.timedelta64(int(interval[1]), "D" if interval[2] == b"1" else "m")
         ends = ds["time"].values
         ds = ds.assign_coords(time_bnds=(("time", "bnds"), np.stack([ends - length, ends], -1)))
