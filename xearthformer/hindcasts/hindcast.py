@@ -21,9 +21,10 @@ from ..fields import windows
 from ..fields.axes import coordinate, find_grid
 from ..fields.time_axis import str_time
 from ..inference import engine, gaps, inputs
-from ..inference.forecast import KNOWN, Setup, set_up
+from ..inference.forecast import Setup, set_up
 from ..inference.guidance import Guidance
 from ..inference.options import Beyond, Options, Precision, documented
+from ..inference.tasks import KNOWN
 from ..models.prediff.samplers import Sampler
 from ..packs.card import Card
 from ..packs.pack import Pack, open_pack

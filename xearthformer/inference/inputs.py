@@ -29,12 +29,15 @@ from ..fields.time_axis import (
     str_time,
 )
 from ..fields.time_bounds import with_middles
+from ..fields.units import convert_units
 from ..packs.card import Baseline, Card, LatLonGrid, PixelGrid, Variable
 
 SPACING_TOLERANCE = 0.01  # a share: projections are not exact to the metre
 # On latitude and longitude, of the root of a pixel's area: 0.01 degrees are 1.1 km by 0.6 to 1.1 km
 DEGREES_TOLERANCE = 0.25
 RAIN = "rainfall_rate"
+CODES = 4  # numbers beyond the range of rain; more are no codes, but other units
+OWN_UNITS = "own_units"  # of prepared data, in its encoding: what the user has it in
 LONGEST_MOVED = 30  # minutes between frames of rain that `to_step` can bring to another step
 
 
@@ -222,6 +225,8 @@ def prepare(entry: Entry, card: Card) -> tuple[xr.DataArray, cf.Origin]:
         standard_name=variable.standard_name,
         latlon=isinstance(card.grid, LatLonGrid),
     )
+    # for a line that names numbers of the user's
+    prepared.encoding[OWN_UNITS] = str(entry.da.attrs.get("units", ""))
     _check_baseline(entry.da, card)
     if isinstance(card.grid, LatLonGrid) or entry.name == next(iter(card.inputs)):
         _check_grid(prepared, entry.da, card)  # other inputs are taken onto the pixels of the first
@@ -450,7 +455,7 @@ def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, c
             f"{own[worst]:g} {variable.units} at {_place(da, worst, card)}, and in all "
             f"{beyond.sum()} of {own.size} such values{_of(da, card)}, by the data's units "
             "attribute",
-            _mend_beyond(own[beyond], da, card),
+            _mend_beyond(own[beyond], da, variable, card),
         )
     if variable.missing == "allowed" and np.isinf(values).any():
         raise mismatch(
@@ -507,8 +512,20 @@ def _mend_missing(values: np.ndarray, da: xr.DataArray, variable: Variable, card
     return f"{filled}, or data without gaps"
 
 
-def _mend_beyond(values: np.ndarray, da: xr.DataArray, card: Card) -> str:
+def _mend_beyond(values: np.ndarray, da: xr.DataArray, variable: Variable, card: Card) -> str:
     """Return the line that mends values beyond a variable's range."""
+    codes = np.unique(values)
+    if variable.standard_name == RAIN and (codes < 0).all() and codes.size > CODES:
+        line = _mend("xef.open_radar({da}, zero_below=0)", da, card)
+        return f"{line}, where nothing fell"
+    if variable.standard_name == RAIN and codes.size <= CODES:
+        back = da.encoding.get(OWN_UNITS, da.attrs["units"])
+        own = convert_units(
+            xr.DataArray(codes.astype(float), attrs=da.attrs), back, difference=False
+        )
+        typed = ", ".join(f"{code:.6g}" for code in own.values)
+        line = f"xef.open_radar({{da}}, missing={f'({typed})' if codes.size > 1 else typed})"
+        return f"{_mend(line, da, card)}, for what stands for nothing seen"
     if (np.abs(values) > 900).all():  # no unit of what packs read makes that of a value in range
         line = _mend("{da}.where(abs({da}) < 900)", da, card)
         return f"{line}, for a fill value that nothing declares"

@@ -24,6 +24,7 @@ from .. import __version__
 from ..errors import mismatch
 from ..fields import cf, quantities
 from ..fields.axes import find_time
+from ..fields.codes import check_rain
 from ..fields.time_axis import MINUTE, apart, regular_steps, round_jitter, str_time
 from ..models.layers import flow
 from ..packs.scale import Scale
@@ -73,7 +74,8 @@ def to_step(data: xr.DataArray | xr.Dataset, step: str | np.timedelta64) -> xr.D
     Raises
     ------
     ValueError
-        Frames more than 30 minutes apart, another quantity, a record shorter than a step.
+        Frames more than 30 minutes apart, another quantity, a record shorter than a step, numbers
+        that are no rain (of lazy data, when they are computed).
 
     Notes
     -----
@@ -94,7 +96,7 @@ def to_step(data: xr.DataArray | xr.Dataset, step: str | np.timedelta64) -> xr.D
     new = _microseconds(step)
     if isinstance(data, xr.Dataset):
         data = data[quantities.find_variable(data, standard_name=RAIN, difference=False)]
-    da = round_jitter(data)
+    da = check_rain(round_jitter(data))
     time = da[find_time(da)]
     deltas = apart(time)
     regular = regular_steps(time, deltas)
