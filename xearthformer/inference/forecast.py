@@ -10,9 +10,10 @@ Each variable goes its own way in and out; between `to_tensor` and `to_labeled` 
 `set_up` looks at labels alone and makes the empty, labelled answers. The values are one dask graph,
 one task per block of inits; with data in memory it is run at once, block by block. A domain larger
 than the window of a model of pixels is forecast in overlapping tiles, one task per tile
-(`tiles.blend_lazily`), or whole where the card allows it. What a task does is in `tasks`. A model
-that moves rain along, a nowcast, doesn't mind gaps (`gaps`), and says what share of each value stems
-from what was seen: `known`.
+(`tiles.blend_lazily`), or whole where the card allows it. What a task does is in `tasks`.
+
+A model that moves rain along, a nowcast, doesn't mind gaps (`gaps`), and says what share of each
+value stems from what was seen: `known`.
 """
 
 from collections.abc import Sequence
