@@ -24,6 +24,7 @@ from .axes import (
     spacing_in_metres,
 )
 from .cf import add_history, find_grid_mapping
+from .codes import check_rain
 from .quantities import Labelled, check_float, on_each
 from .units import to_metres
 
@@ -186,7 +187,8 @@ def to_spacing(data: Labelled, spacing: str) -> Labelled:
     Raises
     ------
     ValueError
-        Pixels of unknown size, decibels (whose mean is none), a domain smaller than a pixel.
+        Pixels of unknown size, decibels (whose mean is none), a domain smaller than a pixel, rain
+        with numbers that are none.
 
     Examples
     --------
@@ -221,6 +223,7 @@ def _respaced(da: xr.DataArray, metres: float, spacing: str) -> xr.DataArray:
     if str(da.attrs.get("units", "")).lower() == "dbz":
         hint = f'xef.to_spacing(xef.open_radar(da), "{spacing}")'
         raise mismatch("a quantity that has a mean, such as rain rate", "decibels (dBZ)", hint)
+    da = check_rain(da)
     sized = _sized(da)
     if all(abs(metres / size - 1) <= SAME for _, size in sized) and is_even(da):
         return da

@@ -17,6 +17,7 @@ from ..climate.regions import cell_areas
 from ..errors import mismatch, renamed
 from ..fields import quantities
 from ..fields.axes import coordinate, find_grid, is_degrees, spacing_in_metres
+from ..fields.codes import check_rain
 from ..fields.units import equal_units, to_metres
 from .align import align, pick_observed, pick_variable
 from .base import Measure
@@ -100,7 +101,8 @@ def verify(
     ------
     ValueError
         Nothing to compare: no valid time is observed; times are not decoded; other cells, dims or
-        units; a score without its thresholds or window; an unknown score; spread_skill without two
+        units; numbers that are no rain, such as -1 for what was not seen; a score without its
+        thresholds or window; an unknown score; spread_skill without two
         members; `known` of a forecast that does not say it; too few inits for confidence.
 
     Notes
@@ -215,7 +217,10 @@ def statistics(
     if known is not None:
         fc = where_known(fc, known)
     # Labels are compared before any value is read.
-    fc, obs, positions = align(fc, pick_observed(observed, fc))
+    picked = pick_observed(observed, fc)
+    fc, obs, positions = align(fc, picked)
+    obs = check_rain(obs, "obs", units=picked.attrs.get("units"))
+    fc = check_rain(fc, "fc", forecast=True)
     measures, attrs = _measures(fc, obs, scores, thresholds, window)
     # Without members it is an ensemble of one; scores one by one keep the dims as they are.
     ensemble = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)

@@ -1,0 +1,91 @@
+"""Numbers that no rain has are refused before they are moved, averaged or scored."""
+
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xearthformer as xef
+from xearthformer.comparison.compare import compare
+from xearthformer.fields.codes import check_rain
+
+
+def rain(code=None, frames=8, units="mm h-1", standard_name="rainfall_rate"):
+    """Frames (time, y, x) every 5 minutes of 1 mm/h; a code in the first pixel of all of them."""
+    values = np.ones((frames, 4, 4), "f4")
+    if code is not None:
+        values[:, 0, 0] = code
+    time = np.datetime64("2016-07-11T22:00") + np.arange(frames) * np.timedelta64(300, "s")
+    km = {dim: (dim, 1.0 * np.arange(4), {"units": "km"}) for dim in ("y", "x")}
+    attrs = {"standard_name": standard_name, "units": units}
+    return xr.DataArray(values, {"time": time, **km}, ("time", "y", "x"), "rain", attrs)
+
+
+def line_of(error, start="xef"):
+    return re.search(rf"try ({start}.*\))", str(error.value))[1]
+
+
+USES = {
+    "to_step": lambda da: xef.to_step(da, "10min"),
+    "to_step, the same": lambda da: xef.to_step(da, "5min"),
+    "to_spacing": lambda da: xef.to_spacing(da, "2 km"),
+    "compare": lambda da: compare(da, ["persistence"], lead=1),
+}
+
+
+@pytest.mark.parametrize("code", [-1.0, 9999.0, np.inf])
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_codes_are_refused_and_the_line_mends(use, code, lazy):
+    da = rain(code).chunk(time=3) if lazy else rain(code)
+    with pytest.raises(ValueError, match="(?s)rain of 0 to 5000.*pixels of da") as error:
+        USES[use](da).compute()
+    mended = eval(line_of(error), {"xef": xef, "np": np, "da": da})
+    out = USES[use](mended).compute()
+    if isinstance(out, xr.DataArray):
+        np.testing.assert_allclose(out.values[~np.isnan(out.values)], 1.0)
+    else:  # a pixel without a value is no pair
+        assert (out["n"] == 7 * 15).all() and (out["mse"] == 0).all()  # of seven inits
+
+
+@pytest.mark.parametrize("units, factor", [("mm h-1", 1.0), ("kg m-2 s-1", 1 / 3600)])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_codes_of_observations(units, factor, lazy):
+    fc = rain().earthformer.forecast("persistence", init="2016-07-11T22:00", lead=2)
+    right = rain() * factor
+    obs = right.where(rain(-1) > 0, -1.0).assign_attrs(rain().attrs, units=units)
+    obs = obs.chunk(time=2) if lazy else obs
+    with pytest.raises(ValueError, match="found -1, in .* of obs") as error:
+        xef.verify(fc, obs, ["mse"]).compute()
+    mended = eval(line_of(error), {"xef": xef, "obs": obs})
+    result = xef.verify(fc, mended, ["mse"]).compute()
+    np.testing.assert_allclose(result["mse"], 0, atol=1e-9)
+    assert (result["n"] == 15).all()
+
+
+def test_codes_of_forecasts():
+    fc = rain(-1).earthformer.forecast("persistence", init="2016-07-11T22:00", lead=2)
+    with pytest.raises(ValueError, match="-1, in .* of fc") as error:
+        xef.verify(fc, rain(), ["mse"])
+    mended = eval(line_of(error, "fc"), {"fc": fc})
+    assert (xef.verify(mended, rain(), ["mse"])["n"] == 15).all()
+    # a regression gives less than none here and there, which is its error
+    assert float(xef.verify(fc.where(fc > 0, -0.37), rain(), ["mse"])["mse"][0]) > 0
+
+
+def test_what_passes():
+    assert check_rain(rain(-5e-4)).values.min() < 0  # noise of packing
+    for other in ("air_temperature", "thickness_of_rainfall_amount"):
+        check_rain(rain(-1, standard_name=other))
+    check_rain(rain(-1).assign_attrs(long_name="rain anomaly"))
+    check_rain(rain(-1, units="1"))
+
+
+def test_many_numbers_are_no_codes():
+    da = rain().where(rain() < 0, -np.arange(1.0, 129).reshape(8, 4, 4))
+    with pytest.raises(ValueError, match="and 124 more") as error:
+        check_rain(da)
+    assert (eval(line_of(error), {"xef": xef, "da": da}) == 0).all()
+    with pytest.raises(ValueError, match="units that the numbers are in"):
+        check_rain(-1e4 * da)
