@@ -89,6 +89,12 @@ def test_kilometres_and_degrees():
     np.testing.assert_allclose(rain.lat, [50.015, 50.005])
 
 
+def test_one_frame_and_its_time():
+    for time in (TIMES[0], TIMES[0].to_pydatetime(), TIMES.values[0], [TIMES[0]]):
+        rain = xef.from_pysteps(RAIN[0], RATES, time)
+        assert rain.shape == (1, 2, 3) and rain.time.values[0] == TIMES.values[0]
+
+
 def test_members_and_single_frames():
     members = np.stack([RAIN, RAIN + 1, RAIN + 2])
     assert xef.from_pysteps(members, RATES, TIMES).dims == ("member", "time", "y", "x")
@@ -119,6 +125,35 @@ def test_a_forecast_to_pysteps():
     fc = rain.assign_coords(lead=TIMES - TIMES[0], valid_time=("lead", TIMES), init=TIMES[0])
     field, metadata = xef.to_pysteps(xr.concat([fc] * 3, "member"))
     assert field.shape == (3, 2, 2, 3) and list(metadata["timestamps"]) == list(TIMES)
+
+
+def test_members_there_and_back():
+    """Forecasts have dims init, lead, member, y and x; pysteps has member first, and no init."""
+    fc = small_rain(RAIN).rename(time="lead").expand_dims(init=TIMES[:1])
+    fc = fc.assign_coords(lead=TIMES - TIMES[0] + TIMES.freq)
+    fc = fc.assign_coords(valid_time=fc["init"] + fc["lead"])
+    members = xr.concat([fc, fc + 1, fc + 2], "member").transpose("init", "lead", "member", ...)
+    members = members.assign_attrs(fc.attrs)
+    field, metadata = xef.to_pysteps(members)
+    np.testing.assert_array_equal(field, [RAIN, RAIN + 1, RAIN + 2])
+    again = xef.from_pysteps(field, metadata)
+    assert again.dims == ("member", "time", "y", "x")
+    assert (again["time"].values == fc["valid_time"].values[0]).all()
+    # of one lead, and without members
+    assert xef.to_pysteps(members.isel(lead=0))[0].shape == (3, 1, 2, 3)
+    assert xef.from_pysteps(*xef.to_pysteps(members.isel(lead=0))).sizes["time"] == 1
+    np.testing.assert_array_equal(xef.to_pysteps(fc)[0], RAIN)
+
+
+@pytest.mark.parametrize(
+    ("dim", "words"), [("init", "found 2 along init"), ("sweep", "time, y and x alone")]
+)
+def test_several_inits_are_too_many_for_pysteps(dim, words):
+    rain = xr.concat([small_rain(RAIN), small_rain(RAIN)], dim)
+    with pytest.raises(ValueError, match=words) as error:
+        xef.to_pysteps(rain)
+    field, _ = typed(error.value, rain=rain)
+    np.testing.assert_array_equal(field, RAIN)
 
 
 def test_pysteps_takes_it_and_gives_it_back():

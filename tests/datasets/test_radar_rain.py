@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from small_radar import small_rain
@@ -213,3 +214,150 @@ def test_a_flux_of_mass_is_forecast_as_it_is():
     assert fc.attrs["units"] == "kg m-2 s-1"
     wanted = rain.earthformer.forecast("nowcast-radar", lead=1)
     np.testing.assert_allclose(fc * 3600, wanted, rtol=1e-3, atol=1e-3)
+
+
+# --- what attributes declare, and nothing has applied
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"_FillValue": 255.0},
+        {"missing_value": np.array([250.0, 255.0])},
+        {"valid_max": 200.0},
+        {"valid_range": np.array([0.0, 200.0])},
+    ],
+)
+def test_a_declared_fill_value_is_missing(attrs, lazy):
+    da = frames([255, 2], "mm h-1", "rr", **attrs)
+    opened = xef.open_radar(da.chunk(time=1) if lazy else da)
+    np.testing.assert_array_equal(first(opened), [np.nan, 2])
+    assert "as declared" in opened.attrs["history"] and not set(attrs) & set(opened.attrs)
+
+
+def test_limits_that_may_be_of_codes_are_asked_about():
+    da = frames([255, 2], "mm h-1", "rr", valid_min=0, valid_max=200)
+    with pytest.raises(ValueError, match="of 0 to 200, by valid_min and valid_max") as error:
+        xef.open_radar(da)
+    seen, every = mends(error, {"da": da})
+    np.testing.assert_array_equal(first(seen), [np.nan, 2])
+    assert first(every) == [255, 2]
+
+
+def test_limits_of_packed_data_are_of_its_codes(tmp_path):
+    da = frames([-20, 10 * np.log10(200)], "dBZ", "dbz")
+    da.attrs["valid_range"] = np.array([0, 200], "i2")  # -32 to 68 dBZ
+    da.encoding = {"dtype": "i2", "scale_factor": 0.5, "add_offset": -32.0, "_FillValue": 255}
+    da.to_netcdf(tmp_path / "dbz.nc")
+    np.testing.assert_allclose(first(xef.open_radar(tmp_path / "dbz.nc")), [0, 1], rtol=0.05)
+    with xr.open_dataset(tmp_path / "dbz.nc", mask_and_scale=False) as ds:
+        for data, key in ((ds, "ds"), (ds["dbz"], "da")):
+            with pytest.raises(ValueError, match="codes of dbz, packed by scale_factor 0.5") as e:
+                xef.open_radar(data)
+            np.testing.assert_allclose(first(mends(e, {key: data})[0]), [0, 1], rtol=0.05)
+
+
+def test_the_code_of_a_byte_is_no_reflectivity():
+    da = frames([95.5, 10 * np.log10(200)], "dBZ", "dbz")  # 255 of gain .5 and offset -32
+    with pytest.raises(ValueError, match="expected -40 to 80 dBZ\n   found 95.5") as error:
+        xef.open_radar(da)
+    np.testing.assert_allclose(first(mends(error, {"da": da})[0]), [np.nan, 1], rtol=1e-6)
+
+
+# --- amounts of more than a step
+
+
+def test_sums_since_a_start():
+    each = np.random.default_rng(0).gamma(0.5, 4, (5, 4, 4)).clip(0.1)
+    da = small_rain(each.cumsum(0)).assign_attrs(units="mm", standard_name="rainfall_amount")
+    for data in (da, da.chunk(x=2)):
+        with pytest.raises(ValueError, match="5 frames of rain_rate in which no pixel") as error:
+            xef.open_radar(data).load()
+    apart, own = mends(error, {"da": da})
+    np.testing.assert_allclose(apart, each[1:] * 12, rtol=1e-4)
+    np.testing.assert_allclose(own, da * 12)
+    xef.open_radar(da[:3])  # too few to tell
+    xef.open_radar(small_rain(each).assign_attrs(units="mm", standard_name="rainfall_amount"))
+
+
+def test_amounts_that_cell_methods_say_are_of_an_hour():
+    da = frames([6, 12], "mm", "acrr", cell_methods="time: sum (interval: 1 hour)")
+    with pytest.raises(ValueError, match="a step of the record, 5 minutes") as error:
+        xef.open_radar(da)
+    assert first(mends(error, {"da": da})[0]) == [6, 12]
+    da.attrs["cell_methods"] = "time: sum (interval: 1 minute)"
+    assert first(xef.open_radar(da)) == [72, 144]
+
+
+# --- units and names
+
+
+@pytest.mark.parametrize(
+    "name, units, value, spelling",
+    [
+        ("rain", "mmh-1", 3, "mm h-1"),
+        ("v", "0.1 mm/h", 30, "mm/h"),
+        ("rain", "MM/H", 3, "mm h-1"),
+        ("rr", "unknown", 3, "mm h-1"),
+        ("acrr", "0.01 mm", 25, "mm"),
+        ("dbz", "dBZe", 10 * np.log10(200 * 3**1.6), "dBZ"),
+        ("dbz", "dB", 10 * np.log10(200 * 3**1.6), "dBZ"),
+    ],
+)
+def test_units_that_cannot_be_read(name, units, value, spelling):
+    da = frames([value, value], units, name)
+    with pytest.raises(ValueError, match=rf"can be read.*\n   found {name} in '{units}'") as error:
+        xef.open_radar(da)
+    assert f'units="{spelling}"' in str(error.value)
+    np.testing.assert_allclose(first(mends(error, {"da": da})[0]), 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["rain", "precip", "pr", "prec", "rainfall", "RATE", "TOT_PREC"])
+@pytest.mark.parametrize("units, factor", [("m s-1", 3.6e6), ("in/h", 25.4), ("m", 12000)])
+def test_names_of_rain_in_any_units(name, units, factor):
+    da = frames([3, 3], units, name)
+    opened = xef.open_radar((da / factor).assign_attrs(da.attrs))
+    np.testing.assert_allclose(first(opened), 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("units, factor", [("in/h", 25.4), ("cm h-1", 10), ("l m-2 h-1", 1)])
+def test_units_that_only_rain_has(units, factor):
+    np.testing.assert_allclose(first(xef.open_radar(frames([3 / factor], units, "v"))), 3, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["dbz", "DBZH"])
+def test_reflectivity_without_units_is_no_rain_rate(name):
+    values = np.full((13, 8, 8), 10 * np.log10(200), "f4")
+    da = small_rain(values).rename(name).assign_attrs(standard_name=None)
+    da.attrs = {"grid_mapping": "crs"}
+    for call in (xef.open_radar, lambda data: data.earthformer.forecast("nowcast-radar")):
+        with pytest.raises(ValueError, match='units="dBZ"') as error:
+            call(da)
+        np.testing.assert_allclose(mends(error, {"da": da})[0], 1, rtol=1e-5)
+
+
+def test_times_that_are_text():
+    da = frames([1, 2], "mm h-1", "rr")
+    text = da.assign_coords(time=da["time"].dt.strftime("%Y-%m-%d %H:%M").values)
+    with pytest.raises(ValueError, match="text, such as '2021-07-04 15:50', along time") as error:
+        xef.open_radar(text)
+    line = str(error.value).split("try ")[1].split(", or")[0]
+    assert eval(line, {"xef": xef, "pd": pd, "da": text}).time.equals(da.time)
+
+
+def test_no_files():
+    with pytest.raises(ValueError, match="expected files of radar data\n   found an empty list"):
+        xef.open_radar([])
+
+
+@pytest.mark.parametrize("units, factor", [("mm h-1", 1), ("kg m-2 s-1", 3600)])
+@pytest.mark.parametrize("code", [-1.0, 9999.0])
+def test_a_forecast_of_codes_names_them(code, units, factor):
+    rain = small_rain(np.random.default_rng(0).gamma(0.5, 4, (13, 128, 128)))
+    da = (rain / factor).where(rain["x"] > 20_000, code).assign_attrs(rain.attrs, units=units)
+    with pytest.raises(ValueError, match=rf"xef.open_radar\(da, missing={code:g}\)") as error:
+        da.earthformer.forecast("nowcast-radar", lead=1)
+    (mended,) = mends(error, {"da": da})
+    assert mended.isnull().mean() == 20 / 128
+    assert mended.earthformer.forecast("nowcast-radar", lead=1).notnull().any()

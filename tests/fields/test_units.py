@@ -174,3 +174,21 @@ def test_a_flux_of_water_is_a_rate(units):
     assert convert(2, "kg m-2 h-1", "mm/day") == pytest.approx(48)
     with pytest.raises(ValueError, match="convert to m"):  # a mass on an area is no height of sea
         convert(1, "kg m-2", "m")
+
+
+@pytest.mark.parametrize(
+    "found, value", [("mmh-1", 3.0), ("MM/H", 3.0), ("0.1 mm/h", 30.0), ("1e-3 m s-1", 3 / 3600)]
+)
+def test_spellings_of_rain_rates_that_cannot_be_read(found, value):
+    da = xr.DataArray([value], dims="x", name="rain", attrs={"units": found})
+    with pytest.raises(ValueError, match=r"try (\(da \* .*\)|da)\.assign_attrs\(") as error:
+        convert_units(da, "mm h-1", difference=False)
+    line = str(error.value).split("try ")[1].split(", if")[0]
+    mended = convert_units(eval(line, {"da": da}), "mm h-1", difference=False)
+    np.testing.assert_allclose(mended, 3)
+
+
+def test_reflectivity_that_cannot_be_read_is_no_rate():
+    da = xr.DataArray([23.0], dims="x", attrs={"units": "dBZe"})
+    with pytest.raises(ValueError, match=r'xef.open_radar\(da.assign_attrs\(units="dBZ"\)\), if'):
+        convert_units(da, "mm h-1", difference=False)

@@ -10,7 +10,7 @@ import xarray as xr
 from ..errors import mismatch
 from .axes import find_time
 from .time_axis import whole_years
-from .units import DIFFERENCE, ON_SCALE, is_temperature
+from .units import DIFFERENCE, ON_SCALE, commensurable, is_temperature
 
 Labelled = TypeVar("Labelled", xr.Dataset, xr.DataArray)
 
@@ -161,9 +161,10 @@ def check_quantity(da: xr.DataArray, standard_name: str | None, difference: bool
     """
     found = da.attrs.get("standard_name", "unknown")
     named = found if found != "unknown" else str(da.name).lower()
-    if standard_name == RAIN and named in names_of(REFLECTIVITY) and not da.attrs.get("units"):
+    units = str(da.attrs.get("units", ""))
+    if standard_name == RAIN and named in names_of(REFLECTIVITY) and not _is_of_rain(units):
         hint = 'xef.open_radar(da.assign_attrs(units="dBZ")), if that is what the numbers are in'
-        raise mismatch("a rain rate in mm h-1", f"{_describe(da)}, without units", hint)
+        raise mismatch("a rain rate in mm h-1", f"{_describe(da)}, without units of rain", hint)
     if standard_name and found not in {"unknown", *names_of(standard_name)}:
         hint = f'da.assign_attrs(standard_name="{standard_name}"), if that is what it is'
         if standard_name == RAIN and found in names_of(REFLECTIVITY):
@@ -183,6 +184,12 @@ def check_quantity(da: xr.DataArray, standard_name: str | None, difference: bool
         hint = 'da + climatology.sel(month=da["time"].dt.month), or if these are absolute values'
     hint += f" already da.assign_attrs({mark})"
     raise mismatch(expected, f"{other}: {_describe(da)}", hint)
+
+
+def _is_of_rain(units: str) -> bool:
+    """Return whether units are of something that becomes a rain rate."""
+    kinds = ("mm h-1", "kg m-2 h-1", "mm", "kg m-2", "dBZ", "mm6 m-3")
+    return any(commensurable(units, one) for one in kinds)
 
 
 def _period(da: xr.DataArray) -> str:

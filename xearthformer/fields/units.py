@@ -158,6 +158,8 @@ def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]
             hint = "xef.open_radar(da), which reads amounts per step"
         elif meant := respelled(found, units):
             hint = f"{_with_units(*meant)}, if that is what the numbers are in"
+        elif commensurable(units, "mm h-1") and (meant := respelled(found, "dBZ")):
+            hint = f"xef.open_radar({_with_units(*meant)}), if that is what the numbers are in"
         raise mismatch(expected, f"unknown units {found!r}", hint) from error
     target = _pint_unit(units)
     if source.dimensionality != target.dimensionality:

@@ -64,7 +64,7 @@ def declared(da: xr.DataArray) -> Declared:
     >>> declared(xr.DataArray(255.0, attrs={"_FillValue": 255.0, "valid_max": 200.0}))
     Declared(fills=(255.0,), low=-inf, high=200.0, in_doubt=False, names=('valid_max',))
     """
-    fills = tuple(one for key in FILLS for one in _numbers(da, key))
+    fills = tuple(one for key in FILLS for one in _numbers(da, key) if not np.isnan(one))
     names = tuple(key for key in VALID if _numbers(da, key))
     low, high = -np.inf, np.inf
     for key in names:

@@ -37,6 +37,10 @@ NAMED = 4  # files that an error names before it counts the rest
 def open_paths(data: Paths, call: Call) -> xr.Dataset:
     """Open a file, or several of one product in the order of their times."""
     paths = _files(data)
+    if not paths:
+        raise mismatch(
+            "files of radar data", "an empty list", "the path of their folder, or of one of them"
+        )
     if len(paths) == 1:
         try:
             return open_one(paths[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
@@ -43,6 +45,8 @@ def _along_time(ds: xr.Dataset, name: str, call: Call) -> xr.Dataset:
     dim = _time_of(out[name])
     if dim is None:
         return _with_stamp(out, ds, name, call)
+    if dim in ds.variables and ds.sizes[dim]:
+        _check_stamps(ds[dim], call)
     if dim != "time":
         # a dim such as t may have the times next to it, as a coordinate
         names = [one for one in STAMPS if one in out.coords and out[one].dims == (dim,)]
@@ -51,6 +55,20 @@ def _along_time(ds: xr.Dataset, name: str, call: Call) -> xr.Dataset:
         further = [one for one in STAMPS if one in out.coords and one != dim]
         out = out.drop_vars(further).rename({} if dim == "time" else {dim: "time"})
     return out.assign_coords(time=out["time"].copy())
+
+
+def _check_stamps(time: xr.DataArray, call: Call) -> None:
+    """Raise ValueError for times that are text."""
+    text = time.dtype.kind in "US" or isinstance(time.values.ravel()[0], str | bytes)
+    if not text:
+        return
+    stamps = f'pd.to_datetime({call.opened}["{time.name}"].values)'
+    parsed = f"{call.opened}.assign_coords({time.name}={stamps})"
+    raise mismatch(
+        "times",
+        f"text, such as {str(time.values.ravel()[0])!r}, along {time.name}",
+        f"{replace(call, data=parsed).again()}, or with format= if pandas can't read it",
+    )
 
 
 def _time_of(da: xr.DataArray) -> str | None:

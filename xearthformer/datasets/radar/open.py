@@ -54,7 +54,8 @@ def open_radar(
         reflectivity, less than 0 dBZ is none, and with it the radar's codes for "no echo".
     missing : float or list of floats, optional
         Numbers that stand for "nothing was seen" in the data and aren't declared: -1, -999, 255.
-        They become NaN.
+        They become NaN, as do a `_FillValue` or `missing_value` and what lies beyond `valid_min`,
+        `valid_max` or `valid_range`, where the attributes still have them.
     on_error : {"raise", "skip"}
         What to do about files that are broken, of another product or on another grid than most:
         name them in an error, or leave them out with one warning that names them.
@@ -75,8 +76,9 @@ def open_radar(
     ImportError
         A format's reader isn't installed.
     ValueError
-        No variable of rain, or two; numbers that aren't rain; files that are broken or unlike the
-        others. Of numbers in files, when they are computed.
+        No variable of rain, or two; units that can't be read; packed whole numbers; sums since a
+        start; files that are broken or unlike the others. Numbers that aren't rain: below 0 or
+        above 5000 mm/h, below -40 or above 80 dBZ. Of numbers in files, when they are computed.
 
     Examples
     --------

@@ -39,7 +39,7 @@ def from_pysteps(
         What pysteps gives next to it: projection, x1, y2, pixel sizes, yorigin, unit, transform,
         zerovalue, accutime for amounts, zr_a and zr_b for reflectivity.
     times : list of datetimes, optional
-        The end of each frame. Default: `metadata["timestamps"]`.
+        The end of each frame; one datetime for one frame. Default: `metadata["timestamps"]`.
 
     Returns
     -------
@@ -129,6 +129,8 @@ def _times(
 ) -> xr.Variable:
     if times is None:
         times = metadata.get("timestamps")
+    if times is not None and np.ndim(times) == 0:  # of one frame
+        times = [times]
     found = 0 if times is None else len(times)
     if found != count:
         minutes = metadata.get("accutime") or 5
@@ -151,8 +153,8 @@ def to_pysteps(rain: xr.DataArray) -> tuple[np.ndarray, dict[str, Any]]:
     Returns
     -------
     field : ndarray
-        Rain rate in mm/h: (y, x), (time, y, x) or (member, time, y, x), as pysteps orders them; rows
-        and columns in the order of the data.
+        Rain rate in mm/h: (y, x), (time, y, x) or (member, time, y, x), as pysteps orders them;
+        rows and columns in the order of the data.
     metadata : dict
         In pysteps' words, with the times under "timestamps" as `read_timeseries` has them.
 

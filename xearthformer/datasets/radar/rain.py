@@ -252,9 +252,10 @@ class Conversion:
             return beyond
         one = self.call.variable(self.name)
         bare = ", ".join(f"{key}=None" for key in self.given.names)
-        conditions = [f"({one} >= {low:.9g})"] if low > -np.inf else []
-        conditions += [f"({one} <= {high:.9g})"] if high < np.inf else []
-        seen = replace(self.call, data=f"{one}.where({' & '.join(conditions)})").again()
+        conditions = [f"{one} >= {low:.9g}"] if low > -np.inf else []
+        conditions += [f"{one} <= {high:.9g}"] if high < np.inf else []
+        where = conditions[0] if len(conditions) == 1 else "({}) & ({})".format(*conditions)
+        seen = replace(self.call, data=f"{one}.where({where})").again()
         every = replace(self.call, data=f"{one}.assign_attrs({bare})").again()
         raise mismatch(
             f"{self.name} of {low:g} to {high:g}, by {' and '.join(self.given.names)}",
@@ -302,7 +303,7 @@ def to_rain(ds: xr.Dataset, call: Call) -> xr.DataArray:
     if call.zero_below is not None:
         changes.append(f"0 below {call.zero_below:g} mm h-1")
     given = declared(da)
-    if given.fills:
+    if given.fills:  # on top of what xarray has decoded
         codes = ", ".join(f"{one:g}" for one in given.fills)
         changes.append(f"missing where it was {codes}, as declared")
     if given.names and not given.in_doubt:
