@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import re
+import signal
 import time
 
 import numpy as np
@@ -15,7 +17,7 @@ from xearthformer import models
 from xearthformer.cli import main
 from xearthformer.cli import watch as module
 from xearthformer.cli.folder import Failed
-from xearthformer.cli.watch import Made, watch
+from xearthformer.cli.watch import Idle, Made, watch
 from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
 
 NAME = "still_20210704T{}.nc"
@@ -72,6 +74,10 @@ def now(folder, pack, out, **options):
     return list(watch(folder, pack, out, once=True, **options))
 
 
+def is_idle(events):
+    return [type(event) for event in events] == [Idle]
+
+
 def test_a_new_file_gives_a_new_forecast(folder, arrive, pack, rain, tmp_path):
     events = watch(folder, pack, tmp_path / "out", every=0.01)
     arrive(0, 1, 2)
@@ -96,7 +102,8 @@ def test_what_is_there_is_not_done_again(folder, arrive, pack, tmp_path):
     the newest frame alone is forecast from."""
     arrive(0, 1, 2)
     assert [event.path.name for event in now(folder, pack, tmp_path)] == [NAME.format(1600)]
-    assert now(folder, pack, tmp_path) == []
+    (idle,) = now(folder, pack, tmp_path)
+    assert str(idle) == "nothing new: the newest frame, 2021-07-04 16:00:00, has been forecast"
     arrive(3, 4)
     assert [event.path.name for event in now(folder, pack, tmp_path)] == [NAME.format(1610)]
     assert sorted(p.name for p in tmp_path.glob("*.nc")) == [NAME.format(1600), NAME.format(1610)]
@@ -120,11 +127,12 @@ def test_the_newest_forecast_is_made_again_from_a_correction(folder, arrive, pac
     arrive(0, 1, 2, 3, 4)
     assert len(now(folder, pack, tmp_path)) == 1
     arrive(0, times=5)
-    assert now(folder, pack, tmp_path) == []
+    assert is_idle(now(folder, pack, tmp_path))
     arrive(4, times=5)
     (made,) = now(folder, pack, tmp_path)
+    assert made.again == f"after {folder / '1610.nc'}" and f", again, {made.again}, " in str(made)
     assert float(xr.load_dataset(made.path)["rain_rate"].max()) == 20
-    assert now(folder, pack, tmp_path) == []
+    assert is_idle(now(folder, pack, tmp_path))
 
 
 def test_a_broken_file_is_named_tried_again_and_skipped(folder, arrive, pack, tmp_path):
@@ -140,6 +148,7 @@ def test_a_broken_file_is_named_tried_again_and_skipped(folder, arrive, pack, tm
     assert str(first).endswith("it is tried again") and "\n" not in str(first)
     assert made.path.name == NAME.format(1600)
     assert last.final and last.what == str(half)
+    assert str(last).endswith("; given up")
     half.write_bytes(whole.read_bytes())
     assert next(events).path.name == NAME.format(1605)
     events.close()
@@ -154,19 +163,105 @@ def test_a_file_that_grows_is_left_alone_until_it_stays(folder, arrive, pack, tm
     assert list(watched.look()) == [] and len(watched.frames) == 3
 
 
-def test_a_file_of_another_product_is_left_out(folder, arrive, pack, rain, tmp_path):
+def test_a_file_on_another_grid_is_left_out(folder, arrive, pack, rain, tmp_path):
     arrive(0, 1, 2)
     alien = small_rain(np.ones((1, 5, 6)), start="2021-07-04T16:05")
     alien.to_netcdf(folder / "1605.nc")
     failed, made = now(folder, pack, tmp_path)
-    assert "5 x 6 pixels, on another grid" in str(failed) and "1605.nc" in str(failed)
+    path = folder / "1605.nc"
+    how = "another product than most files: 5 x 6 pixels, not 4 x 6"
+    assert str(failed) == f"{path}: {how}; left out"
     assert made.path.name == NAME.format(1600)
+
+
+@pytest.fixture
+def reflect(folder, rain):
+    """Let reflectivity of 40 dBZ on the same grid arrive: another product."""
+
+    def reflect(*positions):
+        for i in positions:
+            dbz = (rain[[i]] * 0 + 40).assign_attrs(units="dBZ", grid_mapping="crs")
+            stamp = rain.time[i].dt.strftime("%H%M").item()
+            dbz.rename("dbz").to_netcdf(folder / f"dbz{stamp}.nc")
+
+    return reflect
+
+
+def test_a_product_of_fewer_files_neither_replaces_frames_nor_joins_them(
+    folder, arrive, reflect, pack, tmp_path
+):
+    arrive(0, 1, 2, 3, 4)
+    reflect(4, 5)  # at a time that there is, and at a later one
+    *failed, made = now(folder, pack, tmp_path)
+    how = "another product than most files: dbz dBZ, not rain_rate mm h-1"
+    expected = [f"{folder / f'dbz{clock}.nc'}: {how}; left out" for clock in (1610, 1615)]
+    assert [str(one) for one in failed] == expected
+    assert made.path.name == NAME.format(1610)
+    assert float(xr.load_dataset(made.path)["rain_rate"].max()) == 4
+
+
+def test_of_two_products_by_turns_none_is_forecast(folder, arrive, reflect, pack, tmp_path):
+    """Nor is one of them where it is a frame ahead; the pattern that is named takes one."""
+    arrive(0, 1, 2, 3)
+    reflect(0, 1, 2)
+    (failed,) = now(folder, pack, tmp_path)
+    found = f"found 4 like {folder}/1605.nc and 3 like {folder}/dbz1600.nc: "
+    expected = "no forecast: expected files that are mostly of one product on one grid; "
+    expected += f'{found}rain_rate mm h-1, not dbz dBZ; try watch "{folder}/1*.nc"'
+    assert str(failed) == expected
+    words = ["watch", str(folder), "--pack", str(pack.path), "-o", str(tmp_path / "out"), "--once"]
+    assert main(words) == 1
+    pattern = re.search('try watch "(.*)"', str(failed))[1]
+    (made,) = now(pattern, pack, tmp_path)
+    assert made.path.name == NAME.format(1605)
+
+
+def test_a_product_that_ends_gives_way_to_the_next(folder, arrive, reflect):
+    """Ten minutes are looked at: from 16:05 on, there is nothing of the old one."""
+    watched = module.Folder(str(folder), None, pd.Timedelta("10min"), patient=False)
+    arrive(0, 1, 2)
+    assert list(watched.look()) == [] and len(watched.frames) == 3
+    reflect(3)
+    (failed,) = watched.look()
+    assert failed.then == "left out" and len(watched.frames) == 3
+    assert list(watched.look()) == []  # it is named once
+    reflect(4, 5)
+    assert list(watched.look()) == []
+    assert [str(t)[11:16] for t in watched.frames] == ["16:05", "16:10", "16:15"]
+    for frame in watched.frames.values():
+        np.testing.assert_allclose(frame.rain, (10**4 / 200) ** (1 / 1.6), rtol=1e-5)
+
+
+def test_notes_next_to_the_files_are_no_files(folder, arrive, pack, tmp_path):
+    arrive(0, 1, 2)
+    (folder / "README.txt").write_text("rain")
+    assert [type(event) for event in now(folder, pack, tmp_path)] == [Made]
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr", "tif", "odim"])
+def test_a_forecast_with_other_options_is_made_again(folder, arrive, pack, tmp_path, kind):
+    arrive(0, 1, 2)
+    now(folder, pack, tmp_path, format=kind)
+    assert is_idle(now(folder, pack, tmp_path, format=kind))
+    (made,) = now(folder, pack, tmp_path, format=kind, lead=1)
+    assert made.again == "with other options"
+    assert is_idle(now(folder, pack, tmp_path, format=kind, lead=1))
+
+
+def test_a_forecast_by_another_version_of_the_pack_is_made_again(folder, arrive, pack, tmp_path):
+    arrive(0, 1, 2)
+    now(folder, pack, tmp_path)
+    new = pack.card.model_copy(update={"version": "2"})
+    second = xef.save_pack(tmp_path / "second", models.build("persistence", "tiny"), new)
+    (made,) = now(folder, second, tmp_path)
+    assert made.again == "with other options"
 
 
 def test_frames_every_ten_minutes_for_a_pack_of_five(folder, arrive, pack, rain, tmp_path):
     arrive(0, 2, 4)
     (made,) = now(folder, pack, tmp_path)
-    assert made.path.name == NAME.format(1610) and made.frames == 3
+    assert made.path.name == NAME.format(1610) and made.frames == 2
+    assert ", from 2 frames of its own, others of 3 interpolated, " in str(made)
     assert "5" in xr.open_dataset(made.path)["rain_rate"].attrs["history"]
 
 
@@ -202,7 +297,7 @@ def test_geotiff_is_a_folder_of_leads(folder, arrive, pack, tmp_path):
     assert names == [f"still_20210704T1600_{lead}.tif" for lead in ("005min", "010min")]
     found = rioxarray.open_rasterio(made.path / names[0])
     assert found.rio.crs is not None and float(found.max()) == 2
-    assert now(folder, pack, tmp_path, format="tif") == []
+    assert is_idle(now(folder, pack, tmp_path, format="tif"))
 
 
 def test_half_written_forecasts_of_a_killed_watch_go(folder, arrive, pack, tmp_path):
@@ -232,7 +327,12 @@ def test_the_command_logs_and_stops(folder, arrive, pack, tmp_path, capsys, monk
     arrive(0, 1, 2)
     words = ["watch", str(folder), "--pack", str(pack.path), "-o", str(tmp_path / "out")]
     assert main([*words, "--once"]) == 0
-    assert NAME.format(1600) in capsys.readouterr().err
+    line = capsys.readouterr().err
+    clock = pd.Timestamp(line[:20])
+    assert abs(pd.Timestamp.now("UTC") - clock) < pd.Timedelta("1min")
+    assert line[20:].startswith(f" 2021-07-04 16:00:00: {tmp_path / 'out' / NAME.format(1600)}, ")
+    assert main([*words, "--once"]) == 0
+    assert ", 2021-07-04 16:00:00, has been forecast" in capsys.readouterr().err
     arrive(4)
     assert main([*words, "--once"]) == 1
     assert "no forecast from 2021-07-04 16:10:00" in capsys.readouterr().err
@@ -243,6 +343,25 @@ def test_the_command_logs_and_stops(folder, arrive, pack, tmp_path, capsys, monk
     monkeypatch.setattr(module.time, "sleep", interrupt)
     assert main([*words, "--every", "5"]) == 0
     assert capsys.readouterr().err.endswith("stopped\n")
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(module.time, "sleep", lambda _: signal.raise_signal(signal.SIGTERM))
+    assert main(words) == 0
+    assert capsys.readouterr().err.endswith(" stopped\n")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_empty_folder_is_said_to_be(folder, pack, tmp_path, capsys):
+    words = ["watch", str(folder), "--pack", str(pack.path), "-o", str(tmp_path / "out")]
+    assert main([*words, "--once"]) == 0
+    assert capsys.readouterr().err.endswith(f" no frames in {folder}\n")
+
+
+def test_failed_is_a_line_without_python():
+    reason = "expected rain of 0 to 5000 mm h-1\n   found -1\n     try "
+    assert str(Failed("a.nc", f'{reason}xef.open_radar("a.nc", missing=-1)', "given up")) == (
+        "a.nc: expected rain of 0 to 5000 mm h-1; found -1; given up"
+    )
+    assert str(Failed("a.nc", f"{reason}another copy")).endswith("; found -1; try another copy")
 
 
 REFUSED = {

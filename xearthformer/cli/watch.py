@@ -7,11 +7,13 @@ not made again, and its file's time stamp is that of the newest file it was made
 
 import glob
 import os
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -25,7 +27,7 @@ from ..errors import mismatch, whole_number
 from ..fields.axes import find_axes
 from ..fields.time_axis import stamps_on_grid, str_time
 from .files import check_raster, remove, write_forecast
-from .folder import UNFINISHED, Failed, Folder
+from .folder import UNFINISHED, Failed, Folder, Frame
 
 if TYPE_CHECKING:
     from ..packs.pack import Pack
@@ -48,16 +50,45 @@ class Made:
 
     init: str
     path: Path
-    frames: int  # that it was made from, ...
+    frames: int  # of the record's own that it was made from, ...
     context: int  # ... of those that the pack looks at
     after_file: float  # seconds since the newest file arrived
     after_frame: float  # seconds since the init
     notes: tuple[str, ...] = ()
+    brought: bool = False  # whether the frames were brought to the pack's step
+    again: str = ""  # why a forecast that was there was made anew
 
     def __str__(self) -> str:
-        words = f"{self.init}: {self.path}, from {self.frames} of {self.context} frames, "
-        words += f"{_ago(self.after_file)} after the file, {_ago(self.after_frame)} after the frame"
-        return "; ".join([words, *self.notes])
+        words = [f"{self.init}: {self.path}"]
+        if self.again:
+            words.append(f"again, {self.again}")
+        words.append(self._made_from())
+        words.append(f"{_ago(self.after_file)} after the file")
+        words.append(f"{_ago(self.after_frame)} after the frame")
+        return "; ".join([", ".join(words), *self.notes])
+
+    def _made_from(self) -> str:
+        if not self.brought:
+            return f"from {self.frames} of {self.context} frames"
+        if self.frames < self.context:
+            return f"from {self.frames} frames of its own, others of {self.context} interpolated"
+        return f"from {self.frames} frames of its own, brought to {self.context}"
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Nothing was to be done."""
+
+    place: str
+    init: str = ""  # the newest frame, which has been forecast; none is there without
+
+    def __str__(self) -> str:
+        if not self.init:
+            return f"no frames in {self.place}"
+        return f"nothing new: the newest frame, {self.init}, has been forecast"
+
+
+Event: TypeAlias = Made | Failed | Idle
 
 
 def _ago(seconds: float) -> str:
@@ -84,7 +115,7 @@ def watch(
     once: bool = False,
     zr: tuple[float, float] | None = None,
     **options: Options,
-) -> Iterator[Made | Failed]:
+) -> Iterator[Event]:
     """Forecast from the newest radar frame in a folder, again whenever one arrives.
 
     Parameters
@@ -113,8 +144,9 @@ def watch(
 
     Yields
     ------
-    Made or Failed
-        What was done, as it is done; `str` of it is a line for a log.
+    Made, Failed or Idle
+        What was done, as it is done; `str` of it is a line for a log. Idle: all had been done
+        when the watch began, or nothing is there at `once`.
 
     Raises
     ------
@@ -127,10 +159,12 @@ def watch(
     - A forecast is made from the newest frame alone: what a gap in the service left out is not
       made up for. The newest one is made again when a late file of its context arrives.
     - A file is read once it is the same at two looks. One that can't be read is named, tried three
-      times, and skipped until it changes. Files on another grid than most are named and left out.
+      times, and given up until it changes. Files of another product or grid than most, told as in
+      `open_radar`, are named and left out; nothing is forecast while it isn't clear which are most.
     - Frames that are missing are read as not seen, by packs that can; others wait for them. A
       record with another step than the pack's is brought to it by `to_step`.
-    - A forecast has its name once it is whole.
+    - A forecast has its name once it is whole. One that is there with other leads or members, or
+      of another version of the pack, is made again.
 
     Examples
     --------
@@ -146,10 +180,11 @@ def watch(
     if step in (None, "month") or rain != "rainfall_rate":
         found = f"{pack.card.name!r}, of {rain or 'any quantity'}"
         raise mismatch("a pack of rain, with a time step", found, 'the pack "nowcast-radar"')
-    members = _forecast_of_nothing(pack, options).sizes.get("member", 1)
+    sizes = _forecast_of_nothing(pack, options).sizes
+    asked = _Shape(sizes["lead"], sizes.get("member", 1), pack.card.version)
     if picture:
         import matplotlib  # noqa: F401  # or the first forecast would be the first to lack it
-    written = _Output(out, pack.card.name, format, members, picture, keep)
+    written = _Output(out, pack.card.name, format, asked, picture, keep)
     return _loop(str(folder), pack, written, every, once, zr, options)
 
 
@@ -200,7 +235,7 @@ def _loop(
     once: bool,
     zr: tuple[float, float] | None,
     options: dict[str, Options],
-) -> Iterator[Made | Failed]:
+) -> Iterator[Event]:
     span = (pack.card.context + 1) * pd.Timedelta(pack.card.time_step)
     folder = Folder(place, zr, span, patient=not once)
     output.clean()
@@ -209,36 +244,43 @@ def _loop(
         yield from folder.look()
         state = {stamp: frame.arrived for stamp, frame in folder.frames.items()}
         if state and state != tried:
-            tried = state
-            yield from _forecast_newest(folder, pack, output, options)
+            is_first, tried = tried is None, state
+            for event in _forecast_newest(folder, pack, output, options):
+                if is_first or not isinstance(event, Idle):
+                    yield event
         if once:
+            if not state and not folder.undecided:
+                yield Idle(place)
             return
         time.sleep(every)
 
 
 def _forecast_newest(
     folder: Folder, pack: "Pack", output: "_Output", options: dict[str, Options]
-) -> Iterator[Made | Failed]:
+) -> Iterator[Event]:
     """Forecast from the newest frame, unless that has been done with the same files."""
     from ..inference.forecast import forecast
 
     step, context = pd.Timedelta(pack.card.time_step), pack.card.context
     init = str_time(max(folder.frames))
     try:
-        rain = _record(folder, step)
+        rain, brought = _record(folder, step)
         time_dim = str(find_axes(rain).time)
         stamp = rain[time_dim].values[-1]
         init = str_time(stamp)
         first = stamp - context * step.to_timedelta64()
-        used = {t: frame.arrived for t, frame in folder.frames.items() if first < t <= stamp}
+        used = {t: frame for t, frame in folder.frames.items() if first < t <= stamp}
+        latest = max(used.values(), key=lambda frame: frame.arrived)
         target = output.target(rain[time_dim][-1])
-        if output.is_made(target, max(used.values())):
+        again = output.why(target, latest)
+        if again is None:
+            yield Idle(folder.place, init)
             return
         check_raster(rain, Path(f"nowcast{output.kind}"), "--format nc")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             fc = forecast(rain, pack, progress=False, **options)
-        output.write(fc, rain, target, max(used.values()))
+        output.write(fc, rain, target, latest.arrived)
     except FAILURES as error:
         yield Failed(f"no forecast from {init}", str(error) or type(error).__name__)
         return
@@ -246,16 +288,21 @@ def _forecast_newest(
     yield Made(
         init,
         target,
-        int((rain[time_dim].values > first).sum()),
+        len(used),
         context,
-        now - used[max(used)] / 1e9,
+        now - latest.arrived / 1e9,
         now - stamp.astype("datetime64[ns]").astype(np.int64) / 1e9,
         tuple(str(w.message) for w in caught if w.category is UserWarning),
+        brought,
+        again,
     )
 
 
-def _record(folder: Folder, step: pd.Timedelta) -> xr.DataArray:
-    """Return the frames as one record with the pack's step, which may have gaps."""
+def _record(folder: Folder, step: pd.Timedelta) -> tuple[xr.DataArray, bool]:
+    """Return the frames as one record with the pack's step, which may have gaps.
+
+    Also whether `to_step` brought them to it.
+    """
     stamps, frames = zip(*sorted(folder.frames.items(), key=lambda item: item[0]), strict=True)
     rain = xr.concat(
         [frame.rain for frame in frames],
@@ -266,7 +313,7 @@ def _record(folder: Folder, step: pd.Timedelta) -> xr.DataArray:
         combine_attrs="override",
     )
     if len(stamps) < 2:
-        return rain
+        return rain, False
     try:
         own, _ = stamps_on_grid(rain["time"])
     except ValueError:  # an irregular record
@@ -274,11 +321,20 @@ def _record(folder: Folder, step: pd.Timedelta) -> xr.DataArray:
     if own == "month" or pd.Timedelta(own) != step:
         from ..inference.time_step import to_step
 
-        return to_step(rain, step.to_timedelta64())
-    return rain
+        return to_step(rain, step.to_timedelta64()), True
+    return rain, False
 
 
 # --- the folder of forecasts
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What tells a forecast from one with other options."""
+
+    leads: int
+    members: int
+    version: str  # of the pack
 
 
 @dataclass(frozen=True)
@@ -288,14 +344,14 @@ class _Output:
     folder: Path
     pack: str
     format: str
-    members: int
+    asked: _Shape
     picture: bool
     keep: int | None
 
     @property
     def suffix(self) -> str:
         """How the names of forecasts end: "" for a folder of files."""
-        return "" if self.format == "odim" and self.members > 1 else SUFFIXES[self.format]
+        return "" if self.format == "odim" and self.asked.members > 1 else SUFFIXES[self.format]
 
     @property
     def kind(self) -> str:
@@ -312,11 +368,32 @@ class _Output:
             if path.name.endswith(UNFINISHED):
                 remove(path)
 
-    def is_made(self, target: Path, arrived: int) -> bool:
-        """Whether a forecast is there, and no file that it is made from arrived since."""
-        with suppress(FileNotFoundError):
-            return target.stat().st_mtime_ns >= arrived
-        return False
+    def why(self, target: Path, latest: Frame) -> str | None:
+        """Return why a forecast is to be made again, "" for the first time; None: it is there.
+
+        `latest` is the frame, of those that it is made from, whose file came last.
+        """
+        try:
+            made = target.stat().st_mtime_ns
+        except FileNotFoundError:
+            return ""
+        if made < latest.arrived:
+            return f"after {latest.path}"
+        is_drawn = not self.picture or self._picture(target).exists()
+        return None if is_drawn and self._shape(target) == self.asked else "with other options"
+
+    def _shape(self, target: Path) -> _Shape | None:
+        """Return leads, members and pack of a forecast that is there; None if it can't be read."""
+        try:
+            if self.format == "tif":
+                return _shape_of_tif(target)
+            if self.format == "odim":
+                return _shape_of_odim(target, self.asked.version)
+            with xr.open_dataset(target) as ds:
+                version = next(one.attrs["pack_version"] for one in ds.data_vars.values())
+                return _Shape(ds.sizes["lead"], ds.sizes.get("member", 1), str(version))
+        except (*FAILURES, StopIteration):
+            return None
 
     def write(self, fc: xr.DataArray, rain: xr.DataArray, target: Path, arrived: int) -> None:
         """Write a forecast and its picture, and delete those that are too old to keep."""
@@ -346,6 +423,24 @@ class _Output:
         digits = "[0-9]" * 8 + "T" + "[0-9]" * 4
         pattern = f"{glob.escape(self.pack)}_{digits}{self.suffix}"
         return sorted(self.folder.glob(pattern))
+
+
+def _shape_of_tif(target: Path) -> _Shape:
+    import rasterio
+
+    leads = sorted(target.glob("*.tif"))
+    with rasterio.open(leads[0]) as file:
+        return _Shape(len(leads), file.count, file.tags().get("pack_version", ""))
+
+
+def _shape_of_odim(target: Path, version: str) -> _Shape:
+    """Return leads and members; the files don't say the version."""
+    import h5py  # type: ignore[import-untyped]
+
+    members = sorted(target.glob("*.h5")) if target.is_dir() else [target]
+    with h5py.File(members[0]) as file:
+        leads = sum(name.startswith("dataset") for name in file)
+    return _Shape(leads, len(members), version)
 
 
 def _draw(fc: xr.DataArray, rain: xr.DataArray, path: Path) -> None:
@@ -392,9 +487,33 @@ def watch_folder(
     how = {"format": format, "picture": picture, "keep": keep, "every": every, "once": once}
     failed = False
     try:
-        for event in watch(folder, pack, output, zr=a_b, **how, **options):  # type: ignore[arg-type]
-            print(event, file=sys.stderr, flush=True)
-            failed = failed or (isinstance(event, Failed) and event.what.startswith("no forecast"))
+        with _terminated_like_interrupted():
+            for event in watch(folder, pack, output, zr=a_b, **how, **options):  # type: ignore[arg-type]
+                _log(event)
+                is_none = isinstance(event, Failed) and event.what.startswith("no forecast")
+                failed = failed or is_none
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        _log("stopped")
     return int(once and failed)
+
+
+def _log(event: Event | str) -> None:
+    """Print a line with the time on the clock."""
+    print(f"{pd.Timestamp.now('UTC'):%Y-%m-%d %H:%M:%SZ} {event}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM, by which a service is stopped, end the watch as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():  # only that may say so
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
