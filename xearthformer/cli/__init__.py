@@ -57,16 +57,24 @@ PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
     rf"\b(batch_size|window|device|sampler|precision)={QUOTED}": lambda m: (
         f"--{m[1].replace('_', '-')} {shlex.quote(m[2])}"
     ),
-    r"\b(lead|members|seed|steps|batch_size|window)=(\d+)": lambda m: (
+    r"(?<![/\w])(lead|members|seed|steps|batch_size|window)=(\d+)": lambda m: (
         f"--{m[1].replace('_', '-')} {m[2]}"
     ),
     r"ds\.drop_vars\(.*\), to keep (\w+)": r"--variable \1",
     r"xef\.list_packs\(\)": "xearthformer packs list",
 }
+# Which data, and options that had been given.
+OPENED = r"""(?:"[^"]*"|\w+)(?:, (?:zr=\([^()]*\)|zero_below=[\d.]+))*"""
 # The same of one command, where the option is.
 OF_RADAR: dict[str, str | Callable[[re.Match[str]], str]] = {
     rf"xef\.to_step\(\w+, {QUOTED}\)": r"--step \1",
     r"xef\.open_radar\([^()]*, zr=\(([\d.]+), ([\d.]+)\)\)": r"--zr \1 \2",
+    # .inf, as YAML has it, which arguments are read as
+    rf"xef\.open_radar\({OPENED}, missing=\(?([-\w., ]+)\)?\)": lambda m: (
+        f"--missing {m[1].replace('np.', '.').replace(',', '')}"
+    ),
+    rf"xef\.open_radar\({OPENED}, zero_below=([\d.]+)\)": r"--zero-below \1",
+    rf"xef\.open_radar\({OPENED}, on_error=\"skip\"\)": "--skip-broken",
 }
 COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
     "forecast": OF_RADAR,
@@ -137,6 +145,24 @@ SHARED: dict[str, Argument] = {
         "type": float,
         "metavar": ("A", "B"),
         "help": "of Z = A R**B, for reflectivity that doesn't say its own",
+    },
+    "missing": {
+        "flags": ["--missing"],
+        "nargs": "+",
+        "type": float,
+        "metavar": "CODE",
+        "help": "numbers in radar files that stand for nothing seen, such as -1",
+    },
+    "zero_below": {
+        "flags": ["--zero-below", "--zero_below"],
+        "type": float,
+        "metavar": "RATE",
+        "help": "less rain than this in radar files, in mm/h, is none",
+    },
+    "skip_broken": {
+        "flags": ["--skip-broken", "--skip_broken"],
+        **SWITCH,
+        "help": "leave out radar files that are broken, or unlike the others",
     },
 }
 FORMS: dict[str, dict[str, Argument]] = {

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,7 @@ def open_data(
     pack: "Pack",
     variable: str | None,
     anomaly: tuple[str, str] | None,
-    step: str | None,
-    zr: Sequence[float] | None,
+    radar: "Radar",
 ) -> Iterator[tuple[xr.DataArray | xr.Dataset, Mapping[Hashable, object]]]:
     """Open what a pack reads, and yield it with the attributes of its file: see `find_data`.
 
@@ -68,26 +68,54 @@ def open_data(
     """
     is_rain = pack.card.input.standard_name == quantities.RAIN and len(pack.card.inputs) == 1
     if is_rain and variable is None:
-        yield open_rain(paths, step, zr), {}
+        yield open_rain(paths, radar), {}
         return
-    if step is not None or zr is not None:
+    if radar.given:
         found = f"the variable {variable}" if variable else f"pack {pack.card.name!r}"
-        raise mismatch("rain, for --step and --zr", found, "leave them out")
+        raise mismatch(f"rain, for {radar.given}", found, "the same without")
     with open_files(paths) as ds:
         yield find_data(ds, pack, variable, anomaly), ds.attrs
 
 
-def open_rain(paths: Sequence[str], step: str | None, zr: Sequence[float] | None) -> xr.DataArray:
+@dataclass(frozen=True)
+class Radar:
+    """What `open_radar` is told of files, and the time step that their rain is brought to."""
+
+    step: str | None = None
+    zr: Sequence[float] | None = None
+    missing: Sequence[float] | None = None
+    zero_below: float | None = None
+    skip_broken: bool = False
+
+    @property
+    def given(self) -> str:
+        """The options that were given, in the words of the command line."""
+        options = {
+            "--step": self.step,
+            "--zr": self.zr,
+            "--missing": self.missing,
+            "--zero-below": self.zero_below,
+            "--skip-broken": self.skip_broken or None,
+        }
+        return " and ".join(name for name, value in options.items() if value is not None)
+
+
+def open_rain(paths: Sequence[str], radar: Radar) -> xr.DataArray:
     """Open radar files of any format as rain, at a time step."""
     from ..datasets.radar.open import open_radar
 
-    law = None if zr is None else (zr[0], zr[1])
-    rain = open_radar(paths[0] if len(paths) == 1 else list(paths), zr=law)
-    if step is None:
+    rain = open_radar(
+        paths[0] if len(paths) == 1 else list(paths),
+        zr=None if radar.zr is None else (radar.zr[0], radar.zr[1]),
+        missing=radar.missing,
+        zero_below=radar.zero_below,
+        on_error="skip" if radar.skip_broken else "raise",
+    )
+    if radar.step is None:
         return rain
     from ..inference.time_step import to_step
 
-    return to_step(rain, step)
+    return to_step(rain, radar.step)
 
 
 def find_data(

@@ -8,6 +8,7 @@ import xarray as xr
 
 from .files import (
     FORECASTS,
+    Radar,
     check_raster,
     check_target,
     open_data,
@@ -30,6 +31,9 @@ def forecast_file(
     sigmas: float | None = None,
     step: str | None = None,
     zr: Sequence[float] | None = None,
+    missing: Sequence[float] | None = None,
+    zero_below: float | None = None,
+    skip_broken: bool = False,
     overwrite: bool = False,
     **options: Options,
 ) -> None:
@@ -45,7 +49,8 @@ def forecast_file(
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)  # before torch is loaded: an unknown name is an error at once
-    with open_data(input, opened, variable, anomaly, step, zr) as (da, attrs):
+    radar = Radar(step, zr, missing, zero_below, skip_broken)
+    with open_data(input, opened, variable, anomaly, radar) as (da, attrs):
         if len(opened.card.outputs) == 1 or variable:
             check_raster(da, target, f"-o {target.with_suffix('.nc')}")
         from ..inference.forecast import forecast
@@ -70,6 +75,9 @@ def hindcast_file(
     sigmas: float | None = None,
     step: str | None = None,
     zr: Sequence[float] | None = None,
+    missing: Sequence[float] | None = None,
+    zero_below: float | None = None,
+    skip_broken: bool = False,
     chunks: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     **options: Options,
@@ -89,7 +97,8 @@ def hindcast_file(
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)
-    with open_data(input, opened, variable, anomaly, step, zr) as (da, attrs):
+    radar = Radar(step, zr, missing, zero_below, skip_broken)
+    with open_data(input, opened, variable, anomaly, radar) as (da, attrs):
         from ..hindcasts.hindcast import hindcast
 
         inits = slice(None) if init is None else parse_inits(init)

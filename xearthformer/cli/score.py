@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..fields.time_axis import check_time, months_of, str_month, str_time
 from ..fields.units import equal_units
 from ..verification.align import pick_variable
 from .files import (
+    Radar,
     check_anomaly,
     check_target,
     open_rain,
@@ -56,6 +58,9 @@ def verify_file(
     anomaly: tuple[str, str] | None = None,
     step: str | None = None,
     zr: Sequence[float] | None = None,
+    missing: Sequence[float] | None = None,
+    zero_below: float | None = None,
+    skip_broken: bool = False,
     by_lead: bool = False,
     fss_table: bool = False,
     fit: tuple[str, str] | None = None,
@@ -104,7 +109,8 @@ def verify_file(
         raise mismatch("xro among the packs, for --fit", " ".join(packs), hint)
     inits = slice(None) if init is None else parse_inits(init)
     indices: dict[str, list[xr.DataArray]] = {}
-    with _data(input, packs, variable, anomaly, step, zr) as (data, name):
+    radar = Radar(step, zr, missing, zero_below, skip_broken)
+    with _data(input, packs, variable, anomaly, radar) as (data, name):
         rows = [
             forecaster(pack, device, variable=name, members=members, seed=seed)
             for pack in packs
@@ -314,14 +320,20 @@ def icar_enso_scores(*, data: str, packs: Sequence[str], device: str = "auto") -
 # --- the data
 
 
+def _is_folder(path: str) -> bool:
+    """Return whether a path is a folder of files, and no Zarr store."""
+    place = Path(path)
+    marks = ("zarr.json", ".zgroup", ".zmetadata")
+    return place.is_dir() and not any((place / name).is_file() for name in marks)
+
+
 @contextmanager
 def _data(
     input: Sequence[str],
     packs: Sequence[str],
     variable: str | None,
     anomaly: tuple[str, str] | None,
-    step: str | None,
-    zr: Sequence[float] | None,
+    radar: Radar,
 ) -> Iterator[tuple[xr.DataArray | xr.Dataset, str]]:
     """Open the variable named, or the one that the packs ask for; rain through `open_radar`.
 
@@ -335,13 +347,15 @@ def _data(
     particular = [card for card in cards if card.input.standard_name]  # persistence takes anything
     quantity = particular[0].inputs[particular[0].outputs[0]] if particular else None
     rain = bool({*RIVALS} & {*packs}) if quantity is None else quantity.standard_name == RAIN
-    if variable is None and (rain or step is not None or zr is not None):
-        da = open_rain(input, step, zr)
+    # a folder is one of radar files, for packs that take anything too
+    rain |= quantity is None and XRO not in packs and any(map(_is_folder, input))
+    if variable is None and (rain or radar.given):
+        da = open_rain(input, radar)
         yield da, str(da.name)
         return
-    if step is not None or zr is not None:
+    if radar.given:
         found = f"the variable {variable}"
-        raise mismatch("rain, for --step and --zr", found, f"leave out --variable {variable}")
+        raise mismatch(f"rain, for {radar.given}", found, f"leave out --variable {variable}")
     difference = XRO in packs or (quantity is not None and quantity.difference)
     difference = difference and anomaly is None
     with open_files(input) as ds:
