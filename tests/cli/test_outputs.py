@@ -1,5 +1,7 @@
 """What forecasts are written as: GeoTIFF, ODIM, and the map projection in every kind of file."""
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,9 +11,11 @@ import xearthformer as xef
 from xearthformer import models
 from xearthformer.cli import main
 from xearthformer.datasets.radar.geotiff import write_geotiff
+from xearthformer.datasets.radar.projection import crs_variable
 from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
 
 rioxarray = pytest.importorskip("rioxarray")
+rasterio = pytest.importorskip("rasterio")
 
 
 @pytest.fixture
@@ -135,6 +139,15 @@ def test_geotiff_of_any_order_units_and_members(rain, tmp_path):
     np.testing.assert_allclose(found["y"], rain["y"])
     np.testing.assert_allclose(found["x"], rain["x"])
     assert found.attrs["long_name"] == ("member 0", "member 1")
+
+
+def test_a_projection_that_cf_cannot_say_is_no_warning(rain, pack, tmp_path):
+    swiss = rain.assign_coords(crs=crs_variable("EPSG:21781"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        (path, _) = write_geotiff(swiss.earthformer.forecast(pack), tmp_path / "out.tif")
+    with rasterio.open(path) as file:
+        assert file.crs.to_epsg() == 21781
 
 
 def test_latitude_and_longitude_are_a_projection(rain, pack, tmp_path):

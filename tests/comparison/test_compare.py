@@ -147,6 +147,7 @@ def test_a_square_is_scored_and_its_surroundings_are_read(rain, flow):
         ({"surroundings": 4}, "square that the surroundings lie around.*\n.*\n +try square="),
         ({"square": 4, "thresholds": []}, "a threshold, .*\n.*\n +try thresholds="),
         ({"known": 0.5}, "says what is known\n +found none of persistence does\n +try known=None"),
+        ({"known": 2}, "above 0 and up to 1\n +found 2\n +try known=0.5$"),
         ({"confidence": 0.9, "init": "2016-07-11T21:00"}, "3 blocks of inits or more"),
     ],
 )
@@ -209,6 +210,25 @@ def test_without_thresholds_there_are_errors_alone(rain):
     assert "csi" not in found and "fss" not in found and "mse" in found
     assert "correlation" in comparison.summary(found)
     assert comparison.lead_tables(found).startswith("MSE 1, by lead (min)\n")
+
+
+def test_a_lead_without_events_is_told(rain):
+    found = compare(rain, ["persistence"], lead=2, window=3, thresholds=[1, 1000])
+    *_, row, line = comparison.summary(found).splitlines()
+    assert row.split()[2] == "-"
+    assert line == (
+        "- for CSI and FSS: at some lead nothing reached the threshold, observed or forecast"
+    )
+    assert "- for" not in comparison.summary(found.sel(threshold=[1]))
+
+
+@pytest.mark.parametrize("size", ["16 km", "3 km", "4.2 km"])
+def test_each_width_is_in_the_table_of_fss_once(rain, size):
+    """16 km are 16 pixels, and 4.2 km are 4; 3 km are no other row of the table."""
+    found = compare(rain, ["persistence"], lead=1, window=[size, 1, 4, 16])
+    rows = [line.split()[:2] for line in comparison_tables.fss_tables(found).splitlines()[2:]]
+    pixels = [["1", "px"], ["4", "px"], ["16", "px"]]
+    assert rows == ([["3", "km"], *pixels] if size == "3 km" else pixels)
 
 
 # --- ensembles
@@ -320,6 +340,7 @@ def test_the_command_draws_members_in_a_square(rain, flow, file, capsys):
     assert comparison.summary(expected) in printed
     assert comparison_tables.ensemble_tables(expected) in printed
     assert expected.attrs["square"] in printed and expected.attrs["known"] in printed
+    assert "; 3 members of steps;" in printed
     assert "FSS of steps, by width and threshold (mm h-1)" in printed
     assert re.search(r"(?m)^ *64 px +\d", printed)
     assert compare(rain, ["steps"], lead=1)["rank_histogram"].sizes["rank"] == 21
@@ -339,6 +360,11 @@ def test_another_step_is_mended_by_the_option_that_the_error_names(tmp_path, cap
 
 MISTAKES = {
     "no such pack": (["--packs", "nix"], "no pack 'nix'"),
+    "a typo": (
+        ["--packs", "step"],
+        "no pack 'step'.*persistence.*or by pysteps pysteps, .*, linda$",
+    ),
+    "no share": (["--known", "2"], "try --known 0.5$"),
     "no such variable": (["--variable", "tos"], "expected a variable 'tos' in .* found rain_rate"),
     "too far": (["--lead", "12"], "12 time steps of future"),
     "no flow": (["--packs", "pysteps"], "optical flow needs pysteps.*pip install"),

@@ -57,6 +57,7 @@ def test_a_folder_of_each_service_is_one_record(service, rain, tmp_path):
     assert opened.dtype == "f4" and opened.attrs["units"] == "mm h-1"
     assert opened.attrs["standard_name"] == "rainfall_rate"
     assert np.array_equal(opened.time, rain.time)
+    assert "bounds" not in opened.time.attrs and "bounds" not in opened.time.encoding
     y, x = opened.dims[1:]
     assert (np.diff(opened[y]) < 0).all() and (np.diff(opened[x]) > 0).all()
     assert opened.rio.crs is not None and opened.attrs["grid_mapping"] == "crs" or service == "bom"
@@ -182,6 +183,7 @@ def test_radolan_has_hundredths_of_mm_from_the_south(rain, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         opened = xef.open_radar(tmp_path)
+    assert opened.attrs["history"].startswith("wradlib: amounts of 5 min made rates\n")
     assert opened.shape == (3, 900, 900) and opened.chunks[0] == (1, 1, 1)
     # two rows and three columns in the middle, the first one written the northernmost
     part = opened[:, 449:451, 448:451].load()

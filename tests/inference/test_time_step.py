@@ -213,6 +213,32 @@ def test_the_form_is_the_users():
     np.testing.assert_allclose(new * 3.6e6, plain, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("minutes", "step", "words"),
+    [
+        (
+            [0, 5, 10, 15],
+            "10min",
+            "every 5 min to every 10 min, each the mean of the frames in its step",
+        ),
+        (
+            [0, 10, 20, 30],
+            "15min",
+            "every 10 min to every 15 min, each the mean of the frames in its step, frames in "
+            "between along the motion",
+        ),
+        (
+            [0, 5, 10, 20, 25],
+            "5min",
+            "every 5 min to every 5 min; 1 missing frame bridged along the motion",
+        ),
+    ],
+)
+def test_history_says_what_frames_are(minutes, step, words):
+    new = xef.to_step(one_storm(5, times=minutes), step)
+    assert new.attrs["history"].partition(": ")[2] == words
+
+
 def test_what_has_the_step_is_left_alone():
     rain = storms()
     assert xef.to_step(rain, np.timedelta64(5, "m")) is rain

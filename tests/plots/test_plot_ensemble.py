@@ -181,6 +181,10 @@ def test_wide_stamps_make_shorter_rows():
         (lambda p, fc: p.stamps(fc, lead=["5min", "10min"]), "one lead, for stamps"),
         (lambda p, fc: p.stamps(fc.expand_dims(level=2)), "also level"),
         (lambda p, fc: p.rank_histogram(xr.Dataset()), "scores with a rank histogram"),
+        (
+            lambda _, fc: fc.isel(member=0).earthformer.plot.rank_histogram(fc.isel(member=0)),
+            "an ensemble, with the dim member",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_said(ens, draw, message):
