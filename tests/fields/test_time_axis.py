@@ -94,7 +94,12 @@ BAD = {
     "one stamp": (months(1), "2 times or more.*found 1"),
     "missing frames": (
         months(20, freq="5min")[[*range(10), *range(13, 20)]],
-        "a time every 5min\n.*gaps from 2000-01-01 00:45:00 to 2000-01-01 01:05:00\n.*resample",
+        "a time every 5min\n.*gaps from 2000-01-01 00:45:00 to 2000-01-01 01:05:00\n"
+        r'     try da\.sel\(time=slice\("2000-01-01 01:05:00", None\)\)$',
+    ),
+    "missing days": (
+        months(20, freq="1D")[[*range(10), *range(13, 20)]],
+        "a time every 24h\n.*gaps from .*\n.*resample.*interpolate_na.*da.sel",
     ),
     "rough": (
         dates("2000-01-01T00:00", "2000-01-01T00:05", "2000-01-01T00:09:10", "2000-01-01T00:15"),

@@ -395,12 +395,11 @@ def _irregular(time: xr.DataArray, deltas: np.ndarray) -> ValueError:
     gaps = np.flatnonzero(deltas > 1.5 * step)
     if gaps.size and counts.max() * 2 >= deltas.size and (deltas >= 0.99 * step).all():
         ends = [f"{str_time(time.values[i])} to {str_time(time.values[i + 1])}" for i in gaps]
-        return mismatch(
-            f"a time every {freq}",
-            f"gaps from {_shortened(ends)}",
-            f'da.resample({name}="{freq}").asfreq().interpolate_na("{name}") to fill them, or '
-            f'da.sel({name}=slice("{str_time(time.values[gaps[-1] + 1])}", None))',
-        )
+        hint = f'da.sel({name}=slice("{str_time(time.values[gaps[-1] + 1])}", None))'
+        if step >= DAY:  # within a day things move: a mean of two showers is none
+            fill = f'da.resample({name}="{freq}").asfreq().interpolate_na("{name}")'
+            hint = f"{fill} to fill them, or {hint}"
+        return mismatch(f"a time every {freq}", f"gaps from {_shortened(ends)}", hint)
     # rounding mends jitter up to a quarter of the step; beyond it, only means of steps do
     jitters = np.abs(deltas - step).max() * 4 <= step
     return mismatch(
