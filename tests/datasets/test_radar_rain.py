@@ -337,6 +337,12 @@ def test_reflectivity_without_units_is_no_rain_rate(name):
         np.testing.assert_allclose(mends(error, {"da": da})[0], 1, rtol=1e-5)
 
 
+def test_another_quantity_in_units_that_can_be_read():
+    ds = frames([1, 2], "mm/h", "sn", standard_name="snowfall_flux").to_dataset()
+    with pytest.raises(ValueError, match=r"expected a variable of rain: .*\n   found sn \(mm/h\)"):
+        xef.open_radar(ds)
+
+
 def test_times_that_are_text():
     da = frames([1, 2], "mm h-1", "rr")
     text = da.assign_coords(time=da["time"].dt.strftime("%Y-%m-%d %H:%M").values)

@@ -101,6 +101,8 @@ def respelled(units: str, wanted: str) -> tuple[str, float] | None:
     >>> respelled("mmh-1", "mm h-1"), respelled("0.1 mm/h", "m s-1"), respelled("K", "mm h-1")
     (('mm h-1', 1.0), ('mm/h', 0.1), None)
     """
+    if commensurable(units, wanted):
+        return None
     scaled = SCALED.fullmatch(units)
     rest, factor = (scaled[2], float(scaled[1])) if scaled else (units, 1.0)
     meant = rest
