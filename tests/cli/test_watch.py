@@ -156,7 +156,7 @@ def test_a_broken_file_is_named_tried_again_and_skipped(folder, arrive, pack, tm
 
 def test_a_file_that_grows_is_left_alone_until_it_stays(folder, arrive, pack, tmp_path):
     arrive(0, 1, 2)
-    watched = module.Folder(str(folder), None, pd.Timedelta("1h"), patient=True)
+    watched = module.Folder(str(folder), module.Call("folder"), pd.Timedelta("1h"), patient=True)
     assert list(watched.look()) == [] and not watched.frames
     arrive(2, times=2)  # written to since
     assert list(watched.look()) == [] and len(watched.frames) == 2
@@ -218,7 +218,9 @@ def test_of_two_products_by_turns_none_is_forecast(folder, arrive, reflect, pack
 
 def test_a_product_that_ends_gives_way_to_the_next(folder, arrive, reflect):
     """Ten minutes are looked at: from 16:05 on, there is nothing of the old one."""
-    watched = module.Folder(str(folder), None, pd.Timedelta("10min"), patient=False)
+    watched = module.Folder(
+        str(folder), module.Call("folder"), pd.Timedelta("10min"), patient=False
+    )
     arrive(0, 1, 2)
     assert list(watched.look()) == [] and len(watched.frames) == 3
     reflect(3)
@@ -348,6 +350,32 @@ def test_the_command_logs_and_stops(folder, arrive, pack, tmp_path, capsys, monk
     assert main(words) == 0
     assert capsys.readouterr().err.endswith(" stopped\n")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr", "tif", "odim"])
+def test_leads_and_members_are_told_from_what_is_there(rain, pack, tmp_path, kind):
+    fc = rain[:3].earthformer.forecast(pack).expand_dims(member=3, axis=2)
+    fc = fc.assign_coords(member=range(3))
+    asked = module._Shape(leads=2, members=3, version="1")
+    output = module._Output(tmp_path, "still", kind, asked, picture=False, keep=None)
+    target = output.target(rain.time[2])
+    output.write(fc, rain, target, 0)
+    assert output._shape(target) == asked
+
+
+def test_codes_are_read_as_the_options_say(folder, arrive, rain, pack, tmp_path):
+    """A frame of -1 alone is refused; as not seen, or as no rain, it is read."""
+    arrive(0, 1, 2)
+    (rain[[3]] * 0 - 1).assign_attrs(rain.attrs).to_netcdf(folder / "1605.nc")
+    failed, made = now(folder, pack, tmp_path / "a")
+    assert "1605.nc: expected rain of 0 to 5000 mm h-1; found -1, in 24 of 24" in str(failed)
+    assert made.init.endswith("16:00:00")
+    (made,) = now(folder, pack, tmp_path / "b", zero_below=0.0)
+    assert made.init.endswith("16:05:00")
+    watched = module.Folder(
+        str(folder), module.Call("in", missing=(-1.0,)), pd.Timedelta("1h"), patient=False
+    )
+    assert list(watched.look()) == [] and len(watched.frames) == 4
 
 
 def test_an_empty_folder_is_said_to_be(folder, pack, tmp_path, capsys):

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..datasets.radar.call import as_called
+from ..datasets.radar.call import Call
 from ..datasets.radar.files import NO_FILES, difference, open_paths, pattern_of, product_of
 from ..datasets.radar.files import Frame as Opened
 from ..datasets.radar.labels import with_labels
@@ -33,7 +33,7 @@ TRIES = 3  # looks at a file that can't be read, before it is skipped
 # ahead at times, and is not usual for that.
 CLEARLY = 1.5
 AGAIN, GIVEN_UP = "it is tried again", "given up"
-PYTHON = re.compile(r"\btry .*\b(xef|xr|np|pd|da|ds|rain|fc|dask)\b[.\[(]")
+PYTHON = re.compile(r"try .*\b(xef|xr|np|pd|da|ds|rain|fc|dask)\b[.\[(]")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Folder:
     """
 
     place: str
-    zr: tuple[float, float] | None
+    call: Call  # of open_radar, for each of the files
     span: pd.Timedelta
     patient: bool  # wait until a file no longer changes, and try again where it can't be read
     products: list[Opened] = field(default_factory=list)  # of each that was met, the labels
@@ -163,7 +163,7 @@ class Folder:
                 yield Failed(str(path), reason, GIVEN_UP if final else AGAIN)
 
     def _open(self, path: Path, stat: Stat) -> None:
-        call = as_called(path, self.zr, None, None, "raise")
+        call = replace(self.call, data=f'"{path}"')
         ds = with_labels(open_paths(path, call), call)
         rain = to_rain(ds, call).astype("float32", copy=False)
         axes = find_axes(rain)

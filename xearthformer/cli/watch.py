@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..datasets.radar.call import Call, as_called
 from ..datasets.radar.geotiff import init_label
 from ..errors import mismatch, whole_number
 from ..fields.axes import find_axes
@@ -114,6 +115,8 @@ def watch(
     every: float = 1.0,
     once: bool = False,
     zr: tuple[float, float] | None = None,
+    missing: float | Sequence[float] | None = None,
+    zero_below: float | None = None,
     **options: Options,
 ) -> Iterator[Event]:
     """Forecast from the newest radar frame in a folder, again whenever one arrives.
@@ -137,7 +140,7 @@ def watch(
         Seconds between looks at the folder. Default 1.
     once : bool
         Forecast from what is there, and stop.
-    zr : (a, b), optional
+    zr, missing, zero_below
         As in `open_radar`.
     **options
         As in `forecast`: lead, members, seed, ...
@@ -173,6 +176,7 @@ def watch(
     2016-09-28 15:00:00: nowcasts/nowcast-radar_20160928T1500.nc, from 13 of 13 frames, 7.2 s ...
     """
     out = _check(folder, output, format, keep)
+    call = as_called(folder, zr, zero_below, missing, "raise")
     from ..packs.pack import open_pack
 
     pack = open_pack(pack)
@@ -185,7 +189,7 @@ def watch(
     if picture:
         import matplotlib  # noqa: F401  # or the first forecast would be the first to lack it
     written = _Output(out, pack.card.name, format, asked, picture, keep)
-    return _loop(str(folder), pack, written, every, once, zr, options)
+    return _loop(str(folder), pack, written, every, once, call, options)
 
 
 def _check(
@@ -233,11 +237,11 @@ def _loop(
     output: "_Output",
     every: float,
     once: bool,
-    zr: tuple[float, float] | None,
+    call: Call,
     options: dict[str, Options],
 ) -> Iterator[Event]:
     span = (pack.card.context + 1) * pd.Timedelta(pack.card.time_step)
-    folder = Folder(place, zr, span, patient=not once)
+    folder = Folder(place, call, span, patient=not once)
     output.clean()
     tried: object = None
     while True:
@@ -468,6 +472,8 @@ def watch_folder(
     every: float = 1.0,
     once: bool = False,
     zr: Sequence[float] | None = None,
+    missing: Sequence[float] | None = None,
+    zero_below: float | None = None,
     **options: Options,
 ) -> int:
     """Watch a folder of radar files: a new file in, a new nowcast out.
@@ -483,18 +489,30 @@ def watch_folder(
     every : float
         Seconds between looks at the folder.
     """
-    a_b = None if zr is None else (float(zr[0]), float(zr[1]))
+    law = None if zr is None else (zr[0], zr[1])
+    read = {"zr": law, "missing": missing, "zero_below": zero_below}
     how = {"format": format, "picture": picture, "keep": keep, "every": every, "once": once}
     failed = False
     try:
         with _terminated_like_interrupted():
-            for event in watch(folder, pack, output, zr=a_b, **how, **options):  # type: ignore[arg-type]
-                _log(event)
+            for event in watch(folder, pack, output, **read, **how, **options):  # type: ignore[arg-type]
+                _log(_in_shell_words(event))
                 is_none = isinstance(event, Failed) and event.what.startswith("no forecast")
                 failed = failed or is_none
     except KeyboardInterrupt:
         _log("stopped")
     return int(once and failed)
+
+
+def _in_shell_words(event: Event) -> Event:
+    """Return what failed with its hint in the words of the command line."""
+    if not isinstance(event, Failed):
+        return event
+    from . import _in_shell
+
+    lines = [line.strip() for line in event.reason.splitlines()]
+    words = [_in_shell(line, "watch") if line.startswith("try ") else line for line in lines]
+    return replace(event, reason="\n".join(words))
 
 
 def _log(event: Event | str) -> None:
