@@ -20,10 +20,10 @@ import xarray as xr
 
 from .. import __version__
 from ..datasets.radar.open import open_radar
-from ..datasets.radar.rain import HIGHEST_RATE, NOISE
 from ..errors import mismatch, whole_number
 from ..fields import cf, quantities, windows
 from ..fields.axes import find_axes, spacing_in_metres
+from ..fields.codes import HIGHEST_RATE, NOISE
 from ..fields.time_axis import Step, round_jitter, shift_time, stamps_on_grid, str_time
 from .pysteps_methods import METHODS, Ensemble, Method, Nowcast, Pysteps, nowcast
 

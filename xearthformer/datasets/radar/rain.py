@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import mismatch
 from ...fields.cf import add_history
+from ...fields.codes import HIGHEST_RATE, NOISE
 from ...fields.quantities import RAIN, RAIN_AMOUNT, REFLECTIVITY, names_of
 from ...fields.units import commensurable, convert_units, equal_units, is_readable, respelled
 from .amounts import as_rates, check_own_step, minutes, periods
@@ -27,8 +28,6 @@ NO_ECHO = 0.0  # dBZ: below is no rain. Z-R makes .0003 mm/h of a radar's lowest
 # Beyond these a number is a code, and not a measurement. Hail of the largest kind is of 75 to 80
 # dBZ, and the code 255 of gain .5 and offset -32, for what was not seen, of 95.5.
 LOWEST_DBZ, HIGHEST_DBZ = -40.0, 80.0
-HIGHEST_RATE = 5000.0  # mm/h; a minute of 1872 mm/h is the most that a gauge has measured
-NOISE = 1e-3  # mm/h: what packing and interpolation leave below zero
 
 # What units of each kind convert to. The first row of a kind that is commensurable is taken.
 UNITS: dict[Kind, tuple[str, ...]] = {
