@@ -384,6 +384,18 @@ def test_an_empty_folder_is_said_to_be(folder, pack, tmp_path, capsys):
     assert capsys.readouterr().err.endswith(f" no frames in {folder}\n")
 
 
+def test_a_hint_in_the_words_of_the_command(folder, arrive, rain, pack, tmp_path, capsys):
+    arrive(0, 1, 2)
+    (rain[[3]] * 0 - 1).assign_attrs(rain.attrs).to_netcdf(folder / "1605.nc")
+    words = ["watch", str(folder), "--pack", str(pack.path), "-o", str(tmp_path / "out"), "--once"]
+    assert main(words) == 0
+    log = capsys.readouterr().err
+    option = re.search("; try (.*), where nothing was seen; or (.*), where nothing fell; ", log)
+    assert option.groups() == ("--missing -1", "--zero-below 0")
+    assert main([*words, *option[2].split()]) == 0
+    assert NAME.format(1605) in capsys.readouterr().err
+
+
 def test_failed_is_a_line_without_python():
     reason = "expected rain of 0 to 5000 mm h-1\n   found -1\n     try "
     assert str(Failed("a.nc", f'{reason}xef.open_radar("a.nc", missing=-1)', "given up")) == (

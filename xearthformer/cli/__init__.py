@@ -79,6 +79,7 @@ OF_RADAR: dict[str, str | Callable[[re.Match[str]], str]] = {
 COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
     "forecast": OF_RADAR,
     "hindcast": OF_RADAR,
+    "watch": OF_RADAR,
     "verify": {
         **OF_RADAR,
         r"\b(square|surroundings)=(\d+)": r"--\1 \2",
