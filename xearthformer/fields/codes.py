@@ -31,12 +31,15 @@ class _Check:
     high: float
     factor: float
     forecast: bool
+    few: bool
 
     def __call__(self, values: NDArray) -> NDArray:
         beyond = (values < self.low) | (values > self.high)
         if self.forecast and beyond.any():
             # a model's own numbers below zero are none of the whole numbers that codes are
             beyond &= (values > self.high) | (values == np.rint(values))
+        if self.few and beyond.any() and np.unique(values[beyond]).size > SHOWN:
+            beyond = values > self.high  # many below zero are some noise, which is scored
         if beyond.any():
             codes = np.unique(values[beyond].astype(float)) * self.factor
             shown = ", ".join(f"{code:.6g}" for code in codes[:SHOWN])
@@ -62,7 +65,12 @@ class _Check:
 
 
 def check_rain(
-    da: xr.DataArray, name: str = "da", *, units: str | None = None, forecast: bool = False
+    da: xr.DataArray,
+    name: str = "da",
+    *,
+    units: str | None = None,
+    forecast: bool = False,
+    few: bool = False,
 ) -> xr.DataArray:
     """Return a rain rate as it is; numbers that it cannot be are an error.
 
@@ -79,6 +87,8 @@ def check_rain(
         Units that the user has it in, if these are others.
     forecast : bool
         Whether a model may have made it: below zero, only whole numbers are refused.
+    few : bool
+        Whether many different numbers below zero pass: codes are few.
 
     >>> rain = xr.DataArray([2.0, -1.0], dims="x", name="rainrate", attrs={"units": "mm h-1"})
     >>> check_rain(rain)
@@ -93,7 +103,7 @@ def check_rain(
         return da
     per_hour = _factor(own, UNITS)
     back = 1.0 if units in (None, own) else _factor(own, str(units))
-    check = _Check(name, -NOISE / per_hour, HIGHEST_RATE / per_hour, back, forecast)
+    check = _Check(name, -NOISE / per_hour, HIGHEST_RATE / per_hour, back, forecast, few)
     if da.chunks is None:
         check(da.values)
         return da

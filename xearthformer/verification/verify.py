@@ -219,7 +219,7 @@ def statistics(
     # Labels are compared before any value is read.
     picked = pick_observed(observed, fc)
     fc, obs, positions = align(fc, picked)
-    obs = check_rain(obs, "obs", units=picked.attrs.get("units"))
+    obs = check_rain(obs, "obs", units=picked.attrs.get("units"), few=True)
     fc = check_rain(fc, "fc", forecast=True)
     measures, attrs = _measures(fc, obs, scores, thresholds, window)
     # Without members it is an ensemble of one; scores one by one keep the dims as they are.
