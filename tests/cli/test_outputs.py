@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from small_radar import small_rain
+from small_still import still_pack
 
 import xearthformer as xef
-from xearthformer import models
 from xearthformer.cli import main
 from xearthformer.datasets.radar.geotiff import write_geotiff
 from xearthformer.datasets.radar.projection import crs_variable
-from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
 
 rioxarray = pytest.importorskip("rioxarray")
 rasterio = pytest.importorskip("rasterio")
@@ -20,22 +19,7 @@ rasterio = pytest.importorskip("rasterio")
 
 @pytest.fixture
 def pack(tmp_path):
-    rate = Quantity(standard_name="rainfall_rate", units="mm h-1")
-    card = Card(
-        name="still",
-        version="1",
-        title="persistence of rain",
-        model=ModelSpec(name="persistence", config={}),
-        input=rate,
-        output=rate,
-        grid=PixelGrid(height=4, width=6),
-        time_step="5min",
-        history=1,
-        reach=2,
-        missing="allowed",
-        training=Training(data="none"),
-    )
-    return xef.save_pack(tmp_path / "still", models.build("persistence", "tiny"), card)
+    return still_pack(tmp_path, context=1, lead=2)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from small_radar import radar_files, small_rain
+from small_still import still_pack
 
 import xearthformer as xef
 from xearthformer import models
@@ -18,7 +19,6 @@ from xearthformer.cli import main
 from xearthformer.cli import watch as module
 from xearthformer.cli.folder import Failed
 from xearthformer.cli.watch import Idle, Made, watch
-from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
 
 NAME = "still_20210704T{}.nc"
 
@@ -26,22 +26,7 @@ NAME = "still_20210704T{}.nc"
 @pytest.fixture
 def pack(tmp_path):
     """Persistence that looks at three frames, and makes up for none."""
-    rate = Quantity(standard_name="rainfall_rate", units="mm h-1")
-    card = Card(
-        name="still",
-        version="1",
-        title="persistence of rain",
-        model=ModelSpec(name="persistence", config={}),
-        input=rate,
-        output=rate,
-        grid=PixelGrid(height=4, width=6),
-        time_step="5min",
-        history=3,
-        reach=2,
-        missing="allowed",
-        training=Training(data="none"),
-    )
-    return xef.save_pack(tmp_path / "still", models.build("persistence", "tiny"), card)
+    return still_pack(tmp_path, context=3, lead=2)
 
 
 @pytest.fixture

@@ -15,14 +15,13 @@ import pytest
 import xarray as xr
 import zarr
 from small_hindcast import anomalies, files, forecast, hindcast, status, through
+from small_still import still_pack
 from zarr.storage import LocalStore, MemoryStore, ZipStore
 
 import xearthformer as xef
-from xearthformer import models
 from xearthformer.cli import main
 from xearthformer.hindcasts.store import LOCK
 from xearthformer.inference import engine
-from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Quantity, Training
 
 
 @pytest.fixture
@@ -204,22 +203,7 @@ def test_a_file_is_read_in_blocks(ssta, tiny_pack, straight, tmp_path):
 @pytest.fixture
 def rain(tmp_path):
     """Rain every five minutes, one frame of it missing, and a pack that doesn't mind."""
-    rate = Quantity(standard_name="rainfall_rate", units="mm h-1")
-    card = Card(
-        name="still",
-        version="1",
-        title="persistence of rain",
-        model=ModelSpec(name="persistence", config={}),
-        input=rate,
-        output=rate,
-        grid=PixelGrid(height=4, width=6),
-        time_step="5min",
-        history=1,
-        reach=3,
-        missing="allowed",
-        training=Training(data="none"),
-    )
-    pack = xef.save_pack(tmp_path / "still", models.build("persistence", "tiny"), card)
+    pack = still_pack(tmp_path, context=1, lead=3)
     rain = xr.DataArray(
         np.arange(72.0).reshape(3, 4, 6),
         dims=("time", "y", "x"),
