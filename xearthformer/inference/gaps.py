@@ -92,19 +92,13 @@ def check_seen(x: xr.DataArray, ends: np.ndarray, card: Card) -> int:
 
     An init up to which fewer than two frames have values is a ValueError.
     """
-    counts = np.array([np.isfinite(frame.to_numpy()).sum() for frame in x])
-    has_values = np.zeros(counts.size, bool)
+    values = np.array([np.isfinite(frame.to_numpy()).sum() for frame in x])
+    counts = []
     for end in ends:
-        window = slice(end - card.context + 1, end + 1)
-        has_values[window] = (counts[window] > 0) & (counts[window] >= FEW * counts[window].max())
-    return _most_missing(has_values, ends, x["time"].values, card)
-
-
-def _most_missing(there: np.ndarray, ends: np.ndarray, stamps: np.ndarray, card: Card) -> int:
-    """Return the most frames that are missing up to an init; with fewer than two it is an error."""
-    counts = [int(there[max(0, end - card.context + 1) : end + 1].sum()) for end in ends]
-    if counts and min(counts) < LEAST:
-        raise _too_few(card, min(counts), str_time(stamps[ends[int(np.argmin(counts))]]))
+        own = values[end - card.context + 1 : end + 1]
+        counts.append(int(((own > 0) & (own >= FEW * own.max())).sum()))
+        if counts[-1] < LEAST:
+            raise _too_few(card, counts[-1], str_time(x["time"].values[end]))
     return card.context - min(counts, default=card.context)
 
 

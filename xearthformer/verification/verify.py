@@ -16,7 +16,7 @@ import xarray as xr
 from ..climate.regions import cell_areas
 from ..errors import mismatch, renamed
 from ..fields import quantities
-from ..fields.axes import coordinate, find_grid, is_degrees, spacing_in_metres
+from ..fields.axes import METRES_PER_DEGREE, coordinate, find_grid, is_degrees, spacing_in_metres
 from ..fields.codes import check_rain
 from ..fields.units import equal_units, to_metres
 from .align import align, pick_observed, pick_variable
@@ -32,7 +32,6 @@ Data = xr.Dataset | xr.DataArray
 Window = float | str
 ONE = str | int | float | np.number  # a single window, not a list of them
 KNOWN = "known"  # coordinate of a nowcast: the share of each value that stems from what was seen
-METRES_PER_DEGREE = 6_371_000 * np.pi / 180
 SEVIR_THRESHOLDS = 16.0, 74.0, 133.0, 160.0, 181.0, 219.0  # of vertically integrated liquid, 0..255
 RAIN_THRESHOLDS = 0.5, 1.0, 5.0
 RAIN_UNITS = "mm h-1"  # of RAIN_THRESHOLDS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -176,3 +176,13 @@ def variable(frames: Frames, dims: tuple[str, str], attrs: dict[str, object]) ->
     lazy = xr.Variable(("time", *dims), indexing.LazilyIndexedArray(frames), attrs)
     lazy.encoding["preferred_chunks"] = {"time": 1}  # a frame is one dataset in the file
     return lazy
+
+
+def closable(
+    ds: xr.Dataset, reader: Reader, drop_variables: str | Iterable[str] | None
+) -> xr.Dataset:
+    """Return a Dataset without some variables, which closes the reader of its file with it."""
+    dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or []
+    kept = ds.drop_vars(dropped, errors="ignore")
+    kept.set_close(reader.close)
+    return kept

@@ -25,6 +25,7 @@ from .frames import (
     Frames,
     Reader,
     attributes,
+    closable,
     local_path,
     numbered,
     open_hdf5,
@@ -107,10 +108,7 @@ class KnmiBackendEntrypoint(BackendEntrypoint):
         data = {name: variable(Frames(reader, frames, grid.shape), grid.dims, attrs)}
         about = {"Conventions": "CF-1.8", "title": str(title), "institution": "KNMI"}
         ds = xr.Dataset(data, coords, about)
-        dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or []
-        kept = ds.drop_vars(dropped, errors="ignore")
-        kept.set_close(reader.close)
-        return kept
+        return closable(ds, reader, drop_variables)
 
     def guess_can_open(self, filename_or_obj: object) -> bool:
         """Say whether a file is a composite of KNMI's."""

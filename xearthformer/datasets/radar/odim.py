@@ -28,6 +28,7 @@ from .frames import (
     Frames,
     Reader,
     attributes,
+    closable,
     local_path,
     numbered,
     open_hdf5,
@@ -120,10 +121,7 @@ class OdimCompositeBackendEntrypoint(BackendEntrypoint):
         ds = _dataset(reader, layers, grid)
         attrs = {"Conventions": "CF-1.8", "title": f"radar composite ({version})"}
         ds.attrs = {**attrs, "source": str(source)} if source else attrs
-        dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or []
-        kept = ds.drop_vars(dropped, errors="ignore")
-        kept.set_close(reader.close)
-        return kept
+        return closable(ds, reader, drop_variables)
 
     def guess_can_open(self, filename_or_obj: object) -> bool:
         """Say whether a file is an ODIM composite."""
