@@ -316,7 +316,15 @@ def test_a_cluster_without_workers_is_waited_for_and_named(
     monkeypatch.setattr(blocks, "POLL", 0.1)
     client.cluster.scale(0)
     until(lambda: not client.nthreads())
-    threading.Timer(0.5, client.cluster.scale, [1]).start()
+    count = blocks._threads
+
+    def then_one_comes(client):
+        threads = count(client)
+        if not threads:  # seen to be none: however long it took to get here
+            threading.Timer(0.3, client.cluster.scale, [1]).start()
+        return threads
+
+    monkeypatch.setattr(blocks, "_threads", then_one_comes)
     with pytest.warns(UserWarning, match="no workers: waiting"):
         hind = hindcast(ssta, tiny_pack, MemoryStore())
     xr.testing.assert_identical(hind["ssta"].load(), straight)
