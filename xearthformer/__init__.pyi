@@ -51,6 +51,7 @@ from .verification.enso import enso_ensemble_skill as enso_ensemble_skill
 from .verification.enso import enso_seasons as enso_seasons
 from .verification.enso import enso_skill as enso_skill
 from .verification.probabilistic import exceedance as exceedance
+from .verification.regimes import rain_regime as rain_regime
 from .verification.regimes import wet_area as wet_area
 from .verification.seasonal import categories as categories
 from .verification.seasonal import seasonal_mean as seasonal_mean
