@@ -16,16 +16,15 @@ import xarray as xr
 from ..climate.regions import cell_areas
 from ..errors import mismatch, renamed
 from ..fields import quantities
-from ..fields.axes import METRES_PER_DEGREE, coordinate, find_grid, is_degrees, spacing_in_metres
 from ..fields.codes import check_rain
-from ..fields.units import equal_units, to_metres
+from ..fields.units import equal_units
 from .align import align, pick_observed, pick_variable
 from .base import Measure
 from .confidence import LEAST_BLOCKS, check_confidence, count_blocks, score_confidence
+from .grid import is_latlon, rings_of, spacing_of, window_pixels
 from .regimes import by_regime, labels_of
 from .scores import SCORES, check_names, default_scores, describe_scores, groups_of, score
 from .skill_score import on_common_pixels, skill_score
-from .spectra import Rings
 from .sums import sum_pairs
 
 Data = xr.Dataset | xr.DataArray
@@ -296,16 +295,16 @@ def _measures(
         windows = [window] if isinstance(window, ONE) else list(window)
         if not windows or len({*windows}) < len(windows):
             raise mismatch("windows, each once", repr(window), 'window=["1 km", "4 km", "16 km"]')
-    pixels = tuple(_window_pixels(observed, width) for width in windows)
+    pixels = tuple(window_pixels(observed, width) for width in windows)
     named = [width if isinstance(width, str) else f"{width:g} px" for width in windows]
     words = [f"{name}: {y} x {x} pixels" for name, (y, x) in zip(named, pixels, strict=True)]
     attrs = {"fss_window": ", ".join(words)} if words else {}
-    if gridded and _is_latlon(observed):
+    if gridded and is_latlon(observed):
         areas = cell_areas(observed).values
     if any("wavelength" in SCORES[name].group.dims for name in scores):
-        rings = _rings(observed)
+        rings = rings_of(observed)
     single, together = groups_of(scores)
-    spacing = _spacing(observed) if gridded else (1.0, 1.0)
+    spacing = spacing_of(observed) if gridded else (1.0, 1.0)
     measures = []
     if single:
         measures = [Measure(single, at, pixels, tuple(windows), spacing, areas, rings)]
@@ -326,76 +325,3 @@ def _check(name: str, at: Sequence[float], window: object, members: int, gridded
         raise mismatch(f"a window, for {name}", "none", 'window="16 km", or a number of pixels')
     if group.fields and not gridded:
         raise mismatch(f"fields, for {name}", "an index", 'scores=["csi", "mse"]')
-
-
-# --- the grid
-
-
-def _is_latlon(da: xr.DataArray) -> bool:
-    axes = coordinate(da, "y"), coordinate(da, "x")
-    return all(axis is not None and is_degrees(axis) for axis in axes)
-
-
-def _window_pixels(da: xr.DataArray, window: float | str) -> tuple[int, int]:
-    """Return the pixels, y and x, of a width in pixels or in a unit of length."""
-    y, x = find_grid(da)
-    hint = 'window="16 km", or a number of pixels from 1'
-    if not isinstance(window, str):
-        if window < 1:
-            raise mismatch("a window of 1 pixel or more", repr(window), hint)
-        pixels = [round(window)] * 2
-    else:
-        width = _metres(window)
-        if width <= 0:
-            raise mismatch("a window as a length", repr(window), hint)
-        spacings = _spacings(da, y, x)
-        if None in spacings:
-            lengths = f"no lengths along {y} and {x}"
-            hint = "window=16, a number of pixels"
-            raise mismatch("a grid whose pixels have a length", lengths, hint)
-        # At least the pixel itself, where pixels are wider than the window.
-        pixels = [max(1, round(width / spacing)) for spacing in spacings if spacing]
-    # From twice the domain on every window holds all of it, and FSS stays the same.
-    return min(pixels[0], 2 * da.sizes[y]), min(pixels[1], 2 * da.sizes[x])
-
-
-def _metres(length: str) -> float:
-    """Return a length such as "16 km" in metres; 0 for what is no length."""
-    number, unit = length.rstrip("abcdefghijklmnopqrstuvwxyz "), length.lstrip("0123456789. ")
-    try:
-        return float(number) * (to_metres(unit) or 0.0)
-    except ValueError:
-        return 0.0
-
-
-def _spacings(da: xr.DataArray, y: str, x: str) -> list[float | None]:
-    """Return metres from pixel to pixel, y and x; None where a coordinate is no length."""
-    if not _is_latlon(da):
-        return [spacing_in_metres(da, dim) for dim in (y, x)]
-    shrink = float(np.cos(np.radians(np.mean(da[y].values))))  # of a degree of longitude
-    degrees = [float(np.median(np.abs(np.diff(da[dim].values)))) for dim in (y, x)]
-    return [degrees[0] * METRES_PER_DEGREE, degrees[1] * METRES_PER_DEGREE * shrink]
-
-
-def _spacing(da: xr.DataArray) -> tuple[float, float]:
-    """Return the length from pixel to pixel, y and x; 1 of both without lengths, or of one row."""
-    y, x = find_grid(da)
-    if min(da.sizes[y], da.sizes[x]) > 1:
-        along_y, along_x = _spacings(da, y, x)
-        if along_y and along_x:
-            return along_y, along_x
-    return 1.0, 1.0
-
-
-def _rings(da: xr.DataArray) -> Rings:
-    """Return the rings of a grid, in its unit of length or, without any, in pixels."""
-    y, x = find_grid(da)
-    shape = da.sizes[y], da.sizes[x]
-    if min(shape) < 2:
-        raise mismatch("fields of 2 x 2 pixels or more, for spectrum", f"{shape}", 'scores=["mse"]')
-    spacings = [spacing for spacing in _spacings(da, y, x) if spacing]
-    if len(spacings) < 2:  # no length along y or x
-        return Rings(shape, (1.0, 1.0))
-    units = "km" if _is_latlon(da) else str(da[y].attrs["units"])
-    metres = to_metres(units) or 1.0
-    return Rings(shape, (spacings[0] / metres, spacings[1] / metres), units)
