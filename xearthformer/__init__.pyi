@@ -50,7 +50,9 @@ from .verification.confidence import score_confidence as score_confidence
 from .verification.enso import enso_ensemble_skill as enso_ensemble_skill
 from .verification.enso import enso_seasons as enso_seasons
 from .verification.enso import enso_skill as enso_skill
-from .verification.probabilistic import exceedance as exceedance
+from .verification.products import accumulate as accumulate
+from .verification.products import exceedance as exceedance
+from .verification.products import quantiles as quantiles
 from .verification.regimes import rain_regime as rain_regime
 from .verification.regimes import wet_area as wet_area
 from .verification.seasonal import categories as categories

@@ -650,23 +650,71 @@ class EarthformerAccessor(Generic[T]):
 
         return correct_bias(self._obj, hindcast, obs)
 
-    def exceedance(self, threshold: float) -> xr.DataArray:
+    def exceedance(
+        self,
+        threshold: "float | str | Sequence[float | str]",
+        *,
+        window: float | str | None = None,
+        anywhere: bool = False,
+    ) -> xr.DataArray:
         """Return the share of members that reach a threshold: `xearthformer.exceedance`.
 
         Parameters
         ----------
-        threshold : float
-            In the forecast's units.
+        threshold : float or str, or a list of them
+            In the forecast's units, or with its own: "5 mm/h".
+        window : float or str, optional
+            Width of a neighbourhood around each pixel: pixels, or a length such as "16 km".
+        anywhere : bool
+            False: the mean share of the neighbourhood's pixels. True: the share of members with the
+            event at any pixel of it.
 
         Returns
         -------
         DataArray
-            Without the dim member.
+            With the dim threshold, for a list, in place of member.
         """
         from .verification.align import pick_variable
-        from .verification.probabilistic import exceedance
+        from .verification.products import exceedance
 
-        return exceedance(pick_variable(self._obj), threshold)
+        forecast = pick_variable(self._obj)
+        return exceedance(forecast, threshold, window=window, anywhere=anywhere)
+
+    def quantiles(self, q: "float | Sequence[float]") -> xr.DataArray:
+        """Return quantiles of the members: `xearthformer.quantiles`.
+
+        Parameters
+        ----------
+        q : float or list of float
+            From 0 to 1.
+
+        Returns
+        -------
+        DataArray
+            With the dim quantile, for a list, in place of member.
+        """
+        from .verification.align import pick_variable
+        from .verification.products import quantiles
+
+        return quantiles(pick_variable(self._obj), q)
+
+    def accumulate(self, period: "str | np.timedelta64") -> xr.DataArray:
+        """Return the rain of successive periods of a forecast, in mm: `xearthformer.accumulate`.
+
+        Parameters
+        ----------
+        period : str
+            Such as "1h".
+
+        Returns
+        -------
+        DataArray
+            With a lead for the end of each period; members stay.
+        """
+        from .verification.align import pick_variable
+        from .verification.products import accumulate
+
+        return accumulate(pick_variable(self._obj), period)
 
     @renamed(scale="window")
     def verify(

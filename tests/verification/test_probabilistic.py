@@ -8,7 +8,8 @@ import xarray as xr
 import xearthformer as xef
 from xearthformer.verification import scores
 from xearthformer.verification.base import CASES, Measure
-from xearthformer.verification.probabilistic import CRPS, RANKS, SPREAD, exceedance
+from xearthformer.verification.probabilistic import CRPS, RANKS, SPREAD
+from xearthformer.verification.products import exceedance
 from xearthformer.verification.verify import statistics, verify
 
 RAIN = {"standard_name": "rainfall_rate", "units": "mm h-1"}

@@ -6,7 +6,7 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer.verification.enso import enso_ensemble_skill, enso_seasons, enso_skill
-from xearthformer.verification.probabilistic import exceedance
+from xearthformer.verification.products import exceedance
 from xearthformer.verification.seasonal import categories, season_names, seasonal_mean
 
 ATTRS = {"units": "degC", "units_metadata": "temperature: difference"}

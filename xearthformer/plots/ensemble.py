@@ -15,7 +15,7 @@ import xarray as xr
 from ..errors import mismatch, whole_number
 from ..fields.axes import Data
 from ..verification.align import pick_observed, pick_variable
-from ..verification.probabilistic import exceedance
+from ..verification.products import exceedance
 from . import panels
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Scores of ensembles, all members together; and the probability that members make of a threshold.
+"""Scores of ensembles, all members together.
 
 A pixel counts where the observation and every member have a value. M is the number of members; a
 forecast without members is an ensemble of one.
@@ -19,53 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import mismatch
 from .base import Group, Measure, Pair, Score, ratio, ratio_of
 
 if TYPE_CHECKING:
     import xarray as xr
 
 P = "probability"
-
-
-def exceedance(forecast: xr.DataArray, threshold: float) -> xr.DataArray:
-    """Return the probability of exceedance: the share of members that reach a threshold.
-
-    Parameters
-    ----------
-    forecast : DataArray (..., member, ...)
-    threshold : float
-        In the forecast's units; a value that equals it is an event.
-
-    Returns
-    -------
-    DataArray
-        From 0 to 1, without the dim member. NaN where any member is NaN. Lazy if the forecast is.
-
-    Raises
-    ------
-    ValueError
-        The forecast has no members.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> fc = xr.DataArray([[0.0, 1.0], [2.0, 3.0]], dims=("member", "x"), attrs={"units": "mm h-1"})
-    >>> share = exceedance(fc, 1.0)
-    >>> share.values, share.attrs["long_name"]
-    (array([0.5, 1. ]), 'probability of at least 1 mm h-1')
-    """
-    if "member" not in forecast.dims:
-        raise mismatch(
-            "an ensemble, with the dim member", f"dims {forecast.dims}", "forecast(..., members=20)"
-        )
-    valid = forecast.notnull().all("member")  # NaN >= threshold is False, not missing
-    units = str(forecast.attrs.get("units", ""))
-    long_name = f"probability of at least {threshold:g} {units if units != '1' else ''}".strip()
-    origin = {key: forecast.attrs[key] for key in ("pack", "history") if key in forecast.attrs}
-    share = (forecast >= threshold).mean("member").where(valid)
-    share = share.rename(P).drop_attrs(deep=False)  # no standard_name of the variable
-    return share.assign_attrs(origin, long_name=long_name, units="1")
 
 
 # --- sums of one ensemble of frames
