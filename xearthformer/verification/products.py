@@ -29,7 +29,7 @@ ORIGIN = "pack", "pack_version", "pack_weights_sha256", "seed", "history", "grid
 # Those that an amount doesn't share with the rate.
 OF_RATE = "long_name", "cell_methods", "valid_range", "valid_min", "valid_max"
 WITH_UNITS = re.compile(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*([A-Za-z].*)")  # "5 mm/h"
-MINUTE = np.timedelta64(1, "m")
+MINUTE, HOUR = np.timedelta64(1, "m"), np.timedelta64(1, "h")
 
 
 # --- probabilities
@@ -252,6 +252,8 @@ def quantiles(forecast: xr.DataArray, q: float | Sequence[float]) -> xr.DataArra
     whole = forecast if forecast.chunks is None else forecast.chunk(member=-1)
     # skipna=False, since a quantile of the members that have a value is another one's
     out = whole.quantile(at, "member", skipna=False, keep_attrs=True).astype(forecast.dtype)
+    lost = {n: c.variable for n, c in forecast.coords.items() if n not in out.coords}  # the crs
+    out = out.assign_coords({n: c for n, c in lost.items() if "member" not in c.dims})
     out["quantile"].attrs = {"long_name": "quantile of the members", "units": "1"}
     names = {"member": "quantile"} if at.ndim else {}
     dims = [names.get(str(dim), dim) for dim in forecast.dims]
@@ -297,10 +299,10 @@ def accumulate(forecast: xr.DataArray, period: str | np.timedelta64) -> xr.DataA
     """
     rates, step, total = _rates(forecast)
     length = _length(period, step, total)
-    n = length // step
+    n = int(length // step)
     # labelled as the last lead of each period
     ends = rates.isel(lead=slice(n - 1, None, n))
-    amounts = _by_period(rates, n).sum("step", skipna=False) * (step / np.timedelta64(1, "h"))
+    amounts = _by_period(rates, n).sum("step", skipna=False) * float(step / HOUR)
     out = ends.copy(data=amounts.data).rename("rain_amount")
     if KNOWN in rates.coords:
         known = _by_period(rates[KNOWN], n).mean("step", skipna=False)
