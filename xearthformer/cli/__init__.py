@@ -49,6 +49,7 @@ OPTION_TYPES: dict[str, Any] = {
 QUOTED = r"""['"]([^'"]+)['"]"""
 PERIOD = rf"\({QUOTED}, {QUOTED}\)"
 PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
+    r"\bda\.earthformer\.forecast\(\.\.\., members=(\d+)\)": r"--members \1",
     rf"\w+\.earthformer\.anomaly\(climatology={PERIOD}\)": r"--anomaly \1 \2",
     rf"^{PERIOD}": r"--anomaly \1 \2",  # a period alone is that of the anomaly asked for
     rf"\binit=slice{PERIOD}": r"--init \1/\2",
@@ -61,6 +62,11 @@ PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
         f"--{m[1].replace('_', '-')} {m[2]}"
     ),
     r"ds\.drop_vars\(.*\), to keep (\w+)": r"--variable \1",
+    r"fc\.earthformer\.exceedance\(\[([^]]*)\]\)": lambda m: f"--exceed {m[1].replace(',', '')}",
+    r"fc\.earthformer\.quantiles\(\[([^]]*)\]\)": lambda m: f"--quantiles {m[1].replace(',', '')}",
+    rf"fc\.earthformer\.accumulate\({QUOTED}\)": r"--accumulate \1",
+    rf"\.earthformer\.exceedance\({QUOTED}\)": lambda m: f" --exceed {shlex.quote(m[1])}",
+    r", anywhere=True": " --anywhere",
     r"xef\.list_packs\(\)": "xearthformer packs list",
 }
 # Which data, and options that had been given.
@@ -130,6 +136,46 @@ SHARED: dict[str, Argument] = {
         "type": float,
         "help": "anticipated intensity, in standard deviations from the pack's climatology",
     },
+    "exceed": {
+        "flags": ["--exceed"],
+        "nargs": "+",
+        "type": float | str,
+        "default": (),
+        "metavar": "THRESHOLD",
+        "help": "write the probability that members reach these thresholds, in the data's units or "
+        "with their own ('5 mm/h'), in place of the members",
+    },
+    "window": {
+        "flags": ["--window"],
+        "type": float | str,
+        "metavar": "WIDTH",
+        "help": "width of the neighbourhoods of --exceed: pixels, or a length such as '16 km'",
+    },
+    "anywhere": {
+        "flags": ["--anywhere"],
+        **SWITCH,
+        "help": "of a neighbourhood, the probability that any pixel reaches the threshold, not the "
+        "mean of its pixels",
+    },
+    "quantiles": {
+        "flags": ["--quantiles"],
+        "nargs": "+",
+        "type": float,
+        "default": (),
+        "metavar": "Q",
+        "help": "write these quantiles of the members, from 0 to 1, in their place",
+    },
+    "accumulate": {
+        "flags": ["--accumulate"],
+        "metavar": "PERIOD",
+        "help": "write the rain of each such period, as 1h, in mm; --exceed and --quantiles are of "
+        "it",
+    },
+    "with_members": {
+        "flags": ["--with-members", "--with_members"],
+        **SWITCH,
+        "help": "write the members next to --exceed and --quantiles",
+    },
     "overwrite": {"flags": ["--overwrite"], **SWITCH, "help": "replace OUT if it is there"},
     "packs": {
         "flags": ["--packs"],
@@ -171,8 +217,8 @@ FORMS: dict[str, dict[str, Argument]] = {
         "init": {**SHARED["init"], "help": f"{STARTS}the latest when not given"},
         "output": {
             **SHARED["output"],
-            "help": "file.nc, store.zarr, file.tif (GeoTIFF, one per init and lead) or file.h5 "
-            "(ODIM) to write",
+            "help": "file.nc, store.zarr, file.tif (GeoTIFF, one per init and lead, and product if "
+            "there are several) or file.h5 (ODIM) to write",
         },
     },
     "hindcast": {

@@ -234,17 +234,29 @@ def pick_raster(data: xr.DataArray | xr.Dataset, path: Path) -> xr.DataArray:
 def write_forecast(ds: xr.Dataset, path: Path) -> list[str]:
     """Write a forecast as the suffix says, and return what was written.
 
-    GeoTIFF: one file per init and lead. ODIM: one per init and member, a dataset for each lead; the
-    name is the given one where there is only one such file.
+    GeoTIFF: one file per init and lead, and variable where there are several. ODIM: one per init
+    and member, a dataset for each lead; the name is the given one where there is only one such
+    file.
     """
     if path.suffix == ".tif":
-        from ..datasets.radar.geotiff import write_geotiff
-
-        return write_geotiff(pick_raster(ds, path), path)
+        return _write_geotiff(ds, path)
     if path.suffix == ".h5":
         return _write_odim(pick_raster(ds, path), path)
     write_file(ds, path)
     return [str(path)]
+
+
+def _write_geotiff(ds: xr.Dataset, path: Path) -> list[str]:
+    from ..datasets.radar.geotiff import write_geotiff
+
+    if len(ds.data_vars) == 1:
+        return write_geotiff(pick_raster(ds, path), path)
+    written = []
+    for i in range(ds.sizes["init"]):
+        of_init = ds.isel(init=[i]).load()  # once for all: products of one forecast share it
+        for name, da in of_init.data_vars.items():
+            written += write_geotiff(da, path.with_name(f"{path.stem}_{name}{path.suffix}"))
+    return written
 
 
 def _write_odim(fc: xr.DataArray, path: Path) -> list[str]:

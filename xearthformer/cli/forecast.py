@@ -15,6 +15,7 @@ from .files import (
     parse_inits,
     write_forecast,
 )
+from .products import Products
 
 # The fields of `inference.options.Options` but guidance, which `sigmas` stands for: cli.OPTIONS.
 Options = Any
@@ -34,6 +35,12 @@ def forecast_file(
     missing: Sequence[float] | None = None,
     zero_below: float | None = None,
     skip_broken: bool = False,
+    exceed: Sequence[float | str] = (),
+    window: float | str | None = None,
+    anywhere: bool = False,
+    quantiles: Sequence[float] = (),
+    accumulate: str | None = None,
+    with_members: bool = False,
     overwrite: bool = False,
     **options: Options,
 ) -> None:
@@ -46,6 +53,8 @@ def forecast_file(
     """
     started = time.perf_counter()
     target = check_target(output, overwrite, FORECASTS)
+    products = Products(exceed, window, anywhere, quantiles, accumulate, with_members)
+    products.check(target, f"-o {target.with_suffix('.nc')}")
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)  # before torch is loaded: an unknown name is an error at once
@@ -57,11 +66,11 @@ def forecast_file(
 
         options["guidance"] = _guidance(sigmas)
         fc = forecast(da, opened, init=parse_inits(init), **options)  # type: ignore[type-var]
-        result = _as_dataset(fc)
+        result = products.of(fc)
         written = write_forecast(result.assign_attrs({"Conventions": "CF-1.8", **attrs}), target)
     names = " and ".join(map(str, result.data_vars))
     where = str(target) if written == [str(target)] else f"{written[0]} .. ({len(written)} files)"
-    print(f"{where}: {_sizes(fc)} of {names} by {opened.card.name}, {_elapsed(started)}")
+    print(f"{where}: {_sizes(result)} of {names} by {opened.card.name}, {_elapsed(started)}")
 
 
 def hindcast_file(

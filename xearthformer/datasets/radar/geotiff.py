@@ -1,4 +1,7 @@
-"""Forecasts as GeoTIFF, which every GIS opens: one file per init and lead, members as bands."""
+"""Forecasts as GeoTIFF, which every GIS opens: one file per init and lead.
+
+Members, or the thresholds or quantiles of a product of theirs, are bands.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,28 @@ from .projection import crs_of
 if TYPE_CHECKING:
     import pyproj
 
-TAGS = "units", "standard_name", "pack", "pack_version", "seed", "zr_a", "zr_b"
+BANDS = "member", "threshold", "quantile"
+TAGS = (
+    "units",
+    "standard_name",
+    "pack",
+    "pack_version",
+    "seed",
+    "members",
+    "products",
+    "zr_a",
+    "zr_b",
+)
 
 
 def write_geotiff(fc: xr.DataArray, path: str | os.PathLike[str]) -> list[str]:
-    """Write a forecast as GeoTIFF: one file per init and lead, with the members as bands.
+    """Write a forecast as GeoTIFF: one file per init and lead, with members as bands.
 
     Parameters
     ----------
     fc : DataArray
-        Dims init, lead, member (of an ensemble), y and x, with a map projection (`crs`) or latitude
-        and longitude. Lazy data is computed one init at a time.
+        Dims init, lead, member (of an ensemble, or threshold or quantile), y and x, with a map
+        projection (`crs`) or latitude and longitude. Lazy data is computed one init at a time.
     path : path
         "rain.tif" gives "rain_20160928T1500_005min.tif" and so on. What is there is replaced, each
         file once the new one is whole.
@@ -60,7 +74,7 @@ def write_geotiff(fc: xr.DataArray, path: str | os.PathLike[str]) -> list[str]:
     path, crs = Path(path), check_map(fc, 'fc.rio.write_crs("EPSG:..."), by rioxarray')
     fc = fc.expand_dims([dim for dim in ("init", "lead") if dim not in fc.dims])
     y, x = find_grid(fc)
-    dims = ["member", y, x] if "member" in fc.dims else [y, x]
+    dims = [*(dim for dim in BANDS if dim in fc.dims), y, x]
     written = []
     for i in range(fc.sizes["init"]):
         of_init = fc.isel(init=i).load()
@@ -137,7 +151,10 @@ def _on_map(field: xr.DataArray, crs: pyproj.CRS) -> xr.DataArray:
     plain = xr.DataArray(field.values.astype(np.float32), coords, dims)
     plain = plain.sortby("y", ascending=False).sortby("x")
     if field.ndim > 2:
-        plain.attrs["long_name"] = tuple(f"member {each}" for each in field["member"].values)
+        band = field[field.dims[0]]
+        units = band.attrs.get("units", "1")
+        words = "" if units == "1" else f" {units}"
+        plain.attrs["long_name"] = tuple(f"{band.name} {each:g}{words}" for each in band.values)
     with warnings.catch_warnings():  # the file has the whole projection, whatever CF can't say
         warnings.filterwarnings("ignore", ".*lost in conversion to CF", UserWarning)
         plain = plain.rio.write_crs(crs)
