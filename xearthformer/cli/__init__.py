@@ -479,7 +479,7 @@ def _add_commands(
         forms = {key: form for key, form in SHARED.items() if key in parameters}
         forms |= FORMS.get(name, {})
         child.add_function_arguments(
-            command, as_group=False, as_positional=True, skip={*forms, "options"}
+            command, as_group=False, as_positional=True, skip={*forms, "options", "products"}
         )
         for form in forms.values():
             keywords = dict(form)

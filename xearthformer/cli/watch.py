@@ -29,6 +29,7 @@ from ..fields.axes import find_axes
 from ..fields.time_axis import stamps_on_grid, str_time
 from .files import check_raster, remove, write_forecast
 from .folder import UNFINISHED, Failed, Folder, Frame
+from .products import Products
 
 if TYPE_CHECKING:
     from ..packs.pack import Pack
@@ -117,6 +118,7 @@ def watch(
     zr: tuple[float, float] | None = None,
     missing: float | Sequence[float] | None = None,
     zero_below: float | None = None,
+    products: Products | None = None,
     **options: Options,
 ) -> Iterator[Event]:
     """Forecast from the newest radar frame in a folder, again whenever one arrives.
@@ -142,6 +144,9 @@ def watch(
         Forecast from what is there, and stop.
     zr, missing, zero_below
         As in `open_radar`.
+    products : Products, optional
+        What is written in place of members: probabilities, quantiles, amounts. Pictures are of the
+        forecast all the same.
     **options
         As in `forecast`: lead, members, seed, ...
 
@@ -175,6 +180,8 @@ def watch(
     ...     print(event)
     2016-09-28 15:00:00: nowcasts/nowcast-radar_20160928T1500.nc, from 13 of 13 frames, 7.2 s ...
     """
+    products = products or Products()
+    products.check(Path(f"nowcast{SUFFIXES.get(format)}"), "--format nc")
     out = _check(folder, output, format, keep)
     call = as_called(folder, zr, zero_below, missing, "raise")
     from ..packs.pack import open_pack
@@ -184,11 +191,12 @@ def watch(
     if step in (None, "month") or rain != "rainfall_rate":
         found = f"{pack.card.name!r}, of {rain or 'any quantity'}"
         raise mismatch("a pack of rain, with a time step", found, 'the pack "nowcast-radar"')
-    sizes = _forecast_of_nothing(pack, options).sizes
-    asked = _Shape(sizes["lead"], sizes.get("member", 1), pack.card.version)
+    nothing = _forecast_of_nothing(pack, options)
+    leads, members = products.of(nothing).sizes["lead"], nothing.sizes.get("member", 1)
+    asked = _Shape(leads, members, pack.card.version, str(products))
     if picture:
         import matplotlib  # noqa: F401  # or the first forecast would be the first to lack it
-    written = _Output(out, pack.card.name, format, asked, picture, keep)
+    written = _Output(out, pack.card.name, format, asked, picture, keep, products)
     return _loop(str(folder), pack, written, every, once, call, options)
 
 
@@ -339,6 +347,7 @@ class _Shape:
     leads: int
     members: int
     version: str  # of the pack
+    products: str = ""
 
 
 @dataclass(frozen=True)
@@ -351,6 +360,7 @@ class _Output:
     asked: _Shape
     picture: bool
     keep: int | None
+    products: Products = Products()
 
     @property
     def suffix(self) -> str:
@@ -394,14 +404,16 @@ class _Output:
             if self.format == "odim":
                 return _shape_of_odim(target, self.asked.version)
             with xr.open_dataset(target) as ds:
-                version = next(one.attrs["pack_version"] for one in ds.data_vars.values())
-                return _Shape(ds.sizes["lead"], ds.sizes.get("member", 1), str(version))
+                attrs = next(one.attrs for one in ds.data_vars.values())
+                members = int(attrs.get("members", ds.sizes.get("member", 1)))
+                made = str(attrs["pack_version"]), str(attrs.get("products", ""))
+                return _Shape(ds.sizes["lead"], members, *made)
         except (*FAILURES, StopIteration):
             return None
 
     def write(self, fc: xr.DataArray, rain: xr.DataArray, target: Path, arrived: int) -> None:
         """Write a forecast and its picture, and delete those that are too old to keep."""
-        ds = fc.to_dataset().assign_attrs(Conventions="CF-1.8")
+        ds = self.products.of(fc).assign_attrs(Conventions="CF-1.8")
         if self.suffix:
             write_forecast(ds, target)
         else:
@@ -432,9 +444,12 @@ class _Output:
 def _shape_of_tif(target: Path) -> _Shape:
     import rasterio
 
-    leads = sorted(target.glob("*.tif"))
-    with rasterio.open(leads[0]) as file:
-        return _Shape(len(leads), file.count, file.tags().get("pack_version", ""))
+    files = sorted(target.glob("*.tif"))
+    leads = {path.stem.rpartition("_")[2] for path in files}  # a file for each, and each product
+    with rasterio.open(files[0]) as file:
+        tags = file.tags()
+        members = int(tags.get("members", file.count))
+        return _Shape(len(leads), members, tags.get("pack_version", ""), tags.get("products", ""))
 
 
 def _shape_of_odim(target: Path, version: str) -> _Shape:
@@ -474,6 +489,12 @@ def watch_folder(
     zr: Sequence[float] | None = None,
     missing: Sequence[float] | None = None,
     zero_below: float | None = None,
+    exceed: Sequence[float | str] = (),
+    window: float | str | None = None,
+    anywhere: bool = False,
+    quantiles: Sequence[float] = (),
+    accumulate: str | None = None,
+    with_members: bool = False,
     **options: Options,
 ) -> int:
     """Watch a folder of radar files: a new file in, a new nowcast out.
@@ -491,7 +512,14 @@ def watch_folder(
     """
     law = None if zr is None else (zr[0], zr[1])
     read = {"zr": law, "missing": missing, "zero_below": zero_below}
-    how = {"format": format, "picture": picture, "keep": keep, "every": every, "once": once}
+    how: dict[str, Any] = {
+        "format": format,
+        "picture": picture,
+        "keep": keep,
+        "every": every,
+        "once": once,
+    }
+    how["products"] = Products(exceed, window, anywhere, quantiles, accumulate, with_members)
     failed = False
     try:
         with _terminated_like_interrupted():
