@@ -62,7 +62,8 @@ def test_probabilities_and_quantiles_in_place_of_members(run, members, tmp_path,
         assert found["probability"].attrs["products"] == shlex.join(
             ["--exceed", "0.5", "5 mm/h", "--window", "3 km", "--quantiles", "0.1", "0.9"]
         )
-        assert "crs_wkt" in found["crs"].attrs
+        assert "crs_wkt" in found["crs"].attrs and "long_name" not in found.attrs
+        assert found["valid_time"].attrs == members["valid_time"].attrs
 
 
 def test_amounts_of_members_and_their_probabilities(run, members, pack, tmp_path):

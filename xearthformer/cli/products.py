@@ -95,4 +95,6 @@ class Products:
         members = {"members": da.sizes["member"]} if "member" in da.dims else {}
         made = [one.assign_attrs(members, products=str(self)) for one in made]
         # Their labels are those of one forecast: nothing is compared, which would compute `known`.
-        return xr.merge(made, compat="override", join="exact", combine_attrs="override")
+        merged = xr.merge(made, compat="override", join="exact", combine_attrs="override")
+        merged.attrs = dict(fc.attrs) if isinstance(fc, xr.Dataset) else {}  # not the first's
+        return merged
