@@ -9,11 +9,11 @@ those that never saw the event. An hour from every init that has one before and 
 shorter record one forecast, as far as the record goes. All ways are scored where each has a value.
 An event is scored on its whole domain; its regimes are those of squares of some 256 km, each by
 what is seen there at the init (`xearthformer.rain_regime`). Sums of hits, errors and so on are
-added up over inits, squares and events, and scores taken of the sums of each lead;
-the tables hold their means over the leads, "-" where at one of these nothing reached the
-threshold, observed or forecast. With --members the table is of ensembles: CRPS, CSI and
-FSS (16 km) of the members, MSE of their mean; spread over error, members' mean over that observed;
-ranks beyond all members by what their share should be; power over that observed, by wavelength.
+added up over inits, squares and events, and scores taken of the sums of each lead; the tables hold
+their means over the leads, "-" where at one of these nothing reached the threshold, observed or
+forecast. With --members the table is of ensembles: CRPS, CSI and FSS (16 km) of the members, MSE of
+their mean; spread over error, members' mean over that observed; ranks beyond all members by what
+their share should be; power over that observed, by wavelength.
 """
 
 import argparse
@@ -155,8 +155,8 @@ def weights_saw(pack: str, event: str) -> str:
 
 def footnotes(packs: Sequence[str], held_out: Mapping[str, str]) -> Iterator[str]:
     """Yield what the weights of each pack saw."""
-    places = {pack: "" for pack in packs} | {pack: f", for {e}" for e, pack in held_out.items()}
-    for pack, place in places.items():
+    stand_ins = [(pack, f", for {event}") for event, pack in held_out.items()]
+    for pack, place in [*((pack, "") for pack in packs), *stand_ins]:
         events = training_events(pack)
         if events is None:
             yield f"- {pack}{place}: its card lists no events; {pack_of(pack).card.training.data}"
@@ -235,40 +235,43 @@ def sums_of(fc: xr.DataArray, rain: xr.DataArray, ensemble: bool) -> xr.Dataset:
 
 def add_event(event: Event, options: argparse.Namespace, sums: Sums, pictures: dict) -> str:
     """Forecast an event, add up its sums and those of its regimes; return it in words."""
-    rain = event.rain.load()
+    rain = event.rain.compute()  # one event in memory at a time
     dim = find_time(rain)
     parts, dry = areas(rain, options), 0
-    for area in parts:
-        for position in event.positions:
-            frames = area.crop(rain).isel(
-                {dim: slice(position - event.context + 1, position + event.lead + 1)}
+    for area, position in itertools.product(parts, event.positions):
+        first, last = position - event.context + 1, position + event.lead
+        frames = area.crop(rain).isel({dim: slice(first, last + 1)})
+        now, seen = rain[dim].values[position], area.inside(frames)
+        if len(parts) > 1 and regime_at(seen, now) in ("dry", ""):
+            dry += 1
+            continue
+        found = forecast_all(event, area, frames, now)
+        ensemble = options.members is not None
+        own = {name: sums_of(fc, seen, ensemble) for name, fc in found.items()}
+        sums.events[event.name].append(own)
+        for square in squares(seen):
+            part, observed = (
+                {name: fc.isel(square) for name, fc in found.items()},
+                seen.isel(square),
             )
-            now = frames[dim].values[event.context - 1]
-            seen = area.inside(frames)
-            if len(parts) > 1 and rain_regime(seen.sel({dim: [now]})).item() in ("dry", ""):
-                dry += 1
+            regime = regime_at(observed, now)
+            if not regime:
                 continue
-            found = forecast_all(event, area, frames, now)
-            ensemble = options.members is not None
-            sums.events[event.name].append(
-                {name: sums_of(fc, seen, ensemble) for name, fc in found.items()}
-            )
-            for square in squares(seen):
-                observed = seen.isel(square)
-                regime = rain_regime(observed.sel({dim: [now]})).item()
-                if not regime:
-                    continue
-                inside = {name: fc.isel(square) for name, fc in found.items()}
-                own = {name: sums_of(fc, observed, ensemble) for name, fc in inside.items()}
-                sums.regimes[regime].append((event.name, own))
-                if options.pictures and len(own) > 1:
-                    keep_extremes(pictures, regime, picture_of(event, inside, observed, own))
+            own = {name: sums_of(fc, observed, ensemble) for name, fc in part.items()}
+            sums.regimes[regime].append((event.name, own))
+            if options.pictures and len(own) > 1:
+                keep_extremes(pictures, regime, picture_of(event, part, observed, own))
     words = event.words
     if len(parts) > 1:
         words += f"; forecast in {len(parts)} parts, {dry} of them left out as dry at the init"
     elif options.square is not None:
         words += f"; {parts[0].words}"
     return words
+
+
+def regime_at(rain: xr.DataArray, init: np.datetime64) -> str:
+    """Return the regime of rain at an init; "" where too little was seen."""
+    return str(rain_regime(rain.sel({find_time(rain): [init]})).item())
 
 
 def total(sums: Sequence[xr.Dataset]) -> xr.Dataset:
