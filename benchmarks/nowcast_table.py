@@ -394,7 +394,7 @@ def picture_of(
     often = all(each["base_rate_pooled"] >= RARE for each in found.values())
     init = next(iter(inside.values()))["init"].values[0]
     stamp = pd.Timestamp(init).strftime("%H%M")
-    corner = "_".join(f"{observed[dim].values[0]:.6g}" for dim in find_grid(observed))
+    corner = "_".join(f"{observed[dim].values[0]:.10g}" for dim in find_grid(observed))
     words = ", ".join(f"{name} {each['csi_pooled']:.3f}" for name, each in found.items())
     shown = {name: fc.isel(member=0) if "member" in fc.dims else fc for name, fc in last.items()}
     gain = judged - before if often else np.nan

@@ -22,14 +22,16 @@ def field(value=0.0, **pixels):
 LINE = field() + 20 * np.eye(8)[:, ::-1]  # of 8 pixels that touch at their corners: 226 km
 CELLS = field(at_1_1=20.0, at_1_5=20.0, at_6_3=20.0)  # 20 km each
 LIGHT = field(at_0_0=1.0, at_0_1=1.0, at_1_0=1.0)  # 3 of 64 pixels, none intense
+FRONT = field(1.0) + 9 * (np.arange(8) < 3)  # a band of 60 x 160 km, but rain everywhere
 STEADY = field(2.0, at_4_4=6.0, at_0_7=6.0)  # 2 of 64 are intense, less than 5 %
 HIDDEN = np.where(np.arange(64).reshape(8, 8) < 15, 1.0, np.nan)  # less than a quarter seen
 
 
 def test_what_each_regime_looks_like():
-    frames = [field(), STEADY, LINE, CELLS, LIGHT, HIDDEN]
+    frames = [field(), STEADY, LINE, CELLS, LIGHT, HIDDEN, FRONT]
     found = rain_regime(small_rain(frames, pixel=FAR))
-    assert found.values.tolist() == ["dry", "stratiform", "organised", "showers", "stratiform", ""]
+    regimes = ["dry", "stratiform", "organised", "showers", "stratiform", "", "stratiform"]
+    assert found.values.tolist() == regimes
     assert set(found.values) - {""} | {"winter"} == {*REGIMES}
     # mm h-1 are what the bounds are in
     other = small_rain(np.array(frames) / 3.6e6, pixel=FAR).assign_attrs(units="m s-1")

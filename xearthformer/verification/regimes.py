@@ -27,6 +27,7 @@ SEEN = 0.25  # share of the pixels that must have a value, for the frame to have
 WINTER = 11, 12, 1, 2, 3  # months, of the northern hemisphere
 
 # The regimes of rain: a frame is of the first one whose bounds (from, below) hold all it names.
+# Bounds without a source were set by looking at squares of 256 km of seven events.
 #   wet      share of the pixels seen with rain, from WET on
 #   intense  share of these that is INTENSE
 #   length   km, the major axis of the largest area of intense rain
@@ -36,10 +37,11 @@ RULES: tuple[tuple[str, Mapping[str, tuple[float, float]]], ...] = (
     # Of a square of 256 km less than 26 by 26: scores are of a few pixels that come in.
     ("dry", {"wet": (0, 0.01)}),
     # A band of convection is 100 km long (Parker and Johnson, 2000), of 40 dBZ; 75 km, for the edge
-    # of a square cuts it. Heavy steady rain has such areas too, but less than 5 % of it is intense.
-    ("organised", {"intense": (0.05, ANY), "length": (75, ANY)}),
+    # of a square cuts it. Heavy steady rain has such areas too, but less than 5 % of it is intense,
+    # or it rains on more than 45 %: a front, whose bright band may be as intense.
+    ("organised", {"wet": (0, 0.45), "intense": (0.05, ANY), "length": (75, ANY)}),
     # Cells apart, however many: steady rain with cells in it has shares of .01 to .08.
-    ("showers", {"intense": (0.1, ANY)}),
+    ("showers", {"wet": (0, 0.45), "intense": (0.1, ANY)}),
     # Fronts and showers of low tops. What is convective above is so in November too: the storms of
     # autumn over a warm sea are no winter rain.
     ("winter", {"cold": (1, ANY)}),
@@ -130,6 +132,7 @@ def rain_regime(observed: Data, winter: Sequence[int] = WINTER) -> xr.DataArray:
     >>> coords = {"time": time} | {dim: (dim, km, {"units": "km"}) for dim in ("y", "x")}
     >>> rain = xr.DataArray(np.ones((2, 6, 6)), coords, ("time", "y", "x"))
     >>> rain = rain.assign_attrs(units="mm h-1")
+    >>> rain[1] = 0
     >>> rain[1, 3] = 20  # a line of 120 km
     >>> rain_regime(rain).values
     array(['stratiform', 'organised'], dtype='<U10')
