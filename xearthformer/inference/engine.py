@@ -235,8 +235,11 @@ def roll_out(
         if known_BTHWK is not None:
             now = known_BTHWK[:, done : done + context]
             given = torch.cat([given, now.expand(*given.shape[:-1], -1)], dim=-1)
-        noise = {} if generators is None else {"generator": next(generators)}
-        y = first if first is not None and not outputs else model.predict(given, **noise)
+        if first is not None and not outputs:
+            y = first
+        else:
+            noise = {} if generators is None else {"generator": next(generators)}
+            y = model.predict(given, **noise)
         y = y.to(x_BTHWC)  # back to float32 after autocast
         if fill_value_HWC is not None:
             fill_value = fill_value_HWC.to(y)

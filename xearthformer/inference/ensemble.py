@@ -8,7 +8,7 @@ Legend of the shape suffixes: B windows, T time, H W space, C channels.
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,7 @@ def ensemble(
                 kind = "has noise or samples" if name == "members" else "samples"
                 others = ["prediff-radar"]
                 if name == "members":  # persistence serves months and minutes
+                    others = ["nowcast-radar", *others]
                     others = {"month": ["lim"], None: ["lim", *others]}.get(card.time_step, others)
                 other = " or ".join(map(repr, others))
                 found = f"{card.name!r}, whose members are of its own noise"
@@ -130,10 +131,48 @@ def draw(
         known = None if known_BTHWK is None else known_BTHWK[i : i + 1].to(settings.device)
         members = []
         for member in range(ensemble.members):
-            turns = (_generator(ensemble.seed, stamp, member, turn) for turn in itertools.count())
+            turns = _turns(ensemble, stamp, member)
             members.append(roll_out(model, x_1THWC, lead, fill_value_HWC, known, turns).cpu())
         windows.append(torch.stack(members, dim=2))
     return torch.cat(windows)
+
+
+@torch.no_grad()
+def draw_nowcasts(
+    model: nn.Module,
+    x_BTHWC: Tensor,
+    stamps: Sequence[str],
+    lead: int,
+    settings: Settings,
+    ensemble: Ensemble,
+) -> tuple[Tensor, Tensor]:
+    """Forecast as `draw` does with a model that moves rain along; the past is read once an init.
+
+    Returns
+    -------
+    tuple of Tensor (B, lead, members, H, W, C) and (B, lead, H, W)
+        The members, and the share of each value that stems from what was seen; on the CPU.
+    """
+    windows, shares = [], []
+    for i, stamp in enumerate(stamps):
+        x_1THWC = x_BTHWC[i : i + 1].to(settings.device)
+        bf16 = settings.precision == "bf16"
+        with torch.autocast(x_1THWC.device.type, torch.bfloat16, enabled=bf16):
+            past = model.past(x_1THWC)
+            turns = [_turns(ensemble, stamp, member) for member in range(ensemble.members)]
+            first_MLHWC = model.draw(past, [next(of_member) for of_member in turns])
+            members = [
+                roll_out(model, x_1THWC, lead, generators=of_member, first=first).cpu()
+                for of_member, first in zip(turns, first_MLHWC.split(1), strict=True)
+            ]
+            shares.append(model.known(past, lead).float().cpu())
+        windows.append(torch.stack(members, dim=2))
+    return torch.cat(windows), torch.cat(shares)
+
+
+def _turns(ensemble: Ensemble, stamp: str, member: int) -> Iterator[torch.Generator]:
+    """The source of noise of one member of an init, for each pass through the model."""
+    return (_generator(ensemble.seed, stamp, member, turn) for turn in itertools.count())
 
 
 @torch.no_grad()

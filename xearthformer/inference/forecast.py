@@ -487,7 +487,7 @@ def _attributes(
                 "as land"
             )
     if plan.beyond is not None:
-        elsewhere = "drawn at random" if engine.is_generative(card) else "the mean of what was seen"
+        elsewhere = "drawn at random" if plan.ensemble else "the mean of what was seen"
         elsewhere = "NaN" if plan.beyond == "nan" else elsewhere
         notes.append(f"where little is known, rain is {elsewhere}")
     elif isinstance(card.grid, PixelGrid) and entry.variable.missing == "allowed":

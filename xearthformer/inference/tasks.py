@@ -90,17 +90,17 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
         months = calendar_months(time, plan.step, ends, steps) if card.known else steps[None]
         known = tensors.known_channels(card, months)
         fill_value = _fill_value(land, plan) if any(m is not None for m in land.values()) else None
-        further = plan.lead, plan.settings
-        if plan.beyond is not None:
+        further, drawn = (plan.lead, plan.settings), plan.ensemble
+        stamps = [str_time(init) for init in time.values[ends]]
+        if plan.beyond is not None and drawn is not None:
+            y_BTHWC, known_BLHW = ensemble.draw_nowcasts(model, x_BTHWC, stamps, *further, drawn)
+        elif plan.beyond is not None:
             y_BTHWC, known_BLHW = engine.nowcast(model, x_BTHWC, *further)
-            del x_BTHWC
-        elif plan.ensemble is None:
-            y_BTHWC = engine.predict(model, x_BTHWC, *further, fill_value, known)
+        elif drawn is not None:
+            y_BTHWC = ensemble.draw(model, x_BTHWC, stamps, *further, drawn, fill_value, known)
         else:
-            stamps = [str_time(init) for init in time.values[ends]]
-            y_BTHWC = ensemble.draw(
-                model, x_BTHWC, stamps, *further, plan.ensemble, fill_value, known
-            )
+            y_BTHWC = engine.predict(model, x_BTHWC, *further, fill_value, known)
+        del x_BTHWC
     forecasts = {}
     for channel, name in enumerate(card.outputs):
         fc = tensors.to_labeled(y_BTHWC, windowed[name], channel)

@@ -22,8 +22,9 @@ from .baselines import (
     seasonal_lim,
     unet,
 )
-from .earthformer import earthformer, nowcast
+from .earthformer import earthformer
 from .layers.checks import expect_fields
+from .nowcast import nowcast
 from .prediff import prediff
 from .published import earthformer as published_earthformer
 from .published import prediff as published_prediff

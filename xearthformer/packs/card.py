@@ -148,6 +148,7 @@ class Training(_Section):
     """What the weights were made from."""
 
     data: str
+    events: list[str] = Field([], description="the records that the weights saw, by name")
     period: str | None = None
     validation: str | None = None
     licence: str | None = Field(None, description="of the training data")
@@ -314,6 +315,8 @@ class Card(_Section):
         Format 1 where that can say it all, for earlier versions to open; else format 2.
         """
         fields = self.model_dump()
+        if not self.training.events:  # earlier versions know no such field
+            fields["training"].pop("events")
         (name, variable), *others = self.inputs.items()
         own = variable.land or variable.substitutes or name != (variable.standard_name or "data")
         if others or own or self.known or self.baseline:

@@ -1,0 +1,309 @@
+"""Train the pack nowcast-radar: how likely which rain is, on radar composites.
+
+    python examples/fit_nowcast.py radar_*.nc --steps 8000 --out fitted/nowcast-radar
+    python examples/fit_nowcast.py radar_*.nc --without radar_rmi_20210704 --out fitted/without-rmi
+
+Any radar record that `xef.open_radar` reads, of pixels of about 1 km, will do; an hour is enough.
+Frames are moved to where the last one of a forecast is once, before training. A GPU holds all of
+them, compiles the network and computes in bfloat16; the log says how many crops a second and which
+share of its rate that is, for which the rate is given as --peak, in TFLOP/s.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import xearthformer as xef
+from xearthformer.models.layers import flow
+from xearthformer.models.nowcast.noise import OCTAVES
+from xearthformer.models.nowcast.nowcast import PRESETS, Nowcast
+from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Training, Variable
+from xearthformer.packs.scale import Scale
+
+STEP = "5min"
+LEAST = 0.1  # mm/h: the least rain that counts
+CODE = 0.015  # normalised rain that one step of a code stands for; 0 is none, UNSEEN not seen
+UNSEEN = 255
+SIZE, EDGE = 160, 8  # pixels of a crop, of which the outermost count for nothing
+STRIDE = 2  # of the pixels that a step's loss is taken at: neighbours are alike
+LEADS = 3  # of a step
+DRY = 0.03  # share of the crops without rain that is kept
+BRIGHTER = 0.3  # standard deviation of the logarithm of a factor that all rain of a crop takes
+HIDDEN = 0.3  # share of crops of which a side is hidden: what lies beyond an edge is to be learnt
+FIRST_MEMORY = 0.5, 0.7, 0.82, 0.9, 0.94, 0.97, 0.98  # of the octaves of noise, from lead to lead
+WAYS = "cpu", "cuda"
+
+DATA = (
+    'Radar composites of rain: MeteoSwiss ("Source: MeteoSwiss"), FMI, KNMI, RMI and OPERA (CC BY '
+    "4.0), NOAA MRMS (public domain), as pysteps-data and the services give them"
+)
+REFERENCES = [
+    "Pulkkinen et al., Geosci. Model Dev. 12 (2019), for S-PROG",
+    "Bowler et al., Q. J. R. Meteorol. Soc. 132 (2006), for the noise of STEPS",
+]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The windows of one record, at rest: past (N, T, H, W) and future (N, L, H, W), as codes."""
+
+    name: str
+    past: Tensor
+    future: Tensor
+
+
+def normalised(rain: np.ndarray) -> Tensor:
+    """Rain in mm/h as the network sees it; NaN stays."""
+    return torch.from_numpy(np.log10(np.maximum(rain, LEAST) / LEAST).astype(np.float32))
+
+
+def coded(x: Tensor) -> Tensor:
+    """Normalised rain as bytes."""
+    code = (x / CODE).round().clamp(0, UNSEEN - 1)
+    return torch.where(x.isnan(), UNSEEN, code).to(torch.uint8)
+
+
+def decoded(code: Tensor) -> Tensor:
+    """The inverse of `coded`."""
+    return torch.where(code == UNSEEN, torch.nan, CODE * code.float())
+
+
+def frames_of(path: str) -> np.ndarray:
+    """All frames of a record in mm/h, five minutes apart."""
+    rain = xef.open_radar(path).load()
+    if rain["time"].diff("time").min() < np.timedelta64(5, "m"):
+        rain = xef.to_step(rain, STEP)
+    return rain.transpose("time", ...).to_numpy()
+
+
+def at_rest(name: str, frames: np.ndarray, model: Nowcast) -> Record:
+    """Cut a record into windows, moved along the motion to where the last past frame is."""
+    unit = flow.COARSE
+    frames = frames[:, : frames.shape[1] // unit * unit, : frames.shape[2] // unit * unit]
+    pasts, futures = [], []
+    for now in range(model.in_len, len(frames) - 3):
+        window = normalised(frames[now - model.in_len : now + model.out_len])[None]
+        past, future = window[:, : model.in_len], window[:, model.in_len :]
+        still, motion = model.at_rest(past)
+        future = flow.future_to_lagrangian(future, motion)
+        missing = model.out_len - future.shape[1]
+        future = torch.nn.functional.pad(future, (0, 0, 0, 0, 0, missing), value=torch.nan)
+        pasts.append(coded(still[0]))
+        futures.append(coded(future[0]))
+    print(f"{name}: {len(pasts)} windows of {frames.shape[1]} x {frames.shape[2]}", flush=True)
+    return Record(name, torch.stack(pasts), torch.stack(futures))
+
+
+def crop(records: list[Record], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A square of a window, where it rains more often than elsewhere, turned at random."""
+    while True:
+        record = records[rng.integers(len(records))]
+        for _ in range(30):
+            row, column = (rng.integers(n - SIZE + 1) for n in record.past.shape[-2:])
+            n = rng.integers(len(record.past))
+            square = (n, slice(None), slice(row, row + SIZE), slice(column, column + SIZE))
+            last = record.past[square][-1, ::2, ::2]
+            seen = last < UNSEEN
+            wet = float(((last > 0) & seen).float().mean())
+            if seen.float().mean() > 0.3 and rng.random() < DRY + 6 * wet:
+                turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
+                pair = (
+                    torch.rot90(each[square], turns, (1, 2))
+                    for each in (record.past, record.future)
+                )
+                past, future = (each.flip(2) if mirrored else each for each in pair)
+                return past, future
+
+
+def hide(past_THW: Tensor, rng: np.random.Generator) -> None:
+    """Take a side of a crop out of sight."""
+    depth = int(rng.integers(16, SIZE - 48))
+    side = (slice(None, depth), slice(-depth, None))[rng.integers(2)]
+    past_THW[(slice(None), side) if rng.random() < 0.5 else (..., side)] = torch.nan
+
+
+def batch(
+    records: list[Record], size: int, rng: np.random.Generator, leads: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Past (B, T, H, W) and future (B, LEADS, H, W) of some crops, normalised."""
+    pairs = [crop(records, rng) for _ in range(size)]
+    past = decoded(torch.stack([each for each, _ in pairs]))
+    future = decoded(torch.stack([each[leads] for _, each in pairs]))
+    factor = torch.from_numpy(rng.normal(0, BRIGHTER / np.log(10), (size, 1, 1, 1))).to(past)
+    past, future = (torch.where(x > 0, (x + factor).clamp(min=0), x) for x in (past, future))
+    future = torch.where(past[:, -1:].isnan(), torch.nan, future)
+    future[..., :EDGE, :] = future[..., -EDGE:, :] = torch.nan
+    future[..., :EDGE] = future[..., -EDGE:] = torch.nan
+    for one in past:
+        if rng.random() < HIDDEN:
+            hide(one, rng)
+    return past, future
+
+
+def train(model: Nowcast, records: list[Record], args: argparse.Namespace) -> None:
+    """Adam with a learning rate that falls as a cosine; the mean of late weights is kept."""
+    rng, device = np.random.default_rng(args.seed), args.device
+    model.to(device).train()
+    loss_of = torch.compile(model.loss_at_rest) if device == "cuda" else model.loss_at_rest
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.02)
+    rate = lambda n: min(1, (n + 1) / 100) * (1 + np.cos(np.pi * n / args.steps)) / 2  # noqa: E731
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    mean = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+    )
+    started, losses = time.perf_counter(), []
+    for step in range(1, args.steps + 1):
+        leads = np.sort(rng.choice(model.out_len, LEADS, replace=False))
+        past, future = (each.to(device) for each in batch(records, args.batch, rng, leads))
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            loss = loss_of(past, future, leads.tolist(), STRIDE)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        mean.update_parameters(model)
+        losses.append(loss.detach())
+        if step % 100 == 0 or step == args.steps:
+            crops = step * args.batch / (time.perf_counter() - started)
+            rate_used = 3 * flops(model) * crops / args.peak / 1e12  # backward costs twice forward
+            recent = torch.stack(losses[-100:]).mean()
+            used = f", {rate_used:.1%} of the machine's rate" if args.peak < np.inf else ""
+            print(f"{step}: loss {recent:.4f}, {crops:.1f} crops a second{used}", flush=True)
+    model.load_state_dict(mean.module.state_dict())
+    model.cpu().eval().requires_grad_(False)
+
+
+def flops(model: Nowcast) -> float:
+    """Operations of the network on one crop."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shape, device = (1, model.in_len, SIZE, SIZE), next(model.parameters()).device
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.network(torch.zeros(shape, device=device), torch.ones(shape, device=device))
+    return counter.get_total_flops()
+
+
+# --- the noise of members
+
+
+def bands(y_HW: Tensor) -> list[Tensor]:
+    """Parts of a field of about the scales of the octaves of noise, the last all that is larger."""
+    smoother = [flow.smooth(y_HW, 0.7 * step) for step in OCTAVES]
+    parts = [fine - coarse for fine, coarse in zip(smoother, smoother[1:], strict=False)]
+    return [*parts, smoother[-1] - smoother[-1].mean()]
+
+
+def wet_squares(frames: dict[str, np.ndarray], model: Nowcast, rng: np.random.Generator):
+    """Squares of 256 pixels with rain on a tenth of them, all seen: past and future, some each."""
+    length, found = model.in_len + model.out_len, []
+    for record in frames.values():
+        size = min(256, *record.shape[1:])
+        for _ in range(4000):
+            n = rng.integers(max(1, len(record) - length + 1))
+            row, column = (rng.integers(side - size + 1) for side in record.shape[1:])
+            square = record[n : n + length, row : row + size, column : column + size]
+            if np.isfinite(square).all() and (square[model.in_len - 1] > 0.5).mean() > 0.1:
+                found.append(normalised(square))
+            if len(found) % 4 == 3:
+                break
+    return found
+
+
+@torch.no_grad()
+def fit_noise(model: Nowcast, frames: dict[str, np.ndarray], rounds: int, seed: int) -> None:
+    """Give each octave the share that members' power be that of what came, at every lead.
+
+    What the normalised rain of members has too much of in a band, the noise gets less of.
+    """
+    squares = wet_squares(frames, model, np.random.default_rng(seed))
+    model.memory_N.copy_(torch.tensor(FIRST_MEMORY))
+    for turn in range(rounds):
+        power = torch.zeros(2, model.out_len, len(OCTAVES))
+        for n, square in enumerate(squares):
+            past, came = square[: model.in_len], square[model.in_len :]
+            generator = torch.Generator().manual_seed(1000 * turn + n)
+            drawn = model.draw(model.past(past[None, ..., None]), [generator])[0, ..., 0]
+            for of, rain in zip(power, (drawn, came), strict=True):
+                for lead, y_HW in enumerate(rain):
+                    if lead < len(came):
+                        each = [band[32:-32, 32:-32].square().mean() for band in bands(y_HW)]
+                        of[lead] += torch.stack(each)
+        ratio = power[0] / power[1]
+        print(
+            f"noise, round {turn + 1}: power over observed {ratio.min():.2f} to {ratio.max():.2f}"
+        )
+        variance = model.noise_LN.square() * ratio.clamp(0.2, 5) ** -0.7
+        variance = variance.clamp(min=1e-3)
+        model.noise_LN.copy_((variance / variance.sum(dim=1, keepdim=True)).sqrt())
+
+
+# --- the pack
+
+
+def card(model: Nowcast, events: list[str], notes: str) -> Card:
+    """The card of a pack with these weights."""
+    rain = Variable(
+        standard_name="rainfall_rate",
+        units="mm h-1",
+        valid_min=0.0,
+        valid_max=1000.0,
+        missing="allowed",
+        scale=Scale(factor=10.0, floor=LEAST),
+    )
+    config = {key: list(v) if isinstance(v, tuple) else v for key, v in vars(model.config).items()}
+    return Card(
+        name="nowcast-radar",
+        version="3",
+        title="How likely which rain is, carried along by its motion, 5-minute radar at 1 km",
+        model=ModelSpec(name="nowcast", config=config),
+        inputs={"rainfall_rate": rain},
+        outputs=["rainfall_rate"],
+        grid=PixelGrid(height=64, width=64, spacing=1000.0, larger="whole"),
+        time_step=STEP,
+        context=model.in_len,
+        lead=model.out_len,
+        training=Training(
+            data=DATA,
+            events=events,
+            licence="Source: MeteoSwiss; KNMI, FMI, RMI and OPERA CC BY 4.0; MRMS public domain",
+            notes=notes,
+        ),
+        references=REFERENCES,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("--without", nargs="*", default=[], help="names of files to leave out")
+    parser.add_argument("--start", help="a pack to go on from")
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=6, help="of the fit of the noise")
+    parser.add_argument("--device", choices=WAYS, default="cpu")
+    parser.add_argument("--peak", type=float, default=np.inf, help="TFLOP/s of the machine")
+    parser.add_argument("--out", default="fitted/nowcast-radar")
+    args = parser.parse_args()
+    files = [path for path in args.files if Path(path).stem not in args.without]
+    torch.manual_seed(args.seed)
+    model = xef.open_pack(args.start).model() if args.start else Nowcast(PRESETS["radar"])
+    model.requires_grad_(True)
+    frames = {Path(path).stem: frames_of(path) for path in files}
+    train(model, [at_rest(name, each, model) for name, each in frames.items()], args)
+    fit_noise(model, frames, args.rounds, args.seed)
+    notes = f"{args.steps} steps of {args.batch} crops, learning rate {args.rate}, seed {args.seed}"
+    if args.start:
+        notes += f", from {args.start}"
+    print(xef.save_pack(args.out, model, card(model, sorted(frames), notes)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Noise for the members of a nowcast: Gaussian fields correlated in space, that change with time.
+
+A sum of octaves, from single pixels up. Each moves with the rain and forgets itself by an
+autoregression, the small ones sooner (as in STEPS: Bowler et al. 2006; Seed et al. 2013).
+Legend of the shape suffixes: L leads, N octaves, H W space, h w the same on an octave's lattice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..layers import flow
+
+OCTAVES = (1, 2, 4, 8, 16, 32, 64)  # pixels between the points of the lattices
+SPREAD = 1.0  # lattice points: standard deviation of the smoothing of white noise
+# Neighbouring points correlate by exp(-1 / 4 SPREAD**2); the mean variance of what lies between two
+# of them is (2 + correlation) / 3, once for each axis.
+BETWEEN = (2 + math.exp(-1 / (4 * SPREAD**2))) / 3
+
+
+def octaves(
+    size_HW: tuple[int, int], memory_N: Tensor, leads: int, generator: torch.Generator | None
+) -> Iterator[Tensor]:
+    """Noise of unit variance of each octave (N, H, W), lead by lead, drawn on the CPU.
+
+    `memory_N` is the correlation from one lead to the next.
+    """
+    shapes = [tuple(-(-n // step) + 3 for n in size_HW) for step in OCTAVES]
+    states: list[Tensor] = []
+    for _ in range(leads):
+        fresh = [_white(shape, generator) for shape in shapes]
+        if states:
+            pairs = zip(states, fresh, memory_N.tolist(), strict=True)
+            states = [m * old + math.sqrt(1 - m * m) * new for old, new, m in pairs]
+        else:
+            states = fresh
+        yield torch.stack([_fine(s, n, size_HW) for s, n in zip(states, OCTAVES, strict=True)])
+
+
+def _white(shape_hw: tuple[int, int], generator: torch.Generator | None) -> Tensor:
+    """Smoothed white noise of unit variance on a lattice, some points more than are asked for."""
+    edge = math.ceil(2.5 * SPREAD)
+    noise = torch.randn([n + 2 * edge for n in shape_hw], generator=generator)
+    one = torch.zeros(2 * edge + 1, 2 * edge + 1)
+    one[edge, edge] = 1
+    deviation = float(flow.smooth(one, SPREAD).square().sum().sqrt())
+    return flow.smooth(noise, SPREAD)[edge:-edge, edge:-edge] / deviation
+
+
+def _fine(state_hw: Tensor, step: int, size_HW: tuple[int, int]) -> Tensor:
+    """A lattice's noise on the pixels (H, W), linear between its points."""
+    if step == 1:
+        return state_hw[: size_HW[0], : size_HW[1]]
+    h, w = state_hw.shape
+    fine_HW = flow.finer(state_hw[None, None], (h * step, w * step))[0, 0] / BETWEEN
+    return fine_HW[step : step + size_HW[0], step : step + size_HW[1]]

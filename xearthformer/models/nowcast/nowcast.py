@@ -1,0 +1,298 @@
+"""Nowcast: rain moved on along its motion, and what may become of it on the way.
+
+Past frames are moved along the paths of their motion to where the last one is, so that what is left
+to forecast stands still. There a network says how likely which rain is, at every pixel and lead,
+and that is moved on. A single forecast lays as much rain as there is likely to be where most of it
+is likely; a member draws it, with noise correlated in space and time. What comes from where nothing
+was seen fades to the mean of the rain that was, or is drawn.
+Legend of the shape suffixes: B batch, T time, L leads, H W space, h w the same in coarse pixels,
+C channels, D fields, K levels, N octaves of noise, 2 the components (x, y).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layers import flow, seen
+from ..layers.checks import expect_counts, lists_to_tuples
+from ..layers.flow import COARSE, FLOW_FRAMES
+from .network import GROUPS, Coefficients, fields
+from .noise import OCTAVES, octaves
+from .rain import Rain, match, normal_to_share
+
+MARGIN = 64  # pixels beyond the edge that are forecast too, from where rain may come in
+BRIGHTNESS = 0.5  # the motion was tuned on rain in units of 20 decibels, not 10
+
+# The single forecast.
+LEVELS = tuple(0.125 * n for n in range(26))  # at which its area is known, a little over 1 dB apart
+LIKELY = 0.75  # rank pixels by the rain of which this share is less
+SHARP = 0.25  # and by the last frame, moved on, which keeps small cells
+LASTING = 0.5  # the area is a mean of that expected and that of the last frame, with this weight
+
+
+@dataclass(frozen=True)
+class NowcastConfig:
+    """The shape of a nowcast. Lists, as JSON has them, are welcome.
+
+    Parameters
+    ----------
+    in_len, out_len : int
+        Frames in, of which the motion needs four, and frames out.
+    widths : tuple of int
+        Channels of the network at each resolution, from coarse pixels of 4 x 4 down; multiples of
+        8.
+    functions : int
+        Functions of the lead that its answers are mixed from.
+    most : float
+        The most normalised rain of a forecast, unless the last frame has more somewhere.
+
+    Raises
+    ------
+    ValueError
+        For what can't be.
+    """
+
+    in_len: int = 4
+    out_len: int = 12
+    widths: tuple[int, ...] = (48, 72, 112, 128)
+    functions: int = 4
+    most: float = 3.3  # 200 mm/h over a least of 0.1
+
+    def __post_init__(self) -> None:
+        lists_to_tuples(self)
+        expect_counts("widths", self.widths)
+        if any(width % GROUPS for width in self.widths):
+            raise ValueError(f"expected widths as multiples of {GROUPS}, found {self.widths}")
+        if self.in_len < FLOW_FRAMES:
+            raise ValueError(f"expected in_len of {FLOW_FRAMES} or more, found {self.in_len}")
+        expect_counts("out_len and functions", (self.out_len, self.functions))
+
+
+PRESETS = {
+    "radar": NowcastConfig(),
+    "tiny": NowcastConfig(out_len=3, widths=(8, 16)),
+}
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the past of a domain and its margin tells, gaps closed along the motion."""
+
+    size_HW: tuple[int, int]  # of the domain, without the margin
+    mixed_BChw: Tensor  # the network's answer, on coarse pixels
+    fields_BDHW: Tensor  # what it is about, see `network.fields`
+    v_B2hw: Tensor  # the motion, in coarse cells per frame
+    last_BHW: Tensor  # the last frame, which goes on where nothing is seen
+    seen_BHW: Tensor  # where it was seen
+    known_BHW: Tensor  # the share of it that stems from what was seen
+    mean_B: Tensor  # of what was seen of it
+
+
+@dataclass(frozen=True)
+class Lead:
+    """One lead of a forecast, moved to where the rain is then (B, H, W each)."""
+
+    rain: Rain
+    last_BHW: Tensor  # the last frame, moved on
+    known_BHW: Tensor  # the share that stems from what was seen
+    at_B2HW: Tensor  # where it came from, in pixels
+
+
+class Nowcast(nn.Module):
+    """Future rain from past rain: (B, T, H, W, 1) of any H and W.
+
+    Rain is the decimal logarithm over the least that counts, none is 0, and NaN what no radar sees.
+
+    Examples
+    --------
+    >>> model = Nowcast(PRESETS["tiny"]).eval()
+    >>> model.predict(torch.zeros(1, 4, 40, 37, 1)).shape
+    torch.Size([1, 3, 40, 37, 1])
+    """
+
+    samples = False
+    draws = True  # members, with a generator
+
+    @staticmethod
+    def carries(config: Mapping[str, object]) -> bool:
+        """Whether a model of this configuration moves rain along, and so has `known`."""
+        return True
+
+    def __init__(self, config: NowcastConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.in_len, self.out_len = config.in_len, config.out_len
+        self.network = Coefficients(config.in_len, config.out_len, config.widths, config.functions)
+        # Of the noise of members: the standard deviation of each octave by lead, and how much of it
+        # stays from lead to lead. `fit_noise` sets them.
+        even = torch.full((config.out_len, len(OCTAVES)), len(OCTAVES) ** -0.5)
+        self.register_buffer("noise_LN", even)
+        self.register_buffer("memory_N", torch.tensor([0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97]))
+
+    # --- training
+
+    def loss(self, x_BTHWC: Tensor, y_BTHWC: Tensor) -> Tensor:
+        """Minus the mean log-likelihood of the future frames of crops; a scalar.
+
+        The target is moved to where the last frame is, so that forecast and target both stand
+        still.
+        """
+        x_BTHW, y_BLHW = x_BTHWC[..., 0], y_BTHWC[..., 0]
+        with torch.no_grad():  # no weight takes part
+            still_BTHW, v_B2hw = self.at_rest(x_BTHW)
+            y_BLHW = flow.future_to_lagrangian(y_BLHW, v_B2hw)
+        return self.loss_at_rest(still_BTHW, y_BLHW, range(self.out_len))
+
+    def at_rest(self, x_BTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Past frames, moved along their motion to where the last is, NaN where nothing is seen.
+
+        And the motion, in coarse cells per frame.
+        """
+        seen_BTHW, x_BTHW = ~x_BTHW.isnan(), torch.nan_to_num(x_BTHW)
+        v_B2hw = flow.motion(BRIGHTNESS * x_BTHW, seen_BTHW)
+        return _still(x_BTHW, seen_BTHW, v_B2hw), v_B2hw
+
+    def loss_at_rest(
+        self, still_BTHW: Tensor, y_BLHW: Tensor, leads: Sequence[int], stride: int = 1
+    ) -> Tensor:
+        """The same of frames that are at rest, of some leads, counted from 0.
+
+        Of every `stride`-th pixel along both axes, as neighbours tell the same.
+        """
+        seen_BTHW, x_BTHW = ~still_BTHW.isnan(), torch.nan_to_num(still_BTHW)
+        mixed_BChw = self.network(x_BTHW, seen_BTHW)
+        fields_BDHW = fields(x_BTHW, seen_BTHW)[..., ::stride, ::stride]
+        each = [self.network.parameters_at(mixed_BChw, fields_BDHW, lead) for lead in leads]
+        parameters_BLPHW = torch.stack(each, dim=1)
+        return Rain.of(parameters_BLPHW, dim=2).loss(y_BLHW[..., ::stride, ::stride])
+
+    # --- a forecast
+
+    def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The forecast (B, out_len, H, W, 1), never below zero or NaN.
+
+        With a generator, a member for each row.
+        """
+        if generator is None:
+            return self.ahead(self.past(x_BTHWC))
+        rows = x_BTHWC.split(1)
+        return torch.cat([self.draw(self.past(x_1THWC), [generator]) for x_1THWC in rows])
+
+    def past(self, x_BTHWC: Tensor) -> Past:
+        """What past frames tell of the domain and of a margin of which nothing is seen.
+
+        The sides of both together are whole coarse pixels.
+        """
+        x_BTHW = x_BTHWC[..., 0]
+        height, width = x_BTHW.shape[-2:]
+        below, right = (-(size + 2 * MARGIN) % COARSE for size in (height, width))
+        x_BTHW = F.pad(x_BTHW, (MARGIN, MARGIN + right, MARGIN, MARGIN + below), value=float("nan"))
+        seen_BTHW = ~x_BTHW.isnan()
+        x_BTHW.nan_to_num_()  # in place, as it is a padded copy
+        v_B2hw = flow.motion(BRIGHTNESS * x_BTHW, seen_BTHW)
+        x_BTHW, seen_BTHW = seen.complete(x_BTHW, seen_BTHW, v_B2hw)
+        seen_BHW = seen_BTHW[:, -1]
+        last = seen.continued(x_BTHW[:, -1], seen_BHW)
+        still_BTHW = _still(x_BTHW, seen_BTHW, v_B2hw)
+        seen_BTHW = ~still_BTHW.isnan()
+        still_BTHW.nan_to_num_()
+        mixed_BChw, fields_BDHW = self.network(still_BTHW, seen_BTHW), fields(still_BTHW, seen_BTHW)
+        return Past((height, width), mixed_BChw, fields_BDHW, v_B2hw, last[0], seen_BHW, *last[1:])
+
+    def known(self, past: Past, lead: int) -> Tensor:
+        """The share of a forecast's values that stems from what was seen (B, lead, H, W)."""
+        known_BLHW = seen.carried(past.known_BHW, past.v_B2hw, lead)
+        return _without_margin(known_BLHW, past.size_HW)
+
+    def leads(self, past: Past) -> Iterator[Lead]:
+        """The distribution of rain, lead by lead, where the rain is by then; with the margin."""
+        for n, way_B2hw in enumerate(flow.paths(past.v_B2hw, self.out_len, -1).unbind(1)):
+            at_B2HW = flow.ends(way_B2hw, past.last_BHW)
+            parameters_BPHW = self.network.parameters_at(past.mixed_BChw, past.fields_BDHW, n)
+            both = torch.cat([parameters_BPHW, past.last_BHW[:, None]], dim=1)
+            moved = flow.sample(both.to(past.last_BHW), at_B2HW, edge="border")
+            known_BHW = flow.share_at(past.known_BHW, at_B2HW)[:, 0]
+            yield Lead(Rain.of(moved[:, :-1], dim=1), moved[:, -1], known_BHW, at_B2HW)
+
+    def ahead(self, past: Past) -> Tensor:
+        """The single forecast (B, out_len, H, W, 1) from what the past tells."""
+        each = zip(past.last_BHW, past.seen_BHW, strict=True)
+        share_BK = torch.stack([_shares(last_HW, seen_HW) for last_HW, seen_HW in each])
+        frames: list[Tensor] = []
+        for lead in self.leads(past):
+            y_BHW = _single(lead, share_BK)
+            y_BHW = lead.known_BHW * y_BHW + (1 - lead.known_BHW) * past.mean_B[:, None, None]
+            frames.append(_without_margin(y_BHW, past.size_HW))
+        return torch.stack(frames, dim=1)[..., None]
+
+    def draw(self, past: Past, generators: Sequence[torch.Generator]) -> Tensor:
+        """Members (M, out_len, H, W, 1) from the past of one domain, each from its generator."""
+        last_HW, seen_HW = past.last_BHW[0], past.seen_BHW[0]
+        beyond = [seen.random_rain(last_HW, seen_HW, generator) for generator in generators]
+        noises = [
+            octaves(tuple(last_HW.shape), self.memory_N.cpu(), self.out_len, generator)
+            for generator in generators
+        ]
+        most = max(self.config.most, float(last_HW.max()))
+        frames = []
+        for n, lead in enumerate(self.leads(past)):
+            weight_N11 = self.noise_LN[n].cpu().view(-1, 1, 1)
+            drawn = []
+            for beyond_HW, noise in zip(beyond, noises, strict=True):
+                noise_HW = (weight_N11 * next(noise)).sum(dim=0).to(last_HW)
+                y_1HW = _member(lead, noise_HW, beyond_HW).clamp(max=most)
+                drawn.append(_without_margin(y_1HW, past.size_HW))
+            frames.append(torch.cat(drawn))
+        return torch.stack(frames, dim=1)[..., None]
+
+
+def _still(x_BTHW: Tensor, seen_BTHW: Tensor, v_B2hw: Tensor) -> Tensor:
+    """Frames moved along the motion to where the last one is; NaN where nothing is seen.
+
+    What lies between pixels is a mean of rain, not of its logarithm.
+    """
+    rain_BTHW = torch.where(x_BTHW > 0, 10**x_BTHW, 0)  # over the least that counts
+    rain_BTHW = flow.to_lagrangian(rain_BTHW, v_B2hw)
+    seen_BTHW = flow.to_lagrangian(seen_BTHW, v_B2hw, None, "nearest") > 0.5
+    return torch.where(seen_BTHW, rain_BTHW.clamp(min=1).log10(), torch.nan)
+
+
+def _shares(last_HW: Tensor, seen_HW: Tensor) -> Tensor:
+    """The share of the last frame above each of `LEVELS` (K)."""
+    values_N = last_HW[seen_HW]
+    shares = [(values_N > level).to(last_HW).sum() for level in LEVELS]
+    return torch.stack(shares) / max(1, values_N.numel())
+
+
+def _single(lead: Lead, before_BK: Tensor) -> Tensor:
+    """The most likely places of the rain (B, H, W), as much of it as there is likely to be."""
+    levels_K = before_BK.new_tensor(LEVELS)
+    score_BHW = lead.rain.likely(LIKELY) + SHARP * lead.last_BHW
+    rows = []
+    for i, score_HW in enumerate(score_BHW):
+        inside_HW = lead.known_BHW[i] >= 1
+        rain = lead.rain[i][inside_HW]
+        expected_K = torch.stack([rain.exceedance(level).mean() for level in LEVELS])
+        share_K = expected_K ** (1 - LASTING) * before_BK[i] ** LASTING
+        rows.append(match(score_HW, inside_HW, levels_K, torch.nan_to_num(share_K)))
+    return torch.stack(rows)
+
+
+def _member(lead: Lead, noise_HW: Tensor, beyond_HW: Tensor) -> Tensor:
+    """Rain drawn by noise (1, H, W), and by further rain where it comes from the unknown."""
+    # the nearest, as a mean of several has less variance; past the margin as at its edge
+    noise_1HW = flow.sample(noise_HW[None, None], lead.at_B2HW, "nearest", "border")[:, 0]
+    y_1HW = lead.rain.quantile(normal_to_share(noise_1HW))
+    further_1HW = flow.sample_periodic(beyond_HW[None, None], lead.at_B2HW)[:, 0]
+    return lead.known_BHW * y_1HW + (1 - lead.known_BHW) * further_1HW
+
+
+def _without_margin(y_BHW: Tensor, size_HW: tuple[int, int]) -> Tensor:
+    """The domain itself, along the last two axes."""
+    height, width = size_HW
+    return y_BHW[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width]
