@@ -42,10 +42,9 @@ NEVER = -1e30  # the score of such a key; its exponential is exactly zero
 def fuse(model: nn.Module) -> nn.Module:
     """Return an equal network that is faster on a CPU, or the model itself if there is none.
 
-    Only an Earthformer in evaluation mode, on the CPU, has one. A Nowcast has none: its tiles are
-    so small that going frame by frame, with more waits of threads for one another, saves no time.
-    The fused network has `predict`, `config`, `in_len` and `out_len` of the model, and may share
-    weights with it; it is for inference only.
+    Only an Earthformer in evaluation mode, on the CPU, has one. The fused network has `predict`,
+    `config`, `in_len` and `out_len` of the model, and may share weights with it; it is for
+    inference only.
 
     Examples
     --------
