@@ -231,8 +231,13 @@ class Nowcast(nn.Module):
         return torch.stack(frames, dim=1)[..., None]
 
     def draw(self, past: Past, generators: Sequence[torch.Generator]) -> Tensor:
-        """Members (M, out_len, H, W, 1) from the past of one domain, each from its generator."""
+        """Members (M, out_len, H, W, 1) from the past of one domain, each from its generator.
+
+        They are dry where the last frame is dry all over.
+        """
         last_HW, seen_HW = past.last_BHW[0], past.seen_BHW[0]
+        if not last_HW.any():  # nor has the single forecast rain then
+            return last_HW.new_zeros(len(generators), self.out_len, *past.size_HW, 1)
         beyond = [seen.random_rain(last_HW, seen_HW, generator) for generator in generators]
         noises = [
             octaves(tuple(last_HW.shape), self.memory_N.cpu(), self.out_len, generator)
