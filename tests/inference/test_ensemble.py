@@ -177,7 +177,7 @@ def test_a_short_context_is_an_error(pack, da):
 
 
 def test_a_deterministic_pack_has_no_members(da):
-    with pytest.raises(ValueError, match="(?s)for members.*such as 'lim' or 'prediff-radar',"):
+    with pytest.raises(ValueError, match="(?s)members.*'lim', 'nowcast-radar' or 'prediff-radar',"):
         da.earthformer.forecast("persistence", members=3)
     with pytest.raises(ValueError, match="for guidance"):
         da.earthformer.forecast("persistence", guidance=xef.anticipated_intensity(sigmas=1))

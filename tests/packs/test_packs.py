@@ -3,8 +3,10 @@
 import importlib
 import json
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -85,6 +87,20 @@ def test_keys_that_do_not_match_the_model(tiny_pack):
     (tiny_pack.path / "card.json").write_text(json.dumps(card))
     with pytest.raises(PackError, match="(?s)don't fit: .*Missing key"):
         xef.open_pack(tiny_pack.path).model()
+
+
+def test_a_nowcast_of_the_model_before_says_what_to_do(tmp_path):
+    """Cards of nowcast-radar 2, and of packs trained like it, configure `lags`."""
+    shipped = xef.open_pack("nowcast-radar").path
+    card = json.loads((shipped / "card.json").read_text())
+    old = {"name": "nowcast", "config": {"lags": [1, 0]}}
+    card |= {"name": "mine", "version": "2", "model": old}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(PackError, match="'mine' 2 at .*, of the one that read 'lags'") as error:
+        xef.open_pack(tmp_path)
+    name = re.search(r'try the pack "([\w-]+)", or .*: python (\S+) radar', str(error.value))
+    assert xef.open_pack(name[1]).model().out_len == 12
+    assert (Path(__file__).parents[2] / name[2]).is_file()
 
 
 def test_unknown_name_lists_what_there_is():

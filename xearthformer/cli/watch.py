@@ -178,7 +178,7 @@ def watch(
     --------
     >>> for event in watch("radar", "nowcast-radar", "nowcasts", keep=12):  # doctest: +SKIP
     ...     print(event)
-    2016-09-28 15:00:00: nowcasts/nowcast-radar_20160928T1500.nc, from 13 of 13 frames, 7.2 s ...
+    2016-09-28 15:00:00: nowcasts/nowcast-radar_20160928T1500.nc, from 4 of 4 frames, 7.2 s ...
     """
     products = products or Products()
     products.check(Path(f"nowcast{SUFFIXES.get(format)}"), "--format nc")

@@ -1,8 +1,9 @@
 """Ensembles: members drawn by a model, each with a stream of noise of its own.
 
 A generative model (PreDiff) draws by diffusion, in batches (`sample`); a model that knows the noise
-of its own steps (LIM) adds it, member by member (`draw`). Member m of an init has the same bits
-whatever members and inits are asked for next to it.
+of its own steps (LIM) adds it, member by member (`draw`), and so does a nowcast, which reads the
+past once for all of them (`draw_nowcasts`). Member m of an init has the same bits whatever members
+and inits are asked for next to it.
 Legend of the shape suffixes: B windows, T time, H W space, C channels.
 """
 
@@ -82,15 +83,10 @@ def ensemble(
         ):
             if value is not None:
                 kind = "has noise or samples" if name == "members" else "samples"
-                others = ["prediff-radar"]
-                if name == "members":  # persistence serves months and minutes
-                    others = ["nowcast-radar", *others]
-                    others = {"month": ["lim"], None: ["lim", *others]}.get(card.time_step, others)
-                other = " or ".join(map(repr, others))
                 found = f"{card.name!r}, whose members are of its own noise"
                 if not noisy:
                     found = f"{card.name!r}, whose forecasts are deterministic"
-                hint = f"another pack, such as {other}, or leave {name} out"
+                hint = f"another pack, such as {_others(card, name)}, or leave {name} out"
                 raise mismatch(f"a pack that {kind}, for {name}", found, hint)
         if members is None:
             return None
@@ -102,6 +98,15 @@ def ensemble(
     step_count = chosen.count(steps)
     guidance.check(listed, card, members)
     return Ensemble(members, seed, Sampling(chosen.name, step_count, chosen.eta, listed))
+
+
+def _others(card: Card, option: str) -> str:
+    """Return the packs that ship and serve an option of an ensemble, of a card's time step."""
+    if option != "members":
+        return "'prediff-radar'"
+    monthly, rain = "'lim'", "'nowcast-radar' or 'prediff-radar'"
+    # persistence serves months and minutes
+    return {"month": monthly, None: f"{monthly}, {rain}"}.get(card.time_step, rain)
 
 
 @torch.no_grad()

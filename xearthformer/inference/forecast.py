@@ -3,7 +3,7 @@
 The way in and the way out mirror each other, and the model stands in the middle:
 
     inputs.prepare · inputs.enter · windows.cut_windows · tensors.to_tensor
-              engine.predict, engine.nowcast, ensemble.sample or ensemble.draw
+              engine.predict, engine.nowcast, or ensemble's sample, draw, draw_nowcasts
     cf.restore · regrid.to_user · scale.undo · tensors.to_labeled
 
 Each variable goes its own way in and out; between `to_tensor` and `to_labeled` they are channels.

@@ -34,7 +34,8 @@ class Options:
         reaches in one pass. Beyond that the model reads its own output, and the attribute `rollout`
         says from which lead on.
     members : int, optional
-        Number of ensemble members, of a pack that can draw some. Default: one forecast.
+        Number of ensemble members, of a pack that can draw some. Default: one forecast. That of a
+        nowcast isn't their mean: as much rain as is likely lies where most of it is likely.
     seed : int
         Random seed of an ensemble. Member m of an init depends on weights, data, seed, init and m
         alone: it has the same bits whatever other members and inits are asked for, at a given
@@ -82,8 +83,8 @@ def parameters() -> str:
 def descriptions() -> dict[str, str]:
     """Return what each option does, in one line: the help of the command line.
 
-    >>> descriptions()["members"]
-    'Number of ensemble members, of a pack that can draw some. Default: one forecast.'
+    >>> descriptions()["seed"][:36]
+    'Random seed of an ensemble. Member m'
     """
     sections = re.findall(r"^(\w+) : .*\n((?: .*\n?)+)", parameters(), flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in sections}
@@ -102,7 +103,7 @@ def documented(function: Function) -> Function:
     ...     '''
     >>> print("\\n".join(inspect.getdoc(run).splitlines()[6:8]))
     members : int, optional
-        Number of ensemble members, of a pack that can draw some. Default: one forecast.
+        Number of ensemble members, of a pack that can draw some. Default: one forecast. That of a
     """
     if function.__doc__:
         lines = inspect.getdoc(function) or ""

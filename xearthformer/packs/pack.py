@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from ..errors import PackError, problems
+from ..errors import PackError, mismatch, problems
 from .card import Card, ModelSpec
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 SHIPPED = Path(__file__).parent / "shipped"
 ENTRY_POINTS = "xearthformer.packs"  # the group under which other packages register packs
+# Models that are others now than a version ago: a field that only the old configuration has.
+REPLACED = {"nowcast": "lags"}
 
 
 class NoPackError(PackError):
@@ -127,12 +129,14 @@ def open_pack(name: "str | os.PathLike[str] | Pack") -> Pack:
     Raises
     ------
     PackError
-        Unknown name; a card that fails validation; weights whose hash isn't the card's.
+        Unknown name; a card that fails validation, or is of a model that is no more; weights whose
+        hash isn't the card's.
     """
     if isinstance(name, Pack):
         return name
     path = _locate(name).resolve()
     pack = Pack(_read_card(path), path)
+    _check_model(pack)
     pack.arrays()  # damaged weights are an error here, not in the middle of a forecast
     return pack
 
@@ -174,6 +178,23 @@ def _read_card(path: Path) -> Card:
         raise PackError(f"{path} holds no readable {CARD}: {error}") from error
     except pydantic.ValidationError as error:
         raise PackError(f"the card of {path} isn't valid: {problems(error)}") from error
+
+
+def _check_model(pack: Pack) -> None:
+    """Raise PackError for a model that has become another one under the same name."""
+    card = pack.card
+    field = REPLACED.get(card.model.name)
+    if field in card.model.config:
+        raise PackError(
+            str(
+                mismatch(
+                    f"a pack of the model {card.model.name!r} as it is now",
+                    f"{card.name!r} {card.version} at {pack.path}, of the one that read {field!r}",
+                    'the pack "nowcast-radar", or another training: python examples/fit_nowcast.py '
+                    "radar_*.nc",
+                )
+            )
+        )
 
 
 def _locate(name: "str | os.PathLike[str]") -> Path:
