@@ -4,10 +4,11 @@
     python examples/radar_service.py --folder FOLDER  # your own files
 
 For each service: `open_radar` of the folder, `to_step` and `to_spacing` where its files are of
-another step or spacing, a nowcast that `watch` writes as for a file that has just arrived, and a
-table of scores of the last hour beside pysteps' methods, where pysteps is installed. Storms are
-simulated: the table shows how methods are compared, not which of them is best in real rain. Writes
-OUT/<service>/ with the forecasts, and OUT/<service>.png.
+another step or spacing, a nowcast that `watch` writes as for a file that has just arrived, and
+tables of scores of the last hour, of single forecasts and of ensembles, beside pysteps' methods,
+where pysteps is installed. Storms are simulated: the tables show how methods are compared, not
+which of them is best in real rain. Writes OUT/<service>/ with the forecasts,
+and OUT/<service>.png.
 """
 
 import argparse
@@ -36,6 +37,7 @@ PACK = "nowcast-radar"
 FRAMES = 26  # an hour before the init, and an hour after it
 SIDE = 192  # pixels; 128 of them are scored, the others are the surroundings
 SQUARE, SURROUNDINGS = 128, 32
+MEMBERS = 4  # a service takes 20 or more
 
 
 def nowcast(folder: Path, out: Path) -> xr.DataArray:
@@ -46,20 +48,15 @@ def nowcast(folder: Path, out: Path) -> xr.DataArray:
 
 
 def score(rain: xr.DataArray, name: str, picture: Path) -> None:
-    """The last hour, forecast from the frame before it: a table, and a picture."""
-    rivals = ["pysteps", "sprog"] if importlib.util.find_spec("pysteps") else []
-    ensemble = ["steps"] if rivals else []
+    """Single forecasts and ensembles of the last hour, from the frame before it; and a picture."""
+    by_pysteps = importlib.util.find_spec("pysteps") is not None
+    singles = ["persistence", *(["pysteps", "sprog"] if by_pysteps else []), PACK]
+    ensembles = [*(["steps"] if by_pysteps else []), PACK]
     init = rain["time"].values[-13]
-    scores = compare(
-        rain,
-        ["persistence", *rivals, *ensemble, PACK],
-        init=[init],
-        lead=12,
-        members=4 if ensemble else None,
-        square=SQUARE,
-        surroundings=SURROUNDINGS,
-    )
-    print(f"\n{name}: {scores.attrs['pairs']} of a square of {SQUARE} km\n{summary(scores)}\n")
+    square = {"square": SQUARE, "surroundings": SURROUNDINGS}
+    for packs, members in ((singles, None), (ensembles, MEMBERS)):
+        scores = compare(rain, packs, init=[init], lead=12, members=members, **square)
+        print(f"\n{name}: {scores.attrs['pairs']} of a square of {SQUARE} km\n{summary(scores)}\n")
     fc = rain.earthformer.forecast(PACK, init=init, lead=12)
     leads = fc["lead"].values[[2, 5, 11]]
     plots.frames({PACK: fc}, rain, init=init, lead=leads).savefig(picture, dpi=100)

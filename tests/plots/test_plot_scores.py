@@ -142,10 +142,20 @@ def test_what_is_not_known_is_hatched_in_forecasts_alone(nowcast, fc, rain):
     (filled,) = hatched(panels[-1])
     edge = np.concatenate([path.vertices for path in filled.get_paths()])[:, 0].max()
     assert edge == pytest.approx(1000)  # up to the column that is known by half
-    assert bar_label(figure).endswith("; hatched: less than half stems from what was seen")
+    assert bar_label(figure).endswith("hatched: less than half stems from what was seen")
     plain = fc.earthformer.plot.frames(rain)
     assert bar_label(plain) == "rainfall rate (mm/h)"
     assert not any(hatched(ax) for ax in plain.axes)
+
+
+def test_what_hatching_means_has_a_line_of_its_own_in_a_narrow_picture(nowcast, rain):
+    long = nowcast.assign_attrs(standard_name="", long_name="the rain of a radar, in many a word")
+    figure = long.earthformer.plot.frames(lead=["5min", "10min", "15min"])
+    figure.draw_without_rendering()
+    (bar,) = (ax for ax in figure.axes if ax.get_label() == "<colorbar>")
+    assert bar.get_xlabel().splitlines()[1].startswith("hatched: less than half")
+    box = bar.xaxis.label.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
 
 
 def test_what_is_not_known_is_hatched_in_every_picture_of_fields(nowcast, rain):

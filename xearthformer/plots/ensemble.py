@@ -16,6 +16,7 @@ from ..errors import mismatch, whole_number
 from ..fields.axes import Data
 from ..verification.align import pick_observed, pick_variable
 from ..verification.products import exceedance
+from ..verification.verify import quantity
 from . import panels
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def stamps(
     between = ": " if shape[1] > 4 else "\n"  # narrow pictures have no room for all in one line
     title = f"{_title(members)}{between}{panels.frame_titles(members)[0]}"
     label = panels.variable_label(members) + panels.unknown_note(members)
-    return panels.finish(axes, image, label, title)
+    extend = "max" if pixels and quantity(members) == "rain" else "neither"  # as in `frames`
+    return panels.finish(axes, image, label, title, extend)
 
 
 def exceedance_maps(

@@ -40,6 +40,7 @@ RAMP = "magma_r"  # lightness falls evenly, for every kind of colour vision
 MOST_CLASSES = 9  # of a variable without levels of its own
 LEADS = 4  # drawn when none are named
 ROW, HEIGHT = 5.0, 1.15  # least inches of a row of frames, and of a frame's height
+LETTERS = 12.5  # of a label to an inch
 WIDEST = 16.0  # inches of a row of frames; those of wider ones are stacked
 
 # Edges of the colour classes: SEVIR's own, and those of radar pictures.
@@ -408,7 +409,8 @@ def finish(
         bar.outline.set_visible(False)
     else:
         bar.ax.set_xticklabels([f"{edge:g}" for edge in edges])
-    bar.set_label(label)
+    room = figure.bbox.width / figure.dpi * LETTERS
+    bar.set_label(label if len(label) <= room else label.replace("; ", ";\n"))
     figure.suptitle(title, fontsize="large")
     return figure
 
