@@ -37,6 +37,17 @@ def test_members_are_rain_apart_and_wetter_when_told():
     assert (np.diff(amounts) > 0).all()
 
 
+def test_a_dry_hour_gives_dry_members():
+    """And a single shower gives none far away: here in the opposite corner, 100 km off."""
+    storms = xef.synthetic_storms(seed=7, size=128, frames=13)["rain_rate"].isel(event=0, drop=True)
+    rain = xr.zeros_like(storms[::2].load())
+    how = {"members": 2, "steps": 2, "batch_size": 2}
+    assert not rain.earthformer.forecast("prediff-radar", **how).any()
+    rain[:, 5:15, 5:15] = 10.0
+    fc = rain.earthformer.forecast("prediff-radar", **how)
+    assert fc[..., :32, :32].any() and not fc[..., -64:, -64:].any()
+
+
 @pytest.mark.slow
 def test_on_real_radar_an_ensemble_beats_its_own_members(shared):
     rain = xef.open_radar(shared / "data" / "radar_mch_20160711.nc")[::2, 200:328, 250:378].load()

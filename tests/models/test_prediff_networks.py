@@ -297,6 +297,24 @@ def test_limits_hold_where_frames_were_carried():
     assert float(limited.max()) == 2 and float(limited[limited != 0].min()) >= 0.1
 
 
+def test_no_rain_is_made_where_none_has_been_within_reach():
+    """A standing column of rain, and a network that forecasts 1 everywhere: that much is left up to
+    32 pixels from the column, half of it at 40, and none from 48 on."""
+    model = untrained("tiny-motion")
+    model._decode_frame = lambda z, context: torch.ones(*context.near_BHW.shape[:1], 1, 32, 128, 1)
+    rain, dry = torch.zeros(2, 4, 32, 128, 1).split(1)
+    rain[:, :, :, :4] = 2.0  # the last column with rain is 3
+    for x, expected in ((rain, [1, 1, 0.5, 0, 0]), (dry, [0, 0, 0, 0, 0])):
+        context = model.context(x)
+        y = model.decode(context.z_BThwC[:, :2], context)[0, ..., 0]
+        found = y[:, :, [0, 35, 43, 51, 127]]
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=y.dtype).expand_as(found))
+    both = prediff.Context.join([model.context(rain), model.context(dry)])
+    generators = [torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)]
+    y = model.decode(both.z_BThwC[:, :2], both, generators)
+    assert y[0].any() and not y[1].any()
+
+
 def test_a_gradient_through_frames_is_the_same_piece_by_piece(monkeypatch):
     model = untrained("tiny").requires_grad_(False)
     context = model.context(torch.rand(1, 3, 20, 24, 1))
