@@ -1,4 +1,4 @@
-"""An ensemble of radar, free and told to be wetter; the same from dask; scored and drawn.
+"""An ensemble by diffusion, free and told to be wetter; the same from dask; scored and drawn.
 
     python examples/ensemble.py radar_mch_20160711.nc   # a record that xef.open_radar opens
     python examples/ensemble.py                          # simulated storms
@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 import xearthformer as xef
+from xearthformer.plots import panels
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
@@ -43,16 +44,16 @@ def draw_control(rain: xr.DataArray, swept: xr.DataArray, free: xr.DataArray) ->
     truth = rain.sel(time=swept["valid_time"].values[0])
     rows = {"context": before, "truth": truth, "free": free.isel(init=0, member=0)}
     rows |= {f"{n:+d} sigma": swept.isel(init=0, member=m) for m, n in enumerate(SIGMAS)}
-    figure, axes = plt.subplots(len(rows), REACH, figsize=(REACH * 1.5, len(rows) * 1.5))
+    size = REACH * 1.5, len(rows) * 1.5 + 1
+    _, axes = plt.subplots(len(rows), REACH, figsize=size, layout="compressed")
+    colours = panels.class_colours([rain])
     for (name, frames), line in zip(rows.items(), axes, strict=True):
+        northward = frames.sortby(list(frames.dims[1:]))
         for k, ax in enumerate(line):
-            shown = frames.isel({frames.dims[0]: k})
-            ax.imshow(np.log10(shown.clip(min=0.1)), vmin=-1, vmax=1.7, cmap="turbo")
-            ax.set(xticks=[], yticks=[])
+            image = panels.draw_frame(ax, northward[k], colours, pixels=True)
         line[0].set_ylabel(name)
-    figure.suptitle("log rain rate, 10 minutes a frame")
-    figure.tight_layout()
-    return figure
+    label = panels.variable_label(rain) + panels.unknown_note(free)
+    return panels.finish(axes, image, label, "10 minutes a frame", extend="max")
 
 
 def main() -> None:
@@ -88,8 +89,9 @@ def main() -> None:
         guidance=xef.anticipated_intensity(sigmas=SIGMAS),
     )
     scaled = xef.open_pack("prediff-radar").card.scale.apply(swept)  # as its network sees it
-    told_of = scaled.mean([dim for dim in swept.dims if dim != "member"]).values.round(3)
-    print("mean intensity by sigma:", dict(zip(SIGMAS, told_of.tolist(), strict=True)))
+    intensity = scaled.mean([dim for dim in swept.dims if dim != "member"]).values
+    by_sigma = ", ".join(f"{n:+d}: {one:.3f}" for n, one in zip(SIGMAS, intensity, strict=True))
+    print(f"mean intensity by sigma: {by_sigma}")
 
     free.earthformer.plot.stamps(rain).savefig("stamps.png")
     free.earthformer.plot.exceedance(1.0, rain).savefig("exceedance.png")

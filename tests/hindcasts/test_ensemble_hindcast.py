@@ -1,9 +1,11 @@
 """Hindcasts and commands of a pack that samples: the same members, and stores of one ensemble."""
 
+import numpy as np
 import pytest
 import xarray as xr
 import zarr
 from small_hindcast import one_thread
+from small_nowcast import small_nowcast
 from small_prediff import rain, save
 from zarr.storage import MemoryStore
 
@@ -34,6 +36,20 @@ def test_a_hindcast_of_members_is_the_forecast_and_goes_on(pack, tmp_path):
     whole = rain().earthformer.forecast(pack, init=slice(None), **HOW)
     assert "incomplete" not in done.attrs and done["rr"].dims == whole.dims
     xr.testing.assert_equal(done["rr"].load(), whole)
+
+
+def test_a_hindcast_of_members_of_a_nowcast_grows(tmp_path):
+    """What is known is that of all members, and has no such dim."""
+    pack, store = small_nowcast(tmp_path), tmp_path / "h.zarr"
+    da = xef.synthetic_storms(3, events=1, size=40, frames=8)["rain_rate"].isel(event=0, drop=True)
+    xef.hindcast(da[:6], pack, store, members=2)
+    done = xef.hindcast(da, pack, store, members=2)
+    whole = da.earthformer.forecast(pack, init=slice(None), members=2)
+    assert done["rain_rate"].sizes["init"] == 5 and done["known"].dims == ("init", "lead", "y", "x")
+    np.testing.assert_array_equal(done["rain_rate"], whole)
+    np.testing.assert_array_equal(done["known"], whole["known"])
+    with pytest.raises(ValueError, match="(?s)2 members of seed 0.*found none.*another store"):
+        xef.hindcast(da, pack, store)
 
 
 @pytest.mark.parametrize(
