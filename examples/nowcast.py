@@ -72,7 +72,7 @@ def forecast(frames: xr.DataArray, name: str, inits: np.ndarray) -> xr.DataArray
 
 def nowcast(frames: xr.DataArray, pack: str) -> None:
     """Forecasts from every half hour, their scores as a table, and two pictures."""
-    inits = frames["time"].values[12:-12:6]  # an hour of history before, an hour to verify after
+    inits = frames["time"].values[12:-12:6]  # an hour before to look at, an hour after to verify
     forecasts = {name: forecast(frames, name, inits) for name in (pack, "persistence")}
     scores = {name: fc.earthformer.verify(frames) for name, fc in forecasts.items()}
     csi = xr.concat(

@@ -21,7 +21,7 @@ import xearthformer as xef
 from xearthformer.datasets.radar.projection import crs_of, crs_variable
 
 STEP = pd.Timedelta("5min")
-FRAMES = 26  # an hour until 16:50, which a nowcast reads, and a bit more than an hour after it
+FRAMES = 26  # an hour until 16:50, then a bit more than an hour to verify a nowcast
 KNMI = "+proj=stere +lat_0=90 +lon_0=0 +lat_ts=60 +a=6378140 +b=6356750 +x_0=0 +y_0=0 +units=m"
 
 

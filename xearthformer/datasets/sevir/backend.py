@@ -225,11 +225,12 @@ def open_sevir(
 
     Examples
     --------
-    Forecast one event, from its thirteenth frame on::
+    Forecast one event from its thirteenth frame, by way of the rain below::
 
         ds = xef.open_sevir("s3://sevir", split="test")
-        event = ds["vil"].isel(event=0)
-        fc = event.earthformer.forecast("nowcast-radar", init=event.time.values[12])
+        rain = xef.rain_of_vil(ds["vil"].isel(event=0))
+        fc = rain.earthformer.forecast("nowcast-radar", init=rain["time"].values[12])
+        vil = xef.vil_of_rain(fc)
     """
     sensors = (sensors,) if isinstance(sensors, str) else tuple(sensors)
     unknown = [sensor for sensor in sensors if sensor not in SENSORS]
