@@ -26,7 +26,7 @@ import pandas as pd
 import xarray as xr
 
 ROOT = Path(__file__).parents[1]
-CONTEXT, LEADS, STEP = 13, 12, pd.Timedelta("5min")
+CONTEXT, LEADS, STEP = 4, 12, pd.Timedelta("5min")
 WAYS = ("pysteps", "nowcast-radar")
 
 
