@@ -139,23 +139,23 @@ def test_random_rain_has_the_values_and_the_spectrum_of_the_frame():
 def test_a_nowcast_fades_to_the_mean_of_what_was_seen():
     """A shower that moves 8 pixels a frame: what comes in behind it is not known."""
     torch.manual_seed(0)
-    model = build("nowcast", {"in_len": 4, "out_len": 3, "tile": 32, "lags": [2, 0]}).eval()
-    with torch.no_grad():
-        model.earthformer.dec_final_proj.weight.zero_()  # an extrapolation
-        model.earthformer.dec_final_proj.bias.zero_()
-    frames = [blob(40 + 8 * k, (64, 128)) for k in range(4)]
+    model = build("nowcast", "tiny").eval().requires_grad_(False)
+    model.network.unet.last.weight.zero_()  # an extrapolation, sure of what is dry
+    model.network.everywhere_LPD[:, 1, -1] = -1.5
+    model.network.everywhere_LPD[:, 2, -2:] = torch.tensor([-12.0, 6.0])
+    frames = [(2 * blob(40 + 8 * k, (64, 128)) - 0.1).clamp(min=0) for k in range(4)]
     x_BTHWC = torch.stack(frames)[None, ..., None]
-    with torch.no_grad():
-        y, known = model.predict(x_BTHWC)[0, ..., 0], model.known(model.past(x_BTHWC), 3)[0]
+    y, known = model.predict(x_BTHWC)[0, ..., 0], model.known(model.past(x_BTHWC), 3)[0]
     assert known.shape == (3, 64, 128) and known.min() >= 0 and known.max() <= 1
     mean = frames[-1].mean()
     unknown = known[-1] == 0
+    assert unknown.sum() > 100
     torch.testing.assert_close(y[-1][unknown], mean.expand(int(unknown.sum())), atol=1e-3, rtol=0)
     far = torch.ones(64, 128, dtype=torch.bool)
-    far[:, :112] = False  # dry, and all of it known: not a trace of the mean may be left
-    assert (known[0][far] == 1).all() and not y[0][far & (frames[-1] < 1e-4)].gt(1e-4).any()
+    far[:, 24:112] = False  # dry, and where it is known not a trace of the mean may be left
+    assert not y[0][far & (known[0] == 1)].any()
     peak = divmod(int(y[-1].argmax()), 128)
-    assert abs(peak[0] - 30) <= 1 and abs(peak[1] - (40 + 8 * 6)) <= 3
+    assert abs(peak[0] - 30) <= 2 and abs(peak[1] - (40 + 8 * 6)) <= 4
 
 
 def test_members_over_the_edge_are_drawn_and_differ():

@@ -131,10 +131,10 @@ def _load(path: Path, weights_sha256: str | None, device: str, compile: bool) ->
         return fuse(model)
     if is_generative(pack.card):
         model.denoiser = torch.compile(model.denoiser)
+    elif moves_rain(pack.card):  # around the network, shapes depend on the data
+        model.network = torch.compile(model.network)
     else:
         model.predict = torch.compile(model.predict)
-        if moves_rain(pack.card):
-            model.ahead = torch.compile(model.ahead)
     return model
 
 
