@@ -70,31 +70,6 @@ class Mosaic:
             weight_HW1[y : y + n, x : x + n] += fade_HW1
         return total / weight_HW1
 
-    def through(self, net: Callable[[Tensor], Tensor], x_BTHWC: Tensor, at_once: int) -> Tensor:
-        """`join` of what a network makes of the tiles of `split`, `at_once` tiles at a time.
-
-        Neither all tiles nor all answers are in memory together, and a field's bits do not hang on
-        the fields next to it.
-        """
-        n, corners = self.tile, self.corners
-        if len(corners) == 1:  # exact, as in `join`
-            return torch.cat([net(x_1THWC) for x_1THWC in x_BTHWC.split(1)])
-        fields = []
-        for x_1THWC in x_BTHWC.split(1):
-            total_THWC, weight_HW1 = None, x_1THWC.new_zeros(*self.size_HW, 1)
-            for first in range(0, len(corners), at_once):
-                some = corners[first : first + at_once]
-                answers = net(torch.cat([x_1THWC[:, :, y : y + n, x : x + n] for y, x in some]))
-                fade_HW1 = fade(n, answers)[..., None]
-                if total_THWC is None:
-                    _, time, _, _, channels = answers.shape
-                    total_THWC = answers.new_zeros(time, *self.size_HW, channels)
-                for (y, x), answer_THWC in zip(some, answers, strict=True):
-                    total_THWC[:, y : y + n, x : x + n] += fade_HW1 * answer_THWC
-                    weight_HW1[y : y + n, x : x + n] += fade_HW1
-            fields.append(total_THWC.div_(weight_HW1)[None])
-        return fields[0] if len(fields) == 1 else torch.cat(fields)
-
 
 def in_batches(net: Callable[..., Tensor], *inputs: Tensor, size: int) -> Tensor:
     """Apply a network in batches of exactly `size` rows, so that a row's bits ignore the others.
