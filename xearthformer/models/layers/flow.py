@@ -232,20 +232,15 @@ def ends(way_B2hw: Tensor, x_BTHW: Tensor) -> Tensor:
     return places(x_BTHW) + COARSE * finer(way_B2hw, x_BTHW.shape[-2:])
 
 
-def to_lagrangian(
-    x_BTHW: Tensor, v_B2hw: Tensor, lags: Sequence[int] | None = None, mode: str = "bilinear"
-) -> Tensor:
-    """Past frames, each moved along the motion to where the last one is; zeros from outside.
-
-    `lags` picks the frames, in steps before the last, the longest first; by default all of them.
-    """
-    lags = range(x_BTHW.shape[1])[::-1] if lags is None else lags
-    ways = paths(v_B2hw, lags[0], -1) if lags[0] else None
+def to_lagrangian(x_BTHW: Tensor, v_B2hw: Tensor, mode: str = "bilinear") -> Tensor:
+    """Past frames, each moved along the motion to where the last one is; zeros from outside."""
+    *before, last_BHW = x_BTHW.unbind(1)
     frames = []
-    for lag in lags:
-        x_B1HW = x_BTHW[:, -1 - lag, None].to(v_B2hw)  # of what is seen, one frame at a time
-        frames.append(sample(x_B1HW, ends(ways[:, lag - 1], x_B1HW), mode) if lag else x_B1HW)
-    return torch.cat(frames, dim=1)
+    ways = paths(v_B2hw, len(before), -1).unbind(1) if before else ()
+    for x_BHW, way_B2hw in zip(before, reversed(ways), strict=True):
+        x_B1HW = x_BHW[:, None].to(v_B2hw)  # of what is seen, one frame at a time
+        frames.append(sample(x_B1HW, ends(way_B2hw, x_B1HW), mode))
+    return torch.cat([*frames, last_BHW[:, None].to(v_B2hw)], dim=1)
 
 
 def future_to_lagrangian(y_BLHW: Tensor, v_B2hw: Tensor) -> Tensor:

@@ -263,7 +263,7 @@ def _still(x_BTHW: Tensor, seen_BTHW: Tensor, v_B2hw: Tensor) -> Tensor:
     """
     rain_BTHW = torch.where(x_BTHW > 0, 10**x_BTHW, 0)  # over the least that counts
     rain_BTHW = flow.to_lagrangian(rain_BTHW, v_B2hw)
-    seen_BTHW = flow.to_lagrangian(seen_BTHW, v_B2hw, None, "nearest") > 0.5
+    seen_BTHW = flow.to_lagrangian(seen_BTHW, v_B2hw, "nearest") > 0.5
     return torch.where(seen_BTHW, rain_BTHW.clamp(min=1).log10(), torch.nan)
 
 
