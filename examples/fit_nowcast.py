@@ -30,6 +30,8 @@ LEAST = 0.1  # mm/h: the least rain that counts
 CODE = 0.015  # normalised rain that one step of a code stands for; 0 is none, UNSEEN not seen
 UNSEEN = 255
 SIZE, EDGE = 160, 8  # pixels of a crop, of which the outermost count for nothing
+FUTURE = 4  # frames that a window has to forecast at least
+SHORTEST = 8  # frames of a record, of which the first four are the past
 STRIDE = 2  # of the pixels that a step's loss is taken at: neighbours are alike
 LEADS = 3  # of a step
 DRY = 0.03  # share of the crops without rain that is kept
@@ -75,10 +77,13 @@ def decoded(code: Tensor) -> Tensor:
 
 def frames_of(path: str) -> np.ndarray:
     """All frames of a record in mm/h, five minutes apart."""
-    rain = xef.open_radar(path).load()
+    rain = xef.open_radar(path).load().transpose("time", ...)
     if rain["time"].diff("time").min() < np.timedelta64(5, "m"):
         rain = xef.to_step(rain, STEP)
-    return rain.transpose("time", ...).to_numpy()
+    if min(rain.shape[1:]) < SIZE or len(rain) < SHORTEST:
+        least = f"{SHORTEST} frames of {SIZE} x {SIZE} pixels or more"
+        raise ValueError(f"{path}: expected {least}, found {' x '.join(map(str, rain.shape))}")
+    return rain.to_numpy()
 
 
 def at_rest(name: str, frames: np.ndarray, model: Nowcast) -> Record:
@@ -86,7 +91,7 @@ def at_rest(name: str, frames: np.ndarray, model: Nowcast) -> Record:
     unit = flow.COARSE
     frames = frames[:, : frames.shape[1] // unit * unit, : frames.shape[2] // unit * unit]
     pasts, futures = [], []
-    for now in range(model.in_len, len(frames) - 3):
+    for now in range(model.in_len, len(frames) - FUTURE + 1):
         window = normalised(frames[now - model.in_len : now + model.out_len])[None]
         past, future = window[:, : model.in_len], window[:, model.in_len :]
         still, motion = model.at_rest(past)
@@ -203,15 +208,16 @@ def wet_squares(frames: dict[str, np.ndarray], model: Nowcast, rng: np.random.Ge
     """Squares of 256 pixels with rain on a tenth of them, all seen: past and future, some each."""
     length, found = model.in_len + model.out_len, []
     for record in frames.values():
-        size = min(256, *record.shape[1:])
+        size, some = min(256, *record.shape[1:]), []
         for _ in range(4000):
             n = rng.integers(max(1, len(record) - length + 1))
             row, column = (rng.integers(side - size + 1) for side in record.shape[1:])
             square = record[n : n + length, row : row + size, column : column + size]
             if np.isfinite(square).all() and (square[model.in_len - 1] > 0.5).mean() > 0.1:
-                found.append(normalised(square))
-            if len(found) % 4 == 3:
+                some.append(normalised(square))
+            if len(some) == 4:
                 break
+        found += some
     return found
 
 
@@ -234,7 +240,8 @@ def fit_noise(model: Nowcast, frames: dict[str, np.ndarray], rounds: int, seed: 
                     if lead < len(came):
                         each = [band[32:-32, 32:-32].square().mean() for band in bands(y_HW)]
                         of[lead] += torch.stack(each)
-        ratio = power[0] / power[1]
+        # of short records nothing is known of late leads: their noise stays
+        ratio = torch.where(power[1] > 0, power[0] / power[1], 1.0)
         print(
             f"noise, round {turn + 1}: power over observed {ratio.min():.2f} to {ratio.max():.2f}"
         )
