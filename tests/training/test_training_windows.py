@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+import yaml
 
 import xearthformer as xef
+from xearthformer.cli import main
 from xearthformer.training.windows import Crop, Crops, find_crops, turn_at_random
 
 
@@ -73,7 +75,7 @@ CARD = {
     "input": {"standard_name": "rainfall_rate", "units": "mm h-1", "valid_min": 0.0},
     "grid": {"kind": "pixels", "height": 32, "width": 32, "spacing": 1000.0, "larger": "whole"},
     "missing": "allowed",
-    "scale": {"factor": 20.0, "floor": 0.1},
+    "scale": {"factor": 10.0, "floor": 0.1},
 }
 
 
@@ -113,6 +115,25 @@ def test_a_run_taken_up_again_has_the_same_losses(tmp_path):
             train(tmp_path, pack=tmp_path / folder, recipe=recipe, share=0.2)
     once, twice = ((tmp_path / f"{n}.run" / "losses.csv").read_text() for n in ("once", "twice"))
     assert once == twice
+
+
+def test_a_nowcast_by_the_command(tmp_path, monkeypatch):
+    """From a configuration file, on a record whose first and last windows are padded."""
+    monkeypatch.chdir(tmp_path)
+    da = rain(7, 48, 48, 0)
+    da.to_netcdf("radar.nc")
+    config = {
+        "model": {"name": "nowcast", "config": "tiny"},
+        "data": [{"path": "radar.nc", "radar": True, "pad": [1, 1]}],
+        "crop": {"size": 48, "stride": 16},
+        "card": CARD,
+        "recipe": {"epochs": 1, "batch_size": 4},
+        "pack": "trained",
+    }
+    (tmp_path / "nowcast.yaml").write_text(yaml.safe_dump(config))
+    assert main(["train", "nowcast.yaml"]) == 0
+    fc = da.earthformer.forecast("trained", members=2)
+    assert fc.shape == (1, 3, 2, 48, 48) and fc.isel(y=slice(9, None)).notnull().all()
 
 
 def test_no_wet_crop(tmp_path):
