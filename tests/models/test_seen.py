@@ -136,6 +136,18 @@ def test_random_rain_has_the_values_and_the_spectrum_of_the_frame():
     assert not seen.random_rain(torch.zeros(H, W), whole).any()
 
 
+def test_rain_that_is_cut_off_by_an_edge_draws_no_streaks():
+    """Streaks along x, of rain that gets heavier towards the lower edge: power where k_x is 0."""
+    noise_HW = torch.randn(1, 1, 80, 80, generator=torch.Generator().manual_seed(0))
+    field_HW = flow.smooth(noise_HW, 4.0)[0, 0, 8:72, 8:72]
+    rain_HW = (field_HW / field_HW.std() + 1).clamp(min=0) * torch.linspace(0, 3, 64)[:, None]
+    whole = torch.ones_like(rain_HW, dtype=torch.bool)
+    for seed in range(3):
+        drawn_HW = seen.random_rain(rain_HW, whole, torch.Generator().manual_seed(seed))
+        power_HW = torch.fft.fft2(drawn_HW).abs() ** 2
+        assert power_HW[8:-8, 0].sum() < 2 * power_HW[8:-8, 8:-8].sum()  # 4 times, without fading
+
+
 def test_a_nowcast_fades_to_the_mean_of_what_was_seen():
     """A shower that moves 8 pixels a frame: what comes in behind it is not known."""
     torch.manual_seed(0)

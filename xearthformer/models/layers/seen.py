@@ -112,7 +112,8 @@ def random_rain(x_HW: Tensor, seen_HW: Tensor, generator: torch.Generator | None
     """A field of rain drawn at random, with the spectrum and the values of a frame; periodic.
 
     White noise, drawn on the CPU, filtered by the amplitudes of the frame's Fourier transform, has
-    its structure; rank by rank its values are replaced by those that were seen.
+    its structure; rank by rank its values are replaced by those that were seen. The frame fades
+    out towards its edges first: rain that is cut off there would be streaks along them.
 
     Examples
     --------
@@ -126,10 +127,23 @@ def random_rain(x_HW: Tensor, seen_HW: Tensor, generator: torch.Generator | None
     if not values_N.numel():
         return torch.zeros_like(x_HW)
     departure_HW = torch.where(seen_HW, x_HW - values_N.mean(), 0)
-    amplitude = torch.fft.rfft2(departure_HW).abs()
+    amplitude = torch.fft.rfft2(departure_HW * _tapered(seen_HW).to(x_HW)).abs()
     shaped_HW = torch.fft.irfft2(torch.fft.rfft2(noise_HW) * amplitude, s=tuple(x_HW.shape))
     order_P = shaped_HW.flatten().argsort(stable=True)
     rank_P = torch.arange(order_P.numel(), device=x_HW.device) * values_N.numel() // order_P.numel()
     drawn_P = torch.empty_like(x_HW).flatten()
     drawn_P[order_P] = values_N[rank_P]
     return drawn_P.view_as(x_HW)
+
+
+def _tapered(seen_HW: Tensor) -> Tensor:
+    """A weight that falls from 1 in the middle of what is seen to 0 at its edges (Hann's)."""
+    weight_HW = seen_HW.new_ones(seen_HW.shape, dtype=torch.float32)
+    for dim in (0, 1):
+        within = seen_HW.any(1 - dim).nonzero()
+        first, last = within[0], within[-1]
+        at = torch.arange(seen_HW.shape[dim], device=seen_HW.device)
+        of_dim = torch.sin(torch.pi * (at + 0.5 - first) / (last + 1 - first)) ** 2
+        of_dim = torch.where((at >= first) & (at <= last), of_dim, 0)
+        weight_HW = weight_HW * of_dim.unsqueeze(1 - dim)
+    return weight_HW
