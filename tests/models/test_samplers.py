@@ -39,6 +39,7 @@ def streams(count: int) -> list[torch.Generator]:
         ("ddim", 50, 0.0),
         ("ddim", 100, 1.0),
         ("ddim", 30, 0.5),
+        ("dpm++", 8, 0.0),
         ("dpm++", 20, 0.0),
         ("dpm++", 50, 0.0),
     ],
@@ -73,6 +74,19 @@ def test_a_step_of_ddpm_is_the_papers():
 def test_the_noise_of_a_jump_is_its_steps_added_up():
     one_by_one = [samplers.noise_std(t, t - 1) for t in range(999, 949, -1)]
     assert samplers.noise_std(999, 949) == pytest.approx(sum(one_by_one))
+
+
+@pytest.mark.parametrize("steps", [2, 8, 90, 1000])
+def test_signal_grows_by_the_same_factor_from_step_to_step(steps):
+    """A few lie within half a step of it; of many none fall together."""
+    times = np.array(samplers.even_times(steps))
+    assert times[0] == 999 and (np.diff(times) < 0).all() and len(times) == steps
+    if steps <= 8:
+        signal = np.log((KEPT / (1 - KEPT)).numpy())
+        wanted = np.linspace(signal[999], signal[5], steps)
+        assert (np.abs(np.interp(-wanted, -signal, np.arange(1000)) - times) <= 0.51).all()
+    elif steps == 1000:
+        assert times[-1] == 0
 
 
 @pytest.mark.parametrize("sampler", METHODS)

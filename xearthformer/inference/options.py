@@ -43,7 +43,7 @@ class Options:
     sampler : {"dpm++", "ddim", "ddpm"} or Sampler
         Sampler of a generative pack. "ddpm" is the one of the PreDiff paper and takes 1000 steps.
     steps : int, optional
-        Number of sampling steps. Default: 20 for "dpm++", 50 for "ddim", 1000 for "ddpm".
+        Number of sampling steps. Default: 6 for "dpm++", 50 for "ddim", 1000 for "ddpm".
     guidance : anticipated_intensity(...), constraint(...), or a list of these, optional
         What the members of an ensemble are steered towards.
     device : str
