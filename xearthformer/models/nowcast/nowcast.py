@@ -30,9 +30,13 @@ BRIGHTNESS = 0.5  # the motion was tuned on rain in units of 20 decibels, not 10
 
 # The single forecast.
 LEVELS = tuple(0.125 * n for n in range(26))  # at which its area is known, a little over 1 dB apart
-LIKELY = 0.75  # rank pixels by the rain of which this share is less
-SHARP = 0.25  # and by the last frame, moved on, which keeps small cells
-LASTING = 0.5  # the area is a mean of that expected and that of the last frame, with this weight
+# Pixels are ranked by the rain of which this share is less: where it rains at all, by what is
+# likely; above `INTENSE` (3 mm/h over a least of 0.1), by what may be.
+LIKELY, POSSIBLE, INTENSE = 0.6, 0.85, 1.5
+# The area above a level is a geometric mean of that expected and of that in the last frame, which
+# counts for `LASTING` at the least rain and for all from `ALL` (5 mm/h) up: areas of intense rain
+# last longer than anything tells where they will be.
+LASTING, ALL = 0.4, 1.7
 
 
 @dataclass(frozen=True)
@@ -277,14 +281,18 @@ def _shares(last_HW: Tensor, seen_HW: Tensor) -> Tensor:
 def _single(lead: Lead, before_BK: Tensor) -> Tensor:
     """The most likely places of the rain (B, H, W), as much of it as there is likely to be."""
     levels_K = before_BK.new_tensor(LEVELS)
-    score_BHW = lead.rain.likely(LIKELY) + SHARP * lead.last_BHW
+    lasting_K = (LASTING + (1 - LASTING) * levels_K / ALL).clamp(max=1)
     rows = []
-    for i, score_HW in enumerate(score_BHW):
-        inside_HW = lead.known_BHW[i] >= 1
-        rain = lead.rain[i][inside_HW]
-        expected_K = torch.stack([rain.exceedance(level).mean() for level in LEVELS])
-        share_K = expected_K ** (1 - LASTING) * before_BK[i] ** LASTING
-        rows.append(match(score_HW, inside_HW, levels_K, torch.nan_to_num(share_K)))
+    for i, before_K in enumerate(before_BK):
+        rain, inside_HW = lead.rain[i], lead.known_BHW[i] >= 1
+        expected_K = torch.stack([rain[inside_HW].exceedance(level).mean() for level in LEVELS])
+        share_K = expected_K ** (1 - lasting_K) * before_K**lasting_K
+        share_K = torch.nan_to_num(share_K).cummin(0).values
+        likely_HW, possible_HW = (
+            match(rain.likely(share), inside_HW, levels_K, share_K) for share in (LIKELY, POSSIBLE)
+        )
+        intense_HW = possible_HW > INTENSE
+        rows.append(torch.where(intense_HW, possible_HW, likely_HW.clamp(max=INTENSE)))
     return torch.stack(rows)
 
 
