@@ -285,7 +285,8 @@ def _single(lead: Lead, before_BK: Tensor) -> Tensor:
     rows = []
     for i, before_K in enumerate(before_BK):
         rain, inside_HW = lead.rain[i], lead.known_BHW[i] >= 1
-        expected_K = torch.stack([rain[inside_HW].exceedance(level).mean() for level in LEVELS])
+        within = rain[inside_HW]
+        expected_K = torch.stack([within.exceedance(level).mean() for level in LEVELS])
         share_K = expected_K ** (1 - lasting_K) * before_K**lasting_K
         share_K = torch.nan_to_num(share_K).cummin(0).values
         likely_HW, possible_HW = (
