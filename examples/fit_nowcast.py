@@ -37,6 +37,7 @@ LEADS = 3  # of a step
 DRY = 0.03  # share of the crops without rain that is kept
 BRIGHTER = 0.3  # standard deviation of the logarithm of a factor that all rain of a crop takes
 HIDDEN = 0.3  # share of crops of which a side is hidden: what lies beyond an edge is to be learnt
+SQUARES = 8  # of each record, to fit the noise on
 FIRST_MEMORY = 0.5, 0.7, 0.82, 0.9, 0.94, 0.97, 0.98  # of the octaves of noise, from lead to lead
 WAYS = "cpu", "cuda"
 
@@ -215,7 +216,7 @@ def wet_squares(frames: dict[str, np.ndarray], model: Nowcast, rng: np.random.Ge
             square = record[n : n + length, row : row + size, column : column + size]
             if np.isfinite(square).all() and (square[model.in_len - 1] > 0.5).mean() > 0.1:
                 some.append(normalised(square))
-            if len(some) == 4:
+            if len(some) == SQUARES:
                 break
         found += some
     return found
@@ -240,6 +241,8 @@ def fit_noise(model: Nowcast, frames: dict[str, np.ndarray], rounds: int, seed: 
                     if lead < len(came):
                         each = [band[32:-32, 32:-32].square().mean() for band in bands(y_HW)]
                         of[lead] += torch.stack(each)
+        # a few squares tell little of a single lead: each with the two before and after it
+        power = torch.nn.functional.avg_pool1d(power.mT, 5, 1, 2).mT
         # of short records nothing is known of late leads: their noise stays
         ratio = torch.where(power[1] > 0, power[0] / power[1], 1.0)
         print(
@@ -267,7 +270,7 @@ def card(model: Nowcast, events: list[str], notes: str) -> Card:
     return Card(
         name="nowcast-radar",
         version="3",
-        title="How likely which rain is, carried along by its motion, 5-minute radar at 1 km",
+        title="How likely which rain is, along its motion: one field or members, 5-minute radar",
         model=ModelSpec(name="nowcast", config=config),
         inputs={"rainfall_rate": rain},
         outputs=["rainfall_rate"],

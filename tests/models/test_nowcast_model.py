@@ -162,7 +162,7 @@ def test_a_shower_from_beyond_the_domain_is_not_cut_off_at_its_margin(model):
     """Rain that leaves the domain is still there when it is looked at with its margin."""
     x_BTHWC = showers(4, dx=0.0)
     lead = next(model.leads(model.past(x_BTHWC)))
-    assert lead.last_BHW.shape == (1, SIZE[0] + 128, SIZE[1] + 128)
+    assert lead.known_BHW.shape == (1, SIZE[0] + 128, SIZE[1] + 128)
     assert (lead.known_BHW[0, 64:128, 64:136] > 0.99).all() and not lead.known_BHW[0, :30].any()
 
 

@@ -102,7 +102,6 @@ class Lead:
     """One lead of a forecast, moved to where the rain is then (B, H, W each)."""
 
     rain: Rain
-    last_BHW: Tensor  # the last frame, moved on
     known_BHW: Tensor  # the share that stems from what was seen
     at_B2HW: Tensor  # where it came from, in pixels
 
@@ -218,10 +217,9 @@ class Nowcast(nn.Module):
         for n, way_B2hw in enumerate(flow.paths(past.v_B2hw, self.out_len, -1).unbind(1)):
             at_B2HW = flow.ends(way_B2hw, past.last_BHW)
             parameters_BPHW = self.network.parameters_at(past.mixed_BChw, past.fields_BDHW, n)
-            both = torch.cat([parameters_BPHW, past.last_BHW[:, None]], dim=1)
-            moved = flow.sample(both.to(past.last_BHW), at_B2HW, edge="border")
+            moved_BPHW = flow.sample(parameters_BPHW.to(past.last_BHW), at_B2HW, edge="border")
             known_BHW = flow.share_at(past.known_BHW, at_B2HW)[:, 0]
-            yield Lead(Rain.of(moved[:, :-1], dim=1), moved[:, -1], known_BHW, at_B2HW)
+            yield Lead(Rain.of(moved_BPHW, dim=1), known_BHW, at_B2HW)
 
     def ahead(self, past: Past) -> Tensor:
         """The single forecast (B, out_len, H, W, 1) from what the past tells."""
