@@ -11,11 +11,13 @@ share of its rate that is, for which the rate is given as --peak, in TFLOP/s.
 
 import argparse
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import xearthformer as xef
@@ -32,6 +34,7 @@ UNSEEN = 255
 SIZE, EDGE = 160, 8  # pixels of a crop, of which the outermost count for nothing
 FUTURE = 4  # frames that a window has to forecast at least
 SHORTEST = 8  # frames of a record, of which the first four are the past
+GRID = 16  # pixels from one square to the next
 STRIDE = 2  # of the pixels that a step's loss is taken at: neighbours are alike
 LEADS = 3  # of a step
 DRY = 0.03  # share of the crops without rain that is kept
@@ -98,32 +101,32 @@ def at_rest(name: str, frames: np.ndarray, model: Nowcast) -> Record:
         still, motion = model.at_rest(past)
         future = flow.future_to_lagrangian(future, motion)
         missing = model.out_len - future.shape[1]
-        future = torch.nn.functional.pad(future, (0, 0, 0, 0, 0, missing), value=torch.nan)
+        future = F.pad(future, (0, 0, 0, 0, 0, missing), value=torch.nan)
         pasts.append(coded(still[0]))
         futures.append(coded(future[0]))
     print(f"{name}: {len(pasts)} windows of {frames.shape[1]} x {frames.shape[2]}", flush=True)
     return Record(name, torch.stack(pasts), torch.stack(futures))
 
 
-def crop(records: list[Record], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A square of a window, where it rains more often than elsewhere, turned at random."""
-    while True:
-        record = records[rng.integers(len(records))]
-        for _ in range(30):
-            row, column = (rng.integers(n - SIZE + 1) for n in record.past.shape[-2:])
-            n = rng.integers(len(record.past))
-            square = (n, slice(None), slice(row, row + SIZE), slice(column, column + SIZE))
-            last = record.past[square][-1, ::2, ::2]
-            seen = last < UNSEEN
-            wet = float(((last > 0) & seen).float().mean())
-            if seen.float().mean() > 0.3 and rng.random() < DRY + 6 * wet:
-                turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
-                pair = (
-                    torch.rot90(each[square], turns, (1, 2))
-                    for each in (record.past, record.future)
-                )
-                past, future = (each.flip(2) if mirrored else each for each in pair)
-                return past, future
+def places(record: Record) -> tuple[np.ndarray, np.ndarray]:
+    """Window, row and column of the squares to train on (S, 3), and a cumulated weight of each.
+
+    Squares are taken where it rains more often than elsewhere, by what is seen at the init.
+    """
+    last = record.past[:, -1:].cpu()
+    share = lambda where: F.avg_pool2d(where.float(), SIZE, GRID)[:, 0].numpy()  # noqa: E731
+    wet, seen = share((last > 0) & (last < UNSEEN)), share(last < UNSEEN)
+    weight = np.where(seen > 0.3, np.minimum(1, DRY + 6 * wet), 0)
+    return np.argwhere(weight > 0) * [1, GRID, GRID], np.cumsum(weight[weight > 0])
+
+
+def crop(record: Record, place: np.ndarray, leads: np.ndarray, turn: int) -> tuple[Tensor, Tensor]:
+    """A square of a window and of its future, normalised; one of eight ways to turn it."""
+    n, row, column = (int(at) for at in place)
+    rows, columns = slice(row, row + SIZE), slice(column, column + SIZE)
+    pair = record.past[n, :, rows, columns], record.future[n, leads.tolist(), rows, columns]
+    past, future = (torch.rot90(decoded(each), turn % 4, (1, 2)) for each in pair)
+    return (past.flip(2), future.flip(2)) if turn >= 4 else (past, future)
 
 
 def hide(past_THW: Tensor, rng: np.random.Generator) -> None:
@@ -133,22 +136,31 @@ def hide(past_THW: Tensor, rng: np.random.Generator) -> None:
     past_THW[(slice(None), side) if rng.random() < 0.5 else (..., side)] = torch.nan
 
 
-def batch(
-    records: list[Record], size: int, rng: np.random.Generator, leads: np.ndarray
-) -> tuple[Tensor, Tensor]:
-    """Past (B, T, H, W) and future (B, LEADS, H, W) of some crops, normalised."""
-    pairs = [crop(records, rng) for _ in range(size)]
-    past = decoded(torch.stack([each for each, _ in pairs]))
-    future = decoded(torch.stack([each[leads] for _, each in pairs]))
-    factor = torch.from_numpy(rng.normal(0, BRIGHTER / np.log(10), (size, 1, 1, 1))).to(past)
-    past, future = (torch.where(x > 0, (x + factor).clamp(min=0), x) for x in (past, future))
-    future = torch.where(past[:, -1:].isnan(), torch.nan, future)
-    future[..., :EDGE, :] = future[..., -EDGE:, :] = torch.nan
-    future[..., :EDGE] = future[..., -EDGE:] = torch.nan
-    for one in past:
-        if rng.random() < HIDDEN:
-            hide(one, rng)
-    return past, future
+def batches(
+    records: list[Record], size: int, rng: np.random.Generator, leads: int
+) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+    """Past (B, T, H, W) and future (B, LEADS, H, W) of some crops, and which leads these are.
+
+    Records count alike, however long; in each, squares by their weight.
+    """
+    squares = [places(record) for record in records]
+    while True:
+        some = np.sort(rng.choice(leads, LEADS, replace=False))
+        pairs = []
+        for of in rng.integers(len(records), size=size):
+            at, weight = squares[of]
+            place = at[np.searchsorted(weight, rng.uniform(0, weight[-1]))]
+            pairs.append(crop(records[of], place, some, int(rng.integers(8))))
+        past, future = (torch.stack(each) for each in zip(*pairs, strict=True))
+        factor = torch.from_numpy(rng.normal(0, BRIGHTER / np.log(10), (size, 1, 1, 1))).to(past)
+        past, future = (torch.where(x > 0, (x + factor).clamp(min=0), x) for x in (past, future))
+        future = torch.where(past[:, -1:].isnan(), torch.nan, future)
+        future[..., :EDGE, :] = future[..., -EDGE:, :] = torch.nan
+        future[..., :EDGE] = future[..., -EDGE:] = torch.nan
+        for one in past:
+            if rng.random() < HIDDEN:
+                hide(one, rng)
+        yield past, future, some.tolist()
 
 
 def train(model: Nowcast, records: list[Record], args: argparse.Namespace) -> None:
@@ -163,11 +175,11 @@ def train(model: Nowcast, records: list[Record], args: argparse.Namespace) -> No
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
     )
     started, losses = time.perf_counter(), []
-    for step in range(1, args.steps + 1):
-        leads = np.sort(rng.choice(model.out_len, LEADS, replace=False))
-        past, future = (each.to(device) for each in batch(records, args.batch, rng, leads))
+    records = [Record(each.name, each.past.to(device), each.future.to(device)) for each in records]
+    drawn = batches(records, args.batch, rng, model.out_len)
+    for step, (past, future, leads) in zip(range(1, args.steps + 1), drawn, strict=False):
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            loss = loss_of(past, future, leads.tolist(), STRIDE)
+            loss = loss_of(past, future, leads, STRIDE)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -242,7 +254,7 @@ def fit_noise(model: Nowcast, frames: dict[str, np.ndarray], rounds: int, seed: 
                         each = [band[32:-32, 32:-32].square().mean() for band in bands(y_HW)]
                         of[lead] += torch.stack(each)
         # a few squares tell little of a single lead: each with the two before and after it
-        power = torch.nn.functional.avg_pool1d(power.mT, 5, 1, 2).mT
+        power = F.avg_pool1d(power.mT, 5, 1, 2).mT
         # of short records nothing is known of late leads: their noise stays
         ratio = torch.where(power[1] > 0, power[0] / power[1], 1.0)
         print(

@@ -110,7 +110,8 @@ def test_a_batch_turns_and_brightens_past_and_future_alike(monkeypatch):
     monkeypatch.setattr(fit_nowcast, "SIZE", SIZE)
     monkeypatch.setattr(fit_nowcast, "HIDDEN", 0.0)
     rng = np.random.default_rng(0)
-    past, future = fit_nowcast.batch([numbered()], 8, rng, np.array([0, 3, 7]))
+    past, future, leads = next(fit_nowcast.batches([numbered()], 8, rng, 12))
+    assert leads == sorted({*leads}) and len(leads) == 3
     assert past.shape == (8, 4, SIZE, SIZE) and future.shape == (8, 3, SIZE, SIZE)
     middle = slice(fit_nowcast.EDGE, -fit_nowcast.EDGE)
     assert torch.equal(past[:, :3, middle, middle], future[..., middle, middle])
@@ -119,10 +120,21 @@ def test_a_batch_turns_and_brightens_past_and_future_alike(monkeypatch):
     assert past.min() >= 0
 
 
+def test_squares_are_taken_where_it_rains(monkeypatch):
+    """Of three squares one is wet, one is dry, and one is not seen."""
+    monkeypatch.setattr(fit_nowcast, "SIZE", 32)
+    codes = torch.zeros(1, 4, 32, 96, dtype=torch.uint8)
+    codes[..., :32], codes[..., 64:] = 100, fit_nowcast.UNSEEN
+    monkeypatch.setattr(fit_nowcast, "GRID", 32)
+    at, weight = fit_nowcast.places(fit_nowcast.Record("one", codes, codes))
+    assert at.tolist() == [[0, 0, 0], [0, 0, 32]]
+    assert weight.tolist() == pytest.approx([1, 1.03])
+
+
 def test_a_hidden_side_is_missing_in_the_past_alone(monkeypatch):
     monkeypatch.setattr(fit_nowcast, "SIZE", SIZE)
     monkeypatch.setattr(fit_nowcast, "HIDDEN", 1.0)
-    past, future = fit_nowcast.batch([numbered()], 6, np.random.default_rng(0), np.array([0]))
+    past, future, _ = next(fit_nowcast.batches([numbered()], 6, np.random.default_rng(0), 12))
     hidden = past.isnan().float().mean(dim=(1, 2, 3))
     assert (hidden > 0.15).all() and (hidden < 0.51).all()
     assert future[:, 0, SIZE // 2, SIZE // 2].isfinite().any()
@@ -140,9 +152,9 @@ def test_bands_add_up():
 
 
 def test_every_record_gives_wet_squares():
-    """Three records: a wet one, one that is nowhere seen, another wet one; four squares of each."""
+    """Three records: a wet one, one that is nowhere seen, another wet one; as many squares of each."""
     wet = np.full((16, 100, 100), 5.0, "f4")
     frames = {"wet": wet, "unseen": np.full_like(wet, np.nan), "wet too": 2 * wet}
     model = fit_nowcast.Nowcast(PRESETS["tiny"])
     found = fit_nowcast.wet_squares(frames, model, np.random.default_rng(0))
-    assert [round(float(10 ** each.max()) / 10) for each in found] == [5] * 4 + [10] * 4
+    assert [round(float(10 ** each.max()) / 10) for each in found] == [5] * 8 + [10] * 8
