@@ -50,6 +50,7 @@ THRESHOLDS = 0.5, 1.0, 5.0
 SCORES = ["csi", "bias", "fss", "mse"]
 OF_ALL = ["csi", "fss", "mse", "crps", "spectrum"]  # of ensembles, and of what stands beside them
 OF_MEMBERS = ["spread_skill", "rank_histogram"]
+MOST = 900.0  # mm/h: what is more is no rain, but clutter, as in OPERA's column maxima
 MINUTES = 5, 15, 30, 60  # of frequency bias
 KM = 128.0, 64.0, 32.0, 16.0, 8.0  # of spectra
 SQUARE = 256  # km, a regime
@@ -109,7 +110,8 @@ class Picture:
 def open_event(file: str, options: argparse.Namespace) -> Event:
     """Open a record lazily; ValueError where nothing can be forecast from it."""
     name = event_name(file)
-    rain = xef.to_step(xef.open_radar(file), STEP)
+    rain = xef.open_radar(file)
+    rain = xef.to_step(rain.where(rain < MOST), STEP)
     *others, judged = options.packs
     own = {**{pack: pack for pack in others}, judged: options.held_out.get(name, judged)}
     ways = {row: forecaster(pack, members=options.members) for row, pack in own.items()}

@@ -152,7 +152,7 @@ def test_bands_add_up():
 
 
 def test_every_record_gives_wet_squares():
-    """Three records: a wet one, one that is nowhere seen, another wet one; as many squares of each."""
+    """A wet record, one that is nowhere seen, another wet one: as many squares of both."""
     wet = np.full((16, 100, 100), 5.0, "f4")
     frames = {"wet": wet, "unseen": np.full_like(wet, np.nan), "wet too": 2 * wet}
     model = fit_nowcast.Nowcast(PRESETS["tiny"])

@@ -23,20 +23,20 @@ from ..layers.checks import expect_counts, lists_to_tuples
 from ..layers.flow import COARSE, FLOW_FRAMES
 from .network import GROUPS, Coefficients, fields
 from .noise import OCTAVES, octaves
-from .rain import Rain, match, normal_to_share
+from .rain import Rain, between, mapped, match, normal_to_share
 
 MARGIN = 64  # pixels beyond the edge that are forecast too, from where rain may come in
 BRIGHTNESS = 0.5  # the motion was tuned on rain in units of 20 decibels, not 10
 
-# The single forecast.
-LEVELS = tuple(0.125 * n for n in range(26))  # at which its area is known, a little over 1 dB apart
-# Pixels are ranked by the rain of which this share is less: where it rains at all, by what is
-# likely; above `INTENSE` (3 mm/h over a least of 0.1), by what may be.
+# The area of rain above a level is a geometric mean of that expected and of that in the last frame,
+# which counts for `LASTING` at the least rain and for all from `ALL` (5 mm/h) up: areas of intense
+# rain last longer than the network, which knows a few events, can tell. Where the last frame has
+# none, a share `RISE` of what is expected may come.
+LEVELS = tuple(0.125 * n for n in range(29))  # a little over 1 dB apart, to 316 times the least
+LASTING, ALL, RISE = 0.4, 1.7, 0.03
+# The single forecast ranks pixels by the rain of which this share is less: where it rains at all,
+# by what is likely; above `INTENSE` (3 mm/h over a least of 0.1), by what may be.
 LIKELY, POSSIBLE, INTENSE = 0.6, 0.85, 1.5
-# The area above a level is a geometric mean of that expected and of that in the last frame, which
-# counts for `LASTING` at the least rain and for all from `ALL` (5 mm/h) up: areas of intense rain
-# last longer than anything tells where they will be.
-LASTING, ALL = 0.4, 1.7
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,6 @@ class NowcastConfig:
         8.
     functions : int
         Functions of the lead that its answers are mixed from.
-    most : float
-        The most normalised rain of a forecast, unless the last frame has more somewhere.
 
     Raises
     ------
@@ -65,7 +63,6 @@ class NowcastConfig:
     out_len: int = 12
     widths: tuple[int, ...] = (48, 72, 112, 128)
     functions: int = 4
-    most: float = 3.3  # 200 mm/h over a least of 0.1
 
     def __post_init__(self) -> None:
         lists_to_tuples(self)
@@ -227,7 +224,7 @@ class Nowcast(nn.Module):
         share_BK = torch.stack([_shares(last_HW, seen_HW) for last_HW, seen_HW in each])
         frames: list[Tensor] = []
         for lead in self.leads(past):
-            y_BHW = _single(lead, share_BK)
+            y_BHW = torch.stack([_single(lead, i, row_K) for i, row_K in enumerate(share_BK)])
             y_BHW = lead.known_BHW * y_BHW + (1 - lead.known_BHW) * past.mean_B[:, None, None]
             frames.append(_without_margin(y_BHW, past.size_HW))
         return torch.stack(frames, dim=1)[..., None]
@@ -245,14 +242,15 @@ class Nowcast(nn.Module):
             octaves(tuple(last_HW.shape), self.memory_N.cpu(), self.out_len, generator)
             for generator in generators
         ]
-        most = max(self.config.most, float(last_HW.max()))
+        share_K = _shares(last_HW, seen_HW)
         frames = []
         for n, lead in enumerate(self.leads(past)):
+            levels = mapped(LEVELS, *_areas(lead, 0, share_K)[1:])
             weight_N11 = self.noise_LN[n].cpu().view(-1, 1, 1)
             drawn = []
             for beyond_HW, noise in zip(beyond, noises, strict=True):
                 noise_HW = (weight_N11 * next(noise)).sum(dim=0).to(last_HW)
-                y_1HW = _member(lead, noise_HW, beyond_HW).clamp(max=most)
+                y_1HW = _member(lead, noise_HW, beyond_HW, levels)
                 drawn.append(_without_margin(y_1HW, past.size_HW))
             frames.append(torch.cat(drawn))
         return torch.stack(frames, dim=1)[..., None]
@@ -276,30 +274,45 @@ def _shares(last_HW: Tensor, seen_HW: Tensor) -> Tensor:
     return torch.stack(shares) / max(1, values_N.numel())
 
 
-def _single(lead: Lead, before_BK: Tensor) -> Tensor:
-    """The most likely places of the rain (B, H, W), as much of it as there is likely to be."""
-    levels_K = before_BK.new_tensor(LEVELS)
-    lasting_K = (LASTING + (1 - LASTING) * levels_K / ALL).clamp(max=1)
-    rows = []
-    for i, before_K in enumerate(before_BK):
-        rain, inside_HW = lead.rain[i], lead.known_BHW[i] >= 1
-        within = rain[inside_HW]
-        expected_K = torch.stack([within.exceedance(level).mean() for level in LEVELS])
-        share_K = expected_K ** (1 - lasting_K) * before_K**lasting_K
-        share_K = torch.nan_to_num(share_K).cummin(0).values
-        likely_HW, possible_HW = (
-            match(rain.likely(share), inside_HW, levels_K, share_K) for share in (LIKELY, POSSIBLE)
-        )
-        intense_HW = possible_HW > INTENSE
-        rows.append(torch.where(intense_HW, possible_HW, likely_HW.clamp(max=INTENSE)))
-    return torch.stack(rows)
+def _areas(lead: Lead, i: int, before_K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where all is known of a row (H, W), and the shares of that above `LEVELS` (K).
+
+    Those the network expects, and those that are forecast, given those of the last frame.
+    """
+    inside_HW = lead.known_BHW[i] >= 1
+    within = lead.rain[i][inside_HW]
+    expected_K = torch.stack([within.exceedance(level).mean() for level in LEVELS]).nan_to_num()
+    lasting_K = (LASTING + (1 - LASTING) * before_K.new_tensor(LEVELS) / ALL).clamp(max=1)
+    before_K = before_K.maximum(RISE * expected_K)
+    share_K = expected_K ** (1 - lasting_K) * before_K**lasting_K
+    return inside_HW, expected_K, share_K.cummin(0).values
 
 
-def _member(lead: Lead, noise_HW: Tensor, beyond_HW: Tensor) -> Tensor:
-    """Rain drawn by noise (1, H, W), and by further rain where it comes from the unknown."""
+def _single(lead: Lead, i: int, before_K: Tensor) -> Tensor:
+    """The most likely places of a row's rain (H, W), as much of it as there is likely to be.
+
+    None where the last frame is dry all over.
+    """
+    if not before_K[0] > 0:
+        return torch.zeros_like(lead.known_BHW[i])
+    inside_HW, _, share_K = _areas(lead, i, before_K)
+    levels_K = share_K.new_tensor(LEVELS)
+    likely_HW, possible_HW = (
+        match(lead.rain[i].likely(share), inside_HW, levels_K, share_K)
+        for share in (LIKELY, POSSIBLE)
+    )
+    return torch.where(possible_HW > INTENSE, possible_HW, likely_HW.clamp(max=INTENSE))
+
+
+def _member(lead: Lead, noise_HW: Tensor, beyond_HW: Tensor, levels_K: Tensor) -> Tensor:
+    """Rain drawn by noise (1, H, W), and by further rain where it comes from the unknown.
+
+    `levels_K` is what stands for each of `LEVELS`, so that areas are those that are forecast.
+    """
     # the nearest, as a mean of several has less variance; past the margin as at its edge
     noise_1HW = flow.sample(noise_HW[None, None], lead.at_B2HW, "nearest", "border")[:, 0]
     y_1HW = lead.rain.quantile(normal_to_share(noise_1HW))
+    y_1HW = torch.where(y_1HW > 0, between(y_1HW, levels_K.new_tensor(LEVELS), levels_K), 0)
     further_1HW = flow.sample_periodic(beyond_HW[None, None], lead.at_B2HW)[:, 0]
     return lead.known_BHW * y_1HW + (1 - lead.known_BHW) * further_1HW
 

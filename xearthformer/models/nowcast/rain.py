@@ -7,6 +7,7 @@ Legend of the shape suffixes: B batch, L leads, H W space, K levels, N values.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -140,6 +141,37 @@ def match(score_HW: Tensor, inside_HW: Tensor, levels_K: Tensor, share_K: Tensor
     part_HW = ((score_HW - cut_K[below_HW]) / step_HW).clamp(0, 1)
     rise_HW = levels_K[above_HW] - levels_K[below_HW]
     return torch.where(wet_HW, levels_K[below_HW] + part_HW * rise_HW, 0)
+
+
+def mapped(levels: Sequence[float], share_K: Tensor, new_share_K: Tensor) -> Tensor:
+    """What rain of each level becomes (K), so that areas have new shares instead of their own.
+
+    Both descend. A share is looked up among the new ones by its logarithm; what is rarer than all
+    of them becomes the highest level that there is.
+
+    Examples
+    --------
+    >>> share_K = torch.tensor([0.1, 0.01, 0.001])
+    >>> mapped((0.0, 1.0, 2.0), share_K, share_K / 10)  # a tenth of the area: one level lower
+    tensor([0., 0., 1.])
+    """
+    old_K, new_K = (-each.clamp(min=1e-9).log() for each in (share_K, new_share_K))
+    return between(old_K, new_K, new_K.new_tensor(levels)).cummax(0).values
+
+
+def between(x: Tensor, points_K: Tensor, values_K: Tensor) -> Tensor:
+    """Values at points that ascend, linear between them, constant beyond the ends.
+
+    Examples
+    --------
+    >>> points_K, values_K = torch.tensor([0.0, 1.0]), torch.tensor([2.0, 4.0])
+    >>> between(torch.tensor([-1.0, 0.5, 3.0]), points_K, values_K)
+    tensor([2., 3., 4.])
+    """
+    after = torch.searchsorted(points_K, x.contiguous()).clamp(1, len(points_K) - 1)
+    low, high = points_K[after - 1], points_K[after]
+    part = ((x - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+    return values_K[after - 1] + part * (values_K[after] - values_K[after - 1])
 
 
 def normal_to_share(noise: Tensor) -> Tensor:
