@@ -51,6 +51,7 @@ SCORES = ["csi", "bias", "fss", "mse"]
 OF_ALL = ["csi", "fss", "mse", "crps", "spectrum"]  # of ensembles, and of what stands beside them
 OF_MEMBERS = ["spread_skill", "rank_histogram"]
 MOST = 900.0  # mm/h: what is more is no rain, but clutter, as in OPERA's column maxima
+PREFIX = "radar_"  # of files, and of events in cards that are named after them
 MINUTES = 5, 15, 30, 60  # of frequency bias
 KM = 128.0, 64.0, 32.0, 16.0, 8.0  # of spectra
 SQUARE = 256  # km, a regime
@@ -135,7 +136,7 @@ def open_event(file: str, options: argparse.Namespace) -> Event:
 
 def event_name(file: str) -> str:
     """Return the name of an event, as cards have it: mch_20160711 of radar_mch_20160711.nc."""
-    return Path(file).stem.removeprefix("radar_")
+    return Path(file).stem.removeprefix(PREFIX)
 
 
 def training_events(pack: str) -> list[str] | None:
@@ -144,7 +145,9 @@ def training_events(pack: str) -> list[str] | None:
         return []
     training = pack_of(pack).card.training
     found = getattr(training, "events", None)
-    return list(found) if found else ([] if training.data == "none" else None)
+    if not found:
+        return [] if training.data == "none" else None
+    return [name.removeprefix(PREFIX) for name in found]
 
 
 def weights_saw(pack: str, event: str) -> str:

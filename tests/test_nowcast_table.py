@@ -101,6 +101,13 @@ def test_weights_stand_in_where_others_saw_the_event(records, monkeypatch, capsy
     assert "--held-out is of a file given" in capsys.readouterr().err
 
 
+def test_events_of_cards_that_are_named_after_files():
+    """As examples/fit_nowcast.py writes them: the pack that ships saw Belgium's of 2021."""
+    saw = nowcast_table.weights_saw
+    seen, unseen = (nowcast_table.event_name(f"radar_{of}.nc") for of in ("rmi_20210704", "new_1"))
+    assert saw("nowcast-radar", seen) == "yes" and saw("nowcast-radar", unseen) == "no"
+
+
 def test_a_record_that_is_too_short(records, tmp_path):
     files, still = records
     two = str(tmp_path / "two.nc")
