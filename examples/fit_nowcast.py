@@ -41,7 +41,6 @@ DRY = 0.03  # share of the crops without rain that is kept
 BRIGHTER = 0.3  # standard deviation of the logarithm of a factor that all rain of a crop takes
 HIDDEN = 0.3  # share of crops of which a side is hidden: what lies beyond an edge is to be learnt
 SQUARES = 8  # of each record, to fit the noise on
-FIRST_MEMORY = 0.5, 0.7, 0.82, 0.9, 0.94, 0.97, 0.98  # of the octaves of noise, from lead to lead
 WAYS = "cpu", "cuda"
 
 DATA = (
@@ -174,6 +173,7 @@ def train(model: Nowcast, records: list[Record], args: argparse.Namespace) -> No
     mean = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
     )
+    cost = 3 * flops(model) / 1e12 if args.peak else 0.0  # of a crop: backward is twice forward
     started, losses = time.perf_counter(), []
     records = [Record(each.name, each.past.to(device), each.future.to(device)) for each in records]
     drawn = batches(records, args.batch, rng, model.out_len)
@@ -189,9 +189,8 @@ def train(model: Nowcast, records: list[Record], args: argparse.Namespace) -> No
         losses.append(loss.detach())
         if step % 100 == 0 or step == args.steps:
             crops = step * args.batch / (time.perf_counter() - started)
-            rate_used = 3 * flops(model) * crops / args.peak / 1e12  # backward costs twice forward
             recent = torch.stack(losses[-100:]).mean()
-            used = f", {rate_used:.1%} of the machine's rate" if args.peak < np.inf else ""
+            used = f", {crops * cost / args.peak:.1%} of the machine's rate" if args.peak else ""
             print(f"{step}: loss {recent:.4f}, {crops:.1f} crops a second{used}", flush=True)
     model.load_state_dict(mean.module.state_dict())
     model.cpu().eval().requires_grad_(False)
@@ -241,7 +240,6 @@ def fit_noise(model: Nowcast, frames: dict[str, np.ndarray], rounds: int, seed: 
     What the normalised rain of members has too much of in a band, the noise gets less of.
     """
     squares = wet_squares(frames, model, np.random.default_rng(seed))
-    model.memory_N.copy_(torch.tensor(FIRST_MEMORY))
     for turn in range(rounds):
         power = torch.zeros(2, model.out_len, len(OCTAVES))
         for n, square in enumerate(squares):
@@ -311,7 +309,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=6, help="of the fit of the noise")
     parser.add_argument("--device", choices=WAYS, default="cpu")
-    parser.add_argument("--peak", type=float, default=np.inf, help="TFLOP/s of the machine")
+    parser.add_argument("--peak", type=float, help="TFLOP/s of the machine")
     parser.add_argument("--out", default="fitted/nowcast-radar")
     args = parser.parse_args()
     files = [path for path in args.files if Path(path).stem not in args.without]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..layers import flow
 
 OCTAVES = (1, 2, 4, 8, 16, 32, 64)  # pixels between the points of the lattices
+MEMORY = (0.5, 0.7, 0.82, 0.9, 0.94, 0.97, 0.98)  # of each, from one lead to the next
 SPREAD = 1.0  # lattice points: standard deviation of the smoothing of white noise
 # Neighbouring points correlate by exp(-1 / 4 SPREAD**2); the mean variance of what lies between two
 # of them is (2 + correlation) / 3, once for each axis.
@@ -45,10 +47,15 @@ def _white(shape_hw: tuple[int, int], generator: torch.Generator | None) -> Tens
     """Smoothed white noise of unit variance on a lattice, some points more than are asked for."""
     edge = math.ceil(2.5 * SPREAD)
     noise = torch.randn([n + 2 * edge for n in shape_hw], generator=generator)
+    return flow.smooth(noise, SPREAD)[edge:-edge, edge:-edge] / _deviation(edge)
+
+
+@cache
+def _deviation(edge: int) -> float:
+    """The standard deviation of white noise of unit variance that was smoothed."""
     one = torch.zeros(2 * edge + 1, 2 * edge + 1)
     one[edge, edge] = 1
-    deviation = float(flow.smooth(one, SPREAD).square().sum().sqrt())
-    return flow.smooth(noise, SPREAD)[edge:-edge, edge:-edge] / deviation
+    return float(flow.smooth(one, SPREAD).square().sum().sqrt())
 
 
 def _fine(state_hw: Tensor, step: int, size_HW: tuple[int, int]) -> Tensor:

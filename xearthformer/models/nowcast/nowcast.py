@@ -22,7 +22,7 @@ from ..layers import flow, seen
 from ..layers.checks import expect_counts, lists_to_tuples
 from ..layers.flow import COARSE, FLOW_FRAMES
 from .network import GROUPS, Coefficients, fields
-from .noise import OCTAVES, octaves
+from .noise import MEMORY, OCTAVES, octaves
 from .rain import Rain, between, mapped, match, normal_to_share
 
 MARGIN = 64  # pixels beyond the edge that are forecast too, from where rain may come in
@@ -128,11 +128,11 @@ class Nowcast(nn.Module):
         self.config = config
         self.in_len, self.out_len = config.in_len, config.out_len
         self.network = Coefficients(config.in_len, config.out_len, config.widths, config.functions)
-        # Of the noise of members: the standard deviation of each octave by lead, and how much of it
-        # stays from lead to lead. `fit_noise` sets them.
+        # Of the noise of members: the standard deviation of each octave by lead, which training
+        # fits, and how much of it stays from lead to lead.
         even = torch.full((config.out_len, len(OCTAVES)), len(OCTAVES) ** -0.5)
         self.register_buffer("noise_LN", even)
-        self.register_buffer("memory_N", torch.tensor([0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97]))
+        self.register_buffer("memory_N", torch.tensor(MEMORY))
 
     # --- training
 

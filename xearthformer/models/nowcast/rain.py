@@ -134,13 +134,8 @@ def match(score_HW: Tensor, inside_HW: Tensor, levels_K: Tensor, share_K: Tensor
     cut_K, levels_K = sorted_N[first_K[some_K]], levels_K[some_K]
     if not cut_K.numel():
         return torch.zeros_like(score_HW)
-    after_HW = torch.searchsorted(cut_K, score_HW.contiguous(), right=True)
-    wet_HW, below_HW = after_HW > 0, (after_HW - 1).clamp(min=0)
-    above_HW = after_HW.clamp(max=len(cut_K) - 1)
-    step_HW = (cut_K[above_HW] - cut_K[below_HW]).clamp(min=1e-9)
-    part_HW = ((score_HW - cut_K[below_HW]) / step_HW).clamp(0, 1)
-    rise_HW = levels_K[above_HW] - levels_K[below_HW]
-    return torch.where(wet_HW, levels_K[below_HW] + part_HW * rise_HW, 0)
+    rain_HW = between(score_HW, cut_K, levels_K, right=True)
+    return torch.where(score_HW >= cut_K[0], rain_HW, 0)
 
 
 def mapped(levels: Sequence[float], share_K: Tensor, new_share_K: Tensor) -> Tensor:
@@ -159,8 +154,10 @@ def mapped(levels: Sequence[float], share_K: Tensor, new_share_K: Tensor) -> Ten
     return between(old_K, new_K, new_K.new_tensor(levels)).cummax(0).values
 
 
-def between(x: Tensor, points_K: Tensor, values_K: Tensor) -> Tensor:
+def between(x: Tensor, points_K: Tensor, values_K: Tensor, right: bool = False) -> Tensor:
     """Values at points that ascend, linear between them, constant beyond the ends.
+
+    Where points are equal it is the first of them or, with `right`, the last.
 
     Examples
     --------
@@ -168,10 +165,11 @@ def between(x: Tensor, points_K: Tensor, values_K: Tensor) -> Tensor:
     >>> between(torch.tensor([-1.0, 0.5, 3.0]), points_K, values_K)
     tensor([2., 3., 4.])
     """
-    after = torch.searchsorted(points_K, x.contiguous()).clamp(1, len(points_K) - 1)
-    low, high = points_K[after - 1], points_K[after]
-    part = ((x - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
-    return values_K[after - 1] + part * (values_K[after] - values_K[after - 1])
+    after = torch.searchsorted(points_K, x.contiguous(), right=right)
+    below, above = (after - 1).clamp(min=0), after.clamp(max=len(points_K) - 1)
+    step = (points_K[above] - points_K[below]).clamp(min=1e-9)
+    part = ((x - points_K[below]) / step).clamp(0, 1)
+    return values_K[below] + part * (values_K[above] - values_K[below])
 
 
 def normal_to_share(noise: Tensor) -> Tensor:
