@@ -8,8 +8,7 @@ The square where it rains most often: prediff-radar forecasts it from its own fr
 members), STEPS (if pysteps is installed) and persistence every five, of which the ten are scored,
 and from 128 pixels of surroundings too, as anyone would run them. Prints the scores of the README,
 the ratio of power spectra down to 8 km, ranks, and, with --samplers, what fewer steps cost (hours:
-ddpm takes 1000). With --time it prints seconds alone, of both packs: members of 256 x 256 pixels, an
-hour ahead.
+ddpm takes 1000). With --time it prints seconds alone: of both packs' members of 256 x 256 pixels.
 """
 
 import argparse
