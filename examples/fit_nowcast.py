@@ -22,7 +22,6 @@ from torch import Tensor
 
 import xearthformer as xef
 from xearthformer.models.layers import flow
-from xearthformer.models.nowcast.noise import OCTAVES
 from xearthformer.models.nowcast.nowcast import PRESETS, Nowcast
 from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Training, Variable
 from xearthformer.packs.scale import Scale
@@ -40,7 +39,6 @@ LEADS = 3  # of a step
 DRY = 0.03  # share of the crops without rain that is kept
 BRIGHTER = 0.3  # standard deviation of the logarithm of a factor that all rain of a crop takes
 HIDDEN = 0.3  # share of crops of which a side is hidden: what lies beyond an edge is to be learnt
-SQUARES = 8  # of each record, to fit the noise on
 WAYS = "cpu", "cuda"
 
 DATA = (
@@ -206,63 +204,6 @@ def flops(model: Nowcast) -> float:
     return counter.get_total_flops()
 
 
-# --- the noise of members
-
-
-def bands(y_HW: Tensor) -> list[Tensor]:
-    """Parts of a field of about the scales of the octaves of noise, the last all that is larger."""
-    smoother = [flow.smooth(y_HW, 0.7 * step) for step in OCTAVES]
-    parts = [fine - coarse for fine, coarse in zip(smoother, smoother[1:], strict=False)]
-    return [*parts, smoother[-1] - smoother[-1].mean()]
-
-
-def wet_squares(frames: dict[str, np.ndarray], model: Nowcast, rng: np.random.Generator):
-    """Squares of 256 pixels with rain on a tenth of them, all seen: past and future, some each."""
-    length, found = model.in_len + model.out_len, []
-    for record in frames.values():
-        size, some = min(256, *record.shape[1:]), []
-        for _ in range(4000):
-            n = rng.integers(max(1, len(record) - length + 1))
-            row, column = (rng.integers(side - size + 1) for side in record.shape[1:])
-            square = record[n : n + length, row : row + size, column : column + size]
-            if np.isfinite(square).all() and (square[model.in_len - 1] > 0.5).mean() > 0.1:
-                some.append(normalised(square))
-            if len(some) == SQUARES:
-                break
-        found += some
-    return found
-
-
-@torch.no_grad()
-def fit_noise(model: Nowcast, frames: dict[str, np.ndarray], rounds: int, seed: int) -> None:
-    """Give each octave the share that members' power be that of what came, at every lead.
-
-    What the normalised rain of members has too much of in a band, the noise gets less of.
-    """
-    squares = wet_squares(frames, model, np.random.default_rng(seed))
-    for turn in range(rounds):
-        power = torch.zeros(2, model.out_len, len(OCTAVES))
-        for n, square in enumerate(squares):
-            past, came = square[: model.in_len], square[model.in_len :]
-            generator = torch.Generator().manual_seed(1000 * turn + n)
-            drawn = model.draw(model.past(past[None, ..., None]), [generator])[0, ..., 0]
-            for of, rain in zip(power, (drawn, came), strict=True):
-                for lead, y_HW in enumerate(rain):
-                    if lead < len(came):
-                        each = [band[32:-32, 32:-32].square().mean() for band in bands(y_HW)]
-                        of[lead] += torch.stack(each)
-        # a few squares tell little of a single lead: each with the two before and after it
-        power = F.avg_pool1d(power.mT, 5, 1, 2).mT
-        # of short records nothing is known of late leads: their noise stays
-        ratio = torch.where(power[1] > 0, power[0] / power[1], 1.0)
-        print(
-            f"noise, round {turn + 1}: power over observed {ratio.min():.2f} to {ratio.max():.2f}"
-        )
-        variance = model.noise_LN.square() * ratio.clamp(0.2, 5) ** -0.7
-        variance = variance.clamp(min=1e-3)
-        model.noise_LN.copy_((variance / variance.sum(dim=1, keepdim=True)).sqrt())
-
-
 # --- the pack
 
 
@@ -279,7 +220,7 @@ def card(model: Nowcast, events: list[str], notes: str) -> Card:
     config = {key: list(v) if isinstance(v, tuple) else v for key, v in vars(model.config).items()}
     return Card(
         name="nowcast-radar",
-        version="3",
+        version="4",
         title="How likely which rain is, along its motion: one field or members, 5-minute radar",
         model=ModelSpec(name="nowcast", config=config),
         inputs={"rainfall_rate": rain},
@@ -307,7 +248,6 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=6, help="of the fit of the noise")
     parser.add_argument("--device", choices=WAYS, default="cpu")
     parser.add_argument("--peak", type=float, help="TFLOP/s of the machine")
     parser.add_argument("--out", default="fitted/nowcast-radar")
@@ -316,13 +256,16 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model = xef.open_pack(args.start).model() if args.start else Nowcast(PRESETS["radar"])
     model.requires_grad_(True)
-    frames = {Path(path).stem: frames_of(path) for path in files}
-    train(model, [at_rest(name, each, model) for name, each in frames.items()], args)
-    fit_noise(model, frames, args.rounds, args.seed)
+    records = [at_rest(Path(path).stem, frames_of(path), model) for path in files]
+    train(model, records, args)
     notes = f"{args.steps} steps of {args.batch} crops, learning rate {args.rate}, seed {args.seed}"
     if args.start:
         notes += f", from {args.start}"
-    print(xef.save_pack(args.out, model, card(model, sorted(frames), notes)))
+    print(
+        xef.save_pack(
+            args.out, model, card(model, sorted(record.name for record in records), notes)
+        )
+    )
 
 
 if __name__ == "__main__":

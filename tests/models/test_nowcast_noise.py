@@ -4,16 +4,15 @@ import pytest
 import torch
 
 from xearthformer.models.nowcast import noise
-from xearthformer.models.nowcast.noise import OCTAVES, octaves
+from xearthformer.models.nowcast.noise import LEAST, MOST, OCTAVES, balanced, octaves, power
 
 SMALL = (1, 2, 4, 8)  # octaves of which a small domain holds many points
 MEMORY = 0.2, 0.4, 0.7, 0.9
 
 
-def drawn(seed, size=(70, 66), leads=1, memory=(*MEMORY, 0.9, 0.9, 0.9)):
+def drawn(seed, size=(70, 66), leads=1):
     """Noise (L, N, H, W)."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.stack([*octaves(size, torch.tensor(memory), leads, generator)])
+    return torch.stack([*octaves(size, leads, torch.Generator().manual_seed(seed))])
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,8 @@ def many():
     """Draws of the small octaves (S, L, N, H, W)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(noise, "OCTAVES", SMALL)
-        return torch.stack([drawn(seed, leads=3, memory=MEMORY) for seed in range(60)])
+        patch.setattr(noise, "MEMORY", MEMORY)
+        return torch.stack([drawn(seed, leads=3) for seed in range(60)])
 
 
 def test_variance_is_one_at_every_lead(many):
@@ -65,3 +65,27 @@ def test_it_is_a_function_of_the_generator():
 def test_fields_of_any_size(size):
     found = drawn(0, size, leads=2)
     assert found.shape == (2, len(OCTAVES), *size) and found.isfinite().all()
+
+
+def test_power_is_found_in_the_band_of_its_scale():
+    """A Gaussian of 0.7 steps passes most of a wave of eight steps, and of one of four little."""
+    x = torch.arange(256.0)
+    for band, step in enumerate(OCTAVES[:5]):
+        found_N = power(torch.sin(2 * torch.pi * x / (5 * step)).expand(256, 256))
+        assert int(found_N.argmax()) == band
+
+
+def test_octaves_of_too_much_power_get_less_and_none_gets_all():
+    even_N = torch.full((len(OCTAVES),), 1 / len(OCTAVES))
+    for too_much in (4.0, 1e9):  # a factor counts for 5 at most
+        found_N = balanced(
+            even_N, torch.ones(7).index_fill(0, torch.tensor(1), too_much), even_N * 7
+        )
+        assert float(found_N.sum()) == pytest.approx(1)
+        assert float(found_N[1] / found_N[0]) == pytest.approx(min(too_much, 5) ** -0.5)
+    alone_N = even_N
+    for _ in range(30):
+        alone_N = balanced(alone_N, torch.tensor([0.0, *[9.0] * 6]), even_N)
+    assert float(alone_N[0]) == pytest.approx(MOST) and alone_N.min() >= LEAST
+    assert float(alone_N.sum()) == pytest.approx(1)
+    assert balanced(even_N, torch.zeros(7), torch.zeros(7)).isfinite().all()

@@ -189,7 +189,7 @@ def nowcast(
         x = x_BTHWC[rows].to(settings.device)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             past = model.past(x)
-            y = roll_out(model, x, lead, first=model.ahead(past))
+            y = roll_out(model, x, lead, first=model.ahead(past, min(lead, model.out_len)))
             known = model.known(past, lead).float()
         forecasts.append(y[:count].cpu())
         shares.append(known[:count].cpu())

@@ -165,7 +165,8 @@ def draw_nowcasts(
         with torch.autocast(x_1THWC.device.type, torch.bfloat16, enabled=bf16):
             past = model.past(x_1THWC)
             turns = [_turns(ensemble, stamp, member) for member in range(ensemble.members)]
-            first_MLHWC = model.draw(past, [next(of_member) for of_member in turns])
+            generators = [next(of_member) for of_member in turns]
+            first_MLHWC = model.draw(past, generators, min(lead, model.out_len))
             members = [
                 roll_out(model, x_1THWC, lead, generators=of_member, first=first).cpu()
                 for of_member, first in zip(turns, first_MLHWC.split(1), strict=True)

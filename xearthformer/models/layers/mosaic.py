@@ -17,14 +17,14 @@ from torch import Tensor
 OVERLAP = 0.25  # smallest share of a tile that it has in common with the next
 
 
-def starts(size: int, tile: int) -> list[int]:
+def starts(size: int, tile: int, overlap: float = OVERLAP) -> list[int]:
     """Where tiles start on an axis: as few as the overlap allows, evenly, flush with both edges.
 
-    >>> starts(20, 8), starts(8, 8)
-    ([0, 6, 12], [0])
+    >>> starts(20, 8), starts(8, 8), starts(16, 8, overlap=0)
+    ([0, 6, 12], [0], [0, 8])
     """
     free = size - tile
-    steps = -(-free // int(tile * (1 - OVERLAP)))  # rounded up
+    steps = -(-free // int(tile * (1 - overlap)))  # rounded up
     return [i * free // steps for i in range(steps + 1)] if steps else [0]
 
 
@@ -42,12 +42,12 @@ class Mosaic:
 
     size_HW: tuple[int, int]  # of the field; at least one tile
     tile: int  # side of a tile
+    overlap: float = OVERLAP
 
     @property
     def corners(self) -> list[tuple[int, int]]:
         """First row and column of each tile."""
-        h, w = self.size_HW
-        return list(product(starts(h, self.tile), starts(w, self.tile)))
+        return list(product(*(starts(side, self.tile, self.overlap) for side in self.size_HW)))
 
     def split(self, x_BTHWC: Tensor) -> Tensor:
         """All tiles of all fields, (B N, T, tile, tile, C); those of one field are neighbours."""

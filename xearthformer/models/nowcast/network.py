@@ -1,15 +1,17 @@
 """The network of a nowcast: from past frames that stand still to the distribution of rain ahead.
 
-A U-Net on coarse pixels gives each place coefficients of a few fields as fine as the frames: the
-bands of the last one, how it differs from those before, and where it rains. It is the cascade of
-S-PROG (Pulkkinen et al. 2019) with weights that depend on what is seen around.
+A U-Net on coarse pixels gives each place coefficients of a few fields as fine as the frames: what
+S-PROG (Pulkkinen et al. 2019) makes of them, the bands of the last one, how it differs from those
+before, and where it rains. So S-PROG is where a forecast starts from, and what is seen around says
+how it changes.
 Legend of the shape suffixes: B batch, T time, L leads, H W space, h w the same in coarse pixels,
-C channels, P parameters of a distribution, D fields, K functions of the lead.
+C channels, P parameters of a distribution, D fields, N bands, K functions of the lead.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -21,37 +23,98 @@ from ..layers.flow import COARSE
 
 SIGMAS = (1.0, 2.0, 4.0, 8.0)  # pixels: between these filters lie the bands of a frame
 HEAVY = 0.7  # normalised rain that counts as heavy: 5 times the least
-FIELDS = len(SIGMAS) + 6  # see `fields`
+BANDS = len(SIGMAS) + 1
+FIELDS = BANDS + 6  # see `Fields`
 PARAMETERS = 3  # of the distribution, see `Rain`
 GROUPS = 8
 
 
-def fields(x_BTHW: Tensor, seen_BTHW: Tensor) -> Tensor:
-    """What a forecast is put together from (B, D, H, W): fields as fine as the frames.
+@dataclass(frozen=True)
+class Fields:
+    """What a forecast is put together from: fields as fine as the frames.
 
-    Bands of the last frame, fine to coarse, which add up to it; by how much the mean of all frames
-    differs; how it grew; the share of heavy rain, and of rain, around; ones. Pixels that aren't
-    seen are 0 in `x_BTHW`, and count for nothing.
+    Of every lead (B, D - 1, H, W): bands of the last frame, fine to coarse, which add up to it; by
+    how much the mean of all frames differs; how it grew; the share of heavy rain, and of rain,
+    around; ones. And what changes with the lead: the forecast of S-PROG, which is a sum of the
+    bands of the last two frames.
+    """
+
+    lasting_BDHW: Tensor
+    before_BNHW: Tensor  # bands of the last frame but one
+    weights_BLN2: Tensor  # of the bands of both, the last frame first
+
+    def at(self, lead: int) -> Tensor:
+        """All of them (B, D, H, W), at one lead, counted from 0."""
+        weights_BN211 = self.weights_BLN2[:, lead, ..., None, None]
+        last_BNHW = self.lasting_BDHW[:, :BANDS]
+        bands_BNHW = weights_BN211[:, :, 0] * last_BNHW + weights_BN211[:, :, 1] * self.before_BNHW
+        sprog_B1HW = bands_BNHW.sum(dim=1, keepdim=True)
+        return torch.cat([self.lasting_BDHW, sprog_B1HW], dim=1)
+
+    def every(self, stride: int) -> Fields:
+        """Those of every so-many-th pixel along both axes."""
+        some = (self.lasting_BDHW, self.before_BNHW)
+        return Fields(*(each[..., ::stride, ::stride] for each in some), self.weights_BLN2)
+
+
+def fields(x_BTHW: Tensor, seen_BTHW: Tensor, leads: int) -> Fields:
+    """The fields of frames, for so many leads.
+
+    Pixels that aren't seen are 0 in `x_BTHW`, and count for nothing.
     """
     last, there = x_BTHW[:, -1], seen_BTHW[:, -1]
-    smoother = [last, *(_mean_around(last, there, sigma) for sigma in SIGMAS)]
-    bands = [fine - coarse for fine, coarse in pairwise(smoother)]
+    bands_BTNHW = _bands(x_BTHW[:, -3:], seen_BTHW[:, -3:])
+    before_BNHW = torch.where(seen_BTHW[:, -2, None], bands_BTNHW[:, -2], bands_BTNHW[:, -1])
     half = x_BTHW.shape[1] // 2
     before = _mean(x_BTHW[:, :half], seen_BTHW[:, :half])
     after = _mean(x_BTHW[:, half:], seen_BTHW[:, half:])
     grown = torch.where(seen_BTHW[:, :half].any(dim=1), after - before, 0)
-    return torch.stack(
-        [
-            *bands,
-            smoother[-1],
-            _mean(x_BTHW, seen_BTHW) - last,
-            _mean_around(grown, there, 2.0),
-            _mean_around((last > HEAVY).to(last), there, 4.0),
-            _mean_around((last > 0).to(last), there, 2.0),
-            torch.ones_like(last),
-        ],
-        dim=1,
-    )
+    lasting = [
+        *bands_BTNHW[:, -1].unbind(1),
+        _mean(x_BTHW, seen_BTHW) - last,
+        _mean_around(grown, there, 2.0),
+        _mean_around((last > HEAVY).to(last), there, 4.0),
+        _mean_around((last > 0).to(last), there, 2.0),
+        torch.ones_like(last),
+    ]
+    weights_BLN2 = autoregression(bands_BTNHW, seen_BTHW[:, -3:], leads)
+    return Fields(torch.stack(lasting, dim=1), before_BNHW, weights_BLN2)
+
+
+def _bands(x_BTHW: Tensor, seen_BTHW: Tensor) -> Tensor:
+    """Bands of frames (B, T, N, H, W), fine to coarse, which add up to them."""
+    smoother = [x_BTHW, *(_mean_around(x_BTHW, seen_BTHW, sigma) for sigma in SIGMAS)]
+    bands = [fine - coarse for fine, coarse in pairwise(smoother)]
+    return torch.stack([*bands, smoother[-1]], dim=2)
+
+
+def autoregression(bands_BTNHW: Tensor, seen_BTHW: Tensor, leads: int) -> Tensor:
+    """How much of the last frame's bands, and of those before, is left at every lead (B, L, N, 2).
+
+    An autoregression of second order for each band, from its correlations over one step and two in
+    the last three frames, as in S-PROG (Pulkkinen et al. 2019, section 2.3).
+    """
+
+    def correlation(steps: int) -> Tensor:
+        both_B1HW = (seen_BTHW[:, -1] & seen_BTHW[:, -1 - steps])[:, None]
+        last, before = (torch.where(both_B1HW, bands_BTNHW[:, n], 0) for n in (-1, -1 - steps))
+        # by rows, then columns: the order of a sum is the same on any number of threads
+        product, *powers = (
+            each.mean(-1).mean(-1) for each in (last * before, last.square(), before.square())
+        )
+        return product / (powers[0] * powers[1]).sqrt().clamp(min=1e-12)
+
+    one = correlation(1).clamp(0, 0.9995)
+    two = correlation(2).maximum(2 * one.square() - 1).minimum(one)  # stationary, and no wave
+    first = one * (1 - two) / (1 - one.square())
+    second = (two - one.square()) / (1 - one.square())
+    none, all_of_it = torch.zeros_like(one), torch.ones_like(one)
+    before, last = torch.stack([none, all_of_it], dim=-1), torch.stack([all_of_it, none], dim=-1)
+    weights = []
+    for _ in range(leads):
+        before, last = last, first[..., None] * last + second[..., None] * before
+        weights.append(last)
+    return torch.stack(weights, dim=1)
 
 
 def _mean(x_BTHW: Tensor, seen_BTHW: Tensor) -> Tensor:
@@ -105,7 +168,7 @@ class UNet(nn.Module):
 class Coefficients(nn.Module):
     """Coefficients of the fields for every parameter, as a mixture of a few functions of the lead.
 
-    Untrained, the middle of the distribution is the last frame.
+    Untrained, the middle of the distribution is what S-PROG forecasts.
     """
 
     def __init__(self, in_len: int, out_len: int, widths: tuple[int, ...], functions: int) -> None:
@@ -118,9 +181,9 @@ class Coefficients(nn.Module):
         start += [lead ** (n + 2) for n in range(functions - len(start))]
         self.of_lead_LK = nn.Parameter(torch.stack(start[:functions], dim=1))
         everywhere = torch.zeros(out_len, PARAMETERS, FIELDS)
-        everywhere[:, 0, : len(SIGMAS) + 1] = 1  # the bands add up to the last frame
-        everywhere[:, 1, -1] = math.log(0.35)  # of ones: a width of 3.5 decibels
-        everywhere[:, 2, -2:] = torch.tensor([-2.0, -1.0])  # dry where it hardly rains around
+        everywhere[:, 0, -1] = 1  # the forecast of S-PROG
+        everywhere[:, 1, -2] = math.log(0.35)  # of ones: a width of 3.5 decibels
+        everywhere[:, 2, -3:-1] = torch.tensor([-2.0, -1.0])  # dry where it hardly rains around
         self.everywhere_LPD = nn.Parameter(everywhere)
         with torch.no_grad():
             self.unet.last.weight.mul_(0.1)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from ..layers import flow, seen
 from ..layers.checks import expect_counts, lists_to_tuples
 from ..layers.flow import COARSE, FLOW_FRAMES
-from .network import GROUPS, Coefficients, fields
-from .noise import MEMORY, OCTAVES, octaves
+from .network import GROUPS, Coefficients, Fields, fields
+from .noise import OCTAVES, balanced, octaves, power
 from .rain import Rain, between, mapped, match, normal_to_share
 
 MARGIN = 64  # pixels beyond the edge that are forecast too, from where rain may come in
@@ -34,9 +34,11 @@ BRIGHTNESS = 0.5  # the motion was tuned on rain in units of 20 decibels, not 10
 # none, a share `RISE` of what is expected may come.
 LEVELS = tuple(0.125 * n for n in range(29))  # a little over 1 dB apart, to 316 times the least
 LASTING, ALL, RISE = 0.4, 1.7, 0.03
+AT_FIRST = 4  # turns in which the noise of members is found at the first lead; one at others
 # The single forecast ranks pixels by the rain of which this share is less: where it rains at all,
-# by what is likely; above `INTENSE` (3 mm/h over a least of 0.1), by what may be.
-LIKELY, POSSIBLE, INTENSE = 0.6, 0.85, 1.5
+# by what is likely; above `INTENSE` (3 mm/h over a least of 0.1), by what may be. Both are mixed
+# with the forecast of S-PROG, of which `SPROG` is the weight.
+LIKELY, POSSIBLE, INTENSE, SPROG = 0.6, 0.85, 1.5, 0.3
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Past:
 
     size_HW: tuple[int, int]  # of the domain, without the margin
     mixed_BChw: Tensor  # the network's answer, on coarse pixels
-    fields_BDHW: Tensor  # what it is about, see `network.fields`
+    fields: Fields  # what it is about
     v_B2hw: Tensor  # the motion, in coarse cells per frame
     last_BHW: Tensor  # the last frame, which goes on where nothing is seen
     seen_BHW: Tensor  # where it was seen
@@ -99,6 +101,7 @@ class Lead:
     """One lead of a forecast, moved to where the rain is then (B, H, W each)."""
 
     rain: Rain
+    sprog_BHW: Tensor  # the forecast of S-PROG
     known_BHW: Tensor  # the share that stems from what was seen
     at_B2HW: Tensor  # where it came from, in pixels
 
@@ -128,11 +131,6 @@ class Nowcast(nn.Module):
         self.config = config
         self.in_len, self.out_len = config.in_len, config.out_len
         self.network = Coefficients(config.in_len, config.out_len, config.widths, config.functions)
-        # Of the noise of members: the standard deviation of each octave by lead, which training
-        # fits, and how much of it stays from lead to lead.
-        even = torch.full((config.out_len, len(OCTAVES)), len(OCTAVES) ** -0.5)
-        self.register_buffer("noise_LN", even)
-        self.register_buffer("memory_N", torch.tensor(MEMORY))
 
     # --- training
 
@@ -166,8 +164,8 @@ class Nowcast(nn.Module):
         """
         seen_BTHW, x_BTHW = ~still_BTHW.isnan(), torch.nan_to_num(still_BTHW)
         mixed_BChw = self.network(x_BTHW, seen_BTHW)
-        fields_BDHW = fields(x_BTHW, seen_BTHW)[..., ::stride, ::stride]
-        each = [self.network.parameters_at(mixed_BChw, fields_BDHW, lead) for lead in leads]
+        of_frames = fields(x_BTHW, seen_BTHW, self.out_len).every(stride)
+        each = [self.network.parameters_at(mixed_BChw, of_frames.at(lead), lead) for lead in leads]
         parameters_BLPHW = torch.stack(each, dim=1)
         return Rain.of(parameters_BLPHW, dim=2).loss(y_BLHW[..., ::stride, ::stride])
 
@@ -201,59 +199,80 @@ class Nowcast(nn.Module):
         still_BTHW = _still(x_BTHW, seen_BTHW, v_B2hw)
         seen_BTHW = ~still_BTHW.isnan()
         still_BTHW.nan_to_num_()
-        mixed_BChw, fields_BDHW = self.network(still_BTHW, seen_BTHW), fields(still_BTHW, seen_BTHW)
-        return Past((height, width), mixed_BChw, fields_BDHW, v_B2hw, last[0], seen_BHW, *last[1:])
+        mixed_BChw = self.network(still_BTHW, seen_BTHW)
+        of_frames = fields(still_BTHW, seen_BTHW, self.out_len)
+        return Past((height, width), mixed_BChw, of_frames, v_B2hw, last[0], seen_BHW, *last[1:])
 
     def known(self, past: Past, lead: int) -> Tensor:
         """The share of a forecast's values that stems from what was seen (B, lead, H, W)."""
         known_BLHW = seen.carried(past.known_BHW, past.v_B2hw, lead)
         return _without_margin(known_BLHW, past.size_HW)
 
-    def leads(self, past: Past) -> Iterator[Lead]:
+    def leads(self, past: Past, count: int | None = None) -> Iterator[Lead]:
         """The distribution of rain, lead by lead, where the rain is by then; with the margin."""
-        for n, way_B2hw in enumerate(flow.paths(past.v_B2hw, self.out_len, -1).unbind(1)):
+        count = self.out_len if count is None else count
+        for n, way_B2hw in enumerate(flow.paths(past.v_B2hw, count, -1).unbind(1)):
             at_B2HW = flow.ends(way_B2hw, past.last_BHW)
-            parameters_BPHW = self.network.parameters_at(past.mixed_BChw, past.fields_BDHW, n)
-            moved_BPHW = flow.sample(parameters_BPHW.to(past.last_BHW), at_B2HW, edge="border")
+            fields_BDHW = past.fields.at(n)
+            parameters_BPHW = self.network.parameters_at(past.mixed_BChw, fields_BDHW, n)
+            both_BPHW = torch.cat([parameters_BPHW.to(past.last_BHW), fields_BDHW[:, -1:]], dim=1)
+            both_BPHW = flow.sample(both_BPHW, at_B2HW, edge="border")
             known_BHW = flow.share_at(past.known_BHW, at_B2HW)[:, 0]
-            yield Lead(Rain.of(moved_BPHW, dim=1), known_BHW, at_B2HW)
+            yield Lead(Rain.of(both_BPHW[:, :-1], dim=1), both_BPHW[:, -1], known_BHW, at_B2HW)
 
-    def ahead(self, past: Past) -> Tensor:
-        """The single forecast (B, out_len, H, W, 1) from what the past tells."""
+    def ahead(self, past: Past, count: int | None = None) -> Tensor:
+        """The single forecast (B, L, H, W, 1) from the past, of the first leads or of all."""
         each = zip(past.last_BHW, past.seen_BHW, strict=True)
         share_BK = torch.stack([_shares(last_HW, seen_HW) for last_HW, seen_HW in each])
         frames: list[Tensor] = []
-        for lead in self.leads(past):
+        for lead in self.leads(past, count):
             y_BHW = torch.stack([_single(lead, i, row_K) for i, row_K in enumerate(share_BK)])
             y_BHW = lead.known_BHW * y_BHW + (1 - lead.known_BHW) * past.mean_B[:, None, None]
             frames.append(_without_margin(y_BHW, past.size_HW))
         return torch.stack(frames, dim=1)[..., None]
 
-    def draw(self, past: Past, generators: Sequence[torch.Generator]) -> Tensor:
-        """Members (M, out_len, H, W, 1) from the past of one domain, each from its generator.
+    def draw(
+        self, past: Past, generators: Sequence[torch.Generator], count: int | None = None
+    ) -> Tensor:
+        """Members (M, L, H, W, 1) from the past of one domain, each from its generator.
 
-        They are dry where the last frame is dry all over.
+        Of the first leads or all. They are dry where the last frame is dry all over.
         """
+        count = self.out_len if count is None else count
         last_HW, seen_HW = past.last_BHW[0], past.seen_BHW[0]
         if not last_HW.any():  # nor has the single forecast rain then
-            return last_HW.new_zeros(len(generators), self.out_len, *past.size_HW, 1)
-        beyond = [seen.random_rain(last_HW, seen_HW, generator) for generator in generators]
-        noises = [
-            octaves(tuple(last_HW.shape), self.memory_N.cpu(), self.out_len, generator)
-            for generator in generators
-        ]
+            return last_HW.new_zeros(len(generators), count, *past.size_HW, 1)
+        noises = [_Noise(last_HW, seen_HW, count, generator) for generator in generators]
+        # how much there is of each octave is found with one member more, the same one always
+        probe = _Noise(last_HW, seen_HW, count, torch.Generator().manual_seed(0))
+        variance_N = torch.full((len(OCTAVES),), 1 / len(OCTAVES))
+        wanted_N = power(_without_margin(last_HW, past.size_HW))
         share_K = _shares(last_HW, seen_HW)
         frames = []
-        for n, lead in enumerate(self.leads(past)):
-            levels = mapped(LEVELS, *_areas(lead, 0, share_K)[1:])
-            weight_N11 = self.noise_LN[n].cpu().view(-1, 1, 1)
+        for n, lead in enumerate(self.leads(past, count)):
+            levels_K = mapped(LEVELS, *_areas(lead, 0, share_K)[1:])
+            octaves_NHW = next(probe.octaves_NHW)
+            for _ in range(1 if n else AT_FIRST):
+                y_1HW = _member(lead, octaves_NHW, variance_N, probe.beyond_HW, levels_K)
+                found_N = power(_without_margin(y_1HW, past.size_HW)[0])
+                variance_N = balanced(variance_N, found_N, wanted_N)
             drawn = []
-            for beyond_HW, noise in zip(beyond, noises, strict=True):
-                noise_HW = (weight_N11 * next(noise)).sum(dim=0).to(last_HW)
-                y_1HW = _member(lead, noise_HW, beyond_HW, levels)
+            for noise in noises:
+                octaves_NHW = next(noise.octaves_NHW)
+                y_1HW = _member(lead, octaves_NHW, variance_N, noise.beyond_HW, levels_K)
                 drawn.append(_without_margin(y_1HW, past.size_HW))
             frames.append(torch.cat(drawn))
         return torch.stack(frames, dim=1)[..., None]
+
+
+class _Noise:
+    """What a member is drawn with: noise by lead, and rain that comes from the unknown."""
+
+    def __init__(
+        self, last_HW: Tensor, seen_HW: Tensor, leads: int, generator: torch.Generator
+    ) -> None:
+        self.beyond_HW = seen.random_rain(last_HW, seen_HW, generator)
+        self.octaves_NHW = octaves(tuple(last_HW.shape), leads, generator)
 
 
 def _still(x_BTHW: Tensor, seen_BTHW: Tensor, v_B2hw: Tensor) -> Tensor:
@@ -297,18 +316,23 @@ def _single(lead: Lead, i: int, before_K: Tensor) -> Tensor:
         return torch.zeros_like(lead.known_BHW[i])
     inside_HW, _, share_K = _areas(lead, i, before_K)
     levels_K = share_K.new_tensor(LEVELS)
+    sprog_HW = SPROG * lead.sprog_BHW[i]
     likely_HW, possible_HW = (
-        match(lead.rain[i].likely(share), inside_HW, levels_K, share_K)
+        match((1 - SPROG) * lead.rain[i].likely(share) + sprog_HW, inside_HW, levels_K, share_K)
         for share in (LIKELY, POSSIBLE)
     )
     return torch.where(possible_HW > INTENSE, possible_HW, likely_HW.clamp(max=INTENSE))
 
 
-def _member(lead: Lead, noise_HW: Tensor, beyond_HW: Tensor, levels_K: Tensor) -> Tensor:
+def _member(
+    lead: Lead, octaves_NHW: Tensor, variance_N: Tensor, beyond_HW: Tensor, levels_K: Tensor
+) -> Tensor:
     """Rain drawn by noise (1, H, W), and by further rain where it comes from the unknown.
 
-    `levels_K` is what stands for each of `LEVELS`, so that areas are those that are forecast.
+    Of each octave there is a share of the variance. `levels_K` is what stands for each of `LEVELS`,
+    so that areas are those that are forecast.
     """
+    noise_HW = (variance_N.sqrt().view(-1, 1, 1) * octaves_NHW).sum(dim=0).to(beyond_HW)
     # the nearest, as a mean of several has less variance; past the margin as at its edge
     noise_1HW = flow.sample(noise_HW[None, None], lead.at_B2HW, "nearest", "border")[:, 0]
     y_1HW = lead.rain.quantile(normal_to_share(noise_1HW))

@@ -32,6 +32,7 @@ from .denoiser import EarthformerUNet, EarthformerUNetConfig
 # many of these pixels it fades. In five radar records at most 3 in 1000 of the next hour's rainy
 # pixels lay further than 32 km from it, 1 in 1800 further than 48.
 REACH, FADE = 48, 16
+NOISY = 200  # steps of the diffusion from which there is more noise than rain
 
 
 @dataclass(frozen=True)
@@ -339,8 +340,13 @@ class PreDiff(nn.Module):
         return (self.out_len, *context.z_BThwC.shape[2:])
 
     def denoise(self, z_BThwC: Tensor, t: int, context: Context) -> Tensor:
-        """Return the noise in future latent frames at step t, found tile by tile."""
+        """Return the noise in future latent frames at step t, found tile by tile.
+
+        While there is much noise tiles only abut: what they disagree on is found again later.
+        """
         mosaic = self._mosaic(z_BThwC)
+        if t >= NOISY:
+            mosaic = replace(mosaic, overlap=0.0)
         tiles = in_batches(
             lambda z, context: self.denoiser(z, z.new_full((len(z),), t), context),
             mosaic.split(z_BThwC),
