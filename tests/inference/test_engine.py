@@ -92,8 +92,14 @@ def test_a_compiled_forecast_is_the_same_to_rounding(tiny_pack, monkeypatch):
     np.testing.assert_allclose(fc, exact, atol=5e-5)
 
 
-def test_what_is_not_compiled_is_fused(tiny_pack):
-    assert isinstance(engine.load(tiny_pack, FLOAT32), FusedEarthformer)
+def test_what_is_not_compiled_is_fused_where_that_is_faster(tiny_pack, monkeypatch):
+    assert isinstance(engine.load(tiny_pack, FLOAT32), Earthformer)
+    monkeypatch.setattr(engine, "is_faster", lambda config: True)
+    engine._load.cache_clear()
+    try:
+        assert isinstance(engine.load(tiny_pack, FLOAT32), FusedEarthformer)
+    finally:
+        engine._load.cache_clear()
 
 
 @pytest.mark.slow

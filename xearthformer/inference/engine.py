@@ -4,11 +4,11 @@ Legend of the shape suffixes: B windows, T time, H W space, C channels.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ from tqdm.auto import tqdm
 
 from ..errors import PackError, mismatch, whole_number
 from ..models import MODELS
-from ..models.earthformer.fused import fuse
+from ..models.earthformer.earthformer import Earthformer
+from ..models.earthformer.fused import fuse, is_faster
+from ..models.layers import parallel
 from ..packs.card import Card
 from ..packs.pack import Pack, open_pack
 from .options import Precision
@@ -30,6 +32,9 @@ LARGEST_BATCH = 64  # small windows gain nothing beyond it
 OPENING = threading.Lock()  # threads that start together open a pack once
 
 Progress = bool | Literal["auto"]
+Batch = tuple[list[int], int]  # rows, and how many of them count
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 def progress_bar(total: int, unit: str, progress: Progress, initial: int = 0) -> tqdm:
@@ -69,7 +74,8 @@ def settings(
 
     "auto" depends on pack, shape and device only, never on the data. "bf16" means autocast:
     products and convolutions in bfloat16; sums, norms, inputs and outputs in float32. A network
-    that is not compiled is fused (`fused.fuse`). What torch cannot do here is a ValueError.
+    that is not compiled is fused (`fused.fuse`) where that is faster. What torch cannot do here is
+    a ValueError.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -128,7 +134,8 @@ def _load(path: Path, weights_sha256: str | None, device: str, compile: bool) ->
         )
     model = pack.model().to(device)
     if not compile:
-        return fuse(model)
+        small = isinstance(model, Earthformer) and not is_faster(model.config)
+        return model if small else fuse(model)
     if is_generative(pack.card):
         model.denoiser = torch.compile(model.denoiser)
     elif moves_rain(pack.card):  # around the network, shapes depend on the data
@@ -162,15 +169,29 @@ def predict(
     Tensor (B, lead, H, W, C)
         On the CPU.
     """
-    forecasts = []
-    pad = not getattr(model, "sample_by_sample", False)
-    for rows, count in fixed_batches(len(x_BTHWC), settings.batch_size, pad):
+
+    def run(batch: Batch) -> Tensor:
+        rows, count = batch
         x = x_BTHWC[rows].to(settings.device)
         known = None if known_BTHWK is None else known_BTHWK[rows].to(settings.device)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             y = roll_out(model, x, lead, fill_value_HWC, known)
-        forecasts.append(y[:count].cpu())
-    return _joined(forecasts)
+        return y[:count].cpu()
+
+    if getattr(model, "sample_by_sample", False):
+        batches = fixed_batches(len(x_BTHWC), 1)
+    else:
+        batches = fixed_batches(len(x_BTHWC), settings.batch_size)
+    return _joined(each(run, batches, settings))
+
+
+def each(
+    function: Callable[[Part], Result], parts: Iterable[Part], settings: Settings
+) -> list[Result]:
+    """As `parallel.each`; what torch compiles runs one part after another."""
+    if settings.compile:
+        return [function(part) for part in parts]
+    return parallel.each(function, parts, settings.device)
 
 
 @torch.no_grad()
@@ -184,24 +205,27 @@ def nowcast(
     tuple of Tensor (B, lead, H, W, C) and (B, lead, H, W)
         The forecast, and the share of each value that stems from what was seen; on the CPU.
     """
-    forecasts, shares = [], []
-    for rows, count in fixed_batches(len(x_BTHWC), settings.batch_size):
+
+    def run(batch: Batch) -> tuple[Tensor, Tensor]:
+        rows, count = batch
         x = x_BTHWC[rows].to(settings.device)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             past = model.past(x)
             y = roll_out(model, x, lead, first=model.ahead(past, min(lead, model.out_len)))
             known = model.known(past, lead).float()
-        forecasts.append(y[:count].cpu())
-        shares.append(known[:count].cpu())
+        return y[:count].cpu(), known[:count].cpu()
+
+    batches = fixed_batches(len(x_BTHWC), settings.batch_size)
+    forecasts, shares = zip(*each(run, batches, settings), strict=True)
     return _joined(forecasts), _joined(shares)
 
 
-def _joined(batches: list[Tensor]) -> Tensor:
+def _joined(batches: Sequence[Tensor]) -> Tensor:
     """Batches as one tensor; one alone is large, and not copied."""
     return batches[0] if len(batches) == 1 else torch.cat(batches)
 
 
-def fixed_batches(total: int, size: int, pad: bool = True) -> Iterator[tuple[list[int], int]]:
+def fixed_batches(total: int, size: int) -> Iterator[Batch]:
     """Yield the rows of each batch, and how many of them count.
 
     The last batch is padded with copies of its first row: libraries choose their kernels by shape,
@@ -212,7 +236,7 @@ def fixed_batches(total: int, size: int, pad: bool = True) -> Iterator[tuple[lis
     """
     for first in range(0, total, size):
         rows = list(range(first, min(first + size, total)))
-        yield rows + [first] * (size - len(rows) if pad else 0), len(rows)
+        yield rows + [first] * (size - len(rows)), len(rows)
 
 
 def roll_out(

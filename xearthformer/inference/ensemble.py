@@ -7,10 +7,13 @@ and inits are asked for next to it.
 Legend of the shape suffixes: B windows, T time, H W space, C channels.
 """
 
+from __future__ import annotations
+
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +25,9 @@ from ..models.prediff.prediff import Context, PreDiff
 from ..packs.card import Card
 from . import guidance
 from .engine import (
+    Batch,
     Settings,
+    each,
     fixed_batches,
     has_noise,
     is_generative,
@@ -130,16 +135,19 @@ def draw(
     Tensor (B, lead, members, H, W, C)
         On the CPU.
     """
-    windows = []
-    for i, stamp in enumerate(stamps):
-        x_1THWC = x_BTHWC[i : i + 1].to(settings.device)
-        known = None if known_BTHWK is None else known_BTHWK[i : i + 1].to(settings.device)
-        members = []
-        for member in range(ensemble.members):
-            turns = _turns(ensemble, stamp, member)
-            members.append(roll_out(model, x_1THWC, lead, fill_value_HWC, known, turns).cpu())
-        windows.append(torch.stack(members, dim=2))
-    return torch.cat(windows)
+
+    def run(window: int) -> Tensor:
+        one = slice(window, window + 1)
+        x_1THWC = x_BTHWC[one].to(settings.device)
+        known = None if known_BTHWK is None else known_BTHWK[one].to(settings.device)
+
+        def of_member(member: int) -> Tensor:
+            turns = _turns(ensemble, stamps[window], member)
+            return roll_out(model, x_1THWC, lead, fill_value_HWC, known, turns).cpu()
+
+        return torch.stack(each(of_member, range(ensemble.members), settings), dim=2)
+
+    return torch.cat(each(run, range(len(stamps)), settings))
 
 
 @torch.no_grad()
@@ -158,9 +166,9 @@ def draw_nowcasts(
     tuple of Tensor (B, lead, members, H, W, C) and (B, lead, H, W)
         The members, and the share of each value that stems from what was seen; on the CPU.
     """
-    windows, shares = [], []
-    for i, stamp in enumerate(stamps):
-        x_1THWC = x_BTHWC[i : i + 1].to(settings.device)
+
+    def run(window: int) -> tuple[Tensor, Tensor]:
+        stamp, x_1THWC = stamps[window], x_BTHWC[window : window + 1].to(settings.device)
         bf16 = settings.precision == "bf16"
         with torch.autocast(x_1THWC.device.type, torch.bfloat16, enabled=bf16):
             past = model.past(x_1THWC)
@@ -171,8 +179,9 @@ def draw_nowcasts(
                 roll_out(model, x_1THWC, lead, generators=of_member, first=first).cpu()
                 for of_member, first in zip(turns, first_MLHWC.split(1), strict=True)
             ]
-            shares.append(model.known(past, lead).float().cpu())
-        windows.append(torch.stack(members, dim=2))
+            return torch.stack(members, dim=2), model.known(past, lead).float().cpu()
+
+    windows, shares = zip(*each(run, range(len(stamps)), settings), strict=True)
     return torch.cat(windows), torch.cat(shares)
 
 
@@ -222,19 +231,26 @@ def sample(
     x, known = x_BTHWC, None
     outputs: list[Tensor] = []
     while len(outputs) * model.out_len < lead:
-        contexts = [model.context(window.to(settings.device)[None], at_once) for window in x]
+        windows = [window.to(settings.device)[None] for window in x]
+        contexts = each(partial(model.context, at_once=at_once), windows, settings)
         if not outputs and moves_rain(card):
             known = torch.cat([model.known(context, lead).cpu() for context in contexts])
-        pieces = []
-        for batch, count in fixed_batches(len(rows), size):
-            context = Context.join([contexts[owner[row]] for row in batch])
-            y = draw(context, [rows[row] for row in batch], len(outputs))
-            pieces.append(y[:count].cpu())
-        outputs.append(torch.cat(pieces))
+        of_row = [contexts[window] for window in owner]
+        run = partial(_sampled, draw, rows, of_row, len(outputs))
+        outputs.append(torch.cat(each(run, fixed_batches(len(rows), size), settings)))
         x = torch.cat([x[owner], outputs[-1].to(x)], dim=1)[:, -model.in_len :]
         owner = list(range(len(rows)))  # from the second pass on, each member has its own context
     y_BTHWC = torch.cat(outputs, dim=1)[:, :lead]
     return y_BTHWC.unflatten(0, (-1, members)).transpose(1, 2), known
+
+
+def _sampled(
+    draw: _Draw, rows: list[tuple[str, int]], contexts: list[Context], turn: int, batch: Batch
+) -> Tensor:
+    """The samples of one batch of rows, each of its init's or member's context."""
+    some, count = batch
+    context = Context.join([contexts[row] for row in some])
+    return draw(context, [rows[row] for row in some], turn)[:count].cpu()
 
 
 @dataclass(frozen=True)

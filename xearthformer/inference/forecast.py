@@ -16,7 +16,9 @@ A model that moves rain along, a nowcast, doesn't mind gaps (`gaps`), and says w
 value stems from what was seen: `known`.
 """
 
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 from uuid import uuid4
@@ -26,6 +28,7 @@ import dask.array
 import numpy as np
 import pandas as pd
 import xarray as xr
+from dask.system import CPU_COUNT
 from tqdm.auto import tqdm
 
 from .. import __version__
@@ -47,6 +50,7 @@ XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
 
 # Bytes of the user's frames, in and out, that one block of inits may hold.
 BLOCK_BYTES = 128 * 2**20
+BLOCKS_PER_WORKER = 4  # at least, where there are as many batches
 KNOWN_ATTRS = {"long_name": "share of the value that stems from what was seen", "units": "1"}
 
 
@@ -303,7 +307,11 @@ def compute(
     context = plan.pack.card.context
     blocks = []
     shared_plan = dask.delayed(plan, traverse=False)  # one node of the graph, for all blocks
-    for block in windows.blocks(positions, context, _inits_per_block(chunks, setup.data[0], plan)):
+    is_lazy = any(da.chunks is not None for da in setup.data)
+    size = _inits_per_block(chunks, setup.data[0], plan)
+    if is_lazy and chunks == "auto":
+        size = _shared_out(len(positions), size, plan.settings.batch_size)
+    for block in windows.blocks(positions, context, size):
         first = positions[block][0] - context + 1
         steps = slice(first, positions[block][-1] + 1)
         pieces = [da.isel(time=steps) for da in setup.data]
@@ -320,7 +328,7 @@ def compute(
             )
         else:
             blocks.append(_tiled(pieces, ends, plan))
-    if any(da.chunks is not None for da in setup.data):
+    if is_lazy:
         return [dask.array.concatenate(of_one) for of_one in zip(*blocks, strict=True)]
     _check_values(setup)
     return _run_at_once(blocks, answers, plan, progress)
@@ -427,6 +435,24 @@ def _inits_per_block(chunks: int | Literal["auto"], da: xr.DataArray, plan: Plan
     batch_bytes = frame_bytes * (1 + plan.lead * members) * plan.settings.batch_size
     # whole batches: a batch that is not full costs as much as one that is
     return max(1, BLOCK_BYTES // batch_bytes) * plan.settings.batch_size
+
+
+def _shared_out(inits: int, largest: int, batch_size: int) -> int:
+    """Inits per block, whole batches of them, so that there are some blocks for each worker.
+
+    >>> _shared_out(inits=50_000, largest=64, batch_size=16)
+    64
+    """
+    share = -(-inits // (BLOCKS_PER_WORKER * _workers()))
+    return min(largest, -(-share // batch_size) * batch_size)
+
+
+def _workers() -> int:
+    """How many tasks dask runs at a time: on the cluster of this process's client, or here."""
+    if (distributed := sys.modules.get("distributed")) is not None:
+        with suppress(ValueError):  # no client
+            return sum(distributed.get_client().nthreads().values()) or 1
+    return dask.config.get("num_workers", None) or CPU_COUNT
 
 
 def _lead_steps(

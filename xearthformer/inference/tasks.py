@@ -17,6 +17,7 @@ from ..packs.card import Card, LatLonGrid, Variable
 from ..packs.pack import Pack
 from ..packs.scale import Scale
 from . import engine, ensemble, gaps, inputs, tensors
+from .allocator import kept_memory
 from .options import Beyond
 
 KNOWN = "known"  # the coordinate of nowcasts
@@ -66,6 +67,13 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
 
     Of a nowcast also what is `known`.
     """
+    with kept_memory():
+        return _through_model(pieces, ends, plan)
+
+
+def _through_model(
+    pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan
+) -> dict[str, xr.DataArray]:
     card = plan.pack.card
     if plan.beyond is not None:
         gaps.check_seen(pieces[0], ends, card)

@@ -2,8 +2,8 @@
 
 The same function by other arithmetic. Linear maps with no nonlinearity between them become one,
 constants are computed once, and the work goes sample by sample, frame by frame, a few cuboids at a
-time, so that it stays in the caches. The plain network is in earthformer.py, layers/attention.py
-and layers/stem.py; the speed of both is in benchmarks/README.md.
+time, so that it stays in the caches, with these parts next to one another. The plain network is in
+earthformer.py, layers/attention.py and layers/stem.py; the speed of both in benchmarks/README.md.
 Legend of the shape suffixes: T time, H W space, C channels, K global vectors, N heads, D = C/N
 channels of a head, J = N K, M cuboids, V elements of a cuboid, S keys of a cuboid, R elements of
 all cuboids, B = M N cuboids and heads, F frames, P projections in one. There is no batch: each
@@ -12,7 +12,7 @@ sample goes alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -27,13 +27,17 @@ from ..layers.attention import (
     CuboidSelfAttention,
     FeedForward,
 )
+from ..layers.parallel import each
 from ..layers.stem import coarser
-from .earthformer import Earthformer
+from .earthformer import Earthformer, EarthformerConfig
 from .fused_stem import Decode, Encode, in_place, upsampling
 
 # Numbers in the widest tensor of a feed-forward. Fewer, and two threads wait more than they work;
 # more, and the system is asked for memory again and again.
 CHUNK = 2**21
+# Numbers at a network's finest level from which the fused one is faster. On one thread the plain
+# one took .45 times its time at 41 thousand of them, 1.4 times at 166 (batches of 4).
+SMALLEST = 100_000
 # Torch's softmax takes ten times longer per number over shorter rows: they get keys of weight zero.
 SHORTEST_ROW = 16
 NEVER = -1e30  # the score of such a key; its exponential is exactly zero
@@ -57,6 +61,18 @@ def fuse(model: nn.Module) -> nn.Module:
         return model
     with torch.no_grad():
         return FusedEarthformer(model).eval().requires_grad_(False)
+
+
+def is_faster(config: EarthformerConfig) -> bool:
+    """Whether the fused network is faster than the plain one, which a small one isn't.
+
+    Examples
+    --------
+    >>> from xearthformer.models.earthformer.earthformer import PRESETS
+    >>> [is_faster(PRESETS[name]) for name in ("sevir", "tiny")]
+    [True, False]
+    """
+    return prod(config.level_shapes[0]) * config.base_units >= SMALLEST
 
 
 class FusedFeedForward(nn.Module):
@@ -159,10 +175,15 @@ def with_q_factor(plain: CuboidAttention, weight: Tensor) -> Tensor:
     return torch.cat([plain.q_factor * q, kv])
 
 
-def cuboids_at_once(x_MVC: Tensor) -> int:
-    """Number of cuboids whose feed-forward, 4C wide, fits in a chunk."""
-    _, v, c = x_MVC.shape
-    return max(1, CHUNK // (4 * v * c))
+def some_at_a_time(function: Callable[..., Tensor], *cuboids: Tensor) -> Tensor:
+    """What a function makes of cuboids, of as many at a time as have their feed-forward in a chunk.
+
+    That is 4C wide.
+    """
+    _, v, c = cuboids[0].shape
+    size = max(1, CHUNK // (4 * v * c))
+    parts = zip(*(each_M.split(size) for each_M in cuboids), strict=True)
+    return torch.cat(each(lambda part: function(*part), parts))
 
 
 class SelfLayer(nn.Module):
@@ -194,16 +215,17 @@ class SelfLayer(nn.Module):
         for (times, grid), local in zip(self.runs, self.local, strict=True):
             x_MVC = grid.cut(x_THWC[None, times])[0]
             n_MVC = self.norm(x_MVC)
-            weight = self.qkv
+            weight, values_NKD = self.qkv, None
             if g_KC is not None:
                 far_JC, values_NKD, dg_KC = self.exchange(n_MVC.flatten(0, 1), g_KC)
                 weight, g_KC = torch.cat([self.qkv, far_JC]), g_KC + dg_KC
-            y_MVC, some = [], cuboids_at_once(x_MVC)
-            for x, n in zip(x_MVC.split(some), n_MVC.split(some), strict=True):
+
+            def some(x: Tensor, n: Tensor, local=local, weight=weight, values=values_NKD) -> Tensor:
                 q, kv, far_MVJ = F.linear(n, weight).tensor_split([c, 3 * c], dim=-1)
-                far = None if g_KC is None else (far_MVJ, values_NKD)
-                y_MVC.append(self.feed_forward(x + self.proj(local(q, kv, far))))
-            frames.append(grid.join(torch.cat(y_MVC)[None])[0])
+                far = None if values is None else (far_MVJ, values)
+                return self.feed_forward(x + self.proj(local(q, kv, far)))
+
+            frames.append(grid.join(some_at_a_time(some, x_MVC, n_MVC)[None])[0])
         return torch.cat(frames) if len(frames) > 1 else frames[0], g_KC
 
 
@@ -222,11 +244,12 @@ class CrossLayer(nn.Module):
     def forward(self, x_THWC: Tensor, memory_THWC: Tensor) -> Tensor:
         x_MVC = self.grid.cut(x_THWC[None])[0]
         memory_MSC = self.memory_grid.cut(memory_THWC[None])[0]
-        y_MVC, some = [], cuboids_at_once(x_MVC)
-        for x, memory in zip(x_MVC.split(some), memory_MSC.split(some), strict=True):
+
+        def some(x: Tensor, memory: Tensor) -> Tensor:
             update = self.local(F.linear(self.norm(x), self.q), self.kv(memory))
-            y_MVC.append(self.feed_forward(x + self.proj(update)))
-        return self.grid.join(torch.cat(y_MVC)[None])[0]
+            return self.feed_forward(x + self.proj(update))
+
+        return self.grid.join(some_at_a_time(some, x_MVC, memory_MSC)[None])[0]
 
 
 class PlainLayer(nn.Module):
@@ -305,16 +328,16 @@ class FusedEarthformer(nn.Module):
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         self.config.expect_input(x_BTHWC)
-        return torch.stack([self._sample(x_THWC) for x_THWC in x_BTHWC])
+        return torch.stack(each(self._sample, x_BTHWC))
 
     def predict(self, x_BTHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The forecast; see `Earthformer.predict`."""
         return self(x_BTHWC)
 
     def _sample(self, x_THWC: Tensor) -> Tensor:
-        x_THWC = torch.cat([self.encode(x_FHWC) for x_FHWC in x_THWC.split(1)])
+        x_THWC = torch.cat(each(self.encode, x_THWC.split(1)))
         z_THWC = self._decoder(self._encoder(x_THWC + self.place_THWC))
-        return torch.cat([self.decode(z_FHWC) for z_FHWC in z_THWC.split(1)])
+        return torch.cat(each(self.decode, z_THWC.split(1)))
 
     def _encoder(self, x_THWC: Tensor) -> list[Tensor]:
         memory, g_KC = [], self.init_global_vectors

@@ -14,6 +14,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from .parallel import each
+
 OVERLAP = 0.25  # smallest share of a tile that it has in common with the next
 
 
@@ -74,12 +76,14 @@ class Mosaic:
 def in_batches(net: Callable[..., Tensor], *inputs: Tensor, size: int) -> Tensor:
     """Apply a network in batches of exactly `size` rows, so that a row's bits ignore the others.
 
-    The last batch is filled up with copies of its first row.
+    The last batch is filled up with copies of its first row. On a CPU batches run next to one
+    another.
     """
-    answers = []
-    for batch in zip(*(rows.split(size) for rows in inputs), strict=True):
+
+    def answer(batch: tuple[Tensor, ...]) -> Tensor:
         count = len(batch[0])
         padding = [rows[:1].expand(size - count, *rows.shape[1:]) for rows in batch]
-        full = [torch.cat(pair) for pair in zip(batch, padding, strict=True)]
-        answers.append(net(*full)[:count])
-    return torch.cat(answers)
+        return net(*(torch.cat(pair) for pair in zip(batch, padding, strict=True)))[:count]
+
+    batches = zip(*(rows.split(size) for rows in inputs), strict=True)
+    return torch.cat(each(answer, batches, inputs[0].device))

@@ -11,8 +11,9 @@ C channels, D fields, K levels, N octaves of noise, 2 the components (x, y).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from ..layers import flow, seen
 from ..layers.checks import expect_counts, lists_to_tuples
 from ..layers.flow import COARSE, FLOW_FRAMES
+from ..layers.parallel import each
 from .network import GROUPS, Coefficients, Fields, fields
 from .noise import OCTAVES, balanced, octaves, power
 from .rain import Rain, between, mapped, match, normal_to_share
@@ -90,6 +92,7 @@ class Past:
     mixed_BChw: Tensor  # the network's answer, on coarse pixels
     fields: Fields  # what it is about
     v_B2hw: Tensor  # the motion, in coarse cells per frame
+    ways_BL2hw: Tensor  # where what is there at each lead came from
     last_BHW: Tensor  # the last frame, which goes on where nothing is seen
     seen_BHW: Tensor  # where it was seen
     known_BHW: Tensor  # the share of it that stems from what was seen
@@ -201,35 +204,40 @@ class Nowcast(nn.Module):
         still_BTHW.nan_to_num_()
         mixed_BChw = self.network(still_BTHW, seen_BTHW)
         of_frames = fields(still_BTHW, seen_BTHW, self.out_len)
-        return Past((height, width), mixed_BChw, of_frames, v_B2hw, last[0], seen_BHW, *last[1:])
+        motion = v_B2hw, flow.paths(v_B2hw, self.out_len, -1)
+        return Past((height, width), mixed_BChw, of_frames, *motion, last[0], seen_BHW, *last[1:])
 
     def known(self, past: Past, lead: int) -> Tensor:
         """The share of a forecast's values that stems from what was seen (B, lead, H, W)."""
         known_BLHW = seen.carried(past.known_BHW, past.v_B2hw, lead)
         return _without_margin(known_BLHW, past.size_HW)
 
-    def leads(self, past: Past, count: int | None = None) -> Iterator[Lead]:
-        """The distribution of rain, lead by lead, where the rain is by then; with the margin."""
-        count = self.out_len if count is None else count
-        for n, way_B2hw in enumerate(flow.paths(past.v_B2hw, count, -1).unbind(1)):
-            at_B2HW = flow.ends(way_B2hw, past.last_BHW)
-            fields_BDHW = past.fields.at(n)
-            parameters_BPHW = self.network.parameters_at(past.mixed_BChw, fields_BDHW, n)
-            both_BPHW = torch.cat([parameters_BPHW.to(past.last_BHW), fields_BDHW[:, -1:]], dim=1)
-            both_BPHW = flow.sample(both_BPHW, at_B2HW, edge="border")
-            known_BHW = flow.share_at(past.known_BHW, at_B2HW)[:, 0]
-            yield Lead(Rain.of(both_BPHW[:, :-1], dim=1), both_BPHW[:, -1], known_BHW, at_B2HW)
+    def lead(self, past: Past, n: int) -> Lead:
+        """The distribution of rain at one lead, counted from 0, where the rain is by then.
+
+        With the margin.
+        """
+        at_B2HW = flow.ends(past.ways_BL2hw[:, n], past.last_BHW)
+        fields_BDHW = past.fields.at(n)
+        parameters_BPHW = self.network.parameters_at(past.mixed_BChw, fields_BDHW, n)
+        both_BPHW = torch.cat([parameters_BPHW.to(past.last_BHW), fields_BDHW[:, -1:]], dim=1)
+        both_BPHW = flow.sample(both_BPHW, at_B2HW, edge="border")
+        known_BHW = flow.share_at(past.known_BHW, at_B2HW)[:, 0]
+        return Lead(Rain.of(both_BPHW[:, :-1], dim=1), both_BPHW[:, -1], known_BHW, at_B2HW)
 
     def ahead(self, past: Past, count: int | None = None) -> Tensor:
         """The single forecast (B, L, H, W, 1) from the past, of the first leads or of all."""
-        each = zip(past.last_BHW, past.seen_BHW, strict=True)
-        share_BK = torch.stack([_shares(last_HW, seen_HW) for last_HW, seen_HW in each])
-        frames: list[Tensor] = []
-        for lead in self.leads(past, count):
+        rows = zip(past.last_BHW, past.seen_BHW, strict=True)
+        share_BK = torch.stack([_shares(last_HW, seen_HW) for last_HW, seen_HW in rows])
+
+        def frame(n: int) -> Tensor:
+            lead = self.lead(past, n)
             y_BHW = torch.stack([_single(lead, i, row_K) for i, row_K in enumerate(share_BK)])
             y_BHW = lead.known_BHW * y_BHW + (1 - lead.known_BHW) * past.mean_B[:, None, None]
-            frames.append(_without_margin(y_BHW, past.size_HW))
-        return torch.stack(frames, dim=1)[..., None]
+            return _without_margin(y_BHW, past.size_HW)
+
+        leads = range(self.out_len if count is None else count)
+        return torch.stack(each(frame, leads, past.last_BHW.device), dim=1)[..., None]
 
     def draw(
         self, past: Past, generators: Sequence[torch.Generator], count: int | None = None
@@ -242,26 +250,23 @@ class Nowcast(nn.Module):
         last_HW, seen_HW = past.last_BHW[0], past.seen_BHW[0]
         if not last_HW.any():  # nor has the single forecast rain then
             return last_HW.new_zeros(len(generators), count, *past.size_HW, 1)
-        noises = [_Noise(last_HW, seen_HW, count, generator) for generator in generators]
+        noises = each(partial(_Noise, last_HW, seen_HW, count), generators, last_HW.device)
         # how much there is of each octave is found with one member more, the same one always
         probe = _Noise(last_HW, seen_HW, count, torch.Generator().manual_seed(0))
         variance_N = torch.full((len(OCTAVES),), 1 / len(OCTAVES))
         wanted_N = power(_without_margin(last_HW, past.size_HW))
         share_K = _shares(last_HW, seen_HW)
         frames = []
-        for n, lead in enumerate(self.leads(past, count)):
+        for n in range(count):
+            lead = self.lead(past, n)
             levels_K = mapped(LEVELS, *_areas(lead, 0, share_K)[1:])
             octaves_NHW = next(probe.octaves_NHW)
             for _ in range(1 if n else AT_FIRST):
                 y_1HW = _member(lead, octaves_NHW, variance_N, probe.beyond_HW, levels_K)
                 found_N = power(_without_margin(y_1HW, past.size_HW)[0])
                 variance_N = balanced(variance_N, found_N, wanted_N)
-            drawn = []
-            for noise in noises:
-                octaves_NHW = next(noise.octaves_NHW)
-                y_1HW = _member(lead, octaves_NHW, variance_N, noise.beyond_HW, levels_K)
-                drawn.append(_without_margin(y_1HW, past.size_HW))
-            frames.append(torch.cat(drawn))
+            drawn = partial(_drawn, lead, variance_N, levels_K, past.size_HW)
+            frames.append(torch.cat(each(drawn, noises, last_HW.device)))
         return torch.stack(frames, dim=1)[..., None]
 
 
@@ -273,6 +278,19 @@ class _Noise:
     ) -> None:
         self.beyond_HW = seen.random_rain(last_HW, seen_HW, generator)
         self.octaves_NHW = octaves(tuple(last_HW.shape), leads, generator)
+
+
+def _drawn(
+    lead: Lead,
+    variance_N: Tensor,
+    levels_K: Tensor,
+    size_HW: tuple[int, int],
+    noise: _Noise,
+) -> Tensor:
+    """The next lead of a member, without the margin (1, H, W)."""
+    octaves_NHW = next(noise.octaves_NHW)
+    y_1HW = _member(lead, octaves_NHW, variance_N, noise.beyond_HW, levels_K)
+    return _without_margin(y_1HW, size_HW)
 
 
 def _still(x_BTHW: Tensor, seen_BTHW: Tensor, v_B2hw: Tensor) -> Tensor:
