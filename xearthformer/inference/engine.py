@@ -26,7 +26,7 @@ from .options import Precision
 # Input elements per batch, by device type: enough to keep it busy, little enough to fit in memory.
 BATCH_ELEMENTS = {"cpu": 60_000, "cuda": 8_000_000, "mps": 2_000_000}
 # Tiles of latent frames per batch of a generative model.
-BATCH_TILES = {"cpu": 4, "cuda": 64, "mps": 16}
+BATCH_TILES = {"cpu": 2, "cuda": 64, "mps": 16}
 LARGEST_BATCH = 64  # small windows gain nothing beyond it
 
 OPENING = threading.Lock()  # threads that start together open a pack once
@@ -117,6 +117,11 @@ def moves_rain(card: Card) -> bool:
     return carries is not None and carries(card.model.config)
 
 
+def is_light(model: nn.Module) -> bool:
+    """Whether its operations are so small that threads would only wait for Python."""
+    return getattr(model, "light", False)
+
+
 def load(pack: Pack, settings: Settings) -> nn.Module:
     """Return the pack's network, ready to run; each process opens it once."""
     with OPENING:
@@ -178,19 +183,24 @@ def predict(
             y = roll_out(model, x, lead, fill_value_HWC, known)
         return y[:count].cpu()
 
-    if getattr(model, "sample_by_sample", False):
-        batches = fixed_batches(len(x_BTHWC), 1)
-    else:
-        batches = fixed_batches(len(x_BTHWC), settings.batch_size)
-    return _joined(each(run, batches, settings))
+    alone = getattr(model, "sample_by_sample", False)  # a batch need not be filled up
+    size = 1 if alone and not is_light(model) else settings.batch_size
+    batches = fixed_batches(len(x_BTHWC), size, pad=not alone)
+    return _joined(each(run, batches, settings, model))
 
 
 def each(
-    function: Callable[[Part], Result], parts: Iterable[Part], settings: Settings
+    function: Callable[[Part], Result],
+    parts: Iterable[Part],
+    settings: Settings,
+    model: nn.Module,
 ) -> list[Result]:
-    """As `parallel.each`; what torch compiles runs one part after another."""
+    """As `parallel.each`, but one part after another for a light or a compiled model."""
     if settings.compile:
         return [function(part) for part in parts]
+    if is_light(model):
+        with parallel.one_thread():
+            return [function(part) for part in parts]
     return parallel.each(function, parts, settings.device)
 
 
@@ -216,7 +226,7 @@ def nowcast(
         return y[:count].cpu(), known[:count].cpu()
 
     batches = fixed_batches(len(x_BTHWC), settings.batch_size)
-    forecasts, shares = zip(*each(run, batches, settings), strict=True)
+    forecasts, shares = zip(*each(run, batches, settings, model), strict=True)
     return _joined(forecasts), _joined(shares)
 
 
@@ -225,7 +235,7 @@ def _joined(batches: Sequence[Tensor]) -> Tensor:
     return batches[0] if len(batches) == 1 else torch.cat(batches)
 
 
-def fixed_batches(total: int, size: int) -> Iterator[Batch]:
+def fixed_batches(total: int, size: int, pad: bool = True) -> Iterator[Batch]:
     """Yield the rows of each batch, and how many of them count.
 
     The last batch is padded with copies of its first row: libraries choose their kernels by shape,
@@ -236,7 +246,7 @@ def fixed_batches(total: int, size: int) -> Iterator[Batch]:
     """
     for first in range(0, total, size):
         rows = list(range(first, min(first + size, total)))
-        yield rows + [first] * (size - len(rows)), len(rows)
+        yield rows + [first] * (size - len(rows) if pad else 0), len(rows)
 
 
 def roll_out(

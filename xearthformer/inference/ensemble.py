@@ -145,9 +145,9 @@ def draw(
             turns = _turns(ensemble, stamps[window], member)
             return roll_out(model, x_1THWC, lead, fill_value_HWC, known, turns).cpu()
 
-        return torch.stack(each(of_member, range(ensemble.members), settings), dim=2)
+        return torch.stack(each(of_member, range(ensemble.members), settings, model), dim=2)
 
-    return torch.cat(each(run, range(len(stamps)), settings))
+    return torch.cat(each(run, range(len(stamps)), settings, model))
 
 
 @torch.no_grad()
@@ -181,7 +181,7 @@ def draw_nowcasts(
             ]
             return torch.stack(members, dim=2), model.known(past, lead).float().cpu()
 
-    windows, shares = zip(*each(run, range(len(stamps)), settings), strict=True)
+    windows, shares = zip(*each(run, range(len(stamps)), settings, model), strict=True)
     return torch.cat(windows), torch.cat(shares)
 
 
@@ -232,12 +232,12 @@ def sample(
     outputs: list[Tensor] = []
     while len(outputs) * model.out_len < lead:
         windows = [window.to(settings.device)[None] for window in x]
-        contexts = each(partial(model.context, at_once=at_once), windows, settings)
+        contexts = each(partial(model.context, at_once=at_once), windows, settings, model)
         if not outputs and moves_rain(card):
             known = torch.cat([model.known(context, lead).cpu() for context in contexts])
         of_row = [contexts[window] for window in owner]
         run = partial(_sampled, draw, rows, of_row, len(outputs))
-        outputs.append(torch.cat(each(run, fixed_batches(len(rows), size), settings)))
+        outputs.append(torch.cat(each(run, fixed_batches(len(rows), size), settings, model)))
         x = torch.cat([x[owner], outputs[-1].to(x)], dim=1)[:, -model.in_len :]
         owner = list(range(len(rows)))  # from the second pass on, each member has its own context
     y_BTHWC = torch.cat(outputs, dim=1)[:, :lead]

@@ -120,6 +120,7 @@ class CorrectedLIM(FrameForecaster[CorrectedLIMConfig]):
 
     sample_by_sample = True  # a batch need not be filled up, see `forward`
     draws = True  # members, where a generator is given
+    light = True
     projection: Tensor  # (N, H, W, C): field to the network's components
     patterns: Tensor  # (N, H, W, C): components to field
 

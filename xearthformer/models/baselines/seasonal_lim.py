@@ -143,6 +143,7 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
 
     sample_by_sample = True  # a batch need not be filled up, see `forward`
     draws = True  # members, where a generator is given
+    light = True
     ocean: Tensor  # (H, W, C) of bool, false on land
     projection: Tensor  # P (N, H, W, 1): each component's variable to the component
     patterns: Tensor  # E (N, H, W, 1): components to their variable

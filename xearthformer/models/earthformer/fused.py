@@ -32,9 +32,9 @@ from ..layers.stem import coarser
 from .earthformer import Earthformer, EarthformerConfig
 from .fused_stem import Decode, Encode, in_place, upsampling
 
-# Numbers in the widest tensor of a feed-forward. Fewer, and two threads wait more than they work;
-# more, and the system is asked for memory again and again.
-CHUNK = 2**21
+# Numbers in the widest tensor of a feed-forward. Fewer, and there are more calls than work; more,
+# and cores go without a part, and the system is asked for memory again and again.
+CHUNK = 2**20
 # Numbers at a network's finest level from which the fused one is faster. On one thread the plain
 # one took .45 times its time at 41 thousand of them, 1.4 times at 166 (batches of 4).
 SMALLEST = 100_000

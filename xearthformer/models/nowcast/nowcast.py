@@ -202,8 +202,11 @@ class Nowcast(nn.Module):
         still_BTHW = _still(x_BTHW, seen_BTHW, v_B2hw)
         seen_BTHW = ~still_BTHW.isnan()
         still_BTHW.nan_to_num_()
-        mixed_BChw = self.network(still_BTHW, seen_BTHW)
-        of_frames = fields(still_BTHW, seen_BTHW, self.out_len)
+        jobs = (
+            partial(self.network, still_BTHW, seen_BTHW),
+            partial(fields, still_BTHW, seen_BTHW, self.out_len),
+        )
+        mixed_BChw, of_frames = each(lambda job: job(), jobs, x_BTHW.device)
         motion = v_B2hw, flow.paths(v_B2hw, self.out_len, -1)
         return Past((height, width), mixed_BChw, of_frames, *motion, last[0], seen_BHW, *last[1:])
 
@@ -250,24 +253,36 @@ class Nowcast(nn.Module):
         last_HW, seen_HW = past.last_BHW[0], past.seen_BHW[0]
         if not last_HW.any():  # nor has the single forecast rain then
             return last_HW.new_zeros(len(generators), count, *past.size_HW, 1)
-        noises = each(partial(_Noise, last_HW, seen_HW, count), generators, last_HW.device)
+        share_K = _shares(last_HW, seen_HW)
+
+        def spread(n: int) -> tuple[Lead, Tensor]:
+            lead = self.lead(past, n)
+            return lead, mapped(LEVELS, *_areas(lead, 0, share_K)[1:])
+
+        leads = each(spread, range(count), last_HW.device)
         # how much there is of each octave is found with one member more, the same one always
         probe = _Noise(last_HW, seen_HW, count, torch.Generator().manual_seed(0))
         variance_N = torch.full((len(OCTAVES),), 1 / len(OCTAVES))
         wanted_N = power(_without_margin(last_HW, past.size_HW))
-        share_K = _shares(last_HW, seen_HW)
-        frames = []
-        for n in range(count):
-            lead = self.lead(past, n)
-            levels_K = mapped(LEVELS, *_areas(lead, 0, share_K)[1:])
+        variances = []
+        for n, (lead, levels_K) in enumerate(leads):
             octaves_NHW = next(probe.octaves_NHW)
             for _ in range(1 if n else AT_FIRST):
                 y_1HW = _member(lead, octaves_NHW, variance_N, probe.beyond_HW, levels_K)
                 found_N = power(_without_margin(y_1HW, past.size_HW)[0])
                 variance_N = balanced(variance_N, found_N, wanted_N)
-            drawn = partial(_drawn, lead, variance_N, levels_K, past.size_HW)
-            frames.append(torch.cat(each(drawn, noises, last_HW.device)))
-        return torch.stack(frames, dim=1)[..., None]
+            variances.append(variance_N)
+
+        def member(generator: torch.Generator) -> Tensor:
+            noise = _Noise(last_HW, seen_HW, count, generator)
+            how = zip(leads, variances, noise.octaves_NHW, strict=True)
+            frames = [
+                _member(lead, octaves_NHW, variance_N, noise.beyond_HW, levels_K)
+                for (lead, levels_K), variance_N, octaves_NHW in how
+            ]
+            return _without_margin(torch.cat(frames), past.size_HW)
+
+        return torch.stack(each(member, generators, last_HW.device))[..., None]
 
 
 class _Noise:
@@ -278,19 +293,6 @@ class _Noise:
     ) -> None:
         self.beyond_HW = seen.random_rain(last_HW, seen_HW, generator)
         self.octaves_NHW = octaves(tuple(last_HW.shape), leads, generator)
-
-
-def _drawn(
-    lead: Lead,
-    variance_N: Tensor,
-    levels_K: Tensor,
-    size_HW: tuple[int, int],
-    noise: _Noise,
-) -> Tensor:
-    """The next lead of a member, without the margin (1, H, W)."""
-    octaves_NHW = next(noise.octaves_NHW)
-    y_1HW = _member(lead, octaves_NHW, variance_N, noise.beyond_HW, levels_K)
-    return _without_margin(y_1HW, size_HW)
 
 
 def _still(x_BTHW: Tensor, seen_BTHW: Tensor, v_B2hw: Tensor) -> Tensor:
