@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 import xarray as xr
 from distributed import Client, LocalCluster
 
@@ -64,9 +63,7 @@ def main() -> None:
     make(**vars(args))
     print(f"resumed: {share_done(args.store):.0%} done, {time.perf_counter() - started:.0f} s")
 
-    # Plain xarray opens it. Its forecasts are, to the bit, those made here, one at a time, once
-    # torch runs one thread as dask's workers do.
-    torch.set_num_threads(1)
+    # Plain xarray opens it. Its forecasts are, to the bit, those made here, one at a time.
     hindcast = xr.open_zarr(args.store)["sst"]
     ssta = anomaly(args.path).load()
     some = hindcast["init"].values[:: len(hindcast) // 5]

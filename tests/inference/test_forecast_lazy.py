@@ -5,10 +5,12 @@ import dask
 import dask.array
 import numpy as np
 import pytest
+import torch
 import xarray as xr
-from small_hindcast import anomalies, one_thread
+from small_hindcast import anomalies
 
 from xearthformer.inference import engine
+from xearthformer.models.layers import parallel
 
 CHUNKS = [({"time": 1}, "auto"), ({"time": 5, "lat": 3}, 3), ({}, 4)]  # of the data, of the inits
 EVERY = {"init": slice(None), "batch_size": 2}
@@ -20,10 +22,9 @@ def ssta(tiny_pack):
 
 
 @pytest.fixture(autouse=True)
-def same_threads(monkeypatch):
-    """Here and in processes to come."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with one_thread():
+def two_workers():
+    """What dask would run at a time by default, on any machine."""
+    with dask.config.set(num_workers=2):
         yield
 
 
@@ -32,7 +33,7 @@ def assert_eager_bits(ssta, pack, **how):
     lazy = [
         ssta.chunk(data).earthformer.forecast(pack, chunks=inits, **EVERY) for data, inits in CHUNKS
     ]
-    assert [fc.chunks[0] for fc in lazy] == [(10,), (3, 3, 3, 1), (4, 4, 2)]
+    assert [fc.chunks[0] for fc in lazy] == [(2, 2, 2, 2, 2), (3, 3, 3, 1), (4, 4, 2)]
     for fc in dask.compute(*lazy, **how):
         xr.testing.assert_identical(fc, eager)
 
@@ -98,3 +99,37 @@ def test_a_process_opens_a_pack_once(ssta, tiny_pack, monkeypatch, scheduler):
     fc = ssta.chunk(time=1).earthformer.forecast(tiny_pack, chunks=1, **EVERY)
     fc.compute(scheduler=scheduler, num_workers=4)
     assert opened == [tiny_pack.path]
+
+
+def test_blocks_by_default_are_some_for_each_worker_in_whole_batches(ssta, tiny_pack):
+    """Ten inits in batches of two: a batch for each block of two workers', two for one's."""
+    lazy = ssta.chunk(time=5)
+    every = {"init": slice(None), "batch_size": 2}
+    for workers, blocks in ((2, (2, 2, 2, 2, 2)), (1, (4, 4, 2)), (100, (2, 2, 2, 2, 2))):
+        with dask.config.set(num_workers=workers):
+            assert lazy.earthformer.forecast(tiny_pack, **every).chunks[0] == blocks
+            one = lazy.earthformer.forecast(tiny_pack, chunks=3, **every)
+            assert one.chunks[0] == (3, 3, 3, 1)  # what is asked for
+
+
+def test_blocks_by_default_are_for_the_workers_of_a_client(ssta, tiny_pack):
+    distributed = pytest.importorskip("distributed")
+    setup = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
+    with (
+        distributed.LocalCluster(**setup, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+    ):
+        fc = ssta.chunk(time=5).earthformer.forecast(tiny_pack, **EVERY)
+    assert fc.chunks[0] == (4, 4, 2)
+
+
+def test_bits_do_not_depend_on_threads(ssta, tiny_pack, monkeypatch):
+    alone, before = ssta.earthformer.forecast(tiny_pack, **EVERY), torch.get_num_threads()
+    try:
+        for workers in (1, 2, 4):
+            monkeypatch.setattr(parallel, "workers", lambda count=workers: count)
+            monkeypatch.setattr(parallel, "_pool", parallel._Pool())
+            torch.set_num_threads(workers + 1)
+            xr.testing.assert_identical(ssta.earthformer.forecast(tiny_pack, **EVERY), alone)
+    finally:
+        torch.set_num_threads(before)

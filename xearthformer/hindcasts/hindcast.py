@@ -129,9 +129,7 @@ def hindcast(
     Elsewhere, and where this process has no GPU while workers have, give `batch_size` and `chunks`:
     "auto" looks at this process's device.
 
-    The number of threads that torch runs is part of a network's bits, as is the device. The
-    workers of a cluster of processes run one (dask sets OMP_NUM_THREADS=1); forecasts with more
-    threads are equal to rounding, and to the bit after `torch.set_num_threads(1)`.
+    The device is part of a network's bits; the number of cores, threads and workers is not.
 
     A store grows: inits that it lacks, as of a record that has one more month or frame, are put
     behind those that are there, in the order in which they come; `.sortby("init")` sorts what was

@@ -52,7 +52,8 @@ class Options:
         Number of windows that run through the model at once; for a generative pack, of members,
         each counted once per tile of its domain. "auto": as many as keep the device busy.
     precision : {"float32", "bf16"}
-        "bf16" is faster and less exact: benchmarks/README.md says by how much.
+        "bf16" is less exact, and faster on GPUs and on CPUs that have instructions for it; on
+        others it may be slower (benchmarks/README.md).
     compile : bool
         Compile the network with torch.compile: a minute or more at first, worth it for many
         forecasts on a GPU.
