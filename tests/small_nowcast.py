@@ -14,8 +14,8 @@ def small_nowcast(folder: Path, side: int = 32) -> xef.Pack:
     torch.manual_seed(0)
     model = models.build("nowcast", "tiny")
     with torch.no_grad():
-        model.network.everywhere_LPD[:, 1, -1] = -1.5  # sure of itself: a decibel or two
-        model.network.everywhere_LPD[:, 2, -2:] = torch.tensor([-8.0, 4.0])  # dry where it is
+        model.network.everywhere_LPD[:, 1, -2] = -1.5  # sure of itself: a decibel or two
+        model.network.everywhere_LPD[:, 2, -3:-1] = torch.tensor([-8.0, 4.0])  # dry where it is
     quantity = {"standard_name": "rainfall_rate", "units": "mm h-1", "missing": "allowed"}
     card = Card(
         name="small",

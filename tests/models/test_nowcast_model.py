@@ -216,7 +216,7 @@ def test_members_have_the_distribution_that_the_network_gives(model, monkeypatch
 def test_intense_rain_of_members_is_about_as_frequent_as_in_the_last_frame(model):
     """However much of it a network expects that knows other weather."""
     x_BTHWC = showers(4)
-    model.network.everywhere_LPD[:, 1, -1] = -0.5  # a width of 6 decibels
+    model.network.everywhere_LPD[:, 1, -2] = -0.5  # a width of 6 decibels
     wild = members(model, x_BTHWC, *range(8))
     for level in (1.0, 1.5):
         before = float((x_BTHWC[:, -1] > level).float().mean())

@@ -153,8 +153,8 @@ def test_a_nowcast_fades_to_the_mean_of_what_was_seen():
     torch.manual_seed(0)
     model = build("nowcast", "tiny").eval().requires_grad_(False)
     model.network.unet.last.weight.zero_()  # an extrapolation, sure of what is dry
-    model.network.everywhere_LPD[:, 1, -1] = -1.5
-    model.network.everywhere_LPD[:, 2, -2:] = torch.tensor([-12.0, 6.0])
+    model.network.everywhere_LPD[:, 1, -2] = -1.5
+    model.network.everywhere_LPD[:, 2, -3:-1] = torch.tensor([-12.0, 6.0])
     frames = [(2 * blob(40 + 8 * k, (64, 128)) - 0.1).clamp(min=0) for k in range(4)]
     x_BTHWC = torch.stack(frames)[None, ..., None]
     y, known = model.predict(x_BTHWC)[0, ..., 0], model.known(model.past(x_BTHWC), 3)[0]
