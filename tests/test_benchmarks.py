@@ -24,3 +24,12 @@ def test_a_hindcast_is_measured_in_every_case():
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
     assert [row[0] for row in rows] == ["hindcast,", "hindcast,", "forecast,"]
     assert all(float(row[-1]) > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_roads_are_compared():
+    how = ["--inits", "4", "--runs", "1", "--roads", "memory", "synchronous", "cluster 2"]
+    command = [sys.executable, str(BENCHMARKS / "roads.py"), *how]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    rows = done.stdout.splitlines()[1:]
+    assert len(rows) == 3 and all(row.endswith("same bits") for row in rows)
