@@ -229,7 +229,7 @@ class Nowcast(nn.Module):
         return Lead(Rain.of(both_BPHW[:, :-1], dim=1), both_BPHW[:, -1], known_BHW, at_B2HW)
 
     def ahead(self, past: Past, count: int | None = None) -> Tensor:
-        """The single forecast (B, L, H, W, 1) from the past, of the first leads or of all."""
+        """The single forecast (B, L, H, W, 1) from the past, of `count` leads or of all."""
         rows = zip(past.last_BHW, past.seen_BHW, strict=True)
         share_BK = torch.stack([_shares(last_HW, seen_HW) for last_HW, seen_HW in rows])
 
@@ -247,7 +247,8 @@ class Nowcast(nn.Module):
     ) -> Tensor:
         """Members (M, L, H, W, 1) from the past of one domain, each from its generator.
 
-        Of the first leads or all. They are dry where the last frame is dry all over.
+        `count` says how many leads, by default all. Members are dry where the last frame is dry
+        all over.
         """
         count = self.out_len if count is None else count
         last_HW, seen_HW = past.last_BHW[0], past.seen_BHW[0]
