@@ -261,11 +261,8 @@ def main() -> None:
     notes = f"{args.steps} steps of {args.batch} crops, learning rate {args.rate}, seed {args.seed}"
     if args.start:
         notes += f", from {args.start}"
-    print(
-        xef.save_pack(
-            args.out, model, card(model, sorted(record.name for record in records), notes)
-        )
-    )
+    events = sorted(record.name for record in records)
+    print(xef.save_pack(args.out, model, card(model, events, notes)))
 
 
 if __name__ == "__main__":

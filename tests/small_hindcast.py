@@ -3,12 +3,10 @@
 import os
 import signal
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 from zarr.storage import LocalStore
 
@@ -61,17 +59,6 @@ def through(function, da):
     """The same data, each month of which goes through a function when dask reads it."""
     lazy, meta = da.chunk({"time": 1}), np.empty((0, 0, 0), "f4")
     return lazy.copy(data=lazy.data.map_blocks(function, dtype="f4", meta=meta))
-
-
-@contextmanager
-def one_thread():
-    """Of torch, as in dask's worker processes: how it shares out a sum is part of its bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Mortal(LocalStore):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from small_hindcast import one_thread
 from small_nowcast import small_nowcast
 from small_prediff import rain, save
 from zarr.storage import MemoryStore
 
 import xearthformer as xef
 from xearthformer.cli import main
+from xearthformer.models.layers.parallel import one_thread
 
 
 @pytest.fixture(scope="module")

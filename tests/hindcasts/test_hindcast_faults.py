@@ -17,12 +17,13 @@ import dask.utils
 import numpy as np
 import pytest
 import xarray as xr
-from small_hindcast import Mortal, anomalies, files, forecast, hindcast, one_thread, status, through
+from small_hindcast import Mortal, anomalies, files, forecast, hindcast, status, through
 from zarr.storage import LocalStore, MemoryStore
 
 import xearthformer as xef
 from xearthformer.hindcasts import blocks, lock
 from xearthformer.hindcasts.store import LOCK, write
+from xearthformer.models.layers.parallel import one_thread
 
 STATUS = "hindcast_log/status/c"
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from small_hindcast import Mortal, anomalies, files, forecast, hindcast, one_thread, status
+from small_hindcast import Mortal, anomalies, files, forecast, hindcast, status
 from small_radar import radar_files
 from zarr.storage import MemoryStore
 
 from xearthformer.hindcasts import blocks
 from xearthformer.hindcasts.growth import PLAN
+from xearthformer.models.layers.parallel import one_thread
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from small_hindcast import one_thread
 from small_prediff import rain, save
 
 import xearthformer as xef
 from xearthformer.inference import engine, ensemble
+from xearthformer.models.layers.parallel import one_thread
 from xearthformer.models.prediff.denoiser import EarthformerUNet
 
 EVERY = {"init": slice(None), "steps": 3, "batch_size": 4}

@@ -28,6 +28,12 @@ def two_workers():
         yield
 
 
+def client_of(**cluster):
+    """A client of a cluster of its own, of workers with one thread each."""
+    distributed = pytest.importorskip("distributed")
+    return distributed.Client(**cluster, threads_per_worker=1, dashboard_address=None)
+
+
 def assert_eager_bits(ssta, pack, **how):
     eager = ssta.earthformer.forecast(pack, **EVERY)
     lazy = [
@@ -44,12 +50,7 @@ def test_every_scheduler_gives_the_eager_bits(ssta, tiny_pack, scheduler):
 
 
 def test_a_cluster_of_processes_gives_the_eager_bits(ssta, tiny_pack):
-    distributed = pytest.importorskip("distributed")
-    setup = {"n_workers": 2, "threads_per_worker": 1, "processes": True}
-    with (
-        distributed.LocalCluster(**setup, dashboard_address=None) as cluster,
-        distributed.Client(cluster),
-    ):
+    with client_of(n_workers=2, processes=True):
         assert_eager_bits(ssta, tiny_pack)
 
 
@@ -113,12 +114,7 @@ def test_blocks_by_default_are_some_for_each_worker_in_whole_batches(ssta, tiny_
 
 
 def test_blocks_by_default_are_for_the_workers_of_a_client(ssta, tiny_pack):
-    distributed = pytest.importorskip("distributed")
-    setup = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
-    with (
-        distributed.LocalCluster(**setup, dashboard_address=None) as cluster,
-        distributed.Client(cluster),
-    ):
+    with client_of(n_workers=1, processes=False):
         fc = ssta.chunk(time=5).earthformer.forecast(tiny_pack, **EVERY)
     assert fc.chunks[0] == (4, 4, 2)
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 import xarray as xr
 from golden_rule import arrays, card
-from small_hindcast import one_thread
 from small_prediff import rain, save, untrained
 from test_prediff_networks import given, loaded
 
 import xearthformer as xef
 from xearthformer.inference import guidance
 from xearthformer.inference.guidance import Frames, Terms, guide
+from xearthformer.models.layers.parallel import one_thread
 from xearthformer.packs.scale import Scale
 
 HOW = {"steps": 4, "batch_size": 4}

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
-from small_hindcast import one_thread
 
 import xearthformer as xef
+from xearthformer.models.layers.parallel import one_thread
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from queue import Empty, SimpleQueue
@@ -22,6 +21,7 @@ from ..fields.time_axis import str_time
 from ..inference.forecast import compute, set_up
 from ..inference.inputs import Entry
 from ..inference.options import Options
+from ..inference.workers import open_client
 from ..packs.pack import Pack
 from .store import frame_digests
 
@@ -140,7 +140,7 @@ def outcomes(job: Job, blocks: deque[np.ndarray]) -> Generator[Outcome, None, No
     Each block is taken out of `blocks` when it is begun; the caller may add more on the way. The
     error of a block is its outcome; only a cluster that went away raises one (ConnectionError).
     """
-    client = _client()
+    client = open_client()
     if client is not None:
         yield from _on_cluster(job, blocks, client)
         return
@@ -222,24 +222,6 @@ def _threads(client: "Client") -> int:
         return sum(client.nthreads().values())
     except OSError as error:
         raise ConnectionError(GONE) from error
-
-
-def _client() -> "Client | None":
-    """The dask.distributed client of this process, if it is open and not asynchronous.
-
-    None in a task of a cluster: all of its threads may be such tasks, that wait for each other.
-    """
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import default_client, get_worker
-
-    with suppress(ValueError):
-        get_worker()
-        return None
-    with suppress(ValueError):
-        client = default_client()
-        return None if client.asynchronous or client.status == "closed" else client
-    return None
 
 
 def _forecast(

@@ -16,9 +16,7 @@ A model that moves rain along, a nowcast, doesn't mind gaps (`gaps`), and says w
 value stems from what was seen: `known`.
 """
 
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 from uuid import uuid4
@@ -28,7 +26,6 @@ import dask.array
 import numpy as np
 import pandas as pd
 import xarray as xr
-from dask.system import CPU_COUNT
 from tqdm.auto import tqdm
 
 from .. import __version__
@@ -45,6 +42,7 @@ from .guidance import Guidance
 from .options import Beyond, Options, Precision, documented
 from .tasks import KNOWN, Plan
 from .tensors import FORECAST_DIMS
+from .workers import workers
 
 XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
 
@@ -308,10 +306,7 @@ def compute(
     blocks = []
     shared_plan = dask.delayed(plan, traverse=False)  # one node of the graph, for all blocks
     is_lazy = any(da.chunks is not None for da in setup.data)
-    size = _inits_per_block(chunks, setup.data[0], plan)
-    if is_lazy and chunks == "auto":
-        size = _shared_out(len(positions), size, plan.settings.batch_size)
-    for block in windows.blocks(positions, context, size):
+    for block in windows.blocks(positions, context, _inits_per_block(chunks, setup, is_lazy)):
         first = positions[block][0] - context + 1
         steps = slice(first, positions[block][-1] + 1)
         pieces = [da.isel(time=steps) for da in setup.data]
@@ -427,14 +422,18 @@ def _tiles(da: xr.DataArray, origin: cf.Origin, card: Card) -> Tiles | None:
     return tiles if len(tiles) > 1 else None
 
 
-def _inits_per_block(chunks: int | Literal["auto"], da: xr.DataArray, plan: Plan) -> int:
+def _inits_per_block(chunks: int | Literal["auto"], setup: Setup, is_lazy: bool) -> int:
     if chunks != "auto":
         return whole_number("chunks", chunks, hint='chunks="auto"')
+    da, plan, batch_size = setup.data[0], setup.plan, setup.plan.settings.batch_size
     members = plan.ensemble.members if plan.ensemble else 1
     frame_bytes = da.sizes["y"] * da.sizes["x"] * np.dtype(np.float32).itemsize
-    batch_bytes = frame_bytes * (1 + plan.lead * members) * plan.settings.batch_size
+    batch_bytes = frame_bytes * (1 + plan.lead * members) * batch_size
     # whole batches: a batch that is not full costs as much as one that is
-    return max(1, BLOCK_BYTES // batch_bytes) * plan.settings.batch_size
+    largest = max(1, BLOCK_BYTES // batch_bytes) * batch_size
+    if not is_lazy:  # one block after another
+        return largest
+    return _shared_out(len(setup.inits.positions), largest, batch_size)
 
 
 def _shared_out(inits: int, largest: int, batch_size: int) -> int:
@@ -443,16 +442,8 @@ def _shared_out(inits: int, largest: int, batch_size: int) -> int:
     >>> _shared_out(inits=50_000, largest=64, batch_size=16)
     64
     """
-    share = -(-inits // (BLOCKS_PER_WORKER * _workers()))
+    share = -(-inits // (BLOCKS_PER_WORKER * workers()))
     return min(largest, -(-share // batch_size) * batch_size)
-
-
-def _workers() -> int:
-    """How many tasks dask runs at a time: on the cluster of this process's client, or here."""
-    if (distributed := sys.modules.get("distributed")) is not None:
-        with suppress(ValueError):  # no client
-            return sum(distributed.get_client().nthreads().values()) or 1
-    return dask.config.get("num_workers", None) or CPU_COUNT
 
 
 def _lead_steps(

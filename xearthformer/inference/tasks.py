@@ -62,18 +62,12 @@ def run_tile(stacked: xr.DataArray, ends: np.ndarray, plan: Plan) -> np.ndarray:
     return np.stack([fc.to_numpy() for fc in _predict(pieces, ends, plan).values()])
 
 
+@kept_memory()
 def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[str, xr.DataArray]:
     """Through the model: forecasts (init, lead, y, x) on the model's grid, in the card's units.
 
     Of a nowcast also what is `known`.
     """
-    with kept_memory():
-        return _through_model(pieces, ends, plan)
-
-
-def _through_model(
-    pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan
-) -> dict[str, xr.DataArray]:
     card = plan.pack.card
     if plan.beyond is not None:
         gaps.check_seen(pieces[0], ends, card)

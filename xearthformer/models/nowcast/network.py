@@ -33,10 +33,10 @@ GROUPS = 8
 class Fields:
     """What a forecast is put together from: fields as fine as the frames.
 
-    Of every lead (B, D - 1, H, W): bands of the last frame, fine to coarse, which add up to it; by
-    how much the mean of all frames differs; how it grew; the share of heavy rain, and of rain,
-    around; ones. And what changes with the lead: the forecast of S-PROG, which is a sum of the
-    bands of the last two frames.
+    The same at every lead (B, D - 1, H, W): bands of the last frame, fine to coarse, which add up
+    to it; by how much the mean of all frames differs; how it grew; the share of heavy rain, and of
+    rain, around; ones. And what changes with the lead: the forecast of S-PROG, which is a sum of
+    the bands of the last two frames.
     """
 
     lasting_BDHW: Tensor

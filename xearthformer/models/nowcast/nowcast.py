@@ -350,8 +350,8 @@ def _member(
 ) -> Tensor:
     """Rain drawn by noise (1, H, W), and by further rain where it comes from the unknown.
 
-    Of each octave there is a share of the variance. `levels_K` is what stands for each of `LEVELS`,
-    so that areas are those that are forecast.
+    `variance_N` are the octaves' shares of the variance. `levels_K` is what stands for each of
+    `LEVELS`, so that areas are those that are forecast.
     """
     noise_HW = (variance_N.sqrt().view(-1, 1, 1) * octaves_NHW).sum(dim=0).to(beyond_HW)
     # the nearest, as a mean of several has less variance; past the margin as at its edge
