@@ -27,6 +27,7 @@ BANDS = len(SIGMAS) + 1
 FIELDS = BANDS + 6  # see `Fields`
 PARAMETERS = 3  # of the distribution, see `Rain`
 GROUPS = 8
+STRIP = 16  # coarse rows whose parameters are put together at once
 
 
 @dataclass(frozen=True)
@@ -207,8 +208,17 @@ class Coefficients(nn.Module):
         of_K11 = self.of_lead_LK[lead].view(-1, 1, 1)
         at_PD11 = self.everywhere_LPD[lead][..., None, None]
         at_BPDhw = (each_BPDKhw * of_K11).sum(dim=3) + at_PD11
-        parameters = []
-        for at_BDhw in at_BPDhw.unbind(1):  # one by one: all of a country's take much memory
-            at_BDHW = flow.finer(at_BDhw, fields_BDHW.shape[-2:])
-            parameters.append((at_BDHW * fields_BDHW).sum(dim=1))
-        return torch.stack(parameters, dim=1)
+        height, times = at_BPDhw.shape[-2], fields_BDHW.shape[-2] // at_BPDhw.shape[-2]
+        strips = []
+        for top in range(0, height, STRIP):  # a processor's cache holds no whole fields
+            bottom = min(top + STRIP, height)
+            above, below = max(top - 1, 0), min(bottom + 1, height)  # it is linear between rows
+            rows = slice(times * (top - above), times * (bottom - above))
+            size = times * (below - above), fields_BDHW.shape[-1]
+            some_BDHW = fields_BDHW[..., times * top : times * bottom, :]
+            each = [
+                (flow.finer(at_BDhw[..., above:below, :], size)[..., rows, :] * some_BDHW).sum(1)
+                for at_BDhw in at_BPDhw.unbind(1)
+            ]
+            strips.append(torch.stack(each, dim=1))
+        return torch.cat(strips, dim=2)

@@ -36,6 +36,7 @@ BRIGHTNESS = 0.5  # the motion was tuned on rain in units of 20 decibels, not 10
 # none, a share `RISE` of what is expected may come.
 LEVELS = tuple(0.125 * n for n in range(29))  # a little over 1 dB apart, to 316 times the least
 LASTING, ALL, RISE = 0.4, 1.7, 0.03
+SOME = 2  # of the pixels along both axes, what is expected is told by every so-many-th
 AT_FIRST = 4  # turns in which the noise of members is found at the first lead; one at others
 # The single forecast ranks pixels by the rain of which this share is less: where it rains at all,
 # by what is likely; above `INTENSE` (3 mm/h over a least of 0.1), by what may be. Both are mixed
@@ -320,7 +321,8 @@ def _areas(lead: Lead, i: int, before_K: Tensor) -> tuple[Tensor, Tensor, Tensor
     Those the network expects, and those that are forecast, given those of the last frame.
     """
     inside_HW = lead.known_BHW[i] >= 1
-    within = lead.rain[i][inside_HW]
+    some = slice(None, None, SOME), slice(None, None, SOME)
+    within = lead.rain[i][some][inside_HW[some]]
     expected_K = torch.stack([within.exceedance(level).mean() for level in LEVELS]).nan_to_num()
     lasting_K = (LASTING + (1 - LASTING) * before_K.new_tensor(LEVELS) / ALL).clamp(max=1)
     before_K = before_K.maximum(RISE * expected_K)
