@@ -413,11 +413,11 @@ def test_a_pack_of_any_domain_runs_whole_batches(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "megabytes", "inits"),
-    [(9, 1, 9), (2, 1, 8), (9, 14, 9), (9, 50, 5), (1, 500, 1)],
+    ("batch_size", "megabytes", "light", "inits"),
+    [(9, 1, 0, 9), (2, 1, 0, 8), (9, 14, 0, 9), (9, 50, 0, 5), (1, 500, 0, 1), (3, 1, 1, 63)],
 )
-def test_a_block_is_whole_batches_that_fit(batch_size, megabytes, inits):
-    """About 8 inits in 256 MiB: 18 of 14 MB are two batches of 9, 5 of 50 MB are part of one."""
+def test_a_block_is_whole_batches_that_fit(batch_size, megabytes, light, inits):
+    """About 8 inits in 256 MiB, of a light model 64: 18 of 14 MB are two batches of 9."""
     answer = xr.DataArray(dask.array.empty((40, megabytes * 250_000), dtype="float32"))
     module = importlib.import_module("xearthformer.hindcasts.hindcast")
-    assert module._inits_per_block([answer], batch_size) == inits
+    assert module._inits_per_block([answer], batch_size, bool(light)) == inits

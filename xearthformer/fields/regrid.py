@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
-import xarray_regrid  # noqa: F401  (registers the accessor .regrid)
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from ..errors import mismatch
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Weights = TypeVar("Weights")
 
 OCEAN_SHARE = 0.5  # a cell is ocean when at least this share of it is
 GAP = 1.75  # a step this many times its smaller neighbour is a hole: one missing cell gives 2
@@ -96,6 +97,26 @@ def _cells(axis: str, centres: Floats, model: Floats) -> Cells:
 # --- weights -------------------------------------------------------------------------------------
 
 
+def _remembered(
+    function: Callable[[str, Floats, Floats], Weights],
+) -> Callable[[str, Floats, Floats], Weights]:
+    """Keep the weights of the last few pairs of axes: each block of a forecast asks for the same.
+
+    They are not to be written to.
+    """
+
+    @lru_cache(maxsize=16)
+    def of_bytes(axis: str, *centres: bytes) -> Weights:
+        user, model = (np.frombuffer(each) for each in centres)
+        return function(axis, user, model)
+
+    @wraps(function)
+    def of_arrays(axis: str, user: Floats, model: Floats) -> Weights:
+        return of_bytes(axis, *(np.asarray(each, np.float64).tobytes() for each in (user, model)))
+
+    return of_arrays
+
+
 def _method(user: Floats, model: Floats) -> str:
     """Return "conservative" onto coarser or equal cells, "linear" onto finer ones."""
     return "conservative" if _step(model) >= _step(user) * (1 - SAME) else "linear"
@@ -107,6 +128,8 @@ def _weights(cells: Cells, target: Floats, axis: str, method: str) -> Floats:
     A periodic axis goes on round the globe as far as `target` may touch it; any other repeats its
     outermost cell once, up to the pole.
     """
+    import xarray_regrid  # noqa: F401  (registers .regrid; here, as it takes a while)
+
     centres, columns = cells.centres, cells.columns
     if cells.periodic:
         margin = _step(np.sort(target)) + 2 * float(np.diff(centres).max())
@@ -131,11 +154,13 @@ def _weights(cells: Cells, target: Floats, axis: str, method: str) -> Floats:
     return weights.transpose(axis, "cell").to_numpy()
 
 
+@_remembered
 def _forward(axis: str, user: Floats, model: Floats) -> Floats:
     """Return the weights M (model cell, user cell) of `to_model` along one axis."""
     return _weights(_cells(axis, user, model), model, axis, _method(user, model))
 
 
+@_remembered
 def _backward(axis: str, user: Floats, model: Floats) -> tuple[Floats, str]:
     """Return the weights P (user cell, model cell) of `to_user`, and their name.
 
@@ -215,6 +240,8 @@ def _fill_land(values: NDArray[np.floating], latitude: Floats, longitude: Floats
     fields = values.reshape(-1, values.shape[-2] * values.shape[-1])
     if not np.isnan(fields).any():
         return values
+    from scipy.spatial import cKDTree
+
     lat, lon = np.meshgrid(np.radians(latitude), np.radians(longitude), indexing="ij")
     # on the unit sphere: nearest along a chord is nearest along the ground
     xyz = np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)

@@ -79,7 +79,12 @@ def find_inits(time: xr.DataArray, context: int, init: InitLike = None) -> Inits
     labels: list[Label] = list(init) if is_list else [init]  # type: ignore
     if not labels:
         raise mismatch("at least one init", "an empty list", "init=None, for the latest")
-    positions = np.concatenate([_positions(time, label) for label in labels])
+    at_once = _found_at_once(time, labels)
+    positions = (
+        np.concatenate([_positions(time, label) for label in labels])
+        if at_once is None
+        else at_once
+    )
     earliest = positions.min()
     if earliest < first:
         found = f"{earliest + 1} up to {str_time(time.values[earliest])}"
@@ -189,6 +194,14 @@ def _positions(time: xr.DataArray, label: Label | slice | xr.DataArray) -> np.nd
         return positions
     expected = f"an init among the data's own times, {_period(time)}"
     raise mismatch(expected, repr(label), "init=None, for the latest") from cause
+
+
+def _found_at_once(time: xr.DataArray, labels: list[Label]) -> np.ndarray | None:
+    """Return the positions of stamps that are all there, as of a long hindcast; None otherwise."""
+    if len(labels) == 1 or not all(isinstance(label, np.datetime64) for label in labels):
+        return None
+    positions = time.to_index().get_indexer(np.array(labels))
+    return None if (positions < 0).any() else positions
 
 
 def _period(time: xr.DataArray) -> str:

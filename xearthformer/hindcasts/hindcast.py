@@ -45,6 +45,7 @@ from .store import (
 )
 
 INITS_PER_BLOCK = 8  # forecast, sent and marked together, unless `chunks` says otherwise,
+LIGHT_INITS_PER_BLOCK = 64  # or the model takes a few milliseconds for each,
 BLOCK_BYTES = 2**28  # or their forecasts are larger than this
 FRAMES_COMPARED = 3  # of lazy data with a store: reading all of it would take too long
 LISTS = ("init", "times")  # entries of a store's record: they grow with the store
@@ -93,7 +94,8 @@ def hindcast(
     {options}
     chunks : int, optional
         Number of inits that are one Zarr chunk, and are forecast, written and marked together.
-        Default: one chunk per init, and blocks of about 8 inits, in whole batches.
+        Default: one chunk per init, and blocks of about 8 inits (64 of a light model, such as
+        "lim"), in whole batches.
     on_error : {"raise", "skip"}
         What to do about an init that can't be forecast (missing values in its window, data that
         can't be read): stop there, or leave it NaN and go on. The next call tries it again.
@@ -208,7 +210,7 @@ def _begin_or_grow(
     record = _record(begun, setup)
     # nothing is lost where the skeleton isn't whole: it is built again, for the inits of this call
     _check_record(read_record(store), record, store, leave_out=LISTS if there is None else ())
-    batch_size = setup.plan.settings.batch_size
+    batch_size, light = setup.plan.settings.batch_size, engine.is_light(job.pack.card)
     own = {entry.name: entry.da.name or "forecast" for entry in job.entries}
     empty = xr.Dataset({own[name]: answer for name, answer in setup.answers.items()})
     if setup.known is not None:
@@ -220,7 +222,7 @@ def _begin_or_grow(
         record,
         frames=begun.used.stop - begun.used.start,
         chunk=chunks or 1,
-        block=chunks or _inits_per_block(setup.computed, batch_size),
+        block=chunks or _inits_per_block(setup.computed, batch_size, light),
     )
     _check_chunks(chunks, ledger)
     _check_data(begun, ledger)
@@ -266,10 +268,10 @@ def _fill(
         ledger.update_attributes()
 
 
-def _inits_per_block(answers: Sequence[xr.DataArray], batch_size: int) -> int:
+def _inits_per_block(answers: Sequence[xr.DataArray], batch_size: int, light: bool) -> int:
     """Whole batches, about INITS_PER_BLOCK, within BLOCK_BYTES; part of one where it is larger."""
     most = max(1, BLOCK_BYTES // sum(answer[0].nbytes for answer in answers))
-    inits = min(max(batch_size, INITS_PER_BLOCK), most)
+    inits = min(max(batch_size, LIGHT_INITS_PER_BLOCK if light else INITS_PER_BLOCK), most)
     return inits // batch_size * batch_size or inits  # a batch that is not full costs a whole one
 
 

@@ -101,25 +101,31 @@ def settings(
 
 def is_generative(card: Card) -> bool:
     """Whether the card's model draws samples, so that its forecasts always have members."""
-    return card.model.name in MODELS and getattr(MODELS[card.model.name][1], "samples", False)
+    return getattr(_model_class(card), "samples", False)
 
 
 def has_noise(card: Card) -> bool:
     """Whether a deterministic model can add noise of its own, so that it can have members."""
-    return card.model.name in MODELS and getattr(MODELS[card.model.name][1], "draws", False)
+    return getattr(_model_class(card), "draws", False)
 
 
 def moves_rain(card: Card) -> bool:
     """Whether a model moves rain along its motion: it closes gaps, and says what is `known`."""
-    if card.model.name not in MODELS:
-        return False
-    carries = getattr(MODELS[card.model.name][1], "carries", None)
+    carries = getattr(_model_class(card), "carries", None)
     return carries is not None and carries(card.model.config)
 
 
-def is_light(model: nn.Module) -> bool:
-    """Whether its operations are so small that threads would only wait for Python."""
+def is_light(card: Card) -> bool:
+    """Whether the model's operations are so small that threads would only wait for Python."""
+    return _is_light(_model_class(card))
+
+
+def _is_light(model: nn.Module | type[nn.Module] | None) -> bool:
     return getattr(model, "light", False)
+
+
+def _model_class(card: Card) -> type[nn.Module] | None:
+    return MODELS[card.model.name][1] if card.model.name in MODELS else None
 
 
 def load(pack: Pack, settings: Settings) -> nn.Module:
@@ -184,7 +190,7 @@ def predict(
         return y[:count].cpu()
 
     alone = getattr(model, "sample_by_sample", False)  # a batch need not be filled up
-    size = 1 if alone and not is_light(model) else settings.batch_size
+    size = 1 if alone and not _is_light(model) else settings.batch_size
     batches = fixed_batches(len(x_BTHWC), size, pad=not alone)
     return _joined(each(run, batches, settings, model))
 
@@ -198,7 +204,7 @@ def each(
     """As `parallel.each`, but one part after another for a light or a compiled model."""
     if settings.compile:
         return [function(part) for part in parts]
-    if is_light(model):
+    if _is_light(model):
         with parallel.one_thread():
             return [function(part) for part in parts]
     return parallel.each(function, parts, settings.device)
