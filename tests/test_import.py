@@ -1,7 +1,7 @@
 """`import xearthformer` is as light as `import xarray`: torch and the rest wait for their turn.
 
 What is counted is what gets loaded, which is the same on every machine; the time that takes is
-measured by benchmarks/import_time.py.
+measured by benchmarks/start.py.
 """
 
 import json
@@ -36,3 +36,18 @@ def test_import_and_the_accessor_leave_torch_unloaded():
         "door = xr.DataArray([0.0], dims='time').earthformer",
     )
     assert not names & HEAVY
+
+
+def test_the_command_loads_neither_dask_nor_scipy():
+    assert not loaded("from xearthformer import cli") & {*HEAVY, "dask", "scipy"}
+
+
+def test_a_forecast_in_memory_loads_no_cluster():
+    names = loaded(
+        "import numpy as np, xearthformer, xarray as xr",
+        "time = np.arange('2000-01-01', '2000-01-04', dtype='M8[D]').astype('M8[ns]')",
+        "da = xr.DataArray(np.ones((3, 4, 4)), {'time': time}, ('time', 'y', 'x'))",
+        "da.attrs['units'] = '1'",
+        "da.earthformer.forecast('persistence', lead=1)",
+    )
+    assert "torch" in names and not names & {"distributed", "lightning", "matplotlib"}

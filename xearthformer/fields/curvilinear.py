@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import dask
-import dask.array
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
-from scipy.spatial import cKDTree
 
 from ..errors import mismatch
 from .axes import CURVED_NAMES, Data, find_curvilinear
 from .cf import add_history
 from .regrid import OCEAN_SHARE, ocean_means
+
+if TYPE_CHECKING:  # SciPy, as dask.array, is imported where it is used: it takes a while
+    from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 
@@ -58,6 +58,8 @@ class Curvilinear:
         south. A rectangle that the cells cover has overlaps that sum to its own area, which is
         degrees of longitude times the difference of the sines of latitude.
         """
+        from scipy.sparse import csr_array
+
         y_edges = np.sin(np.radians(np.asarray(south_north, np.float64)))
         x_edges = np.asarray(west_east, np.float64)
         pairs = self._by_points if self.corners is None else self._by_corners
@@ -149,6 +151,8 @@ class Curvilinear:
     def _by_points(self, y_edges: Floats, x_edges: Floats) -> Iterator[tuple[NDArray, ...]]:
         """Yield rectangles, cells and the areas of the points of one nearest to the other."""
         cells = np.flatnonzero(self._first)
+        from scipy.spatial import cKDTree
+
         tree = cKDTree(_on_sphere(self.latitude[cells], self.longitude[cells]))
         half_diagonal = np.hypot(*self._sides)[cells] / 2
         step = float(np.median(half_diagonal)) * np.sqrt(2)
@@ -240,6 +244,8 @@ def to_latlon(
     >>> to_latlon(da, [0.5, 1.5], [1, 3]).values.round(3).tolist()
     [[2.0, 5.0], [2.0, 5.0]]
     """
+    from scipy.sparse import csr_array
+
     grid = grid_of(da, labels)
     assert grid is not None, "check by find_curvilinear"
     y, x = (np.asarray(values, np.float64) for values in (latitude, longitude))
@@ -255,6 +261,8 @@ def to_latlon(
     if out.chunks is None:
         values = _means(out.to_numpy(), weights, shape)
     else:
+        import dask.array
+
         whole = out.variable.chunk(dict.fromkeys(grid.dims, -1))  # and not the labels
         leading = [whole.chunksizes[dim] for dim in dims]
         values = dask.array.map_blocks(

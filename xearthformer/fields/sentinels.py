@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import dask
-import dask.array
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -59,6 +57,8 @@ def check_sst(da: xr.DataArray) -> xr.DataArray:
     if da.chunks is None:
         _check(da.values, labels, allowed)
         return da
+    import dask.array  # heavy, and `xearthformer --help` needs none of it
+
     checked = dask.array.map_blocks(
         _check_block,
         da.data,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from scipy.sparse import csr_array
 
 from ..errors import mismatch
 from .axes import (
@@ -27,6 +27,9 @@ from .cf import add_history, find_grid_mapping
 from .codes import check_rain
 from .quantities import Labelled, check_float, on_each
 from .units import to_metres
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 SAME = 1e-3  # a share of the spacing: pixels whose sizes differ by less have the same
 SEEN = 0.5  # share of a new pixel that must have values, for it to have one
@@ -323,6 +326,8 @@ def _overlaps(old: np.ndarray, new: np.ndarray) -> csr_array:
     array([[0.67, 0.33, 0.  ],
            [0.  , 0.33, 0.67]])
     """
+    from scipy.sparse import csr_array  # it takes a while
+
     edges = np.unique(np.concatenate([old, new]))
     edges = edges[(edges >= max(old[0], new[0])) & (edges <= min(old[-1], new[-1]))]
     middles, lengths = (edges[:-1] + edges[1:]) / 2, np.diff(edges)

@@ -168,7 +168,10 @@ def forecast(
         entries, init = gaps.with_frames(entries, pack.card, init)
     answers = _for_each(entries, pack, init, options, chunks, progress)
     if not is_lazy:  # nor is the answer, however the gaps were filled
-        answers = {name: answer.compute() for name, answer in answers.items()}
+        answers = {
+            name: answer.compute() if dask.is_dask_collection(answer) else answer
+            for name, answer in answers.items()
+        }
     if isinstance(data, xr.Dataset):
         return xr.Dataset({answer.name: answer for answer in answers.values()}, attrs=data.attrs)
     return next(iter(answers.values()))
@@ -374,8 +377,8 @@ def _run_at_once(
             targets = [
                 _Target(one[start:stop], bar if one is values[0] else None, whole) for one in values
             ]
-            # in this thread: torch uses the cores itself
-            dask.array.store(block, targets, lock=False, scheduler="synchronous")  # type: ignore
+            # in this thread: torch uses the cores itself; by name, dask would import distributed
+            dask.array.store(block, targets, lock=False, scheduler=dask.get)  # type: ignore
             start = stop
     return values
 

@@ -6,8 +6,6 @@ import os
 import re
 from dataclasses import dataclass
 
-import dask
-import dask.array
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -47,6 +45,8 @@ def open_grib(path: str, packed: bool = False) -> xr.Dataset:
     Latitudes descend, longitudes are west of 0 as negative numbers. Needs rioxarray, which brings
     a GDAL that reads GRIB without eccodes.
     """
+    import dask.array
+
     try:
         import rasterio
     except ImportError as error:
