@@ -22,10 +22,10 @@ from .baselines import (
     seasonal_lim,
     unet,
 )
-from .earthformer import earthformer
+from .earthformer import earthformer as earthformers
 from .layers.checks import expect_fields
-from .nowcast import nowcast
-from .prediff import prediff
+from .nowcast import nowcast as nowcasts  # `nowcast` stays the name of the folder
+from .prediff import prediff as prediffs
 from .published import earthformer as published_earthformer
 from .published import prediff as published_prediff
 from .published.weights import load_published
@@ -33,9 +33,13 @@ from .published.weights import load_published
 # Name -> the class of its config, its own class, its presets. A new model is a new line.
 MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
     # The papers' networks, and `nowcast`, which is this package's own.
-    "earthformer": (earthformer.EarthformerConfig, earthformer.Earthformer, earthformer.PRESETS),
-    "nowcast": (nowcast.NowcastConfig, nowcast.Nowcast, nowcast.PRESETS),
-    "prediff": (prediff.PreDiffConfig, prediff.PreDiff, prediff.PRESETS),
+    "earthformer": (
+        earthformers.EarthformerConfig,
+        earthformers.Earthformer,
+        earthformers.PRESETS,
+    ),
+    "nowcast": (nowcasts.NowcastConfig, nowcasts.Nowcast, nowcasts.PRESETS),
+    "prediff": (prediffs.PreDiffConfig, prediffs.PreDiff, prediffs.PRESETS),
     # Baselines without gradient descent: linear inverse models, the last anomaly, the same damped.
     "lim": (lim.LIMConfig, lim.LIM, lim.PRESETS),
     "seasonal-lim": (
