@@ -1,6 +1,7 @@
 """The same forecast by every road: seconds as ratios to data in memory, and whether bits are equal.
 
     python benchmarks/roads.py [--pack small|enso|enso-ersst] [--inits 120] [--runs 3]
+    ... --precision bf16
 
 Data in memory, dask's schedulers (one thread, 2 and 4 threads, processes), a cluster of two worker
 processes, and beside a process that keeps one core busy; each in a Python of its own, with torch's
@@ -72,7 +73,7 @@ def data_for(pack: str, inits: int):
     return xr.DataArray(values, coords, ("time", "lat", "lon"), attrs=attrs, name="ssta")
 
 
-def road(name: str, pack: str, inits: int, runs: int) -> dict[str, object]:
+def road(name: str, pack: str, inits: int, runs: int, precision: str) -> dict[str, object]:
     """Go it, in this Python: seconds, and a digest of the forecast."""
     import dask
 
@@ -83,8 +84,9 @@ def road(name: str, pack: str, inits: int, runs: int) -> dict[str, object]:
     kind, _, count = name.partition(" ")
     every = slice(None)
 
-    def forecast(data, **how):
-        return data.earthformer.forecast(pack, init=every, device="cpu", progress=False, **how)
+    def forecast(data):
+        how = {"init": every, "device": "cpu", "precision": precision, "progress": False}
+        return data.earthformer.forecast(pack, **how)
 
     ways: dict[str, Callable] = {
         "memory": lambda: forecast(da),
@@ -114,22 +116,23 @@ def main() -> None:
     parser.add_argument("--pack", default="small")
     parser.add_argument("--inits", type=int, default=120)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
     parser.add_argument("--roads", nargs="*", default=ROADS)
     parser.add_argument("--road", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.road:
-        print(json.dumps(road(args.road, args.pack, args.inits, args.runs)))
+        print(json.dumps(road(args.road, args.pack, args.inits, args.runs, args.precision)))
         return
     with tempfile.TemporaryDirectory() as folder:
         pack = pack_of(args.pack, Path(folder))
-        print(f"{args.pack}, {args.inits} inits, {os.cpu_count()} cores")
+        print(f"{args.pack}, {args.inits} inits, {args.precision}, {os.cpu_count()} cores")
         found: dict[tuple[str, str], dict] = {}
         for threads in ("", "1"):
             env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
             env |= {"OMP_NUM_THREADS": threads} if threads else {}
             for name in args.roads:
                 own = [sys.executable, __file__, "--pack", pack, "--inits", str(args.inits)]
-                own += ["--runs", str(args.runs), "--road", name]
+                own += ["--runs", str(args.runs), "--precision", args.precision, "--road", name]
                 other = subprocess.Popen([sys.executable, "-c", BUSY]) if name == "busy" else None
                 try:
                     done = subprocess.run(own, env=env, capture_output=True, text=True, check=False)

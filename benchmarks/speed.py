@@ -1,14 +1,18 @@
 """How fast the networks are, plain and fused, and what a forecast costs around them.
 
     make bench        or        python benchmarks/speed.py [--runs 5] [--only sevir,enso-paper]
+    ... --reference PATH
 
 All times are medians of runs in turns, in one process, with untrained weights: CPU, float32, eager,
 two threads. What the numbers were, and what was expected, is in benchmarks/README.md.
+--reference names a Python file of another implementation's (it is run): its function
+`network(preset)` returns a module that takes input of shape (B, T, H, W, C) to a forecast.
 """
 
 import argparse
 import copy
 import json
+import runpy
 import statistics
 import subprocess
 import sys
@@ -31,7 +35,7 @@ from xearthformer.fields import windows
 from xearthformer.inference import engine
 from xearthformer.models import build
 from xearthformer.models.earthformer.earthformer import PRESETS
-from xearthformer.models.earthformer.fused import fuse
+from xearthformer.models.earthformer.fused import fuse, is_faster
 from xearthformer.packs.card import Card, ModelSpec, PixelGrid
 from xearthformer.packs.published import PUBLISHED
 
@@ -50,7 +54,11 @@ CASES = {
     "enso-paper": Case("enso-paper", 16, 1.15),
 }
 CPU = engine.Settings("cpu", 1)
+BATCHES, MOST_MACS = (1, 4, 16, 64), 5e11  # what would take longer is left out
 CUTS_PER_SECOND = 5000
+
+
+Other = Callable[[str], nn.Module]  # another implementation's networks, by preset
 
 
 # What is measured.
@@ -193,14 +201,17 @@ def verdict(value: float, bars: Sequence[float], more_is_better: bool = True) ->
     return ", ".join(marks)
 
 
-def report_network(case: Case, runs: int, limit: dict[str, float]) -> None:
+def report_network(case: Case, runs: int, limit: dict[str, float], other: Other | None) -> None:
     """Plain and fused side by side: time, arithmetic, memory, and distance from float64."""
     plain, x_BTHWC = network(case.preset), windows_of(case.preset, case.batch)
     fused = fuse(plain)
-    seconds = medians(runs, lambda: plain.predict(x_BTHWC), lambda: fused.predict(x_BTHWC))
+    ways = [partial(plain.predict, x_BTHWC), partial(fused.predict, x_BTHWC)]
+    if other is not None:
+        ways.append(partial(other(case.preset).eval(), x_BTHWC))
+    seconds = medians(runs, *ways)
     expected = exact(plain, x_BTHWC[:1])
     print(f"\n{case.preset}, batch {case.batch}")
-    for name, model, spent in zip(("plain", "fused"), (plain, fused), seconds, strict=True):
+    for name, model, spent in zip(("plain", "fused"), (plain, fused), seconds[:2], strict=True):
         work = macs(model, x_BTHWC) * case.batch
         rate = 2 * work / spent / 1e9
         shares = ", ".join(f"{rate / most:.0%} of a {kind}'s" for kind, most in limit.items())
@@ -210,6 +221,28 @@ def report_network(case: Case, runs: int, limit: dict[str, float]) -> None:
             f"off float64: {deviation(model.predict(x_BTHWC[:1]), expected)}"
         )
     print(f"  fused is      {seconds[0] / seconds[1]:7.2f} times as fast as plain")
+    if other is not None:
+        plain_gain, fused_gain = (seconds[2] / spent for spent in seconds[:2])
+        print(
+            f"  reference     {seconds[2]:7.2f} s; times as fast: plain {plain_gain:.2f}, "
+            f"fused {fused_gain:.2f}"
+        )
+
+
+def report_choice(runs: int) -> None:
+    """Plain and fused at each preset, and which of them a forecast takes (`is_faster`)."""
+    print("\nms a window, plain and fused, one thread of torch's in each part")
+    for preset, config in PRESETS.items():
+        plain = network(preset)
+        fused, words = fuse(plain), []
+        for batch in BATCHES:
+            if batch > 1 and macs(plain, windows_of(preset, 1)) * batch > MOST_MACS:
+                continue
+            run = partial(engine.predict, x_BTHWC=windows_of(preset, batch), lead=plain.out_len)
+            settings = replace(CPU, batch_size=batch)
+            both = medians(runs, *(partial(run, net, settings=settings) for net in (plain, fused)))
+            words.append(f"{batch}: " + " ".join(f"{1000 * one / batch:.1f}" for one in both))
+        print(f"  {preset:<12}{'fused' if is_faster(config) else 'plain':<7}{'   '.join(words)}")
 
 
 def report_extras(case: Case, runs: int) -> None:
@@ -277,20 +310,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default=",".join(CASES), help="networks, with commas between")
     parser.add_argument("--extras", action="store_true", help="bf16 and torch.compile too")
+    parser.add_argument("--reference", help="a Python file with another implementation's networks")
     parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.memory:
         preset, batch, kind = args.memory
         return measure_memory(preset, int(batch), kind)
+    other = runpy.run_path(args.reference)["network"] if args.reference else None
     limit = peaks(5 * args.runs)
     print(f"{args.threads} threads, float32, eager; medians of {args.runs} runs in turns")
     print("measured peaks: " + ", ".join(f"{v:.0f} GFLOP/s in a {k}" for k, v in limit.items()))
     cases = [CASES[name] for name in args.only.split(",")]
     for case in cases:
-        report_network(case, args.runs, limit)
+        report_network(case, args.runs, limit, other)
         if args.extras:
             report_extras(case, args.runs)
+    if args.extras:
+        report_choice(args.runs)
     report_cuts(args.runs)
     for case in cases:
         report_forecast(case, args.runs)
