@@ -4,12 +4,9 @@
     python examples/fit_nowcast.py radar_*.nc --without radar_rmi_20210704 --out fitted/without-rmi
 
 Any radar record that `xef.open_radar` reads, of pixels of about 1 km, will do; an hour is enough.
-Frames are moved to where the last one of a forecast is once, before training. Regimes that are not
-at hand are made of what is: crops are turned, mirrored, brighter or fainter; taken from a larger
-square, so that storms are smaller; of windows twice as fast; or drawn, with a crop's spectrum and
-rain rates, less often wet and with lifetimes by size. A GPU holds all frames, compiles the network
-and computes in bfloat16; the log says how many crops a second and which share of its rate that is,
-for which the rate is given as --peak, in TFLOP/s.
+Frames are moved to where the last one of a forecast is once, before training. A GPU holds all of
+them, compiles the network and computes in bfloat16; the log says how many crops a second and which
+share of its rate that is, for which the rate is given as --peak, in TFLOP/s.
 """
 
 import argparse
@@ -42,10 +39,6 @@ LEADS = 3  # of a step
 DRY = 0.03  # share of the crops without rain that is kept
 BRIGHTER = 0.3  # standard deviation of the logarithm of a factor that all rain of a crop takes
 HIDDEN = 0.3  # share of crops of which a side is hidden: what lies beyond an edge is to be learnt
-SPEEDS = 1, 2  # frames from one to the next of a window: the weather as it was, and twice as fast
-SMALLER, SCALED = 2.0, 0.4  # crops are of up to so many times as many pixels; share of these
-DRAWN, DRIER = 0.1, 0.3  # share of crops that are drawn, and of their rain that is left at least
-LIFETIME = 0.35  # steps that a pattern of a drawn crop lasts, a pixel of its wavelength
 WAYS = "cpu", "cuda"
 
 DATA = (
@@ -94,21 +87,13 @@ def frames_of(path: str) -> np.ndarray:
     return rain.to_numpy()
 
 
-def windows(frames: np.ndarray, model: Nowcast) -> Iterator[np.ndarray]:
-    """Windows of a record (T + up to L, H, W): all as they were, fewer of the faster ones."""
-    for speed in SPEEDS:
-        first, last = speed * (model.in_len - 1), len(frames) - speed * FUTURE
-        for now in range(first, last, speed):
-            yield frames[now - first : now + speed * model.out_len + 1 : speed]
-
-
 def at_rest(name: str, frames: np.ndarray, model: Nowcast) -> Record:
     """Cut a record into windows, moved along the motion to where the last past frame is."""
     unit = flow.COARSE
     frames = frames[:, : frames.shape[1] // unit * unit, : frames.shape[2] // unit * unit]
     pasts, futures = [], []
-    for rain in windows(frames, model):
-        window = normalised(rain)[None]
+    for now in range(model.in_len, len(frames) - FUTURE + 1):
+        window = normalised(frames[now - model.in_len : now + model.out_len])[None]
         past, future = window[:, : model.in_len], window[:, model.in_len :]
         still, motion = model.at_rest(past)
         future = flow.future_to_lagrangian(future, motion)
@@ -132,59 +117,13 @@ def places(record: Record) -> tuple[np.ndarray, np.ndarray]:
     return np.argwhere(weight > 0) * [1, GRID, GRID], np.cumsum(weight[weight > 0])
 
 
-def crop(
-    record: Record, place: np.ndarray, leads: np.ndarray, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """A square of a window and of its future, normalised; turned, and of any of its sizes."""
-    n, *at = (int(each) for each in place)
-    size = SIZE
-    if rng.random() < SCALED:
-        size = min(int(SIZE * rng.uniform(1, SMALLER)), *record.past.shape[2:])
-    ends = zip(at, record.past.shape[2:], strict=True)
-    starts = [min(start, length - size) for start, length in ends]
-    rows, columns = (slice(start, start + size) for start in starts)
+def crop(record: Record, place: np.ndarray, leads: np.ndarray, turn: int) -> tuple[Tensor, Tensor]:
+    """A square of a window and of its future, normalised; one of eight ways to turn it."""
+    n, row, column = (int(at) for at in place)
+    rows, columns = slice(row, row + SIZE), slice(column, column + SIZE)
     pair = record.past[n, :, rows, columns], record.future[n, leads.tolist(), rows, columns]
-    past, future = (decoded(each) for each in pair)
-    if size > SIZE:
-        past, future = shrunk(past), shrunk(future)
-    turn = int(rng.integers(8))
-    past, future = (torch.rot90(each, turn % 4, (1, 2)) for each in (past, future))
+    past, future = (torch.rot90(decoded(each), turn % 4, (1, 2)) for each in pair)
     return (past.flip(2), future.flip(2)) if turn >= 4 else (past, future)
-
-
-def shrunk(x_NHW: Tensor) -> Tensor:
-    """Frames on fewer pixels, each the mean of the rain of those it stands for."""
-    rain_NHW = torch.where(x_NHW == 0, 0, 10**x_NHW)
-    return F.adaptive_avg_pool2d(rain_NHW, SIZE).clamp(min=1).log10()
-
-
-def drawn(
-    past_THW: Tensor, future_LHW: Tensor, leads: np.ndarray, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Frames like those of a crop, of fewer storms at other places, which come and go by size.
-
-    Gaussian fields with the power spectrum of the crop's last frame, each wavelength an
-    autoregression of first order; then the crop's own rain rates by rank.
-    """
-    last_HW = torch.nan_to_num(past_THW[-1])
-    axis = torch.fft.fftfreq(SIZE)
-    wave_HW = 1 / torch.hypot(axis[:, None], axis[None]).clamp(min=1 / SIZE).to(last_HW)
-    keep_HW = torch.exp(-1 / (LIFETIME * rng.uniform(0.5, 2) * wave_HW))
-    power_HW = torch.fft.fft2(last_HW - last_HW.mean()).abs()
-    noise = torch.from_numpy(rng.normal(size=(len(past_THW) + len(future_LHW), SIZE, SIZE)))
-    noise_NHW = torch.fft.fft2(noise.to(last_HW)) * power_HW
-    states = [noise_NHW[0]]
-    steps = [1] * (len(past_THW) - 1) + np.diff(leads, prepend=-1).tolist()
-    for step, fresh_HW in zip(steps, noise_NHW[1:], strict=True):
-        kept_HW = keep_HW**step
-        states.append(kept_HW * states[-1] + (1 - kept_HW**2).sqrt() * fresh_HW)
-    fields_NHW = torch.fft.ifft2(torch.stack(states)).real
-    values_S, left = last_HW.flatten().sort().values, rng.uniform(DRIER, 1)
-    order_NS = fields_NHW.flatten(1).argsort(dim=1).argsort(dim=1)  # the rank of every pixel
-    least = (values_S.numel() - 1 - order_NS.double()) / left  # pixels that are to have more
-    rank_NS = (values_S.numel() - 1 - least.round().long()).clamp(min=0)
-    rain_NHW = torch.where(least < values_S.numel(), values_S[rank_NS], 0).view_as(fields_NHW)
-    return rain_NHW[: len(past_THW)], rain_NHW[len(past_THW) :]
 
 
 def hide(past_THW: Tensor, rng: np.random.Generator) -> None:
@@ -208,8 +147,7 @@ def batches(
         for of in rng.integers(len(records), size=size):
             at, weight = squares[of]
             place = at[np.searchsorted(weight, rng.uniform(0, weight[-1]))]
-            pair = crop(records[of], place, some, rng)
-            pairs.append(drawn(*pair, some, rng) if rng.random() < DRAWN else pair)
+            pairs.append(crop(records[of], place, some, int(rng.integers(8))))
         past, future = (torch.stack(each) for each in zip(*pairs, strict=True))
         factor = torch.from_numpy(rng.normal(0, BRIGHTER / np.log(10), (size, 1, 1, 1))).to(past)
         past, future = (torch.where(x > 0, (x + factor).clamp(min=0), x) for x in (past, future))

@@ -106,7 +106,6 @@ def numbered():
 def test_a_batch_turns_and_brightens_past_and_future_alike(monkeypatch):
     monkeypatch.setattr(fit_nowcast, "SIZE", SIZE)
     monkeypatch.setattr(fit_nowcast, "HIDDEN", 0.0)
-    monkeypatch.setattr(fit_nowcast, "DRAWN", 0.0)
     rng = np.random.default_rng(0)
     past, future, leads = next(fit_nowcast.batches([numbered()], 8, rng, 12))
     assert leads == sorted({*leads}) and len(leads) == 3
@@ -132,50 +131,9 @@ def test_squares_are_taken_where_it_rains(monkeypatch):
 def test_a_hidden_side_is_missing_in_the_past_alone(monkeypatch):
     monkeypatch.setattr(fit_nowcast, "SIZE", SIZE)
     monkeypatch.setattr(fit_nowcast, "HIDDEN", 1.0)
-    monkeypatch.setattr(fit_nowcast, "DRAWN", 0.0)
     past, future, _ = next(fit_nowcast.batches([numbered()], 6, np.random.default_rng(0), 12))
     hidden = past.isnan().float().mean(dim=(1, 2, 3))
     assert (hidden > 0.15).all() and (hidden < 0.51).all()
     assert future[:, 0, SIZE // 2, SIZE // 2].isfinite().any()
     edge = fit_nowcast.EDGE
     assert future[..., edge:-edge, edge:-edge].isfinite().all()  # what comes there is to be learnt
-
-
-def test_windows_as_they_were_and_twice_as_fast(monkeypatch):
-    """Frames that say their number: of 18, those of an init and an hour around, and every other."""
-    model = fit_nowcast.Nowcast(PRESETS["tiny"])  # four frames in, three out
-    of_each = [
-        window[:, 0, 0].tolist()
-        for window in fit_nowcast.windows(np.arange(18.0)[:, None, None], model)
-    ]
-    steps = np.array([np.diff(window)[0] for window in of_each])
-    assert of_each[0] == [0, 1, 2, 3, 4, 5, 6] and all(len(window) >= 7 for window in of_each)
-    assert of_each[-1] == [2, 4, 6, 8, 10, 12, 14] and (steps == 1).sum() > 2 * (steps == 2).sum()
-
-
-def test_smaller_storms_have_the_means_of_the_rain(monkeypatch):
-    monkeypatch.setattr(fit_nowcast, "SIZE", 2)
-    rain = np.array([[0.0, 4.0, 0.1, 0.1], [4.0, 8.0, 0.0, 0.0]] * 2, "f4")
-    rain[2:, 2] = np.nan
-    x = fit_nowcast.shrunk(fit_nowcast.normalised(rain)[None])[0]
-    found = 0.1 * 10**x
-    assert found[:, 0].tolist() == pytest.approx([4, 4], rel=1e-5)
-    assert x[0, 1] == 0 and x[1, 1].isnan()  # .05 mm/h is none
-
-
-def test_drawn_storms_have_the_rates_of_a_crop_but_fewer_and_last_by_size(monkeypatch):
-    size = 64
-    monkeypatch.setattr(fit_nowcast, "SIZE", size)
-    y, x = np.mgrid[:size, :size]
-    rain = sum(np.exp(-((y - a) ** 2 + (x - b) ** 2) / 40) for a, b in [(20, 20), (40, 50)])
-    past = torch.from_numpy(np.maximum(2 * rain - 0.5, 0).astype("f4")).expand(4, -1, -1)
-    leads = np.array([0, 5, 11])
-    rng = np.random.default_rng(1)
-    frames = torch.cat(fit_nowcast.drawn(past, past[:3], leads, rng))
-    assert frames.shape == (7, size, size) and frames.max() == past.max()
-    wet = (frames > 0).float().mean(dim=(1, 2)) / (past[0] > 0).float().mean()
-    assert (wet > 0.25).all() and (wet < 1.01).all() and wet.max() - wet.min() < 0.01
-    alike = [float(torch.corrcoef(frames[[3, n]].flatten(1))[0, 1]) for n in (2, 4, 5, 6)]
-    assert alike[0] > 0.5 and alike[1] > 0.5 and alike[1] > alike[2] > alike[3] - 0.1
-    again = fit_nowcast.drawn(past, past[:3], leads, np.random.default_rng(1))
-    assert torch.equal(torch.cat(again), frames)
