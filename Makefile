@@ -30,7 +30,12 @@ lint: $(READY)
 
 bench: $(READY)
 	$(VENV)/bin/python benchmarks/speed.py --extras $(ARGS)
-	$(VENV)/bin/python benchmarks/hindcast.py
+	$(VENV)/bin/python benchmarks/roads.py
+	$(VENV)/bin/python benchmarks/roads.py --pack enso-ersst
+	$(VENV)/bin/python benchmarks/roads.py --precision bf16
+	$(VENV)/bin/python benchmarks/hindcast.py --pack lim
+	$(VENV)/bin/python benchmarks/growth.py
+	$(VENV)/bin/python benchmarks/start.py
 
 # The set-up is one recipe behind one stamp: make -j runs it once, and a change of the pinned set
 # runs it again. A second make beside the first waits for it where flock is at hand.

@@ -27,8 +27,36 @@ def test_a_hindcast_is_measured_in_every_case():
 
 
 @pytest.mark.slow
-def test_roads_are_compared():
+def test_growth_is_measured_and_drawn(tmp_path):
+    how = ["--inits", "2", "4", "--size", "64", "--members", "1", "2", "--workers", "1"]
+    picture = tmp_path / "growth.png"
+    command = [sys.executable, str(BENCHMARKS / "growth.py"), *how, "--picture", str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    cases = [row[1] for row in rows]
+    assert cases == [*["inits"] * 2, "pixels", *["members"] * 2, "workers", "workers,"]
+    assert all(float(row[-2]) > 0 for row in rows) and picture.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_another_implementation_is_timed_beside_ours(tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text(
+        "from xearthformer.models import build\n"
+        "def network(preset):\n    return build('earthformer', preset)\n"
+    )
+    how = ["--runs", "1", "--only", "enso-paper", "--reference", str(other)]
+    command = [sys.executable, str(BENCHMARKS / "speed.py"), *how]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
+    (row,) = (line for line in done.stdout.splitlines() if line.startswith("  reference"))
+    assert 0.5 < float(row.partition("plain ")[2].partition(",")[0]) < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_roads_are_compared(precision):
     how = ["--inits", "4", "--runs", "1", "--roads", "memory", "synchronous", "cluster 2"]
+    how += ["--precision", precision]
     command = [sys.executable, str(BENCHMARKS / "roads.py"), *how]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     rows = done.stdout.splitlines()[1:]
