@@ -5,7 +5,15 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.fields.units import convert_units, equal_units, is_temperature, to_metres
+from xearthformer.fields.units import (
+    commensurable,
+    convert_units,
+    equal_units,
+    is_readable,
+    is_temperature,
+    respelled,
+    to_metres,
+)
 
 
 def field(value, units, dtype="f4", **attrs):
@@ -120,6 +128,42 @@ def test_bad_units(case):
     da, units, message = BAD[case]
     with pytest.raises(ValueError, match=f"(?s)^expected .*{message}"):
         convert_units(da, units, difference=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "m " * 3000,
+        "m" * 101,
+        "m*" * 50,
+        "1" * 100_000,
+        "m ** 100",
+        "m ** 2 ** 2",
+        "m2 ** 2",
+        "m²²²",
+        "(m)2",
+        "((m))",
+        "m + m",
+        "2 m",
+        "sqrt(m)",
+        "m2.5",
+        "m;s",
+        "m %s",
+    ],
+)
+def test_units_are_products_of_names_and_small_powers_and_no_arithmetic(text):
+    assert not is_readable(text) and not commensurable(text, "m") and not equal_units(text, "m")
+    assert to_metres(text) is None and respelled(text, "mm h-1") is None
+    with pytest.raises(ValueError, match=r"^expected units (that convert to m|of at most 100)"):
+        convert_units(field(1, text), "m", difference=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["W m-2 sr-1", "J/(kg K)", "(kg m-2) s-1", "m^-2", "m**-2", "m**(-2)", "s⁻¹", "µm"],
+)
+def test_products_and_ratios_are_units(text):
+    assert is_readable(text)
 
 
 def test_pint_arrays_are_told_to_dequantify():

@@ -35,6 +35,15 @@ READABLE = {
     for spelling in spellings.split(",")
 }
 SCALED = re.compile(r"(\d*\.?\d+(?:[eE][-+]?\d+)?)\s*[*x]?\s*([A-Za-z].*)")  # "0.1 mm/h"
+# What is read of UDUNITS' grammar: products and ratios of names with small whole powers, also in
+# brackets. pint computes any arithmetic that a text says, and powers of powers take for ever.
+SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+POWER = rf"(?:(?:\^|\*\*)?\(?[-+]?\d{{1,2}}\)?|⁻?[{SUPERSCRIPT}]{{1,2}})"
+FACTOR = rf"(?:1|(?:[^\W\d{SUPERSCRIPT}]+|[%°]){POWER}?)"
+JOINED = r"(?:\s*[./*·]\s*|\s+)"
+TERM = rf"(?:{FACTOR}|\({FACTOR}(?:{JOINED}{FACTOR})*\))"
+PRODUCT = re.compile(rf"{TERM}(?:{JOINED}{TERM})*")
+LONGEST = 100  # characters
 AMOUNT_PER_STEP = re.compile(r"\d\s*min")  # "mm/5min", which pint doesn't take
 WATER = 1000.0  # kg m-3: rain of 1 kg m-2 stands 1 mm high
 
@@ -63,6 +72,9 @@ def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataA
         hint = f'da.assign_attrs(units="{units}")'
         whose = f" of {da.name}" if da.name else ""
         raise mismatch(f"units that convert to {units}", f"no attribute units{whose}", hint)
+    if len(found) > LONGEST:
+        hint = f'da.assign_attrs(units="{units}"), if that is what the numbers are in'
+        raise mismatch(f"units of at most {LONGEST} characters", f"{len(found)}", hint)
     factor, offset = _conversion(found, units, difference)
     # the same units leave the values alone: no copy, and no task in a graph
     out = da if factor == 1 else da * factor
@@ -81,7 +93,7 @@ def is_temperature(units: str) -> bool:
         return False
 
 
-@functools.cache
+@functools.lru_cache(256)
 def commensurable(one: str, other: str) -> bool:
     """Return whether units measure the same, whatever their size; False for what isn't understood.
 
@@ -101,7 +113,7 @@ def respelled(units: str, wanted: str) -> tuple[str, float] | None:
     >>> respelled("mmh-1", "mm h-1"), respelled("0.1 mm/h", "m s-1"), respelled("K", "mm h-1")
     (('mm h-1', 1.0), ('mm/h', 0.1), None)
     """
-    if commensurable(units, wanted):
+    if len(units) > LONGEST or commensurable(units, wanted):
         return None
     scaled = SCALED.fullmatch(units)
     rest, factor = (scaled[2], float(scaled[1])) if scaled else (units, 1.0)
@@ -139,15 +151,18 @@ def to_metres(units: str) -> float | None:
 
 
 def equal_units(one: str, other: str) -> bool:
-    """Return whether two spellings are of the same units.
+    """Return whether two spellings are of the same units; False for what isn't understood.
 
     >>> equal_units("degC", "degree_Celsius"), equal_units("degC", "K")
     (True, False)
     """
-    return one == other or _pint_unit(one) == _pint_unit(other)
+    try:
+        return one == other or bool(_pint_unit(one) == _pint_unit(other))
+    except Exception:  # as above
+        return False
 
 
-@functools.cache
+@functools.lru_cache(256)
 def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]:
     """Return the factor and offset from one unit to another."""
     registry = _registry()
@@ -221,9 +236,12 @@ def _dimensions(*units: str) -> list[object]:
     return [_registry().parse_units(one).dimensionality for one in units]
 
 
+@functools.lru_cache(256)
 def _pint_unit(units: str) -> pint.Unit:
     """Parse CF, UDUNITS and common spellings: "kg m-2", "mm/h", "degrees_C", "dBZ"."""
     text = units.strip()
+    if len(text) > LONGEST:
+        raise ValueError(f"units of {len(text)} characters")
     temperature = TEMPERATURE.fullmatch(text.lower())
     if temperature:
         name = PINT_NAMES[temperature[2][0]]
@@ -231,6 +249,8 @@ def _pint_unit(units: str) -> pint.Unit:
         is_delta = temperature[1] and name != "kelvin"
         return _registry().parse_units(f"delta_{name}" if is_delta else name)
     text = PINT_NAMES.get(text.lower(), text)
+    if text and not PRODUCT.fullmatch(text):
+        raise ValueError(f"units that are no product of names and powers: {text!r}")
     text = re.sub(r"(?<=[A-Za-z0-9])\.(?=[A-Za-z])", " ", text)  # UDUNITS: "mm.h-1"
     # powers, "m-2" to "m**-2", but not the exponent of "1e-3"
     return _registry().parse_units(re.sub(r"(?<=[A-Za-z])(?<![0-9][eE])(-?\d+)", r"**\1", text))
