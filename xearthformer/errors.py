@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import operator
 import reprlib
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -33,12 +34,31 @@ def mismatch(expected: str, found: str, hint: str) -> ValueError:
     return ValueError(f"expected {expected}\n   found {found}\n     try {hint}")
 
 
+def printable(text: str) -> str:
+    r"""Return text with its control characters as escapes: a terminal would obey them.
+
+    >>> print(printable("red from here \033[31m"))
+    red from here \x1b[31m
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def did_you_mean(name: object, names: Iterable[str]) -> str:
+    """Return the most similar of the names as a question to put after one that isn't there.
+
+    >>> did_you_mean("limm", ["lim", "unet"]), did_you_mean("dance", ["lim", "unet"])
+    (", did you mean 'lim'?", '')
+    """
+    near = difflib.get_close_matches(str(name)[:100], names, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
 def problems(error: ValidationError) -> str:
     """Return what pydantic found wrong, in one line: each entry, the reason, the value."""
     found = []
     for one in error.errors():
-        place = ".".join(map(str, one["loc"])) or "card"
-        given = "" if one["type"] == "missing" else f", found {reprlib.repr(one['input'])}"
+        place = printable(".".join(map(str, one["loc"]))) or "card"
+        given = "" if one["type"].startswith("missing") else f", found {reprlib.repr(one['input'])}"
         found.append(f"{place}: {one['msg']}{given}")
     return "; ".join(found)
 

@@ -203,12 +203,68 @@ def test_help(words, capsys):
     assert "usage: xearthformer" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [[], ["dance"], ["forecast", "in.nc"], ["packs"]])
-def test_half_a_command_is_no_traceback(words, capsys):
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "error: "),
+        (["dance"], "error: "),
+        (["forecast", "in.nc"], "required: "),
+        (["packs"], "error: "),
+        (["forcast"], "did you mean 'forecast'"),
+        (["forecast", "in.nc", "--pak", "lim"], "did you mean '--pack'"),
+        (["forecast", "in.nc", "--pack", "lim", "-o", "a.nc", "--seed", "x"], "see .* --help"),
+    ],
+)
+def test_half_a_command_is_one_line(words, message, capsys):
     with pytest.raises(SystemExit) as stop:
         main(words)
     assert stop.value.code == 2
-    assert "error:" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert re.search(message, err) and err.count("\n") == 1
+
+
+def test_every_option_is_read_with_either_stroke(tiny_pack, file, tmp_path):
+    words = ["--batch_size", 2, "--init", "2000-06", "-o", tmp_path / "out.nc"]
+    assert forecast(file, "--pack", tiny_pack.path, *words) == 0
+
+
+FAILURES = {
+    "a full disk": (RuntimeError("NetCDF: HDF error"), 2, "NetCDF: HDF error: .* the disk full"),
+    "no memory": (MemoryError(), 2, "MemoryError"),
+    "control characters": (ValueError("red \x1b[31m"), 2, r"red \\x1b\[31m"),
+    "Ctrl-C": (KeyboardInterrupt(), 130, "interrupted"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_what_breaks_a_write_is_one_line_and_leaves_nothing(
+    file, tiny_pack, tmp_path, capsys, monkeypatch, failure
+):
+    error, status, message = FAILURES[failure]
+
+    def broken(ds, path, **options):
+        path.write_text("half")
+        raise error
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", broken)
+    words = ["--init", "2000-06", "-o", tmp_path / "out.nc"]
+    assert forecast(file, "--pack", tiny_pack.path, *words) == status
+    err = capsys.readouterr().err
+    assert re.search(message, err) and err.count("\n") == 1
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_ctrl_c_waits_for_no_thread():
+    code = (
+        "import sys, threading, time; from xearthformer import cli\n"
+        "def command():\n"
+        "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "    raise KeyboardInterrupt\n"
+        "cli.COMMANDS['demo'] = command; sys.argv[1:] = ['demo']\n"
+        "sys.exit(cli.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (130, "xearthformer: interrupted\n")
 
 
 def test_packs_are_shown(tiny_pack, capsys):

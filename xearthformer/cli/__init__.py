@@ -6,24 +6,30 @@ needs is imported when it runs: a list of packs is quick.
 
 import dataclasses
 import inspect
+import os
 import re
+import reprlib
 import shlex
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
-import yaml
 from jsonargparse import ArgumentParser
 
+from ..errors import did_you_mean, mismatch, printable
 from .catalog import check_entries, list_entries, show_entry
+from .entries import MOST_TEXT, load_yaml
 from .forecast import forecast_file, hindcast_file
 from .score import icar_enso_scores, sevir_scores, verify_file
 from .watch import watch_folder
 
 # What the user can mend: one line on stderr and exit status 2, no traceback.
+# RuntimeError is what netCDF4 raises on a full disk and for a damaged file.
 USER_ERRORS = (ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError)
+USER_ERRORS = (*USER_ERRORS, RuntimeError, EOFError, ArithmeticError, MemoryError)
+INTERRUPTED = 130  # the exit status of shells for Ctrl-C
 LONG = 6  # items of a list that `packs show` prints whole
 KEY_WIDTH = 40  # of its first column
 
@@ -172,7 +178,7 @@ SHARED: dict[str, Argument] = {
         "it",
     },
     "with_members": {
-        "flags": ["--with-members", "--with_members"],
+        "flags": ["--with-members"],
         **SWITCH,
         "help": "write the members next to --exceed and --quantiles",
     },
@@ -201,13 +207,13 @@ SHARED: dict[str, Argument] = {
         "help": "numbers in radar files that stand for nothing seen, such as -1",
     },
     "zero_below": {
-        "flags": ["--zero-below", "--zero_below"],
+        "flags": ["--zero-below"],
         "type": float,
         "metavar": "RATE",
         "help": "less rain than this in radar files, in mm/h, is none",
     },
     "skip_broken": {
-        "flags": ["--skip-broken", "--skip_broken"],
+        "flags": ["--skip-broken"],
         **SWITCH,
         "help": "leave out radar files that are broken, or unlike the others",
     },
@@ -223,7 +229,7 @@ FORMS: dict[str, dict[str, Argument]] = {
     },
     "hindcast": {
         "on_error": {
-            "flags": ["--on-error", "--on_error"],
+            "flags": ["--on-error"],
             "choices": ["raise", "skip"],
             "default": "raise",
             "help": "raise stops at an init that can't be forecast, skip leaves it NaN and goes on",
@@ -277,7 +283,7 @@ FORMS: dict[str, dict[str, Argument]] = {
     },
     "check": {
         "data_root": {
-            "flags": ["--data-root", "--data_root"],
+            "flags": ["--data-root"],
             "help": "folder or address of a copy of your own, not of where entries are published",
         },
     },
@@ -323,7 +329,8 @@ def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
     """
     if not Path(config).is_file():
         raise FileNotFoundError(f"no configuration file {config}")
-    entries = _entries(Path(config).read_text(), overrides)
+    with open(config, encoding="utf-8") as file:
+        entries = _entries(file.read(MOST_TEXT + 1), overrides)
     from ..comparison.train_table import train_table
     from ..training.config import call_with_entries, train_from_config
 
@@ -419,7 +426,7 @@ def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
     >>> _entries("recipe: {epochs: 9, seed: 1}", ["recipe.epochs=3", "pack=mine"])
     {'recipe': {'epochs': 3, 'seed': 1}, 'pack': 'mine'}
     """
-    entries = yaml.safe_load(text)
+    entries = load_yaml(text, "the configuration")
     if not isinstance(entries, dict):
         raise ValueError(f"expected a YAML mapping of entries, found {type(entries).__name__}")
     for override in overrides:
@@ -430,7 +437,10 @@ def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
         place = entries
         for folder in folders:
             place = place.setdefault(folder, {})
-        place[key] = yaml.safe_load(value)
+            if not isinstance(place, dict):
+                found = f"{override!r}, where {folder} is {reprlib.repr(place)}"
+                raise mismatch("KEY of entries in entries", found, f"{folder}=VALUE as a whole")
+        place[key] = load_yaml(value, f"the value of {path}")
     return entries
 
 
@@ -450,11 +460,25 @@ def _lines(card: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
 # --- the parser
 
 
+class Parser(ArgumentParser):
+    """A parser that says what is wrong in one line; the usage of a command can take twenty."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        parser = getattr(ex, "subcommand_parser", None) or self
+        words = "; ".join(map(str.strip, message.splitlines()))
+        if option := re.search(r"unrecognized arguments: (--\S+)", words):
+            words += did_you_mean(option[1], parser._option_string_actions)
+        if choice := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", words):
+            words += did_you_mean(choice[1], re.findall(r"[\w-]+", choice[2]))
+        prog = parser.prog.replace(" [options]", "")
+        self.exit(2, printable(f"xearthformer: error: {words}; see {prog} --help") + "\n")
+
+
 def parser() -> ArgumentParser:
     """Return the parser of the whole command line."""
     from .. import __version__
 
-    top = ArgumentParser(
+    top = Parser(
         prog="xearthformer",
         description="Earthformer and PreDiff for labelled data.",
         version=__version__,
@@ -469,12 +493,12 @@ def _add_commands(
     subcommands = parent.add_subcommands(dest=dest, title="commands", description="")
     for name, command in commands.items():
         if isinstance(command, dict):
-            child = ArgumentParser(description=ABOUT[name])
+            child = Parser(description=ABOUT[name])
             subcommands.add_subcommand(name, child, help=" | ".join(command))
             _add_commands(child, command, "action")
             continue
         about = (command.__doc__ or "").partition("\n")[0]
-        child = ArgumentParser(description=about)
+        child = Parser(description=about)
         parameters = inspect.signature(command).parameters
         forms = {key: form for key, form in SHARED.items() if key in parameters}
         forms |= FORMS.get(name, {})
@@ -483,7 +507,7 @@ def _add_commands(
         )
         for form in forms.values():
             keywords = dict(form)
-            child.add_argument(*keywords.pop("flags"), **keywords)
+            child.add_argument(*_spellings(*keywords.pop("flags")), **keywords)
         if "options" in parameters:
             _add_options(child)
         subcommands.add_subcommand(name, child, help=about)
@@ -497,32 +521,51 @@ def _add_options(child: ArgumentParser) -> None:
     for field in dataclasses.fields(Options):
         if field.name in OPTION_TYPES:
             kind = SWITCH if field.name == "compile" else {"type": OPTION_TYPES[field.name]}
-            flag = f"--{field.name.replace('_', '-')}"
-            child.add_argument(flag, default=field.default, help=words.get(field.name), **kind)
+            flags = _spellings(f"--{field.name.replace('_', '-')}")
+            child.add_argument(*flags, default=field.default, help=words.get(field.name), **kind)
+
+
+def _spellings(*flags: str) -> list[str]:
+    """Return flags as they are and with _ between words: both are read.
+
+    >>> _spellings("-o", "--on-error")
+    ['-o', '--on-error', '--on_error']
+    """
+    under = [re.sub(r"(?<=\w)-", "_", flag) for flag in flags]
+    return list(dict.fromkeys([*flags, *under]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status, 2 for errors that the user can mend."""
-    settings = parser().parse_args(argv).as_dict()
-    name = settings["command"]
-    command, arguments = COMMANDS[name], settings[name]
-    if isinstance(command, dict):
-        action = arguments["action"]
-        command, arguments = command[action], arguments.get(action)
+    name = ""
     try:
+        settings = parser().parse_args(argv).as_dict()
+        name = settings["command"]
+        command, arguments = COMMANDS[name], settings[name]
+        if isinstance(command, dict):
+            action = arguments["action"]
+            command, arguments = command[action], arguments.get(action)
         return command(**(arguments or {})) or 0
     except USER_ERRORS as error:
         print(f"xearthformer: error: {_one_line(error, name)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("xearthformer: interrupted", file=sys.stderr)
+        if argv is None:  # a process of the command's own: Python would wait for its threads
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)
+        return INTERRUPTED
 
 
 def _one_line(error: Exception, command: str = "") -> str:
     """Return an error in one line, its hint in the words of the command line."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if text.startswith("NetCDF: "):
+        text += ": a file that is read may be damaged, or the disk full"
     lines = [line.strip() for line in (text or type(error).__name__).splitlines()]
     if lines[-1].startswith("try "):
         lines[-1] = f"try {_in_shell(lines[-1].removeprefix('try '), command)}"
-    return "; ".join(line for line in lines if line)
+    return printable("; ".join(line for line in lines if line))
 
 
 def _in_shell(hint: str, command: str = "") -> str:

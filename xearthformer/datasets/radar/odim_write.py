@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,16 +73,19 @@ def write_odim(rain: xr.DataArray, path: str | os.PathLike[str]) -> str:
     frames = convert_units(frames, RATE["units"], difference=False).compute()
     times, nominal = _times(frames, dim)
     half = f"{path}.writing"  # whoever looks into the folder never sees half a file
-    with HDF5_LOCK, h5py.File(half, "w") as file:
-        file.attrs["Conventions"] = np.bytes_("ODIM_H5/V2_4")
-        what = {"object": "COMP", "version": "H5rad 2.4", "source": "CMT:xearthformer"}
-        _put(file, "what", {**what, **_date("", nominal)})
-        _put(file, "where", where)
-        law = {key: float(rain.attrs[key]) for key in ("zr_a", "zr_b") if key in rain.attrs}
-        _put(file, "how", {"software": "xearthformer", "sw_version": __version__, **law})
-        for i, (start, end) in enumerate(times):
-            _put_frame(file, f"dataset{i + 1}", frames.isel({dim: i}), start, end)
-    os.replace(half, path)
+    try:
+        with HDF5_LOCK, h5py.File(half, "w") as file:
+            file.attrs["Conventions"] = np.bytes_("ODIM_H5/V2_4")
+            what = {"object": "COMP", "version": "H5rad 2.4", "source": "CMT:xearthformer"}
+            _put(file, "what", {**what, **_date("", nominal)})
+            _put(file, "where", where)
+            law = {key: float(rain.attrs[key]) for key in ("zr_a", "zr_b") if key in rain.attrs}
+            _put(file, "how", {"software": "xearthformer", "sw_version": __version__, **law})
+            for i, (start, end) in enumerate(times):
+                _put_frame(file, f"dataset{i + 1}", frames.isel({dim: i}), start, end)
+        os.replace(half, path)
+    finally:
+        Path(half).unlink(missing_ok=True)
     return path
 
 

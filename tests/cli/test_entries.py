@@ -1,0 +1,48 @@
+"""Configuration files: plain data of a bounded size; a mistake is a line with its place."""
+
+import pytest
+
+from xearthformer.cli import _entries
+from xearthformer.cli.entries import load_yaml
+
+BAD = {
+    "half a list": ("a: [1", r"line 1, column 6: expected ',' or '\]'"),
+    "a tab": ("a:\n\t- 1", "line 2, column 1: found character"),
+    "a colon": ("a: b: c", "line 1, column 5: mapping values"),
+    "an alias of nothing": ("a: *b", "line 1, column 4: found undefined alias"),
+    "a list as a key": ("[a]: 1", "line 1, column 1: found unhashable key"),
+    "two documents": ("a: 1\n---\nb: 1", "line 2, column 1: but found another document"),
+    "a key twice": ("a: 1\nb: 1\na: 2", "each key once.*line 3, column 1: 'a' again"),
+    "a tag": ("a: !mine 1", "line 1, column 4: could not determine a constructor"),
+    "a control character": ("a: \x07", "unacceptable character #x0007"),
+    "a long text": ("a: " + "x" * 30_000, "at most 20000 characters"),
+    "one alias many times": (f"a: &a {'x' * 900}\nb: [{'*a, ' * 900}]", "aliases written out"),
+    "an alias of itself": ("a: &a [*a]", "aliases written out"),
+    "lists in lists": ("[" * 2000 + "]" * 2000, "entries in entries without end"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_read_says_where(case):
+    text, message = BAD[case]
+    with pytest.raises(ValueError, match=f"(?s)^expected .*{message}.*\n +try "):
+        load_yaml(text, "the file")
+
+
+def test_an_alias_may_stand_for_an_entry():
+    text = "a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: *a"
+    assert load_yaml(text, "it") == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": {"x": 1}}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.name=x", "found 'model.name=x', where model is 'unet'\n +try model=VALUE"),
+        ("pack=[1", "YAML in the value of pack"),
+        ("pack=" + "x" * 30_000, "at most 20000 characters in the value of pack"),
+        ("pack", "expected KEY=VALUE"),
+    ],
+)
+def test_overrides_are_read_alike(override, message):
+    with pytest.raises(ValueError, match=message):
+        _entries("model: unet", [override])

@@ -1,0 +1,73 @@
+"""Configuration files: YAML, read as plain data of a bounded size."""
+
+import math
+from itertools import chain
+
+import yaml
+
+from ..errors import mismatch
+
+MOST_TEXT = 20_000  # characters of a text: YAML's parser may take a second for them,
+MOST_DATA = 200_000  # and of what it says once aliases are written out
+
+HINT = "quotes around text with : # [ ] { } ! & or *, and blanks in place of tabs"
+
+
+class _Loader(yaml.SafeLoader):
+    """A loader of plain data that refuses a key given twice; YAML's own takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                where = _place(node.value[i][0].start_mark)
+                raise mismatch("each key once", f"{where}: {name!r} again", f"one entry {name}")
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str, what: str) -> object:
+    """Return what a YAML text says, or raise one ValueError that says where it can't be read.
+
+    A tag that would make anything but plain data is refused, and so is a text that is too long, or
+    stands for one that is: an alias repeats all that its anchor names, other aliases too.
+
+    >>> load_yaml("epochs: 3", "the configuration")
+    {'epochs': 3}
+    >>> load_yaml("title: of: two", "the configuration")
+    Traceback (most recent call last):
+    ...
+    ValueError: expected YAML in the configuration
+       found line 1, column 10: mapping values are not allowed here
+         try quotes around text with : # [ ] { } ! & or *, and blanks in place of tabs
+    """
+    if len(text) > MOST_TEXT:
+        raise mismatch(f"at most {MOST_TEXT} characters in {what}", "more", "a shorter file")
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is not None and _length(node, {}) > MOST_DATA:
+            expected = f"at most {MOST_DATA} characters in {what}, aliases written out"
+            raise mismatch(expected, "more", "fewer aliases (*name)")
+        return None if node is None else loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        found = f"{_place(error.problem_mark)}: {error.problem}"
+        raise mismatch(f"YAML in {what}", found, HINT) from None
+    except yaml.YAMLError as error:
+        raise mismatch(f"YAML in {what}", str(error), HINT) from None
+    except RecursionError:
+        raise mismatch(f"YAML in {what}", "entries in entries without end", HINT) from None
+
+
+def _length(node: yaml.Node, known: dict[int, float]) -> float:
+    """Return the number of characters of a node, aliases written out; infinite where it repeats."""
+    if isinstance(node, yaml.ScalarNode):
+        return len(node.value) + 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # until it is known: met again inside of itself
+        pairs = (part if isinstance(part, tuple) else (part,) for part in node.value)
+        known[id(node)] = 1 + sum(_length(part, known) for part in chain.from_iterable(pairs))
+    return known[id(node)]
+
+
+def _place(mark: yaml.Mark | None) -> str:
+    return "somewhere" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}"
