@@ -24,6 +24,7 @@ import xearthformer as xef
 from xearthformer.models.layers import flow
 from xearthformer.models.nowcast.nowcast import PRESETS, Nowcast
 from xearthformer.packs.card import Card, ModelSpec, PixelGrid, Training, Variable
+from xearthformer.packs.pack import is_taken
 from xearthformer.packs.scale import Scale
 
 STEP = "5min"
@@ -252,6 +253,8 @@ def main() -> None:
     parser.add_argument("--peak", type=float, help="TFLOP/s of the machine")
     parser.add_argument("--out", default="fitted/nowcast-radar")
     args = parser.parse_args()
+    if is_taken(Path(args.out)):  # before hours of training
+        parser.error(f"{args.out} is there already: give another --out")
     files = [path for path in args.files if Path(path).stem not in args.without]
     torch.manual_seed(args.seed)
     model = xef.open_pack(args.start).model() if args.start else Nowcast(PRESETS["radar"])

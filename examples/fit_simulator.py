@@ -170,7 +170,7 @@ def main() -> None:
     pack = xef.save_pack(args.out / DAMPED, damped, card)
     if args.test:
         card = tested(pack, sst, args.test, args.climatology)
-        pack = xef.save_pack(args.out / DAMPED, damped, card)
+        pack = xef.save_pack(args.out / DAMPED, damped, card, overwrite=True)
     print(pack, pack.card.scores)
     last = Persistence(PersistenceConfig())
     print(xef.save_pack(args.out / "persistence", last, persistence_card(last)))

@@ -423,7 +423,8 @@ class EarthformerAccessor(Generic[T]):
             Number of inits that are read, forecast and returned together. It never changes a
             number.
         progress : bool or "auto"
-            Whether to show a progress bar for data in memory. "auto": after two seconds.
+            Whether to show a progress bar for data in memory. "auto": after two seconds, on
+            a terminal or in a notebook.
 
         Returns
         -------

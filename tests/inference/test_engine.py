@@ -109,8 +109,15 @@ def test_compiled_by_inductor(tiny_pack):
     np.testing.assert_allclose(fc, ssta.earthformer.forecast(tiny_pack), atol=5e-5)
 
 
-@pytest.mark.parametrize(("progress", "shown"), [("auto", True), (True, True), (False, False)])
-def test_a_bar_shows_when_it_takes_long(monkeypatch, capsys, progress, shown):
+@pytest.mark.parametrize(
+    ("progress", "terminal", "shown"),
+    [("auto", True, True), ("auto", False, False), (True, False, True), (False, True, False)],
+)
+def test_a_bar_shows_on_a_terminal_when_it_takes_long(
+    monkeypatch, capsys, progress, terminal, shown
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     now = iter(range(0, 1000, 3))
     monkeypatch.setattr("tqdm.std.time", lambda: next(now))
     with engine.progress_bar(3, "init", progress) as bar:

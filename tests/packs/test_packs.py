@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -66,6 +67,13 @@ def test_damaged_weights_are_refused(tiny_pack):
         ({"time_step": "a while"}, "'a while' is no duration"),
         ({"grid": {"kind": "latlon", "latitude": [5, 0], "longitude": [0, 5]}}, "must ascend"),
         ({"missing": "land"}, "needs grid.land"),
+        ({"title": "red \x1b[31m"}, r"title has characters that can't be printed: 'red \\x1b"),
+        ({"version": "1\n2"}, "version has characters"),
+        ({"references": ["a", "b\x9b"]}, "references has characters"),
+        ({"training": {"data": "a\u202eb"}}, "training has characters"),
+        ({"scores": {"a\x07": 1.0}}, "scores has characters"),
+        ({"model": {"name": "unet", "config": {"a": "\x00"}}}, "model has characters"),
+        ({"un\x1bknown": 1}, "has characters"),
     ],
 )
 def test_a_card_that_fails_validation(tiny_pack, change, message):
@@ -75,6 +83,67 @@ def test_a_card_that_fails_validation(tiny_pack, change, message):
     (tiny_pack.path / "card.json").write_text(json.dumps({**card, **change}))
     with pytest.raises(PackError, match=message):
         xef.open_pack(tiny_pack.path)
+
+
+def test_what_weights_were_made_from_may_take_two_lines(tiny_pack, tmp_path):
+    training = tiny_pack.card.training.model_copy(update={"notes": "one\ntwo"})
+    card = tiny_pack.card.model_copy(update={"training": training})
+    pack = xef.save_pack(tmp_path / "new", tiny_pack.model(), card)
+    assert pack.card.training.notes == "one\ntwo"
+
+
+LARGE = {
+    "wide": {"base_units": 2**20},
+    "deep": {"enc_depth": [10**7, 1]},
+    "many cells": {"input_shape": [3, 2**30, 2**30, 1]},
+    "many frames": {"target_shape": [10**9, 8, 8, 1]},
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_a_network_larger_than_its_weights_is_not_built(tiny_pack, case):
+    card = json.loads((tiny_pack.path / "card.json").read_text())
+    card["model"]["config"] |= LARGE[case]
+    (tiny_pack.path / "card.json").write_text(json.dumps(card))
+    pack = xef.open_pack(tiny_pack.path)
+    with pytest.raises(PackError, match="don't fit: "):
+        pack.model()
+
+
+@pytest.mark.parametrize("name", ["card.json", "weights.safetensors", "pack.safetensors"])
+def test_a_pipe_is_no_pack(tiny_pack, tmp_path, name):
+    """Reading one would wait for ever."""
+    path = tmp_path if name == "pack.safetensors" else tiny_pack.path
+    (path / name).unlink(missing_ok=True)
+    os.mkfifo(path / name)
+    with pytest.raises(PackError, match=f"{name} is no regular file|no pack"):
+        xef.open_pack(path / name if path == tmp_path else path)
+
+
+def test_a_card_of_any_length_is_not_read(tiny_pack, monkeypatch):
+    monkeypatch.setattr(xef.packs.pack, "MOST_CARD", 100)
+    with pytest.raises(PackError, match="more than 100 bytes"):
+        xef.open_pack(tiny_pack.path)
+
+
+@pytest.mark.parametrize("name", ["pack", "pack.safetensors"])
+def test_what_is_there_is_replaced_when_asked_to(tiny_pack, tmp_path, name):
+    model, path = tiny_pack.model(), tmp_path / name
+    xef.save_pack(path, model, tiny_pack.card)
+    assert xef.save_pack(path, model, tiny_pack.card).path == path  # the same: nothing is lost
+    other = tiny_pack.card.model_copy(update={"version": "2"})
+    with pytest.raises(FileExistsError, match=f"{name} there already\n.*or overwrite=True"):
+        xef.save_pack(path, model, other)
+    assert xef.open_pack(path).card.version == "1"
+    assert xef.save_pack(path, model, other, overwrite=True).card.version == "2"
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_folder_of_something_else_stays(tiny_pack, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="notes there already"):
+        xef.save_pack(tmp_path / "notes", tiny_pack.model(), tiny_pack.card)
 
 
 def test_keys_that_do_not_match_the_model(tiny_pack):
@@ -198,9 +267,35 @@ def test_convert_refuses_a_pickle_that_would_run_code(tmp_path):
         pickle.dump({"weight": Malicious()}, file)
     torch.save({"weight": Malicious()}, tmp_path / "bad_zip.pt")
     for name in ("bad.pt", "bad_zip.pt"):
-        with pytest.raises(PackError, match="is refused: expected a file of tensors"):
+        with pytest.raises(PackError, match="is refused: expected a file of tensors") as error:
             xef.convert(tmp_path / name, "enso", tmp_path / "pack")
+        assert "weights_only" not in str(error.value) and "can still" not in str(error.value)
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "a damaged file"),
+        (b"PK\x03\x04 cut short", "a damaged file"),
+        (b"some text", "a damaged file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull --include a.pt"),
+        (3, "found a int"),
+        ([torch.zeros(2)], "found a list"),
+        ({"a": {"b": [1]}}, "isn't a checkpoint of preset"),
+        ({"state_dict": 3}, "isn't a checkpoint of preset"),
+        ({1: torch.zeros(2)}, "isn't a checkpoint of preset"),
+        (None, "found none there"),
+    ],
+)
+def test_convert_refuses_what_holds_no_weights(tmp_path, content, message):
+    path = tmp_path / "a.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(PackError, match=message):
+        xef.convert(path, "enso", tmp_path / "pack")
 
 
 def test_convert_of_another_network_names_the_preset(tmp_path):

@@ -27,8 +27,10 @@ from .watch import watch_folder
 
 # What the user can mend: one line on stderr and exit status 2, no traceback.
 # RuntimeError is what netCDF4 raises on a full disk and for a damaged file.
-USER_ERRORS = (ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError)
-USER_ERRORS = (*USER_ERRORS, RuntimeError, EOFError, ArithmeticError, MemoryError)
+USER_ERRORS = (
+    *(ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError),
+    *(RuntimeError, EOFError, ArithmeticError, MemoryError),
+)
 INTERRUPTED = 130  # the exit status of shells for Ctrl-C
 LONG = 6  # items of a list that `packs show` prints whole
 KEY_WIDTH = 40  # of its first column
@@ -89,6 +91,7 @@ OF_RADAR: dict[str, str | Callable[[re.Match[str]], str]] = {
     rf"xef\.open_radar\({OPENED}, on_error=\"skip\"\)": "--skip-broken",
 }
 COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
+    "packs": {r"\boverwrite=True": "--overwrite"},
     "forecast": OF_RADAR,
     "hindcast": OF_RADAR,
     "watch": OF_RADAR,
@@ -369,7 +372,9 @@ def show_pack(name: str) -> None:
         print(f"{key:{width}}  {value}")
 
 
-def convert_checkpoint(checkpoint: Sequence[str], *, preset: str, output: str) -> None:
+def convert_checkpoint(
+    checkpoint: Sequence[str], *, preset: str, output: str, overwrite: bool = False
+) -> None:
     """Turn a published checkpoint into a pack; nothing in the checkpoint is executed.
 
     Parameters
@@ -383,7 +388,7 @@ def convert_checkpoint(checkpoint: Sequence[str], *, preset: str, output: str) -
     """
     from ..packs.published import convert
 
-    pack = convert(checkpoint, preset, output)
+    pack = convert(checkpoint, preset, output, overwrite=overwrite)
     print(f"{pack.path}: {pack!r}")
 
 

@@ -65,6 +65,7 @@ def verify_file(
     fss_table: bool = False,
     fit: tuple[str, str] | None = None,
     output: str | None = None,
+    overwrite: bool = False,
     device: str = "auto",
 ) -> None:
     """Forecast from every time of a record with several packs, and score them on the record itself.
@@ -99,7 +100,7 @@ def verify_file(
     step : str
         Bring rain to this time step first, along its motion, such as 5min.
     """
-    target = None if output is None else check_target(output, overwrite=False)
+    target = None if output is None else check_target(output, overwrite)
     from ..comparison.compare import compare, forecaster, lead_tables, summary
     from ..comparison.tables import confidence_tables, ensemble_tables, fss_tables, skill_table
     from ..verification.enso import enso_table

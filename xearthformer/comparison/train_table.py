@@ -99,6 +99,7 @@ def train_table(
     seeds: Sequence[int] = (0, 1, 2),
     recipe: Recipe = PAPER,
     device: str = "auto",
+    overwrite: bool = False,
 ) -> Table:
     """Train models on the same data by the same recipe, and score them on data kept back.
 
@@ -130,6 +131,8 @@ def train_table(
         As in `train`.
     device : str
         Where to train and forecast: "auto", "cpu", "cuda".
+    overwrite : bool
+        Whether to replace packs that are there and aren't of the same runs.
 
     Returns
     -------
@@ -180,6 +183,7 @@ def train_table(
                 validation=checks,
                 recipe=replace(recipe, seed=recipe.seed if seed is None else seed),
                 device=device,
+                overwrite=overwrite,
             )
     untrained: Packs = {(name, None): pack for name, pack in rivals.items()}
     runs = _score_runs(trained | untrained, tested, scores, draft, device)

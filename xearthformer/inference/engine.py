@@ -3,6 +3,7 @@
 Legend of the shape suffixes: B windows, T time, H W space, C channels.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,11 +39,17 @@ Result = TypeVar("Result")
 
 
 def progress_bar(total: int, unit: str, progress: Progress, initial: int = 0) -> tqdm:
-    """Return a bar on stderr; "auto" shows it after two seconds, and in the main thread only."""
+    """Return a bar on stderr; "auto" shows it after two seconds, and in the main thread only.
+
+    And only where it can move: on a terminal or in a notebook, not in the log of a job.
+    """
     if progress not in (True, False, "auto"):
         raise mismatch('progress=True, False or "auto"', repr(progress), 'progress="auto"')
     automatic = progress == "auto"
-    shown = threading.current_thread() is threading.main_thread() if automatic else progress
+    shown = progress
+    if automatic:
+        moves = sys.stderr.isatty() or "ipykernel" in sys.modules
+        shown = moves and threading.current_thread() is threading.main_thread()
     delay = 2 if automatic else 0
     # `disable=False` would not let the environment turn it off
     make: Callable[..., tqdm] = tqdm if shown else partial(tqdm, disable=True)

@@ -113,8 +113,9 @@ def forecast(
         It never changes a number.
     progress : bool or "auto"
         Whether to show a progress bar on stderr for data in memory. "auto": after two seconds, in
-        the main thread. For lazy forecasts use `dask.diagnostics.ProgressBar` or the dashboard. The
-        environment variable TQDM_DISABLE=1 turns every bar off.
+        the main thread, on a terminal or in a notebook. For lazy forecasts use
+        `dask.diagnostics.ProgressBar` or the dashboard. The environment variable TQDM_DISABLE=1
+        turns every bar off.
 
     Returns
     -------

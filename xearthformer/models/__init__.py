@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import nn
 
+from ..errors import did_you_mean
 from .baselines import (
     convlstm,
     corrected_lim,
@@ -23,12 +25,14 @@ from .baselines import (
     unet,
 )
 from .earthformer import earthformer as earthformers
-from .layers.checks import expect_fields
+from .layers.checks import Steps, expect_fields
 from .nowcast import nowcast as nowcasts  # `nowcast` stays the name of the folder
 from .prediff import prediff as prediffs
 from .published import earthformer as published_earthformer
 from .published import prediff as published_prediff
 from .published.weights import load_published
+
+STEPS = 20  # of torch for each tensor of a model's weights; no model here takes more than six
 
 # Name -> the class of its config, its own class, its presets. A new model is a new line.
 MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
@@ -103,13 +107,13 @@ def build(name: str, config: object) -> nn.Module:
     (4, 3)
     """
     if name not in MODELS:
-        raise KeyError(f"expected a model, one of {sorted(MODELS)}, found {name!r}")
+        found = f"{name!r}{did_you_mean(name, MODELS)}"
+        raise KeyError(f"expected a model, one of {sorted(MODELS)}, found {found}")
     Config, Model, presets = MODELS[name]
     if isinstance(config, str):
         if config not in presets:
-            raise KeyError(
-                f"expected a preset of {name}, one of {sorted(presets)}, found {config!r}"
-            )
+            found = f"{config!r}{did_you_mean(config, presets)}"
+            raise KeyError(f"expected a preset of {name}, one of {sorted(presets)}, found {found}")
         config = presets[config]
     elif isinstance(config, Mapping):
         expect_fields(Config, config)  # before Python's own, less helpful TypeError
@@ -118,6 +122,27 @@ def build(name: str, config: object) -> nn.Module:
         kind = type(config).__name__
         raise TypeError(f"expected a preset's name, a dict or a {Config.__name__}, found {kind}")
     return Model(config)
+
+
+def expect_shapes(name: str, config: object, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise a ValueError unless a model of this configuration has weights of these shapes.
+
+    Nothing large is built, whatever the configuration says: torch's device "meta" keeps shapes
+    alone, and the building is stopped once it has taken more steps than so many weights need.
+
+    >>> expect_shapes("persistence", {"in_len": 1, "out_len": 3}, {"weight": (2, 2)})
+    Traceback (most recent call last):
+    ...
+    ValueError: Unexpected key weight
+    """
+    with Steps(STEPS * (len(shapes) + 10)), torch.device("meta"):
+        state = build(name, config).state_dict()
+    own = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    for key in sorted(own.keys() | shapes.keys()):
+        if key not in shapes or key not in own:
+            raise ValueError(f"{'Unexpected' if key in shapes else 'Missing'} key {key}")
+        if own[key] != shapes[key]:
+            raise ValueError(f"expected {key} of shape {own[key]}, found {shapes[key]}")
 
 
 def from_published(

@@ -4,7 +4,7 @@ A card is data and nothing else: opening one executes nothing and follows no pat
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import numpy as np
@@ -165,6 +165,17 @@ class Climatology(_Section):
     std: Annotated[float, Field(gt=0)]
 
 
+def _texts(part: object) -> Iterator[str]:
+    """Yield every text in a part of a card, keys too."""
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, Mapping | list | tuple):
+        for one in part:
+            yield from _texts(one)
+    if isinstance(part, Mapping):
+        yield from _texts([*part.values()])
+
+
 # Fields of a card of format 1 that format 2 says otherwise.
 RENAMED = {"history": "context", "reach": "lead"}
 FORMAT_1 = {"format", "input", "output", "missing", "fill", "scale", *RENAMED}
@@ -250,6 +261,17 @@ class Card(_Section):
     references: list[str] = []
     licence: str = "Apache-2.0"
     weights_sha256: str | None = Field(None, description="of names, dtypes, shapes and bytes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_text(cls, fields: object) -> object:
+        """Refuse control characters: a card's texts reach terminals and the attribute `history`."""
+        for key, value in fields.items() if isinstance(fields, Mapping) else ():
+            for text in (str(key), *_texts(value)):
+                # what weights were made from may take several lines
+                if not (text.replace("\n", "") if key == "training" else text).isprintable():
+                    raise ValueError(f"{key} has characters that can't be printed: {text[:100]!a}")
+        return fields
 
     @model_validator(mode="before")
     @classmethod

@@ -20,7 +20,7 @@ from pydantic_core import to_json
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from ..errors import PackError, mismatch, problems
+from ..errors import PackError, did_you_mean, mismatch, problems
 from .card import Card, ModelSpec
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ SHIPPED = Path(__file__).parent / "shipped"
 ENTRY_POINTS = "xearthformer.packs"  # the group under which other packages register packs
 # Models that are others now than a version ago: a field that only the old configuration has.
 REPLACED = {"nowcast": "lags"}
+MOST_CARD = 2**24  # bytes of a card: text of a few kB, or of a MB with the land of a fine grid
 
 
 class NoPackError(PackError):
@@ -55,6 +56,8 @@ class Pack:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the weights by name; raises `PackError` unless their hash is the card's."""
         file = self.path if self.path.suffix == ".safetensors" else self.path / WEIGHTS
+        if file.exists() and not file.is_file():  # a pipe, or a device, might never end
+            raise PackError(f"{file} is no regular file")
         try:
             arrays = load_file(file)
         except (OSError, SafetensorError) as error:
@@ -75,8 +78,10 @@ class Pack:
         from .. import models
 
         try:
-            model = models.build(self.card.model.name, self.card.model.config)
             state = {name: torch.from_numpy(array) for name, array in self.arrays().items()}
+            shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+            models.expect_shapes(self.card.model.name, self.card.model.config, shapes)
+            model = models.build(self.card.model.name, self.card.model.config)
             model.load_state_dict(state, strict=True)
         except PackError:
             raise
@@ -141,10 +146,13 @@ def open_pack(name: "str | os.PathLike[str] | Pack") -> Pack:
     return pack
 
 
-def save_pack(path: "str | os.PathLike[str]", model: "nn.Module", card: Card) -> Pack:
+def save_pack(
+    path: "str | os.PathLike[str]", model: "nn.Module", card: Card, *, overwrite: bool = False
+) -> Pack:
     """Write a model and its card to a folder, or to one file when `path` ends in `.safetensors`.
 
     The card's model configuration and weights hash are set from `model`. Returns the opened pack.
+    What is there already is an error, unless it is the same pack or `overwrite` says to replace it.
     """
     arrays = {
         key: np.ascontiguousarray(tensor.detach().cpu().numpy())
@@ -154,25 +162,59 @@ def save_pack(path: "str | os.PathLike[str]", model: "nn.Module", card: Card) ->
     spec = ModelSpec(name=card.model.name, config=config)
     card = card.model_copy(update={"model": spec, "weights_sha256": weights_hash(arrays)})
     card = Card.model_validate(card.model_dump())  # `model_copy` checks nothing
-    text = to_json(card.to_fields(), indent=2).decode()
     path = Path(path)
+    if not overwrite and is_taken(path) and not _is_pack(path, card):
+        raise taken(path)
+    text = to_json(card.to_fields(), indent=2).decode()
     if path.suffix == ".safetensors":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(save(arrays, metadata={"card": text}))
+        _replace(path, save(arrays, metadata={"card": text}))
     else:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / WEIGHTS).write_bytes(save(arrays))
-        (path / CARD).write_text(text + "\n")
+        _replace(path / WEIGHTS, save(arrays))
+        _replace(path / CARD, f"{text}\n".encode())  # last: a folder without it is no pack
     return open_pack(path)
 
 
+def is_taken(path: Path) -> bool:
+    """Return whether something is at a path that a pack would replace; an empty folder isn't."""
+    return any(path.iterdir()) if path.is_dir() else path.exists()
+
+
+def taken(path: Path) -> FileExistsError:
+    """Return the error for a path where something else is."""
+    hint = "another path, or overwrite=True"
+    return FileExistsError(str(mismatch("a path where nothing is", f"{path} there already", hint)))
+
+
+def _is_pack(path: Path, card: Card) -> bool:
+    """Return whether the pack of this card is at a path already; its weights by their hash."""
+    try:
+        return open_pack(path).card == card
+    except PackError:
+        return False
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file under another name, and move it to its place when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _read_card(path: Path) -> Card:
+    text: str | bytes
     try:
         if path.suffix == ".safetensors":
-            with safe_open(path, "numpy") as file:
-                text = (file.metadata() or {}).get("card", "")
+            with safe_open(path, "numpy") as weights:
+                text = (weights.metadata() or {}).get("card", "")
         else:
-            text = (path / CARD).read_text()
+            with (path / CARD).open("rb") as file:
+                text = file.read(MOST_CARD + 1)
+        if len(text) > MOST_CARD:
+            raise PackError(f"the card of {path} is of more than {MOST_CARD} bytes")
         return Card.model_validate_json(text)
     except (OSError, SafetensorError) as error:
         raise PackError(f"{path} holds no readable {CARD}: {error}") from error
@@ -210,6 +252,7 @@ def _locate(name: "str | os.PathLike[str]") -> Path:
     raise NoPackError(
         f"no pack {text!r}: expected one of {', '.join(sorted(installed))}, a folder with {CARD} "
         "and weights.safetensors, a .safetensors file, or 'hf://owner/name'"
+        f"{did_you_mean(text, installed)}"
     )
 
 

@@ -1,11 +1,11 @@
 """Published checkpoints as packs: what each of them reads and writes, and their conversion."""
 
 import os
-import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import PackError
+from ..errors import PackError, did_you_mean
 from .card import Card, LatLonGrid, ModelSpec, PixelGrid, Quantity, Training
 from .pack import Pack, save_pack
 from .scale import Scale
@@ -17,6 +17,8 @@ REFERENCES = {
     "earthformer": ["Gao et al., Earthformer, NeurIPS 2022"],
     "prediff": ["Gao et al., PreDiff, NeurIPS 2023", "Gao et al., Earthformer, NeurIPS 2022"],
 }
+
+LFS = b"version https://git-lfs"  # how a file begins that Git LFS left in another's place
 
 # ICAR-ENSO's grid: 5 degrees, 55S to 60N, 95E to 330E (across the date line).
 ICAR_GRID = LatLonGrid(
@@ -80,6 +82,8 @@ def convert(
     checkpoint: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]",
     preset: str,
     path: "str | os.PathLike[str]",
+    *,
+    overwrite: bool = False,
 ) -> Pack:
     """Convert published checkpoints (bare state dicts, or Lightning's) to a pack.
 
@@ -93,18 +97,23 @@ def convert(
         Its published configuration, a name in `PUBLISHED` such as "enso" or "prediff-sevir-lr".
     path : path
         The folder, or `.safetensors` file, to write.
+    overwrite : bool
+        Whether to replace a pack that is there.
 
     Raises
     ------
     PackError
         A file that holds more than tensors, or keys or shapes other than the preset's; too few
         files, or too many.
+    FileExistsError
+        Another pack, or anything else, at `path`.
     """
     from ..models import build
     from ..models.prediff.losses import STAGES
 
     if preset not in PUBLISHED:
-        raise PackError(f"no published preset {preset!r}: one of {', '.join(PUBLISHED)}")
+        names = ", ".join(PUBLISHED) + did_you_mean(preset, PUBLISHED)
+        raise PackError(f"no published preset {preset!r}: one of {names}")
     files = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
     kind = "prediff" if preset.startswith("prediff-") else "earthformer"
     model = build(kind, preset.removeprefix("prediff-"))
@@ -129,7 +138,7 @@ def convert(
             **PUBLISHED[preset],
         }
     )
-    return save_pack(path, model, card)
+    return save_pack(path, model, card, overwrite=overwrite)
 
 
 def _load_into_one(
@@ -140,18 +149,27 @@ def _load_into_one(
 
     from ..models.published.weights import load_published
 
+    if not Path(file).is_file():  # a pipe might never end
+        raise PackError(f"{file} is refused: expected a file of tensors, found none there")
+    with open(file, "rb") as start:
+        if start.read(len(LFS)) == LFS:
+            found = f"only where Git LFS keeps it: git lfs pull --include {Path(file).name}"
+            raise PackError(f"{file} is refused: expected a file of tensors, found {found}")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # of many kinds, whose words tell how to switch safety off
         raise PackError(
-            f"{file} is refused: expected a file of tensors, found something that would "
-            f"have to be executed, or a damaged file ({str(error).splitlines()[0]})"
+            f"{file} is refused: expected a file of tensors, found something that would have to be "
+            "executed, or a damaged file"
         ) from error
+    if not isinstance(state, Mapping):
+        found = f"a {type(state).__name__}"
+        raise PackError(f"{file} is refused: expected tensors by name, found {found}")
     reasons = []
     for name, network in networks.items():
         try:
             load_published(network, state)
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             reasons.append(f"{name}: {error}" if name else str(error))
             continue
         del networks[name]  # the next file must fit another one

@@ -134,6 +134,7 @@ def train_from_config(
     recipe: Recipe = PAPER,
     folder: str | None = None,
     device: str = "auto",
+    overwrite: bool = False,
 ) -> Pack:
     """Train a model as a configuration file says: see `train` for the entries.
 
@@ -157,6 +158,7 @@ def train_from_config(
         recipe=recipe,
         folder=folder,
         device=device,
+        overwrite=overwrite,
     )
 
 

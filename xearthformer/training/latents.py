@@ -13,7 +13,7 @@ import torch
 import zarr
 from torch import Tensor
 
-from ..inference.engine import progress_bar
+from ..inference.engine import Progress, progress_bar
 from ..models.prediff.losses import latent_window
 from ..models.prediff.prediff import PreDiff
 from .loop import seed_of
@@ -54,7 +54,7 @@ def encode_windows(
     store: Path,
     views: int,
     seed: int,
-    progress: bool,
+    progress: Progress,
     device: torch.device | str = "cpu",
 ) -> Latents:
     """Encode windows once: each in `views` random turns and mirrorings, or with 0 as it is.
@@ -65,7 +65,7 @@ def encode_windows(
     model = copy.deepcopy(model).to(device)
     group = zarr.open_group(store, mode="a")
     first = int(str(group.attrs.get("done", 0)))  # windows written by an earlier, killed call
-    with progress_bar(count, "window", "auto" if progress else False, first) as bar:
+    with progress_bar(count, "window", progress, first) as bar:
         for begin in range(first, count, TOGETHER):
             end = min(begin + TOGETHER, count)
             rows = torch.arange(begin, end) % len(windows)  # view after view

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from ..inference.engine import progress_bar
+from ..inference.engine import Progress, progress_bar
 from .recipe import PRECISIONS, Recipe
 from .windows import Batches, Draws, turn_at_random
 
@@ -51,7 +51,7 @@ class Run:
     folder: Path  # of RUN, LAST, LOSSES and SECONDS
     identity: Mapping[str, object]  # all that losses depend on, JSON-able: resumed only if equal
     device: str = "auto"  # a GPU when there is one
-    progress: bool = True  # whether to show a progress bar
+    progress: Progress = "auto"  # whether to show a progress bar
 
 
 class Epoch(TypedDict):

@@ -19,9 +19,10 @@ from torch import nn
 from .. import models
 from ..errors import mismatch, renamed
 from ..fields.time_axis import months_of
+from ..inference.engine import Progress
 from ..models.prediff.losses import AutoencoderStage, Stage
 from ..packs.card import Card, LatLonGrid, PixelGrid
-from ..packs.pack import Pack, open_pack, save_pack
+from ..packs.pack import Pack, is_taken, open_pack, save_pack, taken
 from . import cards, loop, stages
 from .cards import short
 from .recipe import Recipe
@@ -50,7 +51,8 @@ def train(
     recipe: Recipe = PAPER,
     folder: str | Path | None = None,
     device: str = "auto",
-    progress: bool = True,
+    progress: Progress = "auto",
+    overwrite: bool = False,
 ) -> Pack:
     """Train a model on labelled data and write it as a pack.
 
@@ -93,8 +95,12 @@ def train(
         How to train.
     folder : path
         For checkpoints, `losses.csv` and `seconds.csv`. Default: `<pack>.run`, next to the pack.
-    device, progress : str, bool
-        "auto" uses a GPU when there is one. Whether to show a progress bar.
+    device : str
+        "auto" uses a GPU when there is one.
+    progress : bool or "auto"
+        Whether to show a progress bar. "auto": after two seconds, on a terminal or in a notebook.
+    overwrite : bool
+        Whether to replace a pack that is there and isn't of this run.
 
     Returns
     -------
@@ -107,6 +113,8 @@ def train(
     ValueError
         Before training: data that the card doesn't fit, periods that overlap or hold no window, a
         config of other shapes, a folder that holds another run. During: a loss that isn't finite.
+    FileExistsError
+        A pack of another run, or anything else, at `pack`.
 
     Examples
     --------
@@ -122,6 +130,11 @@ def train(
     >>> pack.card.input.missing, pack.card.time_step, pack.card.training.period
     ('land', 'month', '1990/1998')
     """
+    place = Path(folder or f"{pack}.run")
+    # what is there may be of this very run; a closed form is fitted first, and then compared
+    fits = hasattr(models.MODELS.get(model, ("", ""))[1], "fit")
+    if is_taken(Path(pack)) and not (overwrite or fits or (place / loop.LAST).exists()):
+        raise taken(Path(pack))
     first = open_pack(start) if start is not None else None
     # an opened pack's network is frozen
     network = first.model().requires_grad_(True) if first else build(model, config, recipe.seed)
@@ -145,7 +158,7 @@ def train(
         best, notes = _fit_closed_form(network, windows, full, records[0]), "closed-form fit"
     else:
         identity = _identity(full, network, windows, recipe, shares, first, chosen)
-        run = loop.Run(Path(folder or f"{pack}.run"), identity, device, progress)
+        run = loop.Run(place, identity, device, progress)
         loop.claim(run)  # before latent windows are written into its folder
         if chosen and not isinstance(chosen, AutoencoderStage):
             windows = stages.to_latent(network, windows, chosen.views, recipe.seed, run)
@@ -161,7 +174,8 @@ def train(
         full = full.model_copy(update={"scores": {**full.scores, **scores}})
     notes = "; ".join(filter(None, [full.training.notes, notes]))
     training = full.training.model_copy(update={"notes": notes})
-    return save_pack(pack, best, full.model_copy(update={"training": training}))
+    full = full.model_copy(update={"training": training})
+    return save_pack(pack, best, full, overwrite=overwrite or not fits)
 
 
 # --- the model

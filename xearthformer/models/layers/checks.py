@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ...errors import did_you_mean
 
 
 def lists_to_tuples(config: object) -> None:
@@ -31,8 +35,25 @@ def expect_fields(kind: type, values: Mapping[str, object]) -> None:
     """Raise a ValueError unless `values` can fill the dataclass `kind`."""
     names = [field.name for field in fields(kind)]
     if unknown := [name for name in values if name not in names]:
-        raise ValueError(f"expected fields of {kind.__name__}, {names}, found {unknown}")
+        found = f"{unknown}{did_you_mean(unknown[0], names)}"
+        raise ValueError(f"expected fields of {kind.__name__}, {names}, found {found}")
     # a field without a default has MISSING in both places
     needed = [f.name for f in fields(kind) if f.default is f.default_factory is MISSING]
     if missing := [name for name in needed if name not in values]:
         raise ValueError(f"expected {needed} for a {kind.__name__}, missing: {missing}")
+
+
+class Steps(TorchDispatchMode):
+    """Raises a ValueError after so many operations of torch, of this thread."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.left = most
+
+    def __torch_dispatch__(
+        self, func: Callable[..., object], types: object, args: tuple = (), kwargs: object = None
+    ) -> object:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("expected a configuration of as many layers as weights, found more")
+        return func(*args, **(kwargs or {}))
