@@ -94,6 +94,7 @@ def test_what_weights_were_made_from_may_take_two_lines(tiny_pack, tmp_path):
 
 LARGE = {
     "wide": {"base_units": 2**20},
+    "deep stem": {"stem": {"kind": "stack_conv", "convs": [10**9]}},
     "deep": {"enc_depth": [10**7, 1]},
     "many cells": {"input_shape": [3, 2**30, 2**30, 1]},
     "many frames": {"target_shape": [10**9, 8, 8, 1]},

@@ -25,14 +25,14 @@ from .baselines import (
     unet,
 )
 from .earthformer import earthformer as earthformers
-from .layers.checks import Steps, expect_fields
+from .layers.checks import Steps, expect_fields, expect_small
 from .nowcast import nowcast as nowcasts  # `nowcast` stays the name of the folder
 from .prediff import prediff as prediffs
 from .published import earthformer as published_earthformer
 from .published import prediff as published_prediff
 from .published.weights import load_published
 
-STEPS = 20  # of torch for each tensor of a model's weights; no model here takes more than six
+STEPS = 10  # of torch for each tensor of a model's weights; no model here takes more than six
 
 # Name -> the class of its config, its own class, its presets. A new model is a new line.
 MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {
@@ -135,13 +135,15 @@ def expect_shapes(name: str, config: object, shapes: Mapping[str, tuple[int, ...
     ...
     ValueError: Unexpected key weight
     """
+    expect_small("a model's configuration", config)
     with Steps(STEPS * (len(shapes) + 10)), torch.device("meta"):
         state = build(name, config).state_dict()
     own = {key: tuple(tensor.shape) for key, tensor in state.items()}
     for key in sorted(own.keys() | shapes.keys()):
         if key not in shapes or key not in own:
             raise ValueError(f"{'Unexpected' if key in shapes else 'Missing'} key {key}")
-        if own[key] != shapes[key]:
+        # a pack keeps a single number as an array of one
+        if (own[key] or (1,)) != (shapes[key] or (1,)):
             raise ValueError(f"expected {key} of shape {own[key]}, found {shapes[key]}")
 
 

@@ -9,6 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...errors import did_you_mean
 
+LARGEST = 1_000_000  # in a configuration: a side, a width, a number of layers or of frames
+
 
 def lists_to_tuples(config: object) -> None:
     """Make tuples of a frozen config's lists: JSON has lists only, and a config is hashed."""
@@ -41,6 +43,15 @@ def expect_fields(kind: type, values: Mapping[str, object]) -> None:
     needed = [f.name for f in fields(kind) if f.default is f.default_factory is MISSING]
     if missing := [name for name in needed if name not in values]:
         raise ValueError(f"expected {needed} for a {kind.__name__}, missing: {missing}")
+
+
+def expect_small(name: str, part: object) -> None:
+    """Raise a ValueError for a whole number in a configuration that no network could have."""
+    if isinstance(part, int) and abs(part) > LARGEST:
+        raise ValueError(f"expected numbers of at most {LARGEST} in {name}, found {part:.3g}")
+    parts = part.values() if isinstance(part, Mapping) else part
+    for one in parts if isinstance(parts, Iterable) and not isinstance(parts, str) else ():
+        expect_small(name, one)
 
 
 class Steps(TorchDispatchMode):
