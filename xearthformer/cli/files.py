@@ -18,7 +18,7 @@ from ..datasets.local import open_files
 from ..errors import mismatch
 from ..fields import quantities
 from ..fields.axes import find_curvilinear, find_time
-from ..fields.cf import with_grid_mapping
+from ..fields.cf import unfilled, with_grid_mapping
 from ..fields.curvilinear import to_latlon
 from ..fields.time_axis import whole_years
 from ..fields.time_bounds import with_middles
@@ -281,7 +281,7 @@ def write_file(ds: xr.Dataset, path: Path) -> None:
     ds = with_grid_mapping(ds)
     part = path.with_name(path.name + ".part")
     remove(part)  # what a killed run left
-    encoding: dict[str, dict[str, object]] = {str(name): {"_FillValue": None} for name in ds.coords}
+    encoding = unfilled(ds)
     try:
         bar = ProgressBar(minimum=2.0, out=sys.stderr) if sys.stderr.isatty() else nullcontext()
         with bar, warnings.catch_warnings():

@@ -5,19 +5,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
 from .axes import Axes, Role, coordinate, find_axes, find_latlon
-from .quantities import check_float, check_quantity
+from .quantities import Labelled, check_float, check_quantity
 from .time_axis import MIDDLE
 from .units import convert_units
 
 ROLES: tuple[Role, ...] = ("time", "y", "x")
+CONVENTIONS = "CF-1.8"
+
+# Attributes that say what the numbers of a file can be, packed or not: new values are others.
+OF_NUMBERS = {
+    "valid_min",
+    "valid_max",
+    "valid_range",
+    "valid_range_source",
+    "actual_range",
+    "missing_value",
+    "_FillValue",
+    "scale_factor",
+    "add_offset",
+    "_Unsigned",
+    "_ChunkSizes",
+    "flag_values",
+    "flag_masks",
+    "flag_meanings",
+}
+# Those that say how data came about that was forecast; CMIP's, ACDD's and COARDS's among them.
+OF_DATA = {
+    "cell_methods",
+    "title",
+    "source",
+    "source_id",
+    "processing_level",
+    "product_version",
+    "dataset",
+    "statistic",
+    "parent_stat",
+    "level_desc",
+    "tracking_id",
+    "id",
+}
+# Of a whole file, those that hold of forecasts from it as well.
+SHARED = {"license", "acknowledgement", "acknowledgment"}
+# Those that name other variables.
+REFERENCES = {
+    "bounds",
+    "grid_mapping",
+    "cell_measures",
+    "ancillary_variables",
+    "formula_terms",
+    "coordinates",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,22 +116,108 @@ def mappings_as_coords(data: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dat
 
 
 def with_grid_mapping(ds: xr.Dataset) -> xr.Dataset:
-    """Return a Dataset without encoding, whose variables name their map projection.
+    """Return a Dataset without encoding but that of times, whose variables name their projection.
 
     What reads the file then finds the projection: rioxarray, GDAL, and xarray with
     `decode_coords="all"`.
     """
     mappings = {name: find_grid_mapping(da) for name, da in ds.data_vars.items() if da.ndim > 1}
+    kept = ("units", "calendar", "dtype")
+    times = {
+        name: {key: variable.encoding[key] for key in kept if key in variable.encoding}
+        for name, variable in ds.variables.items()
+        if variable.dtype.kind in "MO"
+    }
     ds = ds.drop_encoding()
+    for name, encoding in times.items():
+        ds[name].encoding = encoding
     for name, mapping in mappings.items():
         if mapping is not None:
             ds[name].attrs["grid_mapping"] = mapping
     return ds
 
 
+def unfilled(ds: xr.Dataset) -> dict[str, dict[str, object]]:
+    """Return the encoding of coordinates to write: as it is, without the fill value NaN."""
+    return {str(name): {**c.encoding, "_FillValue": None} for name, c in ds.coords.items()}
+
+
 def add_history(attrs: Mapping[str, object], line: str) -> dict[str, object]:
     """Return `attrs` with one more line in `history`, as CF conventions ask (section 2.6.2)."""
     return {**attrs, "history": f"{attrs.get('history', '')}\n{line}".strip()}
+
+
+def new_values(out: xr.DataArray, da: xr.DataArray, line: str = "") -> xr.DataArray:
+    """Return `out`, values made from those of `da`, with what still holds of its attributes.
+
+    Name, attributes and those of the labels are as of `da`, whatever xarray keeps of them (before
+    2025.11, nothing); with a line more in `history`, if there is one. Ranges, codes and packing are
+    of the old values: netCDF4 masks what lies beyond `valid_range`.
+    """
+    out = with_labels_of(out, da).rename(da.name)
+    attrs = {key: value for key, value in da.attrs.items() if key not in OF_NUMBERS}
+    out.attrs = add_history(attrs, line) if line else attrs
+    out.encoding = {k: v for k, v in da.encoding.items() if k == "grid_mapping"}
+    return out
+
+
+def with_labels_of(out: Labelled, *sources: xr.DataArray) -> Labelled:
+    """Return `out` whose coordinates have the attributes that those of its sources have."""
+    out = out.copy(deep=False)
+    for name, coord in out.coords.items():
+        for source in sources:
+            if not coord.attrs and name in source.coords:
+                coord.attrs = source[name].attrs
+    return out
+
+
+def of_forecast(attrs: Mapping[str, object], names: Container[str]) -> dict[str, object]:
+    """Return the attributes that a forecast shares with its data; `names` are its coordinates.
+
+    >>> of_forecast({"units": "K", "cell_methods": "time: mean", "valid_min": 0}, [])
+    {'units': 'K'}
+    """
+    kept = {k: v for k, v in attrs.items() if k not in OF_NUMBERS | OF_DATA}
+    return without_dangling(kept, names)
+
+
+def without_dangling(attrs: Mapping[str, object], names: Container[str]) -> dict[str, object]:
+    """Return attributes without those that name variables which aren't there.
+
+    >>> without_dangling({"bounds": "lat_bnds", "cell_measures": "area: areacello"}, ["areacello"])
+    {'cell_measures': 'area: areacello'}
+    """
+
+    def named(key: str) -> list[str]:
+        words = str(attrs[key]).split()
+        return words if key == "grid_mapping" else [one for one in words if one[-1] != ":"]
+
+    gone = {
+        key
+        for key in REFERENCES & {*attrs}
+        if not all(word.rstrip(":") in names for word in named(key))
+    }
+    return {key: value for key, value in attrs.items() if key not in gone}
+
+
+def file_of_forecasts(
+    attrs: Mapping[Any, object], forecasts: Iterable[xr.DataArray]
+) -> dict[str, object]:
+    """Return the global attributes of a pack's forecasts from a Dataset with `attrs`.
+
+    What else the data's say (title, identity, processing level, model) is of the data. `history`
+    goes on with what was done to each variable.
+    """
+    answers = list(forecasts)
+    names = ", ".join(str(da.name) for da in answers)
+    pack = "pack {pack} {pack_version}".format(**answers[0].attrs)
+    data = f", from {attrs['title']}" if attrs.get("title") else ""
+    own = {k: v for k, v in attrs.items() if k in SHARED | {"history"}}
+    own |= {"Conventions": CONVENTIONS, "title": f"Forecast of {names} by {pack}"}
+    own["source"] = f"xearthformer, {pack}{data}"
+    for line in dict.fromkeys(str(da.attrs.get("history", "")).split("\n")[-1] for da in answers):
+        own = add_history(own, line)
+    return own
 
 
 def prepare(

@@ -5,6 +5,7 @@ NumPy and cftime datetimes alike; an irregular time axis is an error that names 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -26,6 +27,7 @@ MINUTE = 60 * SECOND
 DAY = 24 * 60 * MINUTE
 MONTH_APART = 20 * DAY, 45 * DAY  # stamps in consecutive months, whatever the day in each
 MIDDLE = "time_middle"  # the coordinate along time with the middles of the bounds
+EPOCHS = [f"{unit} since 1970-01-01" for unit in ("seconds", "microseconds", "nanoseconds")]
 DECODED = 1e-3  # share of a step that times decoded from floats may be off by
 JITTER = 20 * SECOND  # between the earliest and the latest of stamps that are rounded
 LONGEST_FILLED = 2  # missing months in a row that are filled rather than cut off
@@ -300,6 +302,45 @@ def shift_time(
                 after = first.replace(day=min(day, _days_in_month(first)))
         out[i] = after.to_datetime64() if is_numpy else after
     return out.astype(values.dtype)
+
+
+def whole_encoding(stamps: np.ndarray, own: Mapping[str, object]) -> dict[str, object]:
+    """Return an encoding of stamps as whole numbers: in the user's own units where they are that.
+
+    Left to itself, xarray counts in whole days since the first stamp that it writes, and five
+    minutes that are appended later become five days.
+
+    >>> stamps = np.array(["2000-01-01T00:00", "2000-01-01T00:05"], "M8[ns]")
+    >>> whole_encoding(stamps, {"units": "minutes since 1990-01-01"})["units"]
+    'minutes since 1990-01-01'
+    >>> whole_encoding(stamps, {"units": "days since 1990-01-01"})["units"]
+    'seconds since 1970-01-01'
+    """
+    calendar: str = xr.DataArray(stamps.ravel(), dims="time").dt.calendar
+    if stamps.dtype.kind == "M" and own.get("calendar") in ("standard", "gregorian"):
+        calendar = str(own["calendar"])  # the same dates, under the name that the file has
+    units = [str(own["units"])] if "units" in own else []
+    held = (one for one in (*units, *EPOCHS) if _are_whole(stamps.ravel(), one, calendar))
+    return {"units": next(held, EPOCHS[-1]), "calendar": calendar, "dtype": np.dtype(np.int64)}
+
+
+def _are_whole(stamps: np.ndarray, units: str, calendar: str) -> bool:
+    """Return whether stamps are whole numbers in units such as "hours since 1900-01-01"."""
+    import cftime  # it takes a while
+
+    try:
+        zero, one = cftime.num2date([0, 1], units, calendar)
+    except ValueError:  # such as months, which have no one length
+        return False
+    if stamps.dtype.kind == "M":
+        if (stamps.astype("M8[us]") != stamps).any():
+            return False
+        zero, one = (np.datetime64(stamp.isoformat(), "us") for stamp in (zero, one))
+        stamps = stamps.astype("M8[us]")
+    elif zero.calendar != stamps[0].calendar:
+        return False
+    since, tick = (np.asarray(each - zero, "m8[us]").astype(np.int64) for each in (stamps, one))
+    return bool(tick and (since % tick == 0).all())
 
 
 def calendar_months(

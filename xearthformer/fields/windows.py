@@ -16,9 +16,9 @@ import xarray as xr
 import xbatcher
 
 from ..errors import mismatch, whole_number
-from .axes import find_axes
-from .cf import find_grid_mapping
-from .time_axis import MIDDLE, check_time, shift_time, str_time
+from .axes import coordinate, find_axes
+from .cf import find_grid_mapping, of_forecast, without_dangling
+from .time_axis import MIDDLE, check_time, shift_time, str_time, whole_encoding
 
 if TYPE_CHECKING:
     import cftime
@@ -137,39 +137,53 @@ def template(
     init, lead, member unless `members` is None, then the user's spatial dims in their own order
     and with their coordinates. The CF standard names are forecast_reference_time (init),
     forecast_period (lead), realization (member) and time (valid_time, along init and lead). Where
-    months go by time bounds, the bounds' middles stand next to the valid times.
+    months go by time bounds, the bounds' middles stand next to the valid times. Times are written
+    so that a store takes later ones too (`whole_encoding`); attributes are `cf.of_forecast`'s.
     """
     import dask.array
 
     step = check_time(time)
     axes = find_axes(user)
+    stamps = coordinate(user, "time")
     user = user.squeeze([dim for dim in user.dims if dim not in (axes.time, axes.y, axes.x)])
     spatial = [str(dim) for dim in user.dims if dim in (axes.y, axes.x)]
     leads = np.arange(1, lead + 1)
     init = time.variable[positions].values
-    valid = shift_time(time, step, positions, leads)  # (init, lead)
-    coords: dict[str, object] = {
-        str(name): coord for name, coord in user.coords.items() if axes.time not in coord.dims
-    }
-    coords["init"] = ("init", init, {"standard_name": "forecast_reference_time", "axis": "T"})
-    coords["valid_time"] = (("init", "lead"), valid, {"standard_name": "time"})
+    times = {"valid_time": shift_time(time, step, positions, leads)}  # (init, lead)
     if MIDDLE in time.coords:  # valid times are stamps too, which do not say their month
-        middles = shift_time(time.coords[MIDDLE], step, positions, leads)
-        coords[MIDDLE] = (("init", "lead"), middles, time.coords[MIDDLE].attrs)
+        times[MIDDLE] = shift_time(time.coords[MIDDLE], step, positions, leads)
+    own = {} if stamps is None else stamps.encoding
+    every = np.concatenate([time.values, *(each.ravel() for each in times.values())])
+    encoding = whole_encoding(every, own)
+    coords: dict[str, xr.Variable] = {
+        str(name): coord.variable.drop_encoding()  # of the file that it was read from
+        for name, coord in user.coords.items()
+        if axes.time not in coord.dims
+    }
+    attrs: dict[str, str] = {"standard_name": "forecast_reference_time", "axis": "T"}
+    coords["init"] = xr.Variable("init", init, attrs, encoding)
+    for name, values in times.items():
+        attrs = {"standard_name": "time"} if name == "valid_time" else time.coords[name].attrs
+        coords[name] = xr.Variable(("init", "lead"), values, attrs, encoding)
     attrs = {"standard_name": "forecast_period", "long_name": "time since init"}
     if step == "month":  # months have no fixed length, and so no timedelta
-        coords["lead"] = ("lead", leads, {**attrs, "units": "months"})
+        coords["lead"] = xr.Variable("lead", leads, {**attrs, "units": "months"})
     else:
-        coords["lead"] = ("lead", leads * step, attrs)
+        coords["lead"] = xr.Variable("lead", leads * step, attrs)
     sizes = {"init": len(positions), "lead": lead}
     if members is not None:
         sizes["member"] = members
-        coords["member"] = ("member", np.arange(members), {"standard_name": "realization"})
+        coords["member"] = xr.Variable(
+            "member", np.arange(members), {"standard_name": "realization"}
+        )
     sizes.update({dim: user.sizes[dim] for dim in spatial})
+    for coord in coords.values():
+        coord.attrs = without_dangling(coord.attrs, coords)
     empty = dask.array.empty(tuple(sizes.values()), dtype=user.dtype)
-    answer = xr.DataArray(empty, dims=tuple(sizes), coords=coords, name=user.name)
+    answer = xr.DataArray(empty, coords, tuple(sizes), attrs=of_forecast(user.attrs, coords))
+    answer.name = user.name  # or dask's own, for data without one
     mapping = find_grid_mapping(user)
-    if mapping is not None and "grid_mapping" not in user.attrs:  # attributes come with the answer
+    if mapping is not None and "grid_mapping" not in answer.attrs:
         answer.encoding["grid_mapping"] = mapping
     return answer
 

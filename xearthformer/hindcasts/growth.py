@@ -15,6 +15,7 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import MemoryStore
 
+from ..fields.cf import unfilled, with_grid_mapping
 from .store import (
     DIGESTS,
     LOG_ROOT,
@@ -132,8 +133,10 @@ def _write_labels(memory: Store, empty: xr.Dataset) -> None:
         if "init" in coord.dims and coord.ndim < 3
     }
     fresh = MemoryStore()
-    encoding = {name: {"_FillValue": None, "chunks": c.shape} for name, c in labels.items()}
-    bare = xr.Dataset(coords=labels).drop_encoding()
+    bare = with_grid_mapping(xr.Dataset(coords=labels))
+    encoding = unfilled(bare)
+    for name, coord in labels.items():
+        encoding[name]["chunks"] = coord.shape
     bare.to_zarr(fresh, zarr_format=3, consolidated=False, encoding=encoding)
     for key in keys(fresh):
         if key.partition("/")[0] in labels:

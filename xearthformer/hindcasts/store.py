@@ -31,7 +31,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from ..errors import mismatch
-from ..fields.cf import with_grid_mapping
+from ..fields.cf import unfilled, with_grid_mapping
 
 StoreLike: TypeAlias = str | os.PathLike[str] | FSMap | Store
 
@@ -351,8 +351,8 @@ def _write_skeleton(
     """
     memory = MemoryStore()
     count = empty.sizes["init"]
-    encoding: dict[str, dict[str, object]] = {str(c): {"_FillValue": None} for c in empty.coords}
     bare = with_grid_mapping(empty).assign_attrs(incomplete=incomplete(0, count, {}))
+    encoding = unfilled(bare)
     small = [name for name in empty.coords if name not in _large(empty)]
     bare = bare.assign_coords(bare.coords.to_dataset()[small].compute().coords)
     for name in _large(empty):
