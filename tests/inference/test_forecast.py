@@ -63,10 +63,18 @@ def test_the_answer_is_the_networks(ssta, tiny_pack):
 
 
 def test_dataset_in_dataset_out(ssta, tiny_pack):
-    ds = xr.Dataset({"ssta": ssta, "depth": ("z", [1.0])}, attrs={"title": "mine"})
+    about = {"title": "mine", "Conventions": "CF-1.6", "processing_level": "4", "license": "free"}
+    ds = xr.Dataset({"ssta": ssta, "depth": ("z", [1.0])}, attrs={**about, "history": "observed"})
     fc = ds.earthformer.forecast(tiny_pack)
     assert isinstance(fc, xr.Dataset) and list(fc.data_vars) == ["ssta"]
-    assert fc.attrs == {"title": "mine"}
+    history = fc.attrs.pop("history").splitlines()
+    assert history[0] == "observed" and "forecast by pack tiny 1" in history[1]
+    assert fc.attrs == {
+        "title": "Forecast of ssta by pack tiny 1",
+        "source": "xearthformer, pack tiny 1, from mine",
+        "Conventions": "CF-1.8",
+        "license": "free",
+    }
     xr.testing.assert_identical(fc["ssta"], ssta.earthformer.forecast(tiny_pack))
 
 

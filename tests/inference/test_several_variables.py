@@ -81,7 +81,7 @@ def test_variables_in_variables_out(adds):
     ds = ocean()
     fc = ds.earthformer.forecast(adds())
     assert dict(fc.sizes) == {"init": 1, "lead": 2, "lat": 3, "lon": 2}
-    assert fc.attrs["title"] == "an ocean" and list(fc) == ["sst", "zos"]
+    assert fc.attrs["title"] == "Forecast of sst, zos by pack adds 1" and list(fc) == ["sst", "zos"]
     # from June: sst 5 and zos .5; the sine of month 6 of 12 is 0
     np.testing.assert_allclose(fc["sst"], 10.0, atol=1e-6)
     np.testing.assert_allclose(fc["zos"], 0.5, atol=1e-6)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
+from ..fields.cf import file_of_forecasts
 from .files import (
     FORECASTS,
     Radar,
@@ -67,7 +68,8 @@ def forecast_file(
         options["guidance"] = _guidance(sigmas)
         fc = forecast(da, opened, init=parse_inits(init), **options)  # type: ignore[type-var]
         result = products.of(fc)
-        written = write_forecast(result.assign_attrs({"Conventions": "CF-1.8", **attrs}), target)
+        result.attrs = file_of_forecasts(attrs, _as_dataset(fc).data_vars.values())
+        written = write_forecast(result, target)
     names = " and ".join(map(str, result.data_vars))
     where = str(target) if written == [str(target)] else f"{written[0]} .. ({len(written)} files)"
     print(f"{where}: {_sizes(result)} of {names} by {opened.card.name}, {_elapsed(started)}")

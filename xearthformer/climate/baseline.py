@@ -8,7 +8,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_time
-from ..fields.cf import add_history
+from ..fields.cf import new_values
 from ..fields.quantities import Labelled, is_difference, on_each
 from ..fields.time_axis import months_of, str_month
 from .climatology import Period, climatology
@@ -110,7 +110,6 @@ def rebase(da: Labelled, period: Period) -> Labelled:
         out = each - cycle.sel(month=month).drop_vars("month").astype(each.dtype)
         text = cycle.attrs[ATTRIBUTE]
         line = f"xearthformer rebase: minus the monthly means of these anomalies over {text}"
-        out.attrs = {**add_history(each.attrs, line), ATTRIBUTE: text}
-        return out.transpose(*each.dims).rename(each.name)
+        return new_values(out.transpose(*each.dims), each, line).assign_attrs({ATTRIBUTE: text})
 
     return on_each(da, one, [find_time(da)])

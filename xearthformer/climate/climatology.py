@@ -13,7 +13,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import Role, coordinate, find_curvilinear, find_grid, find_time
-from ..fields.cf import add_history
+from ..fields.cf import new_values
 from ..fields.quantities import Labelled, check_float, is_difference, on_each
 from ..fields.sentinels import check_sst
 from ..fields.time_axis import check_time, months_of, str_month
@@ -22,9 +22,6 @@ from ..fields.units import DIFFERENCE, ON_SCALE, convert_units, equal_units, is_
 
 Year = str | int
 Period = tuple[Year, Year] | slice
-
-# Attributes on the range of absolute values, which an anomaly does not keep.
-RANGES = {"valid_min", "valid_max", "valid_range", "actual_range", "valid_range_source"}
 
 
 def climatology(da: Labelled, period: Period | None = None) -> Labelled:
@@ -81,11 +78,13 @@ def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
     if mean.chunks is not None:
         mean = mean.chunk(month=-1)
     text = f"{str_month(first)}/{str_month(last)}"  # an ISO 8601 interval
-    attrs = {**da.attrs, "climatology_period": text}
-    if is_temperature(str(da.attrs.get("units", ""))) and not is_difference(da):
-        attrs["units_metadata"] = ON_SCALE
     line = f"xearthformer climatology: monthly means over {text}{_said(time)}"
-    mean.attrs = add_history(attrs, line)
+    mean = new_values(mean, da, line)
+    # another name than the anomaly's: xarray keeps of two attributes in a sum what is in one alone
+    mean.attrs |= {"long_name": str(da.attrs.get("long_name", da.name or "data"))}
+    mean.attrs["climatology_period"] = text
+    if is_temperature(str(da.attrs.get("units", ""))) and not is_difference(da):
+        mean.attrs["units_metadata"] = ON_SCALE
     mean["month"].attrs.update(long_name="calendar month", units="1")
     return mean
 
@@ -154,16 +153,14 @@ def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) ->
     cycle = clim.sel(month=month).drop_vars("month").astype(da.dtype)
     if da.chunks is not None:
         cycle = cycle.chunk({d: c for d, c in da.chunksizes.items() if d in cycle.dims})
-    out = (da - cycle).transpose(*da.dims)
     period = clim.attrs.get("climatology_period", "a climatology of unstated period")
-    attrs = {k: v for k, v in da.attrs.items() if k not in RANGES}
-    attrs["climatology_period"] = period
-    attrs["long_name"] = f"{attrs.get('long_name', da.name or 'data')} anomaly"
-    if is_temperature(str(da.attrs.get("units", ""))):
-        attrs["units_metadata"] = DIFFERENCE
     line = f"xearthformer anomaly: minus the monthly means over {period}{note}{_said(time)}"
-    out.attrs = add_history(attrs, line)  # and not assign_attrs: the ranges go
-    return out.rename(da.name)
+    out = new_values((da - cycle).transpose(*da.dims), da, line)
+    out.attrs["climatology_period"] = period
+    out.attrs["long_name"] = f"{da.attrs.get('long_name', da.name or 'data')} anomaly"
+    if is_temperature(str(da.attrs.get("units", ""))):
+        out.attrs["units_metadata"] = DIFFERENCE
+    return out
 
 
 def _monthly(da: xr.DataArray) -> tuple[str, xr.DataArray]:
@@ -334,6 +331,6 @@ def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
         if each.chunks is not None:
             out = out.chunk(each.chunksizes)
         line = f"xearthformer running_mean: centred over {n} steps of {along}"
-        return out.assign_attrs(add_history(each.attrs, line))
+        return new_values(out, each, line)
 
     return on_each(da, one, [along])

@@ -13,6 +13,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_latlon, find_time
+from ..fields.cf import new_values
 from ..fields.quantities import Labelled, check_quantity, is_difference, on_each
 from ..fields.time_axis import months_of
 from ..fields.units import DIFFERENCE, convert_units, equal_units, is_temperature
@@ -106,7 +107,8 @@ def _oni(da: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
     at = {"base": (time.dims, base), "month": (time.dims, months % 12)}
     cycle = cycle.drop_vars("month").isel({dim: xr.Variable(*where) for dim, where in at.items()})
     out = running_mean((nino - cycle).transpose(*nino.dims), 3)
-    out.attrs = {key: value for key, value in nino.attrs.items() if key != ATTRIBUTE}
+    out = new_values(out, nino)
+    out.attrs.pop(ATTRIBUTE, None)
     if is_temperature(str(nino.attrs.get("units", ""))):
         out.attrs["units_metadata"] = DIFFERENCE
     return out
@@ -145,9 +147,7 @@ def _relative_nino(da: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
     (nino, relative), record = parts(da), parts(observed)
     spread = [each.std(find_time(observed), dtype=float) for each in record]
     region = f"{REGIONS['nino3.4']} less {REGIONS['tropics']}"
-    out = relative * (spread[0] / spread[1])
-    out.attrs = {**nino.attrs, "region": region}
-    return out
+    return new_values(relative * (spread[0] / spread[1]), nino).assign_attrs(region=region)
 
 
 def _pdo(da: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
@@ -176,8 +176,9 @@ def _pdo(da: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
 
     amounts = amount(record)
     out = (amount(field) - amounts.mean(time)) / amounts.std(time)
-    attrs = {k: v for k, v in da.attrs.items() if k not in ("units_metadata", "standard_name")}
-    out.attrs = {**attrs, "units": "1", "region": str(PACIFIC)}
+    out = new_values(out, da).assign_attrs(units="1", region=str(PACIFIC))
+    for key in ("units_metadata", "standard_name"):
+        out.attrs.pop(key, None)
     return out
 
 

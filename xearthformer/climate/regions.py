@@ -12,6 +12,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import cell_edges, find_grid, find_latlon
+from ..fields.cf import new_values
 from ..fields.curvilinear import Curvilinear, area_of, geometry, grid_of
 from ..fields.quantities import Labelled, on_each
 from .ocean import where_enough
@@ -194,12 +195,11 @@ def index(da: Labelled, name: str | Region) -> Labelled:
 
     def one(each: xr.DataArray) -> xr.DataArray:
         means = [w * _mean(each, boxes[key], da, enough=True) for key, w in weights.items()]
-        total = sum(means[1:], start=means[0]).astype(each.dtype)
+        total = new_values(sum(means[1:], start=means[0]).astype(each.dtype), each)
         variable = each.attrs.get("long_name", each.name)
         label = title if title == "index" else f"{title} index"
         long_name = label + (f" of {variable}" if variable else "")
-        total.attrs = {**means[0].attrs, "long_name": long_name, "region": region}
-        return total
+        return total.assign_attrs(long_name=long_name, region=region)
 
     out = on_each(_fields(da), one, find_grid(da))
     return out.rename(title) if isinstance(out, xr.DataArray) else out
@@ -262,7 +262,7 @@ def _mean(
     mean = cells.weighted(weights).mean(weights.dims, keep_attrs=True).astype(da.dtype)
     if enough:
         mean = where_enough(mean, cells, weights, str(box))
-    return mean.assign_attrs(region=str(box))
+    return new_values(mean, da).assign_attrs(region=str(box))
 
 
 def _shares(

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import mismatch
 from .axes import CURVED_NAMES, Data, find_curvilinear
-from .cf import add_history
+from .cf import new_values
 from .regrid import OCEAN_SHARE, ocean_means
 
 if TYPE_CHECKING:  # SciPy, as dask.array, is imported where it is used: it takes a while
@@ -281,9 +281,7 @@ def to_latlon(
         f"xearthformer: from a curvilinear grid of {' x '.join(map(str, grid.shape))} cells onto "
         f"latitude {y[0]:g} .. {y[-1]:g}, longitude {x[0]:g} .. {x[-1]:g} ({grid.method})"
     )
-    attrs = add_history(da.attrs, line)
-    out = xr.DataArray(values, coords, (*dims, "lat", "lon"), attrs=attrs)
-    out.name = da.name  # or dask's own name, for data without one
+    out = new_values(xr.DataArray(values, coords, (*dims, "lat", "lon")), da, line)
     own = dict(zip(grid.dims, ("lat", "lon"), strict=True))
     return out.transpose(*(own.get(str(dim), dim) for dim in da.dims))
 

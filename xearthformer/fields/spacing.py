@@ -23,7 +23,7 @@ from .axes import (
     is_degrees,
     spacing_in_metres,
 )
-from .cf import add_history, find_grid_mapping
+from .cf import find_grid_mapping, new_values
 from .codes import check_rain
 from .quantities import Labelled, check_float, on_each
 from .units import to_metres
@@ -249,8 +249,7 @@ def _respaced(da: xr.DataArray, metres: float, spacing: str) -> xr.DataArray:
         for (coord, _), cells in zip(sized, (y, x), strict=True)
     }
     line = f"xearthformer: onto pixels of {spacing}, means weighted by area"
-    out = out.assign_coords(labels).assign_attrs(add_history(da.attrs, line))
-    return _with_mapping(out, da)
+    return _with_mapping(new_values(out.assign_coords(labels), da, line), da)
 
 
 def _sized(da: xr.DataArray) -> list[tuple[xr.DataArray, float]]:

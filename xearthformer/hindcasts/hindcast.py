@@ -19,6 +19,7 @@ from zarr.abc.store import Store
 from ..errors import mismatch, whole_number
 from ..fields import windows
 from ..fields.axes import coordinate, find_grid
+from ..fields.cf import file_of_forecasts
 from ..fields.time_axis import str_time
 from ..inference import engine, gaps, inputs
 from ..inference.forecast import Setup, set_up
@@ -215,7 +216,8 @@ def _begin_or_grow(
     empty = xr.Dataset({own[name]: answer for name, answer in setup.answers.items()})
     if setup.known is not None:
         empty = empty.assign_coords({KNOWN: setup.known})
-    empty = empty.isel(init=order).assign_attrs({"Conventions": "CF-1.8", **attrs})
+    empty = empty.isel(init=order)
+    empty.attrs = file_of_forecasts(attrs, empty.data_vars.values())
     ledger = open_ledger(
         store,
         empty,

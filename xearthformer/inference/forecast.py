@@ -174,7 +174,8 @@ def forecast(
             for name, answer in answers.items()
         }
     if isinstance(data, xr.Dataset):
-        return xr.Dataset({answer.name: answer for answer in answers.values()}, attrs=data.attrs)
+        attrs = cf.file_of_forecasts(data.attrs, answers.values())
+        return xr.Dataset({answer.name: answer for answer in answers.values()}, attrs=attrs)
     return next(iter(answers.values()))
 
 
@@ -277,12 +278,13 @@ def set_up(
     for entry, da in zip(entries, data, strict=True):
         if entry.name in card.outputs:
             answer = windows.template(entry.da, time, inits.positions, lead, count)
-            answer.attrs = {**entry.da.attrs, **_attributes(entry, da, inits, plan)}
+            answer.attrs |= _attributes(entry, da, inits, plan)
             answers[entry.name] = answer
     known = None
     if beyond is not None:
         known = windows.template(entries[0].da, time, inits.positions, lead)
-        known = known.astype(np.float32).rename(KNOWN).assign_attrs(KNOWN_ATTRS)
+        known = known.astype(np.float32).rename(KNOWN)
+        known.attrs = KNOWN_ATTRS
     return Setup(data, inits, answers, known, plan)
 
 

@@ -146,7 +146,7 @@ def extrapolate(
         notes.append(inits.dropped)
     fc = cf.restore(xr.DataArray(rain, dims=(*empty.dims[:-2], "y", "x")), origin)
     line = f"xearthformer {__version__}: {'; '.join(notes)}"
-    fc = empty.copy(data=fc.to_numpy()).assign_attrs(cf.add_history(data.attrs, line))
+    fc = empty.copy(data=fc.to_numpy()).assign_attrs(cf.add_history(empty.attrs, line))
     return fc.assign_coords(known=_known(known, origin))
 
 

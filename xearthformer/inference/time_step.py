@@ -116,10 +116,7 @@ def to_step(data: xr.DataArray | xr.Dataset, step: str | np.timedelta64) -> xr.D
     values = [_lazily(prepared, times, block) for block in _blocks(times)]
     answer = xr.concat(values, "time").assign_coords(time=_stamps(time, times))
     line = f"xearthformer {__version__}: {_words(times, deltas, regular is None, new)}"
-    out = cf.restore(answer, origin).assign_attrs(cf.add_history(data.attrs, line))
-    if "grid_mapping" in data.encoding:
-        out.encoding["grid_mapping"] = data.encoding["grid_mapping"]
-    return out
+    return cf.new_values(cf.restore(answer, origin), data, line)
 
 
 # --- when

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
-from ..fields.cf import add_history
+from ..fields.cf import new_values
 from ..fields.quantities import Labelled
 from ..fields.time_axis import month_numbers, str_month
 from .align import LEADING, align, concat, match_cells, match_units, pick_observed, pick_variable
@@ -84,7 +84,7 @@ def _correct(
     span = " to ".join(str_month(number) for number in month_numbers(past)[[0, -1]])
     line = f"xearthformer correct_bias: less the mean error of hindcasts from {span}, by lead and "
     line += "calendar month of the init, the year of each forecast left out"
-    out = out.assign_attrs(add_history(fc.attrs, line))
+    out = new_values(out, fc, line)
     return (
         out
         if "init" in forecast.dims

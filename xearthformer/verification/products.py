@@ -16,7 +16,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_grid
-from ..fields.cf import add_history
+from ..fields.cf import new_values, with_labels_of
 from ..fields.quantities import RAIN, RAIN_AMOUNT, check_quantity, is_difference
 from ..fields.units import convert_units
 from .grid import window_pixels
@@ -26,8 +26,6 @@ from .verify import KNOWN, RAIN_UNITS, Window
 
 # Attributes that stay true of a probability; others describe the variable.
 ORIGIN = "pack", "pack_version", "pack_weights_sha256", "seed", "history", "grid_mapping"
-# Those that an amount doesn't share with the rate.
-OF_RATE = "long_name", "cell_methods", "valid_range", "valid_min", "valid_max"
 WITH_UNITS = re.compile(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*([A-Za-z].*)")  # "5 mm/h"
 MINUTE, HOUR = np.timedelta64(1, "m"), np.timedelta64(1, "h")
 
@@ -107,7 +105,8 @@ def exceedance(
     which = f"{at[0]:g} {units if units != '1' else ''}".strip() if is_one else "the threshold"
     words = f"probability of at least {which}{_around(window, anywhere)}"
     dims = [dim if dim != "member" else "threshold" for dim in forecast.dims]
-    share = share.transpose(*dims).rename("probability").drop_attrs(deep=False)
+    share = with_labels_of(share.transpose(*dims), forecast).rename("probability")
+    share = share.drop_attrs(deep=False)
     origin = {key: forecast.attrs[key] for key in ORIGIN if key in forecast.attrs}
     share = share.assign_attrs(origin, long_name=words, units="1")
     return share.isel(threshold=0, drop=True) if is_one else share
@@ -257,7 +256,7 @@ def quantiles(forecast: xr.DataArray, q: float | Sequence[float]) -> xr.DataArra
     out["quantile"].attrs = {"long_name": "quantile of the members", "units": "1"}
     names = {"member": "quantile"} if at.ndim else {}
     dims = [names.get(str(dim), dim) for dim in forecast.dims]
-    return out.transpose(*[dim for dim in dims if dim != "member"])
+    return new_values(out.transpose(*[dim for dim in dims if dim != "member"]), forecast)
 
 
 # --- amounts
@@ -303,15 +302,14 @@ def accumulate(forecast: xr.DataArray, period: str | np.timedelta64) -> xr.DataA
     # labelled as the last lead of each period
     ends = rates.isel(lead=slice(n - 1, None, n))
     amounts = _by_period(rates, n).sum("step", skipna=False) * float(step / HOUR)
-    out = ends.copy(data=amounts.data).rename("rain_amount")
+    line = f"xearthformer accumulate: over {_text(length)}"
+    out = new_values(ends.copy(data=amounts.data), forecast, line).rename("rain_amount")
     if KNOWN in rates.coords:
         known = _by_period(rates[KNOWN], n).mean("step", skipna=False)
         out = out.assign_coords({KNOWN: (known.dims, known.data, rates[KNOWN].attrs)})
     # A DataArray has no room for bounds, of which there are two to a lead.
     start = {"long_name": "start of the period", "standard_name": "forecast_period"}
     out = out.assign_coords(lead_start=("lead", out["lead"].values - length, start))
-    attrs = {key: value for key, value in forecast.attrs.items() if key not in OF_RATE}
-    out.attrs = add_history(attrs, f"xearthformer accumulate: over {_text(length)}")
     interval = f"{step / MINUTE:g} minutes"
     return out.assign_attrs(
         standard_name=RAIN_AMOUNT,

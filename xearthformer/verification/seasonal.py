@@ -11,7 +11,7 @@ from ..climate.indices import index
 from ..climate.regions import Region
 from ..errors import mismatch, whole_number
 from ..fields.axes import find_grid, find_time
-from ..fields.cf import add_history
+from ..fields.cf import new_values
 from ..fields.quantities import Labelled, is_difference, on_each
 from ..fields.time_axis import check_time, months_of
 from ..fields.units import DIFFERENCE, convert_units
@@ -82,7 +82,7 @@ def seasonal_mean(da: Labelled, months: int = 3) -> Labelled:
     line = f"xearthformer seasonal_mean: over {months} months from each {along} on"
 
     def one(each: xr.DataArray) -> xr.DataArray:
-        return forward_mean(each, months, along).assign_attrs(add_history(each.attrs, line))
+        return new_values(forward_mean(each, months, along), each, line)
 
     return on_each(da, one, [along]).assign_coords(season=(first.dims, names))
 

@@ -10,6 +10,7 @@ import xarray as xr
 from scipy import stats
 
 from ..errors import mismatch, whole_number
+from ..fields.cf import with_labels_of
 from .align import align, concat, pick_observed, pick_variable
 from .deterministic import MEANS, correlation, moments
 from .seasonal import seasonal_mean
@@ -164,7 +165,7 @@ def skill_confidence(
     skill = {}
     for i, (name, value) in enumerate(_scores(arrays, -1).items()):
         for suffix, values in {"": value, "_low": low[i], "_high": high[i]}.items():
-            da = template.copy(data=values)
+            da = with_labels_of(template.copy(data=values), fc)
             da.attrs = {"units": units if name.startswith("rmse") else "1"}
             is_mean = name.startswith("correlation_mean")
             skill[name + suffix] = da.isel(lead=0, drop=True) if is_mean else da

@@ -9,6 +9,7 @@ import xarray as xr
 
 from ..climate.climatology import Period
 from ..errors import mismatch
+from ..fields.cf import with_labels_of
 from ..fields.time_axis import months_of
 from .align import align, concat, pick_observed, pick_variable
 from .seasonal import check_members, seasonal_mean
@@ -118,7 +119,7 @@ def rpss(
     both = own.notnull() & other.notnull()
     own, other = own.where(both).mean("init"), other.where(both).mean("init")
     scores = xr.Dataset({"rps": own, "rps_reference": other, "rpss": 1 - own / other})
-    scores = scores.assign(n=both.sum("init"))
+    scores = with_labels_of(scores.assign(n=both.sum("init")), fc)
     for name in scores:
         scores[name].attrs = {"units": "1"}
     return scores

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ...errors import mismatch
-from ...fields.cf import add_history
+from ...fields.cf import OF_NUMBERS, add_history, with_labels_of
 from ...fields.codes import HIGHEST_RATE, NOISE
 from ...fields.quantities import RAIN, RAIN_AMOUNT, REFLECTIVITY, names_of
 from ...fields.units import commensurable, convert_units, equal_units, is_readable, respelled
@@ -310,6 +310,7 @@ def to_rain(ds: xr.Dataset, call: Call) -> xr.DataArray:
     convert = Conversion(kind, factor, zr, call, given, name, along, as_rate)
     dtype = da.dtype if da.dtype.kind == "f" else np.dtype("f4")
     rain = xr.apply_ufunc(convert, da, dask="parallelized", output_dtypes=[dtype])
+    rain = with_labels_of(rain, da)
     rain.attrs = _attrs(da, ds, kind, zr, changes)
     rain.encoding = {}
     for dim in set(rain.dims) & set(da.coords):
@@ -347,7 +348,7 @@ def _attrs(
     da: xr.DataArray, ds: xr.Dataset, kind: Kind, zr: tuple[float, float], changes: list[str]
 ) -> dict[str, object]:
     """Return the attributes of the rain rate."""
-    packing = (*VALID, *FILLS, "_Undetect", "scale_factor", "add_offset", "unit", "units_metadata")
+    packing = OF_NUMBERS | {*VALID, *FILLS, "_Undetect", "unit", "units_metadata"}
     own = {k: v for k, v in da.attrs.items() if k not in packing}
     if kind != "rate":
         own = {key: own[key] for key in ("grid_mapping", "history") if key in own}

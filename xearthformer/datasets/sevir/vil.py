@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ...errors import mismatch
-from ...fields.cf import add_history
+from ...fields.cf import new_values
 from ...fields.quantities import Labelled, on_each
 
 # The byte scale X: nothing up to ZERO, linear up to LINEAR, logarithmic above it.
@@ -221,4 +221,4 @@ def _low_resolution(vil: xr.DataArray) -> xr.DataArray:
     largest = frames.variable.coarsen({"y": PIXELS, "x": PIXELS}, func=np.max)
     line = "xearthformer: every second frame, the largest of each 3 x 3 pixels (SEVIR-LR)"
     out = frames.isel(middle).copy(data=largest.data)
-    return out.assign_attrs(add_history(vil.attrs, line))
+    return new_values(out, vil, line)
