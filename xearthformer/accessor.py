@@ -13,12 +13,14 @@ from .inference.options import documented
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
 
     import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
     from .climate.regions import Region
+    from .fields.time_axis import LeadLike
     from .fields.windows import InitLike
     from .inference.engine import Progress
     from .inference.guidance import Guidance
@@ -395,7 +397,7 @@ class EarthformerAccessor(Generic[T]):
         pack: "str | Pack",
         *,
         init: "InitLike" = None,
-        lead: "int | str | np.timedelta64 | None" = None,
+        lead: "LeadLike | None" = None,
         members: int | None = None,
         seed: int = 0,
         sampler: "str | Sampler" = "dpm++",
@@ -699,7 +701,7 @@ class EarthformerAccessor(Generic[T]):
 
         return quantiles(pick_variable(self._obj), q)
 
-    def accumulate(self, period: "str | np.timedelta64") -> xr.DataArray:
+    def accumulate(self, period: "str | timedelta | np.timedelta64") -> xr.DataArray:
         """Return the rain of successive periods of a forecast, in mm: `xearthformer.accumulate`.
 
         Parameters

@@ -188,7 +188,7 @@ def test_inits_may_be_named(rain):
     assert compare(rain, ["persistence"], init=[time[9], time[1]], lead=2).sizes["init"] == 2
     with pytest.raises(ValueError, match="some without, such as 2016-07-11 21:50:00"):
         compare(rain, ["persistence"], init=[time[2], time[10]], lead=2)
-    with pytest.raises(ValueError, match="lead as a whole number from 1"):
+    with pytest.raises(ValueError, match="lead as a whole number of time steps"):
         compare(rain, ["persistence"], lead=0)
 
 

@@ -497,3 +497,25 @@ def test_observations_on_a_curvilinear_grid_are_brought_onto_the_cells_of_the_fo
     assert verify(fc, observed, ["mse"])["mse"].item() == pytest.approx(2.0)
     with pytest.raises(ValueError, match="curvilinear grid without longitude 5"):
         verify(fc.assign_coords(lon=[1.0, 5.0]), observed, ["mse"])
+
+
+@pytest.mark.parametrize("calendar", ["standard", "proleptic_gregorian"])
+def test_observations_of_the_same_dates_in_cftime_match(calendar):
+    observed = observations(np.arange(4.0).reshape(4, 1, 1))
+    cf = observed.convert_calendar(calendar, use_cftime=True)
+    # the forecasts of 2 and 3 are 1 too low
+    ours = forecasts(observed, [[[[1.0]], [[2.0]]]], (1,))
+    valid = cf["time"].values[None, 2:]
+    theirs = ours.assign_coords(valid_time=(("init", "lead"), valid))
+    for forecast, other in ((ours, cf), (theirs, observed), (theirs, cf)):
+        assert verify(forecast, other, ["mse"])["mse"].values.tolist() == [1.0, 1.0]
+
+
+def test_observations_of_other_dates_name_the_line_that_converts_them():
+    observed = observations(np.arange(4.0).reshape(4, 1, 1))
+    obs = observed.convert_calendar("noleap")
+    forecast = forecasts(observed, [[[[1.0]]]], (1,))
+    with pytest.raises(ValueError, match="in the calendar noleap") as error:
+        verify(forecast, obs, ["mse"])
+    mended = eval(str(error.value).split("try ")[1], {"obs": obs})
+    assert verify(forecast, mended, ["mse"])["mse"].item() == 1.0

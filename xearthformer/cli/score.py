@@ -14,6 +14,7 @@ from ..datasets.local import open_files
 from ..errors import mismatch
 from ..fields import quantities
 from ..fields.axes import find_time
+from ..fields.stamps import with_datetimes
 from ..fields.time_axis import check_time, months_of, str_month, str_time
 from ..fields.units import equal_units
 from ..verification.align import pick_variable
@@ -43,7 +44,7 @@ def verify_file(
     *,
     packs: Sequence[str],
     init: Sequence[str] | None = None,
-    lead: int | None = None,
+    lead: int | str | None = None,
     members: int | None = None,
     seed: int = 0,
     thresholds: Sequence[float] | None = None,
@@ -76,8 +77,9 @@ def verify_file(
 
     Parameters
     ----------
-    lead : int
-        Number of time steps; as far as all packs reach when not given, an hour where none says.
+    lead : int, or a duration such as "60min"
+        Number of time steps, or a duration; as far as all packs reach when not given, an hour where
+        none says.
     members : int
         Number of ensemble members, of the packs that can draw some.
     seed : int
@@ -227,7 +229,7 @@ def _with_index(row: "Forecaster", indices: dict[str, list[xr.DataArray]]) -> "F
 
 
 def _check_xro(
-    da: xr.DataArray, packs: Sequence[str], lead: int | None, fit: tuple[str, str] | None
+    da: xr.DataArray, packs: Sequence[str], lead: int | str | None, fit: tuple[str, str] | None
 ) -> None:
     """Raise for what XRO's row in the table needs, before anything is forecast."""
     from ..inference.xro import LEAST_YEARS, load_xro
@@ -240,7 +242,7 @@ def _check_xro(
         raise mismatch("a pack next to xro, which forecasts the index Nino3.4 alone", "xro", hint)
     months = months_of(da[find_time(da)])
     first, last = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1  # whole years
-    if not _has_nino(da) or (lead is not None and lead < SEASON):
+    if not _has_nino(da) or (isinstance(lead, int) and lead < SEASON):
         hint = f"--packs {' '.join(others)}"
         if quantities.has(da.to_dataset(name=da.name), SST) and not quantities.is_difference(da):
             hint = f"--anomaly {first} {last}"
@@ -360,6 +362,7 @@ def _data(
     difference = XRO in packs or (quantity is not None and quantity.difference)
     difference = difference and anomaly is None
     with open_files(input) as ds:
+        ds = with_datetimes(ds)
         name = (
             RAIN if rain else quantity.standard_name if quantity else SST if XRO in packs else None
         )

@@ -10,6 +10,7 @@ from ..errors import mismatch
 from ..fields.axes import find_time
 from ..fields.cf import new_values
 from ..fields.quantities import Labelled, is_difference, on_each
+from ..fields.stamps import takes_any_time
 from ..fields.time_axis import months_of, str_month
 from .climatology import Period, climatology
 
@@ -67,6 +68,7 @@ def check_baselines(forecast: xr.DataArray, observed: xr.DataArray) -> None:
     raise mismatch(expected, found, hint)
 
 
+@takes_any_time
 def rebase(da: Labelled, period: Period) -> Labelled:
     """Return anomalies against another period of the same record.
 

@@ -16,6 +16,7 @@ from ..fields.axes import Role, coordinate, find_curvilinear, find_grid, find_ti
 from ..fields.cf import new_values
 from ..fields.quantities import Labelled, check_float, is_difference, on_each
 from ..fields.sentinels import check_sst
+from ..fields.stamps import takes_any_time
 from ..fields.time_axis import check_time, months_of, str_month
 from ..fields.time_bounds import reading, with_middles
 from ..fields.units import DIFFERENCE, ON_SCALE, convert_units, equal_units, is_temperature
@@ -24,6 +25,7 @@ Year = str | int
 Period = tuple[Year, Year] | slice
 
 
+@takes_any_time
 def climatology(da: Labelled, period: Period | None = None) -> Labelled:
     """Return the mean annual cycle: the mean of each calendar month over a period.
 
@@ -89,6 +91,7 @@ def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
     return mean
 
 
+@takes_any_time
 def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> Labelled:
     """Return the departure from the mean annual cycle.
 
@@ -292,6 +295,7 @@ def _same_cells(
     return apart.argmin(axis=1)
 
 
+@takes_any_time
 def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
     """Return the centred running mean over `n` steps; NaN where a step is missing, as at the ends.
 

@@ -13,12 +13,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import mismatch, renamed, whole_number
+from ..errors import mismatch, renamed
 from ..fields.axes import find_axes
 from ..fields.codes import check_rain
+from ..fields.stamps import takes_any_time
 from ..fields.time_axis import (
+    LeadLike,
     Step,
     check_time,
+    count_steps,
     round_jitter,
     shift_time,
     stamps_on_grid,
@@ -161,13 +164,14 @@ def given_forecast(name: str, fc: xr.DataArray) -> Forecaster:
 
 
 @renamed(scale="window")
+@takes_any_time
 def compare(
     data: Data,
     packs: Sequence[str | Forecaster],
     *,
     variable: str | None = None,
     init: InitLike = slice(None),
-    lead: int | None = None,
+    lead: LeadLike | None = None,
     members: int | None = None,
     seed: int = 0,
     scores: Sequence[str] = (),
@@ -198,7 +202,7 @@ def compare(
     init : label, slice or list of labels
         Where forecasts start. A slice takes every time in it that has the context of the most
         demanding pack and all of its future in the data. Default: all of these.
-    lead : int, optional
+    lead : int, or a duration such as "60min", optional
         Number of time steps. Default: the longest that all packs forecast in one go; an hour, or
         what fits the record, where all of them take any record.
     members, seed : int
@@ -276,8 +280,8 @@ def compare(
     time = scored[find_axes(scored).time]
     step = check_time(time)
     context = max(row.context for row in rows)
-    lead = _default_lead(rows, step, time.size, context) if lead is None else lead
-    whole_number("lead", lead)
+    most = _default_lead(rows, step, time.size, context)
+    lead = most if lead is None else count_steps(lead, step, most)
     positions = find_inits(time, context, init).positions
     if isinstance(init, slice) and present[positions].any():
         positions = positions[present[positions]]

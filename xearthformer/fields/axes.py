@@ -98,6 +98,10 @@ def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
         likeliest = [by_case[name] for name in AXIS_NAMES[role] if name in by_case][:1]
         likeliest = likeliest or _of_curvilinear(obj, role)
         candidates = {dim: [dim] if dim in obj.coords else [] for dim in likeliest}
+    if not candidates and role == "time":  # nor is a dim: a coordinate along another, a record's
+        along = {str(n): c.dims[0] for n, c in obj.coords.items() if c.ndim == 1}
+        named = sorted((n for n in along if n.lower() in AXIS_NAMES[role]), key=str.lower)
+        candidates = {str(along[name]): [name] for name in named}
     if len(candidates) == 1:
         dim, names = next(iter(candidates.items()))
         return dim, dim if dim in obj.coords else next(iter(names), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -154,5 +155,7 @@ def _mend(values: NDArray, beyond: NDArray[np.bool_], allowed: Range) -> str:
 
 
 def _text(label: object) -> str:
+    if isinstance(label, np.timedelta64):  # for NumPy, a duration is an integer
+        return str(pd.Timedelta(label))
     is_number = isinstance(label, int | float | np.integer | np.floating)
     return f"{label:g}" if is_number else str_time(label)

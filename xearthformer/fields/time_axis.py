@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import cftime
 
 Step: TypeAlias = np.timedelta64 | Literal["month"]
+LeadLike: TypeAlias = int | str | timedelta | np.timedelta64 | np.ndarray | xr.DataArray
 Stamp: TypeAlias = "pd.Timestamp | cftime.datetime"
 
 SECOND = 1_000_000  # microseconds
@@ -30,6 +31,7 @@ MIDDLE = "time_middle"  # the coordinate along time with the middles of the boun
 EPOCHS = [f"{unit} since 1970-01-01" for unit in ("seconds", "microseconds", "nanoseconds")]
 DECODED = 1e-3  # share of a step that times decoded from floats may be off by
 JITTER = 20 * SECOND  # between the earliest and the latest of stamps that are rounded
+YEAR_AND_MONTH = 100001, 299912  # numbers that may be both
 LONGEST_FILLED = 2  # missing months in a row that are filled rather than cut off
 SHOWN = 4  # stamps or months an error names before it counts the rest
 
@@ -134,6 +136,65 @@ def stamps_on_grid(time: xr.DataArray) -> tuple[Step, np.ndarray]:
     if regular is None:
         raise _irregular(time, deltas)
     return regular
+
+
+def duration(value: object) -> np.timedelta64 | None:
+    """Return a duration given in any form; None for what is none.
+
+    A number is no duration, though pandas reads it as nanoseconds, but for one with units: of a
+    coordinate that was not decoded.
+
+    >>> forms = "30min", timedelta(minutes=30), xr.DataArray(1800, attrs={"units": "seconds"})
+    >>> [int(duration(form) / np.timedelta64(1, "s")) for form in forms]
+    [1800, 1800, 1800]
+    >>> duration(30) is None
+    True
+    """
+    value, units = _bare(value)
+    if _is_number(value) or isinstance(value, float | np.floating):
+        value = f"{value} {units}" if units else None
+    try:
+        length = pd.Timedelta(value)
+    except (TypeError, ValueError):
+        return None
+    return None if pd.isna(length) else length.to_timedelta64()
+
+
+def count_steps(lead: LeadLike, step: Step, default: int) -> int:
+    """Return how many time steps a lead is, which is given as their number or as a duration.
+
+    What is no whole number of steps from 1 is an error, whose hint is the `default`.
+
+    >>> count_steps("30min", np.timedelta64(300, "s"), 12), count_steps(np.int32(3), "month", 12)
+    (6, 3)
+    """
+    value, units = _bare(lead)
+    steps: float = 0
+    if _is_number(value) and units in ("", "1", *(["months", "month"] if step == "month" else [])):
+        steps = float(value)  # type: ignore[arg-type]
+    elif step != "month":
+        length = duration(lead)
+        steps = 0 if length is None else length / step
+    elif isinstance(value, np.timedelta64) and np.datetime_data(value)[0] in "YM":
+        steps = value / np.timedelta64(1, "M")  # others are no number of months
+    if steps < 1 or steps != int(steps):
+        unit = "months" if step == "month" else f"time steps of {pd.Timedelta(step)}"
+        found = f"{value!r} {units}".strip()
+        raise mismatch(f"lead as a whole number of {unit}, from 1", found, f"lead={default}")
+    return int(steps)
+
+
+def _bare(value: object) -> tuple[object, str]:
+    """Return what an array without dims holds, and its units."""
+    units = str(value.attrs.get("units", "")) if isinstance(value, xr.DataArray) else ""
+    if isinstance(value, xr.DataArray | np.ndarray) and value.ndim == 0:
+        value = np.asarray(value)[()]  # not .item(): of nanoseconds, that is an integer
+    return value, units
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number; for NumPy and Python, durations and truth are some."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
 
 
 def round_jitter(da: xr.DataArray) -> xr.DataArray:
@@ -411,8 +472,14 @@ def _check_decoded(time: xr.DataArray, name: str) -> None:
         found = f"numbers in {units!r}: time was not decoded"
         hint = "ds = xr.decode_cf(ds), or open it with decode_times=True"
     else:
-        found = f"{time.dtype} values ({time.values.flat[0]}, ...)" if time.size else "nothing"
+        first = time.values.flat[0] if time.size else None
+        found = f"{time.dtype} values ({first}, ...)" if time.size else "nothing"
         hint = f"da.assign_coords({name}=...) with datetimes, such as pd.to_datetime(...)"
+        if isinstance(first, str):
+            hint = f'da.assign_coords({name}=pd.to_datetime(da["{name}"].values))'
+        elif isinstance(first, np.integer) and YEAR_AND_MONTH[0] <= first <= YEAR_AND_MONTH[1]:
+            months = f'pd.to_datetime(da["{name}"].astype(str), format="%Y%m")'
+            hint = f"da.assign_coords({name}={months}), where {first} is a year and a month"
     raise mismatch(f"datetimes along {name!r}", found, hint)
 
 

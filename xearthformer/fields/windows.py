@@ -18,6 +18,7 @@ import xbatcher
 from ..errors import mismatch, whole_number
 from .axes import coordinate, find_axes
 from .cf import find_grid_mapping, of_forecast, without_dangling
+from .stamps import as_label
 from .time_axis import MIDDLE, check_time, shift_time, str_time, whole_encoding
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def find_inits(time: xr.DataArray, context: int, init: InitLike = None) -> Inits
         lost = inside.size - positions.size
         reason = f"{lost} of {inside.size} inits lack {context} frames of context"
         return Inits(positions, reason if lost else "")
-    is_list = not isinstance(init, str) and np.ndim(init) > 0  # type: ignore[arg-type]
+    is_list = isinstance(init, list | tuple) or (not isinstance(init, str) and np.ndim(init) > 0)  # type: ignore[arg-type]
     labels: list[Label] = list(init) if is_list else [init]  # type: ignore
     if not labels:
         raise mismatch("at least one init", "an empty list", "init=None, for the latest")
@@ -193,8 +194,7 @@ def _positions(time: xr.DataArray, label: Label | slice | xr.DataArray) -> np.nd
     axis = xr.DataArray(
         np.arange(time.size), dims="time", coords={"time": time.variable.to_index_variable()}
     )
-    if isinstance(label, xr.DataArray):
-        label = label.values[()]  # .item() of nanoseconds is an integer
+    label = as_label(label, time)
     if isinstance(label, np.datetime64 | datetime) and label not in axis.indexes["time"]:
         # a stamp of the user's own, seconds off, where `round_jitter` has rounded the data's
         rounded = pd.Timestamp(label).round("min")
@@ -202,7 +202,7 @@ def _positions(time: xr.DataArray, label: Label | slice | xr.DataArray) -> np.nd
     cause = None
     try:
         positions = np.atleast_1d(axis.sel(time=label).values)
-    except (KeyError, ValueError, TypeError) as error:  # the last: a label of another type
+    except (KeyError, ValueError, TypeError, pd.errors.InvalidIndexError) as error:
         cause, positions = error, np.array([], dtype=int)
     if positions.size or (isinstance(label, slice) and not cause):
         return positions
@@ -212,7 +212,9 @@ def _positions(time: xr.DataArray, label: Label | slice | xr.DataArray) -> np.nd
 
 def _found_at_once(time: xr.DataArray, labels: list[Label]) -> np.ndarray | None:
     """Return the positions of stamps that are all there, as of a long hindcast; None otherwise."""
-    if len(labels) == 1 or not all(isinstance(label, np.datetime64) for label in labels):
+    if len(labels) == 1 or time.dtype.kind != "M":
+        return None
+    if not all(isinstance(label, np.datetime64) for label in labels):
         return None
     positions = time.to_index().get_indexer(np.array(labels))
     return None if (positions < 0).any() else positions

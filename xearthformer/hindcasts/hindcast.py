@@ -20,7 +20,7 @@ from ..errors import mismatch, whole_number
 from ..fields import windows
 from ..fields.axes import coordinate, find_grid
 from ..fields.cf import file_of_forecasts
-from ..fields.time_axis import str_time
+from ..fields.time_axis import LeadLike, str_time
 from ..inference import engine, gaps, inputs
 from ..inference.forecast import Setup, set_up
 from ..inference.guidance import Guidance
@@ -65,7 +65,7 @@ def hindcast(
     store: StoreLike,
     *,
     init: windows.InitLike = None,
-    lead: int | str | np.timedelta64 | None = None,
+    lead: LeadLike | None = None,
     members: int | None = None,
     seed: int = 0,
     sampler: str | Sampler = "dpm++",

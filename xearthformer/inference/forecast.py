@@ -24,7 +24,6 @@ from uuid import uuid4
 import dask
 import dask.array
 import numpy as np
-import pandas as pd
 import xarray as xr
 from tqdm.auto import tqdm
 
@@ -32,7 +31,7 @@ from .. import __version__
 from ..errors import mismatch, whole_number
 from ..fields import cf, regrid, windows
 from ..fields.tiles import Axis, Tiles, blend_lazily
-from ..fields.time_axis import check_time
+from ..fields.time_axis import LeadLike, Step, check_time, count_steps
 from ..fields.time_bounds import reading
 from ..models.prediff.samplers import Sampler
 from ..packs.card import Card, LatLonGrid, PixelGrid
@@ -75,7 +74,7 @@ def forecast(
     pack: str | Pack,
     *,
     init: windows.InitLike = None,
-    lead: int | str | np.timedelta64 | None = None,
+    lead: LeadLike | None = None,
     members: int | None = None,
     seed: int = 0,
     sampler: str | Sampler = "dpm++",
@@ -452,27 +451,17 @@ def _shared_out(inits: int, largest: int, batch_size: int) -> int:
     return min(largest, -(-share // batch_size) * batch_size)
 
 
-def _lead_steps(
-    lead: int | str | np.timedelta64 | None, step: str | np.timedelta64, card: Card
-) -> int:
+def _lead_steps(lead: LeadLike | None, step: Step, card: Card) -> int:
     if lead is None:
         return card.lead
-    if isinstance(lead, int | np.integer) and not isinstance(lead, bool):
-        steps = float(lead)
-    elif step == "month":
-        steps = 0.0  # months are no duration
-    else:
-        steps = pd.Timedelta(lead) / pd.Timedelta(step)
-    if steps < 1 or steps != int(steps):
-        unit = "months" if step == "month" else f"time steps of {pd.Timedelta(step)}"
-        raise mismatch(f"lead as a whole number of {unit}, from 1", repr(lead), f"lead={card.lead}")
+    steps = count_steps(lead, step, card.lead)
     if steps > card.lead and len(card.outputs) < len(card.inputs):
         raise mismatch(
             f"lead up to {card.lead}: pack {card.name!r} doesn't forecast all that it reads",
-            f"lead={lead!r}",
+            f"lead={steps}",
             f"lead={card.lead}",
         )
-    return int(steps)
+    return steps
 
 
 def _attributes(

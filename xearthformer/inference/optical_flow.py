@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
@@ -20,11 +19,20 @@ import xarray as xr
 
 from .. import __version__
 from ..datasets.radar.open import open_radar
-from ..errors import mismatch, whole_number
+from ..errors import mismatch, warn, whole_number
 from ..fields import cf, quantities, windows
 from ..fields.axes import find_axes, spacing_in_metres
 from ..fields.codes import HIGHEST_RATE, NOISE
-from ..fields.time_axis import Step, round_jitter, shift_time, stamps_on_grid, str_time
+from ..fields.stamps import takes_any_time
+from ..fields.time_axis import (
+    LeadLike,
+    Step,
+    count_steps,
+    round_jitter,
+    shift_time,
+    stamps_on_grid,
+    str_time,
+)
 from .pysteps_methods import METHODS, Ensemble, Method, Nowcast, Pysteps, nowcast
 
 RAIN = "rainfall_rate"
@@ -34,12 +42,13 @@ Beyond: TypeAlias = Literal["climatology", "nan"]
 KNOWN_ATTRS = {"long_name": "share of the value that stems from what was seen", "units": "1"}
 
 
+@takes_any_time
 def extrapolate(
     data: xr.DataArray | xr.Dataset,
     *,
     method: str | None = None,
     init: windows.InitLike = None,
-    lead: int = 12,
+    lead: LeadLike = 12,
     frames: int = 4,
     members: int | None = None,
     seed: int = 0,
@@ -55,8 +64,8 @@ def extrapolate(
         One of the methods in the notes. Default: "steps" with `members`, else "extrapolation".
     init : label, slice or list of labels, optional
         As in `forecast`.
-    lead : int
-        Number of time steps to forecast.
+    lead : int, or a duration such as "60min"
+        As in `forecast`. Default: 12 time steps.
     frames : int
         Number of last frames that the motion is taken from. Some of them may be missing, and a
         record that is shorter is served from two frames on, both with a warning.
@@ -112,12 +121,13 @@ def extrapolate(
     >>> fc = xef.extrapolate(rain, init="2016-07-11T22:00")  # doctest: +SKIP
     >>> ensemble = xef.extrapolate(rain, method="steps", members=20)  # doctest: +SKIP
     """
-    way, members = _check_arguments(method, members, lead, frames, seed, beyond)
+    way, members = _check_arguments(method, members, frames, seed, beyond)
     name = "steps" if method is None and members is not None else method or "extrapolation"
     if isinstance(data, xr.Dataset):
         data = data[quantities.find_variable(data, standard_name=RAIN, difference=False)]
     data = round_jitter(data)
     step, time, places = _regular_axis(data[find_axes(data).time])
+    lead = count_steps(lead, step, 12)
     resolution = None if members is None else _resolution(data, step)
     pysteps = load_pysteps(name)
     prepared, origin = cf.prepare(
@@ -185,7 +195,7 @@ def load_pysteps(method: str = "extrapolation") -> Pysteps:
 
 
 def _check_arguments(
-    name: str | None, members: int | None, lead: int, frames: int, seed: int, beyond: str
+    name: str | None, members: int | None, frames: int, seed: int, beyond: str
 ) -> tuple[Method, int | None]:
     """Return the method and its number of members; raise for what doesn't go together."""
     if name is None:
@@ -200,7 +210,6 @@ def _check_arguments(
         members = MEMBERS
     if beyond not in ("climatology", "nan"):
         raise mismatch('beyond="climatology" or beyond="nan"', repr(beyond), 'beyond="nan"')
-    whole_number("lead", lead)
     whole_number("frames", frames, least=way.frames)
     if members is not None:
         whole_number("members", members)
@@ -291,7 +300,7 @@ def _warnings(said: dict[str, list[np.datetime64]], count: int) -> list[str]:
         for note, stamps in said.items()
     ]
     for note in notes:
-        warnings.warn(note, stacklevel=3)
+        warn(note)
     return notes
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from ..fields.time_axis import LeadLike
     from ..models.prediff.samplers import Sampler
     from .guidance import Guidance
 
@@ -30,7 +29,8 @@ class Options:
     Parameters
     ----------
     lead : int, or a duration such as "60min", optional
-        How far to forecast: a number of time steps, or a duration. Default: as far as the pack
+        How far to forecast: a number of time steps, or a duration: text, a timedelta, a lead of
+        another forecast. Default: as far as the pack
         reaches in one pass. Beyond that the model reads its own output, and the attribute `rollout`
         says from which lead on.
     members : int, optional
@@ -62,7 +62,7 @@ class Options:
         the mean of the rain that was seen (an ensemble draws its members there), or NaN.
     """
 
-    lead: int | str | np.timedelta64 | None = None
+    lead: LeadLike | None = None
     members: int | None = None
     seed: int = 0
     sampler: str | Sampler = "dpm++"

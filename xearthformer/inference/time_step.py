@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,8 @@ from ..errors import mismatch
 from ..fields import cf, quantities
 from ..fields.axes import find_time
 from ..fields.codes import check_rain
-from ..fields.time_axis import MINUTE, apart, regular_steps, round_jitter, str_time
+from ..fields.stamps import takes_any_time
+from ..fields.time_axis import MINUTE, apart, duration, regular_steps, round_jitter, str_time
 from ..models.layers import flow
 from ..packs.scale import Scale
 
@@ -45,7 +47,10 @@ class Times:
     parts: tuple[np.ndarray, ...]  # for each of the new ones: the times whose mean it is
 
 
-def to_step(data: xr.DataArray | xr.Dataset, step: str | np.timedelta64) -> xr.DataArray:
+@takes_any_time
+def to_step(
+    data: xr.DataArray | xr.Dataset, step: str | timedelta | np.timedelta64
+) -> xr.DataArray:
     """Bring rain to another time step, along its motion.
 
     To a shorter step, each new frame is the mean of the frame before it, moved on, and the frame
@@ -122,14 +127,11 @@ def to_step(data: xr.DataArray | xr.Dataset, step: str | np.timedelta64) -> xr.D
 # --- when
 
 
-def _microseconds(step: str | np.timedelta64) -> int:
-    try:
-        length = pd.Timedelta(step)
-    except (ValueError, TypeError):
-        length = pd.NaT
-    if pd.isna(length) or length < pd.Timedelta(1, "s"):
+def _microseconds(step: str | timedelta | np.timedelta64) -> int:
+    length = duration(step)
+    if length is None or length < np.timedelta64(1, "s"):
         raise mismatch("a time step of a second or more", repr(step), 'xef.to_step(rain, "5min")')
-    return int(length // pd.Timedelta(1, "us"))
+    return int(length // np.timedelta64(1, "us"))
 
 
 def _text(microseconds: int) -> str:

@@ -24,7 +24,8 @@ from ..errors import mismatch, whole_number
 from ..fields import quantities, windows
 from ..fields.axes import find_axes
 from ..fields.cf import add_history
-from ..fields.time_axis import check_time, months_of, str_month
+from ..fields.stamps import takes_any_time
+from ..fields.time_axis import LeadLike, check_time, count_steps, months_of, str_month
 from ..fields.time_bounds import with_middles
 
 SST = "sea_surface_temperature"
@@ -59,12 +60,13 @@ LEAST_YEARS = 10  # each index has 30 coefficients or more
 BLOCK = 50  # members that the package draws together: their noise depends on how many they are
 
 
+@takes_any_time
 def xro(
     data: xr.DataArray | xr.Dataset,
     *,
     fit: tuple[str | int, str | int],
     init: windows.InitLike = None,
-    lead: int = 14,
+    lead: LeadLike = 14,
     members: int | None = None,
     seed: int = 0,
 ) -> xr.DataArray:
@@ -117,7 +119,7 @@ def xro(
     >>> fc = xef.xro(ds, fit=("1980", "1999"), init=slice("2000", "2009"))  # doctest: +SKIP
     >>> xef.enso_skill(fc, ds.earthformer.index("nino3.4")["sst"])  # doctest: +SKIP
     """
-    whole_number("lead", lead)
+    lead = count_steps(lead, "month", 14)
     whole_number("seed", seed, least=0)
     if members is not None:
         whole_number("members", members)

@@ -9,11 +9,11 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from ..errors import mismatch, whole_number
 from ..fields.axes import Data
+from ..fields.stamps import takes_any_time
 from ..verification.align import pick_observed, pick_variable
 from ..verification.products import exceedance
 from ..verification.verify import quantity
@@ -32,6 +32,7 @@ DARKEST = 0.9  # end of their colours
 EVENT = "#00C2D1"  # the outline of an observed event: seen on white and on the darkest colour
 
 
+@takes_any_time
 def stamps(
     forecast: Data,
     observed: Data | None = None,
@@ -90,6 +91,7 @@ def stamps(
     return panels.finish(axes, image, label, title, extend)
 
 
+@takes_any_time
 def exceedance_maps(
     forecast: Data,
     threshold: float,
@@ -185,8 +187,7 @@ def rank_histogram(
         )
     counts = scores[name]
     if lead is not None:
-        durations = panels.has_durations(counts)
-        counts = counts.sel(lead=pd.Timedelta(lead).to_timedelta64() if durations else lead)
+        counts = counts.sel(lead=panels.as_lead(counts, lead))
     if counts.dims != ("rank",):
         raise mismatch("counts by rank alone", f"dims {counts.dims}", "one forecast, one lead")
     ax = panels.new_figure((5.2, 3.0)).subplots() if ax is None else ax

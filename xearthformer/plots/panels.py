@@ -16,6 +16,7 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_time, is_degrees
 from ..fields.quantities import is_difference
+from ..fields.time_axis import duration
 from ..verification.align import match_cells, match_units, match_valid_times
 from ..verification.verify import KNOWN, quantity
 
@@ -79,6 +80,17 @@ def has_durations(forecast: xr.DataArray) -> bool:
     return "lead" in forecast.coords and forecast["lead"].dtype.kind == "m"
 
 
+def as_lead(forecast: xr.DataArray, lead: object) -> object:
+    """Return the labels of a lead or of several: of durations in any form, such as "30min"."""
+    if not has_durations(forecast):
+        return lead
+    is_one = isinstance(lead, str) or np.ndim(lead) == 0  # type: ignore[arg-type]
+    lengths = [duration(one) for one in ([lead] if is_one else lead)]  # type: ignore[attr-defined]
+    if any(length is None for length in lengths):
+        raise mismatch("leads as durations", repr(lead), 'lead=["30min", "60min"]')
+    return lengths[0] if is_one else lengths
+
+
 def select(
     forecast: xr.DataArray, init: InitLike = None, lead: LeadLike = None, *others: str
 ) -> xr.DataArray:
@@ -122,11 +134,7 @@ def select(
         spread = np.linspace(0, count - 1, min(count, LEADS))
         forecast = forecast.isel(lead=np.unique(spread.round().astype(int)))
     else:
-        leads = np.atleast_1d(np.asarray(lead))
-        if has_durations(forecast):
-            if leads.dtype.kind in "iuf":  # pandas would read numbers as nanoseconds
-                raise mismatch("leads as durations", repr(lead), 'lead=["30min", "60min"]')
-            leads = pd.to_timedelta(leads).values
+        leads = np.atleast_1d(np.asarray(as_lead(forecast, lead)))
         forecast = forecast.sel(lead=leads)
     forecast = forecast.compute()
     if x in forecast.coords and is_degrees(forecast[x]):  # from 0 eastward, the Pacific is whole

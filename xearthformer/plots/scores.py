@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from ..errors import mismatch
@@ -115,7 +114,7 @@ def _table(scores: xr.Dataset, lead: panels.LeadLike) -> tuple[xr.DataArray, np.
             f"dims {scores[name].dims}" if name in scores else ", ".join(map(str, scores)),
             'xef.verify(fc, obs, ["fss", "base_rate"], window=[1, 4, 16])',
         )
-    at = {} if lead is None else {"lead": _as_lead(scores[name], lead)}
+    at = {} if lead is None else {"lead": panels.as_lead(scores[name], lead)}
     table = scores[name].sel(at).transpose("window", "threshold", ...).compute()
     if table.ndim > 2:
         extra = ", ".join(map(str, table.dims[2:]))
@@ -126,11 +125,6 @@ def _table(scores: xr.Dataset, lead: panels.LeadLike) -> tuple[xr.DataArray, np.
         rate = scores[f"base_rate{suffix}"].sel(at).compute()
         useful = USEFUL + np.nan_to_num(rate.values) / 2
     return table, useful
-
-
-def _as_lead(da: xr.DataArray, lead: panels.LeadLike) -> object:
-    """Return the label of a lead, of a duration such as "30min" too."""
-    return pd.Timedelta(lead).to_timedelta64() if panels.has_durations(da) else lead
 
 
 def _by_name(scores: Scores) -> dict[str, xr.Dataset]:
@@ -189,7 +183,7 @@ def reliability(
     if not {*names} <= {*scores}:
         found = ", ".join(map(str, scores.data_vars)) or "none"
         raise mismatch("scores of reliability", found, 'xef.verify(fc, obs, ["reliability"])')
-    at = {} if lead is None else {"lead": _as_lead(scores[names[0]], lead)}
+    at = {} if lead is None else {"lead": panels.as_lead(scores[names[0]], lead)}
     frequency, counts = (scores[name].sel(at).compute() for name in names)
     if {*frequency.dims} != {"threshold", "probability"}:
         hint = "scores of one forecast, by verify"

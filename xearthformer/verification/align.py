@@ -15,7 +15,8 @@ from ..errors import mismatch
 from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees
 from ..fields.curvilinear import to_latlon
 from ..fields.quantities import Labelled, is_difference, names_of
-from ..fields.time_axis import months_of, str_time, to_minute
+from ..fields.stamps import GREGORIAN, microseconds
+from ..fields.time_axis import SECOND, months_of, str_time, to_minute
 from ..fields.time_bounds import with_middles
 from ..fields.units import DIFFERENCE, convert_units
 
@@ -40,10 +41,15 @@ def align(
     observed = match_units(forecast, observed.transpose(time, *space))
     positions = match_valid_times(forecast, observed[time])
     if positions.max(initial=-1) < 0:
+        calendars = [t.dt.calendar for t in (forecast["valid_time"], observed[time])]
+        found, hint = "", "a record that covers them, or forecasts from earlier inits"
+        if calendars[0] != calendars[1] and not {*calendars} <= {*GREGORIAN}:
+            found = f" in the calendar {calendars[1]}"
+            hint = f'obs.convert_calendar("{calendars[0]}", dim="{time}")'
         raise mismatch(
             f"observations of the times forecast, {str_span(forecast['valid_time'])}",
-            f"{str_span(observed[time])}; nothing to compare",
-            "a record that covers them, or forecasts from earlier inits",
+            f"{str_span(observed[time])}{found}; nothing to compare",
+            hint,
         )
     for dim in space:
         observed = match_cells(forecast, observed, dim)
@@ -166,9 +172,10 @@ def match_valid_times(forecast: xr.DataArray, time: xr.DataArray) -> np.ndarray:
 
 def _positions_by_minute(valid: xr.DataArray, time: xr.DataArray) -> np.ndarray:
     """Return the position along `time` of the same minute; -1 where none or several are of it."""
-    if valid.dtype.kind != "M" or time.dtype.kind != "M":
+    stamps = [microseconds(t) for t in (time, valid)]
+    if any(each.dtype == object for each in stamps):  # in a calendar of its own
         return np.full(valid.shape, -1)
-    minutes, ours = (to_minute(t.values.astype("M8[us]").astype(np.int64)) for t in (time, valid))
+    minutes, ours = map(to_minute, stamps)
     order = np.argsort(minutes, kind="stable")
     first, last = (np.searchsorted(minutes[order], ours, side) for side in ("left", "right"))
     return np.where(last - first == 1, order[first.clip(max=order.size - 1)], -1)
@@ -261,10 +268,9 @@ def _match_dims(forecast: xr.DataArray, observed: xr.DataArray, time: str) -> li
 
 
 def _comparable(time: xr.DataArray, monthly: bool) -> np.ndarray:
-    """Return values that equal times share: the month, else the second; cftime dates themselves."""
+    """Return values that equal times share: the month, else the second."""
     if monthly:
         return months_of(time)
-    if time.dtype.kind != "M":
-        return time.values
+    stamps = microseconds(time)
     # To the nearest second, since times decoded from floats are off by microseconds.
-    return (time.values.astype("M8[ms]").astype(np.int64) + 500) // 1000
+    return stamps if stamps.dtype == object else (stamps + SECOND // 2) // SECOND

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_grid
 from ..fields.cf import new_values, with_labels_of
 from ..fields.quantities import RAIN, RAIN_AMOUNT, check_quantity, is_difference
+from ..fields.time_axis import duration
 from ..fields.units import convert_units
 from .grid import window_pixels
 from .seasonal import check_members
@@ -262,7 +263,7 @@ def quantiles(forecast: xr.DataArray, q: float | Sequence[float]) -> xr.DataArra
 # --- amounts
 
 
-def accumulate(forecast: xr.DataArray, period: str | np.timedelta64) -> xr.DataArray:
+def accumulate(forecast: xr.DataArray, period: str | timedelta | np.timedelta64) -> xr.DataArray:
     """Return the rain that falls in successive periods of a forecast of rates, in mm.
 
     Each lead counts for the step before it: a rate at 5 minutes for those from the init on.
@@ -271,7 +272,7 @@ def accumulate(forecast: xr.DataArray, period: str | np.timedelta64) -> xr.DataA
     ----------
     forecast : DataArray (..., lead, [member,] ...)
         Rain rates, at leads one step apart.
-    period : str
+    period : str or timedelta
         Such as "1h". The leads fill one such period, or several.
 
     Returns
@@ -351,14 +352,13 @@ def _rates(forecast: xr.DataArray) -> tuple[xr.DataArray, np.timedelta64, np.tim
 
 
 def _length(
-    period: str | np.timedelta64, step: np.timedelta64, total: np.timedelta64
+    period: str | timedelta | np.timedelta64, step: np.timedelta64, total: np.timedelta64
 ) -> np.timedelta64:
     """Return a period that the leads fill a whole number of times."""
     hint = f'fc.earthformer.accumulate("{_text(total)}")'
-    try:
-        length = pd.Timedelta(period).to_timedelta64()
-    except (TypeError, ValueError) as error:
-        raise mismatch("a period such as 1h", repr(period), hint) from error
+    length = duration(period)
+    if length is None:
+        raise mismatch("a period such as 1h", repr(period), hint)
     zero = np.timedelta64(0)
     if not zero < length <= total or length % step != zero or total % length != zero:
         found = f"leads over {_text(total)}, in steps of {_text(step)}"

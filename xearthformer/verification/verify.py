@@ -17,6 +17,7 @@ from ..climate.regions import cell_areas
 from ..errors import mismatch, renamed
 from ..fields import quantities
 from ..fields.codes import check_rain
+from ..fields.stamps import takes_any_time
 from ..fields.units import equal_units
 from .align import align, pick_observed, pick_variable
 from .base import Measure
@@ -37,6 +38,7 @@ RAIN_UNITS = "mm h-1"  # of RAIN_THRESHOLDS
 
 
 @renamed(scale="window")
+@takes_any_time
 def verify(
     forecast: Data,
     observed: Data,
@@ -196,6 +198,7 @@ def _pool_members(sums: xr.Dataset) -> xr.Dataset:
 
 
 @renamed(scale="window")
+@takes_any_time
 def statistics(
     forecast: Data,
     observed: Data,
