@@ -142,6 +142,7 @@ def load(pack: Pack, settings: Settings) -> nn.Module:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def _load(path: Path, weights_sha256: str | None, device: str, compile: bool) -> nn.Module:
     pack = open_pack(path)
     # a worker may read another file than the process that set the forecast up

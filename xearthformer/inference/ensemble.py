@@ -268,7 +268,9 @@ class _Draw:
         model, ensemble = self.model, self.ensemble
         generators = [_generator(ensemble.seed, stamp, member, turn) for stamp, member in rows]
         shape = model.noise_shape(context)
-        z = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        z = torch.stack(
+            [torch.randn(shape, generator=each, dtype=torch.float32) for each in generators]
+        )
         sampling = ensemble.sampling
         assert sampling is not None  # or `draw` would have been called
         terms = guidance.Terms(

@@ -63,6 +63,7 @@ def run_tile(stacked: xr.DataArray, ends: np.ndarray, plan: Plan) -> np.ndarray:
 
 
 @kept_memory()
+@torch.inference_mode(False)  # of the user's: guidance needs gradients
 def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[str, xr.DataArray]:
     """Through the model: forecasts (init, lead, y, x) on the model's grid, in the card's units.
 

@@ -121,7 +121,7 @@ def build(name: str, config: object) -> nn.Module:
     if not isinstance(config, Config):
         kind = type(config).__name__
         raise TypeError(f"expected a preset's name, a dict or a {Config.__name__}, found {kind}")
-    return Model(config)
+    return Model(config).float()  # whatever torch.set_default_dtype says
 
 
 def expect_shapes(name: str, config: object, shapes: Mapping[str, tuple[int, ...]]) -> None:

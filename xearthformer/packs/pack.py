@@ -78,11 +78,13 @@ class Pack:
         from .. import models
 
         try:
-            state = {name: torch.from_numpy(array) for name, array in self.arrays().items()}
-            shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-            models.expect_shapes(self.card.model.name, self.card.model.config, shapes)
-            model = models.build(self.card.model.name, self.card.model.config)
-            model.load_state_dict(state, strict=True)
+            # weights are kept: made in the user's inference mode, they'd have no gradients later
+            with torch.inference_mode(False):
+                state = {name: torch.from_numpy(array) for name, array in self.arrays().items()}
+                shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+                models.expect_shapes(self.card.model.name, self.card.model.config, shapes)
+                model = models.build(self.card.model.name, self.card.model.config)
+                model.load_state_dict(state, strict=True)
         except PackError:
             raise
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -279,7 +279,9 @@ class SeasonalLIM(FrameForecaster[SeasonalLIMConfig]):
         factor_NN = self.noise[month]
         if generator is None:
             return factor_NN.new_zeros(len(factor_NN))
-        white_N = torch.randn(len(factor_NN), generator=generator, device=generator.device)
+        white_N = torch.randn(
+            len(factor_NN), generator=generator, device=generator.device, dtype=torch.float32
+        )
         return (1 + GROWTH * z_K[0]).clip(*RANGE) * (factor_NN @ white_N.to(factor_NN))
 
 

@@ -123,7 +123,7 @@ def frames_seen(seen_THW: Tensor) -> list[int]:
     [0, 2]
     """
     counts_T = torch.stack([seen_HW.sum() for seen_HW in seen_THW])  # all at once takes memory
-    enough_T = (counts_T > 0) & (counts_T >= ENOUGH * counts_T.max())
+    enough_T = (counts_T > 0) & (counts_T >= ENOUGH * counts_T.max().float())
     return enough_T.nonzero().flatten().tolist()
 
 

@@ -122,7 +122,7 @@ def random_rain(x_HW: Tensor, seen_HW: Tensor, generator: torch.Generator | None
     >>> sorted(drawn_HW.flatten().tolist())
     [0.0, 0.0, 1.0, 5.0]
     """
-    noise_HW = torch.randn(x_HW.shape, generator=generator).to(x_HW)
+    noise_HW = torch.randn(x_HW.shape, generator=generator, dtype=torch.float32).to(x_HW)
     values_N = x_HW[seen_HW].sort().values
     if not values_N.numel():
         return torch.zeros_like(x_HW)
@@ -142,7 +142,7 @@ def _tapered(seen_HW: Tensor) -> Tensor:
     for dim in (0, 1):
         within = seen_HW.any(1 - dim).nonzero()
         first, last = within[0], within[-1]
-        at = torch.arange(seen_HW.shape[dim], device=seen_HW.device)
+        at = torch.arange(seen_HW.shape[dim], device=seen_HW.device, dtype=torch.float32)
         of_dim = torch.sin(torch.pi * (at + 0.5 - first) / (last + 1 - first)) ** 2
         of_dim = torch.where((at >= first) & (at <= last), of_dim, 0)
         weight_HW = weight_HW * of_dim.unsqueeze(1 - dim)

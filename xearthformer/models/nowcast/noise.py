@@ -46,14 +46,14 @@ def octaves(
 def _white(shape_hw: tuple[int, int], generator: torch.Generator | None) -> Tensor:
     """Smoothed white noise of unit variance on a lattice, some points more than are asked for."""
     edge = math.ceil(2.5 * SPREAD)
-    noise = torch.randn([n + 2 * edge for n in shape_hw], generator=generator)
+    noise = torch.randn([n + 2 * edge for n in shape_hw], generator=generator, dtype=torch.float32)
     return flow.smooth(noise, SPREAD)[edge:-edge, edge:-edge] / _deviation(edge)
 
 
 @cache
 def _deviation(edge: int) -> float:
     """The standard deviation of white noise of unit variance that was smoothed."""
-    one = torch.zeros(2 * edge + 1, 2 * edge + 1)
+    one = torch.zeros(2 * edge + 1, 2 * edge + 1, dtype=torch.float32)
     one[edge, edge] = 1
     return float(flow.smooth(one, SPREAD).square().sum().sqrt())
 
@@ -91,5 +91,5 @@ def balanced(variance_N: Tensor, power_N: Tensor, wanted_N: Tensor) -> Tensor:
     variance_N = (variance_N / ratio_N.sqrt()).clamp(min=LEAST)
     variance_N = variance_N / variance_N.sum()
     most_N = variance_N >= MOST
-    rest = (1 - MOST * most_N.sum()) / variance_N[~most_N].sum()
+    rest = (1 - MOST * most_N.sum(dtype=variance_N.dtype)) / variance_N[~most_N].sum()
     return torch.where(most_N, MOST, rest * variance_N)

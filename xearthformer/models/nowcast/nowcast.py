@@ -264,7 +264,7 @@ class Nowcast(nn.Module):
         leads = each(spread, range(count), last_HW.device)
         # how much there is of each octave is found with one member more, the same one always
         probe = _Noise(last_HW, seen_HW, count, torch.Generator().manual_seed(0))
-        variance_N = torch.full((len(OCTAVES),), 1 / len(OCTAVES))
+        variance_N = torch.full((len(OCTAVES),), 1 / len(OCTAVES), dtype=torch.float32)
         wanted_N = power(_without_margin(last_HW, past.size_HW))
         variances = []
         for n, (lead, levels_K) in enumerate(leads):

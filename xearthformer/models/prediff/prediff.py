@@ -425,7 +425,8 @@ class PreDiff(nn.Module):
         context = self.context(x_BTHWC)
         shape = self.noise_shape(context)
         # Drawn on the CPU, so that a seed gives the same noise on every device.
-        z_BThwC = torch.randn(len(x_BTHWC), *shape, generator=generator).to(x_BTHWC)
+        z_BThwC = torch.randn(len(x_BTHWC), *shape, generator=generator, dtype=torch.float32)
+        z_BThwC = z_BThwC.to(x_BTHWC)
         denoise = partial(self.denoise, context=context)
         z_BThwC = samplers.sample("dpm++", denoise, z_BThwC, steps, generators=generator)
         return self.decode(z_BThwC, context, [generator] * len(x_BTHWC))
