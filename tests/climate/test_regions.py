@@ -318,3 +318,17 @@ def test_words_for_boxes():
     assert str(REGIONS["atl3"]) == "3S-3N, 20W-0"
     assert str(Region(0, 10, 170, 180)) == "0-10N, 170E-180E"
     assert Region(0, 1, 0, 360).width == 360.0
+
+
+def test_sea_surface_temperature_of_less_than_half_a_box_is_no_index():
+    """By the map: a record cut to a sliver of the box has no other ocean of its own."""
+    sst = globe(values=lambda lat, lon: 1.0).assign_attrs(standard_name="sea_surface_temperature")
+    sliver = sst.where(sst.lon < 205)
+    with pytest.warns(UserWarning, match="values for [23].% of the ocean in 5S-5N"):
+        assert np.isnan(index(sliver, "nino3.4"))  # a single field
+    with pytest.warns(UserWarning, match="of the ocean"):
+        months = sliver.expand_dims(time=xr.date_range("2000-01", periods=2, freq="MS"))
+        assert np.isnan(index(months, "nino3.4")).all()
+    assert index(sst.where(sst.lon < 225), "nino3.4") == 1.0
+    other = sliver.rename("z").drop_attrs()  # which the map says nothing of
+    assert index(other, "nino3.4") == 1.0

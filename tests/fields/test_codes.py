@@ -65,7 +65,8 @@ def test_codes_of_observations(units, factor, lazy):
 
 
 def test_codes_of_forecasts():
-    fc = rain(-1).earthformer.forecast("persistence", init="2016-07-11T22:00", lead=2)
+    fc = rain().earthformer.forecast("persistence", init="2016-07-11T22:00", lead=2)
+    fc[..., 0, 0] = -1
     with pytest.raises(ValueError, match="-1, in .* of fc") as error:
         xef.verify(fc, rain(), ["mse"])
     mended = eval(line_of(error, "fc"), {"fc": fc})
@@ -89,3 +90,51 @@ def test_many_numbers_are_no_codes():
     assert (eval(line_of(error), {"xef": xef, "da": da}) == 0).all()
     with pytest.raises(ValueError, match="units that the numbers are in"):
         check_rain(-1e4 * da)
+
+
+@pytest.mark.parametrize("code", [254.0, 255.0, 327.67, 655.35, 3276.7])
+def test_the_largest_number_of_a_byte_is_no_rain(code):
+    """No rain leads to it: between its half and it are fewer pixels than are of it."""
+    uses = USES | {
+        "persistence": lambda da: da.earthformer.forecast("persistence", lead=1),
+        "extrapolate": lambda da: xef.extrapolate(da, lead=1),
+        "open_radar": xef.open_radar,
+    }
+    da = rain(code)
+    da[:, 0, 1] = code
+    for use in uses.values():
+        with pytest.raises(ValueError, match="full byte or two") as error:
+            use(da).compute()
+        mended = eval(line_of(error), {"xef": xef, "da": da})
+        assert np.isnan(mended[:, 0, :2]).all() and (mended[:, 1:] == 1).all()
+        use(mended)
+    storm = da.copy()
+    storm[:, 1, :2] = 0.8 * code  # hail, and next to it a little less
+    assert (xef.open_radar(storm) == check_rain(storm)).all()
+
+
+def test_rain_in_half_precision():
+    """In float16, the factor from m s-1 to mm h-1 is infinite."""
+    small = (rain() / 3.6e6).astype("f2").assign_attrs(rain().attrs, units="m s-1")
+    assert xef.open_radar(small).astype("f4").max() == pytest.approx(1, abs=0.1)  # few digits
+    fc = rain().earthformer.forecast("persistence", init="2016-07-11T22:00", lead=2)
+    assert float(xef.verify(fc, small, ["mse"])["mse"].max()) < 0.01
+    moved = xef.extrapolate(small, lead=1)
+    assert moved.dtype == np.float16 and (abs(moved.astype("f4") * 3.6e6 - 1) < 0.1).all()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_dry_pixels_that_are_missing_are_told(lazy, recwarn):
+    """Rain everywhere against rain in a quarter: CSI is 1/4, and 1 of that quarter alone."""
+    fc = rain().earthformer.forecast("persistence", init="2016-07-11T22:00", lead=2)
+    obs = rain().where(rain().x < 1, 0.0)
+    missing = obs.where(obs > 0)
+    assert not len(recwarn)
+    with pytest.warns(UserWarning, match=r"75% of obs is missing .*obs.fillna\(0\)") as told:
+        result = xef.verify(fc, missing.chunk(time=4) if lazy else missing, ["csi"]).compute()
+    assert told[0].filename == __file__ or lazy
+    assert float(result["csi_pooled"][0]) == 1
+    mended = xef.verify(fc, missing.fillna(0), ["csi"])
+    assert float(mended["csi_pooled"][0]) == 0.25
+    xef.verify(fc, obs.where(obs.y > 2), ["csi"])  # a radar that sees a quarter, and dry pixels
+    assert not len(recwarn)

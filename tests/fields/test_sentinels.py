@@ -5,8 +5,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import xearthformer as xef
 from xearthformer.climate.climatology import anomaly, climatology
-from xearthformer.fields.sentinels import check_sst
+from xearthformer.climate.indices import index
+from xearthformer.climate.regions import Region
+from xearthformer.fields.sentinels import check_values
+
+
+def small_ssta():
+    """A simulated anomaly whose land is NaN."""
+    ds = xef.synthetic_sst(years=12, start="1990-01")
+    return ds["sst"].earthformer.anomaly(("1990", "2001"))
 
 
 def sst(bad=(), units="degC", warm=20.0, **attrs):
@@ -80,17 +89,64 @@ def test_dask_is_told_when_it_computes_and_where():
     xr.testing.assert_identical(good.compute(), anomaly(sst(), (2000, 2001)))
 
 
+BAD = (-999.0, -32768.0, 1e20, -1e30, 9.96921e36, np.inf)
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_fill_values_of_anomalies_at_every_door(bad, lazy):
+    """Land that is a fill value: the line that mends gives what land that is NaN gives."""
+    right = (sst() - 20.0).assign_attrs(units="degC", units_metadata="temperature: difference")
+    fc = right.earthformer.forecast("persistence", init="2001-06", lead=2)
+    doors = {
+        "da": lambda da: da.earthformer.forecast("persistence", init="2001-06", lead=2),
+        "da ": lambda da: index(da, Region(-10, 10, 0, 4)),
+        "obs": lambda obs: xef.verify(fc, obs, ["mse"])["n"],
+        "fc": lambda fc: xef.verify(fc, right, ["mse"])["n"],
+    }
+    for name, use in doors.items():
+        good = fc if name == "fc" else right
+        da = good.fillna(bad).chunk() if lazy else good.fillna(bad)
+        with pytest.raises(ValueError, match="fill value that|np.isfinite") as error:
+            use(da).compute()
+        line = str(error.value).split("try ")[1].split(", for")[0]
+        xr.testing.assert_equal(use(eval(line, {name.strip(): da, "np": np})), use(good))
+
+
+def test_fill_values_where_a_pack_has_land():
+    """Of cells that the pack reads as land they would be averaged into the coasts."""
+    ssta = small_ssta()
+    land = ssta.isnull().all("time")
+    right = ssta.earthformer.forecast("damped-persistence", lead=1)
+    for bad in (*BAD[:-1], 50.0):
+        da = ssta.where(~land, bad)
+        with pytest.raises(ValueError, match=r"values within \[-20, 20\]") as error:
+            da.earthformer.forecast("damped-persistence", lead=1)
+        mended = eval(str(error.value).split("try ")[1].split(", for")[0], {"da": da})
+        xr.testing.assert_equal(mended.earthformer.forecast("damped-persistence", lead=1), right)
+
+
+def test_fill_values_of_any_quantity():
+    height = sst([1e20], units="m", standard_name="geopotential_height")
+    for use in (
+        lambda da: da.earthformer.forecast("persistence", init="2001-01", lead=1),
+        lambda da: anomaly(da, (2000, 2001)),
+    ):
+        with pytest.raises(ValueError, match=r"1e\+20 at time .*in all 1 of"):
+            use(height)
+
+
 def test_what_is_no_absolute_sea_surface_temperature_passes():
     for da in (
         sst([-1000], standard_name="air_temperature"),
         sst([-1000]).rename("tas"),
-        sst([-1000], units_metadata="temperature: difference"),
+        sst([-800], units_metadata="temperature: difference"),
         sst([-1000], units="m"),
     ):
-        assert check_sst(da) is da
+        assert check_values(da) is da
     for named in (
         sst([-1000]).rename("TOS"),
         sst([-1000], standard_name="sea_surface_temperature"),
     ):
         with pytest.raises(ValueError, match="values beyond"):
-            check_sst(named)
+            check_values(named)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from xearthformer.models.baselines.persistence import (
     DAMPED_PRESETS,
@@ -97,3 +98,13 @@ def test_presets(name):
     config = PRESETS[name]
     model = Persistence(config)
     assert model.predict(torch.ones(1, config.in_len, 2, 2, 1)).shape[1] == config.out_len
+
+
+def test_float64_keeps_its_digits():
+    """The only model that computes nothing gives the user's own numbers, and not float32's."""
+    time = xr.date_range("2000-01", periods=3, freq="MS")
+    da = xr.DataArray(np.pi * np.arange(12.0).reshape(3, 2, 2), {"time": time}, ("time", "y", "x"))
+    for data in (da, da.chunk(time=1)):
+        fc = data.earthformer.forecast("persistence", lead=2)
+        assert fc.dtype == np.float64 and (fc.isel(init=0) == da[-1]).all()
+    assert da.astype("f4").earthformer.forecast("persistence", lead=2).dtype == np.float32

@@ -15,7 +15,7 @@ from ..errors import mismatch
 from ..fields.axes import Role, coordinate, find_curvilinear, find_grid, find_time
 from ..fields.cf import new_values
 from ..fields.quantities import Labelled, check_float, is_difference, on_each
-from ..fields.sentinels import check_sst
+from ..fields.sentinels import check_values
 from ..fields.stamps import takes_any_time
 from ..fields.time_axis import check_time, months_of, str_month
 from ..fields.time_bounds import reading, with_middles
@@ -61,7 +61,7 @@ def climatology(da: Labelled, period: Period | None = None) -> Labelled:
     array([6., 7., 8.])
     """
     return on_each(
-        da, lambda each: _climatology(check_sst(with_middles(each, da)), period), [find_time(da)]
+        da, lambda each: _climatology(check_values(with_middles(each, da)), period), [find_time(da)]
     )
 
 
@@ -145,7 +145,7 @@ def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) ->
             f"an anomaly already ({', '.join(shown) or da.name})",
             f'the data as it is, or da.assign_attrs(units_metadata="{ON_SCALE}") if it is absolute',
         )
-    da = check_sst(da)
+    da = check_values(da)
     if isinstance(reference, xr.DataArray):
         clim, note = _fit(reference, da)
     else:

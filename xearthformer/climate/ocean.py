@@ -12,8 +12,10 @@ from safetensors import safe_open
 
 from ..datasets.simulated.sst import SHIPPED
 from ..fields.axes import find_curvilinear, find_latlon, find_time
+from ..fields.sentinels import is_sst
 
 LEAST_SHARE = 0.9
+HALF = 0.5
 WARNING = "values for {share:.0%} of the ocean in {box}, and {least:.0%} are needed: NaN"
 
 
@@ -23,13 +25,20 @@ def where_enough(
     """Return the mean of `cells` where these have values for enough of the ocean, else NaN.
 
     The ocean of a record is where it has a value at any time. A forecast ends where its pack's grid
-    does, and so its ocean is that of the map (`open_ocean`). Data without a time is not judged.
+    does, and so its ocean is that of the map (`open_ocean`), as it is of sea surface temperature
+    that never has values for half of that. Other data without a time is not judged.
     With values of dask, the warning comes with the computation.
     """
     there = cells.notnull()
     is_forecast = "lead" in cells.coords
     if is_forecast:
         ocean = open_ocean(cells)
+    elif is_sst(cells):
+        time, of_map = _time_of(cells), open_ocean(cells)
+        ever = there.any(time) if time else there
+        mostly = xr.dot((ever & of_map).astype(float), weights, dim=weights.dims)
+        poor = mostly < HALF * (of_map * weights).sum(weights.dims)
+        ocean = ever | (of_map & poor)
     elif time := _time_of(cells):
         ocean = there.any(time)
     else:
@@ -63,7 +72,7 @@ def open_ocean(da: xr.DataArray) -> xr.DataArray:
         latitude, longitude = da[names[0]], da[names[1]]
     else:
         latitude, longitude = find_latlon(da)
-    latitude, longitude = (each.drop_vars(each.coords) for each in (latitude, longitude))
+    latitude, longitude = (each.drop_vars(each.coords).compute() for each in (latitude, longitude))
     open_sea: xr.DataArray = xr.apply_ufunc(is_open_sea, latitude, longitude)
     return open_sea
 

@@ -15,6 +15,7 @@ from ..fields.axes import cell_edges, find_grid, find_latlon
 from ..fields.cf import new_values
 from ..fields.curvilinear import Curvilinear, area_of, geometry, grid_of
 from ..fields.quantities import Labelled, on_each
+from ..fields.sentinels import check_values
 from .ocean import where_enough
 
 REGION_HINT = "xearthformer.Region(south=-5, north=5, west=190, east=240), for a box of your own"
@@ -259,6 +260,7 @@ def _mean(
         for dim in weights.dims
     }
     cells, weights = da.isel(inside), weights.isel(inside)
+    cells = check_values(cells, forecast="lead" in da.coords)
     mean = cells.weighted(weights).mean(weights.dims, keep_attrs=True).astype(da.dtype)
     if enough:
         mean = where_enough(mean, cells, weights, str(box))

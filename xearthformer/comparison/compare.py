@@ -15,7 +15,7 @@ import xarray as xr
 
 from ..errors import mismatch, renamed
 from ..fields.axes import find_axes
-from ..fields.codes import check_rain
+from ..fields.sentinels import check_values
 from ..fields.stamps import takes_any_time
 from ..fields.time_axis import (
     LeadLike,
@@ -380,7 +380,7 @@ def _block_sums(
     setting: _Setting,
 ) -> Iterator[tuple[str, xr.Dataset]]:
     """Yield the sums of each row of a block of inits, and that of the mean of its members."""
-    block = check_rain(pick_variable(pieces, setting.variable))
+    block = check_values(pick_variable(pieces, setting.variable))
     forecasts = {row.name: row.run(pieces, inits, lead) for row in rows}
     if setting.square is not None:
         block = setting.square.inside(block)

@@ -227,6 +227,7 @@ def prepare(
     difference: bool,
     standard_name: str | None = None,
     latlon: bool,
+    exact: bool = False,
 ) -> tuple[xr.DataArray, Origin]:
     """Bring a user's array into a model's terms; `restore` is the inverse.
 
@@ -236,8 +237,8 @@ def prepare(
     [0, 360), ascending; else y ascends if it has a coordinate.
 
     `difference` says whether the model takes anomalies, and `standard_name` which quantity; with
-    `units` None the numbers are taken as they are, anomalies or not. Data that does not fit raises
-    ValueError; data that is not floating-point raises TypeError.
+    `units` None the numbers are taken as they are, anomalies or not. With `exact`, float64 stays.
+    Data that does not fit raises ValueError; data that is not floating-point raises TypeError.
     """
     check_float(da)
     axes = find_axes(da)
@@ -259,7 +260,8 @@ def prepare(
     order_y = np.arange(da.sizes[axes.y]) if y is None else np.argsort(y.values)
     # columns of a projection stay: only longitudes come in more than one convention
     order_x = np.argsort(x.values) if latlon and x is not None else np.arange(da.sizes[axes.x])
-    out = out.transpose(axes.time, axes.y, axes.x).astype(np.float32)
+    dtype = np.float64 if exact and da.dtype == np.float64 else np.float32
+    out = out.transpose(axes.time, axes.y, axes.x).astype(dtype)
     out = _reorder(_reorder(out, axes.y, order_y), axes.x, order_x)
     coords = {
         role: xr.Variable(role, values.values[order], values.attrs, values.encoding)
@@ -299,12 +301,14 @@ def restore(da: xr.DataArray, origin: Origin) -> xr.DataArray:
     names = {"y": origin.axes.y, "x": origin.axes.x}
     if leading == ["time"]:  # the record itself, not a forecast from it
         names["time"] = origin.axes.time
-    out = da.transpose(*leading, "y", "x").astype(origin.dtype)
+    # not narrower than it was made: in float16, units of small numbers lose their digits
+    out = da.transpose(*leading, "y", "x").astype(np.promote_types(origin.dtype, np.float32))
     # argsort of a permutation is its inverse
     out = _reorder(_reorder(out, "y", np.argsort(origin.order_y)), "x", np.argsort(origin.order_x))
     if origin.model_units is not None:
         out = out.assign_attrs(units=origin.model_units)
         out = convert_units(out, str(origin.attrs["units"]), difference=origin.difference)
+    out = out.astype(origin.dtype, copy=False)
     dims = [names.get(str(dim), str(dim)) for dim in out.dims]
     new = {k: v for k, v in out.attrs.items() if k not in ("units", "units_metadata")}
     out = xr.DataArray(out.data, dims=dims, name=origin.name, attrs={**origin.attrs, **new})

@@ -1,4 +1,4 @@
-"""Numbers in rain that stand for something else, and that nothing declares: -1, 9999, infinity.
+"""Numbers in rain that stand for something else, and that nothing declares: -1, 255, infinity.
 
 As rain they would be averaged, moved along and scored.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..errors import mismatch
+from ..errors import mismatch, warn
 from .quantities import RAIN, is_difference, names_of
 from .units import commensurable, convert_units
 
@@ -19,6 +19,9 @@ UNITS = "mm h-1"
 FLUX = "kg m-2 h-1"  # the same number
 HIGHEST_RATE = 5000.0  # mm/h; a minute of 1872 mm/h is the most that a gauge has measured
 NOISE = 1e-3  # mm/h: what packing and interpolation leave below zero
+# The largest numbers of one byte and two, packed in hundredths or tenths too: of what isn't seen
+PACKED = (254.0, 255.0, 327.67, 655.35, 3276.7)
+NO_FULL_BYTES = ", and none that stands for a full byte or two"
 SHOWN = 4  # codes that an error names; more are no codes, but other units
 
 
@@ -32,9 +35,11 @@ class _Check:
     factor: float
     forecast: bool
     few: bool
+    packed: tuple[float, ...]
 
     def __call__(self, values: NDArray) -> NDArray:
         beyond = (values < self.low) | (values > self.high)
+        beyond |= full_bytes(values, self.packed)
         if self.forecast and beyond.any():
             # a model's own numbers below zero are none of the whole numbers that codes are
             beyond &= (values > self.high) | (values == np.rint(values))
@@ -44,12 +49,26 @@ class _Check:
             codes = np.unique(values[beyond].astype(float)) * self.factor
             shown = ", ".join(f"{code:.6g}" for code in codes[:SHOWN])
             more = f" and {codes.size - SHOWN} more" if codes.size > SHOWN else ""
+            worst = values[beyond]
+            of_bytes = ((worst >= self.low) & (worst <= self.high)).all()
+            but = NO_FULL_BYTES if of_bytes else ""
             raise mismatch(
-                f"rain of 0 to {HIGHEST_RATE:g} {UNITS}",
+                f"rain of 0 to {HIGHEST_RATE:g} {UNITS}{but}",
                 f"{shown}{more}, in {int(beyond.sum())} of {values.size} pixels of {self.name}",
                 self._mend(codes),
             )
+        self._warn_of_dry(values)
         return values
+
+    def _warn_of_dry(self, values: NDArray) -> None:
+        """Warn where what is missing may be what is dry: scores leave it out, as not seen."""
+        missing = np.isnan(values)
+        some = missing & ~missing.all(axis=(-2, -1), keepdims=True) if values.ndim > 1 else missing
+        if some.sum() * 2 > values.size and not (values == 0).any():
+            warn(
+                f"{missing.mean():.0%} of {self.name} is missing and no pixel is 0: where that is "
+                f"for no rain, {self.name}.fillna(0)"
+            )
 
     def _mend(self, codes: NDArray) -> str:
         if self.forecast:
@@ -97,13 +116,14 @@ def check_rain(
        found -1, in 1 of 2 pixels of da
          try xef.open_radar(da, missing=-1), where nothing was seen
     """
-    own = str(da.attrs.get("units", ""))
-    known = commensurable(own, UNITS) or commensurable(own, FLUX)
-    if not _is_rain(da) or is_difference(da) or not known:
+    if not is_rain(da):
         return da
+    own = str(da.attrs["units"])
     per_hour = _factor(own, UNITS)
     back = 1.0 if units in (None, own) else _factor(own, str(units))
-    check = _Check(name, -NOISE / per_hour, HIGHEST_RATE / per_hour, back, forecast, few)
+    # codes are numbers that the user has, in mm h-1
+    packed = tuple(code / back for code in PACKED) if np.isclose(per_hour, back) else ()
+    check = _Check(name, -NOISE / per_hour, HIGHEST_RATE / per_hour, back, forecast, few, packed)
     if da.chunks is None:
         check(da.values)
         return da
@@ -113,8 +133,33 @@ def check_rain(
     return da.copy(data=checked)
 
 
-def _is_rain(da: xr.DataArray) -> bool:
-    return str(da.attrs.get("standard_name", da.name)).lower() in names_of(RAIN)
+def full_bytes(values: NDArray, packed: tuple[float, ...] = PACKED) -> NDArray[np.bool_]:
+    """Return where the largest number of a byte or two stands, without rain that leads to it.
+
+    Hail may give as much in a pixel, but next to others that have a little less.
+
+    >>> full_bytes(np.array([0.0, 3.0, 255.0, 255.0]))
+    array([False, False,  True,  True])
+    >>> full_bytes(np.array([150.0, 200.0, 255.0, 255.0]))
+    array([False, False, False, False])
+    """
+    found = np.zeros(values.shape, bool)
+    if not packed or not (values >= packed[0]).any():
+        return found
+    equals = [np.isclose(values, code, rtol=1e-6, atol=0) for code in packed]
+    any_code = np.logical_or.reduce(equals)
+    for code, equal in zip(packed, equals, strict=True):
+        if equal.sum() > max(1, ((values > code / 2) & (values < code) & ~any_code).sum()):
+            found |= equal
+    return found
+
+
+def is_rain(da: xr.DataArray) -> bool:
+    """Return whether data is a rate of rain, by standard_name or else name, in units of one."""
+    named = str(da.attrs.get("standard_name", da.name)).lower() in names_of(RAIN)
+    units = str(da.attrs.get("units", ""))
+    known = commensurable(units, UNITS) or commensurable(units, FLUX)
+    return named and known and not is_difference(da)
 
 
 def _factor(units: str, target: str) -> float:

@@ -1,7 +1,8 @@
-"""Values that no sea has: fill values that nothing declares, and numbers that stand for ice.
+"""Values that are no data: fill values that nothing declares, and numbers that stand for ice.
 
 HadISST has -1000 under ice; files without `_FillValue` have -999, -32768 or 1e20 on land. As
-temperatures they would turn into anomalies, and into forecasts.
+temperatures they would turn into anomalies, and into forecasts. `check_values` is the guard of
+every way in; of rain, `codes` knows more.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import mismatch
+from .codes import check_rain, is_rain
 from .quantities import is_difference, names_of
 from .time_axis import str_time
 from .units import convert_units, is_temperature
 
 SST = "sea_surface_temperature"
 LOWEST, HIGHEST = -5.0, 45.0  # degC
+LARGEST = 900.0  # degrees from the climatology: -999 and others are fill values
+MODELS_OWN = 25.0  # degrees beyond, which a model that drifts away may give
+FILL = 9.9e19  # of any quantity: 1e20, 1e30 and NetCDF's 9.97e36 are fill values, and infinity too
 ICE, FREEZING = -1000.0, -1.8  # what HadISST has under ice, and the temperature there, degC
 
 
@@ -27,71 +32,110 @@ ICE, FREEZING = -1000.0, -1.8  # what HadISST has under ice, and the temperature
 class Range:
     """What values may be, in units of the data, and the dims that they lie along."""
 
+    name: str  # of the array, in a line to type
+    quantity: str
     dims: tuple[str, ...]
     units: str
     low: float
     high: float
 
 
-def check_sst(da: xr.DataArray) -> xr.DataArray:
-    """Return absolute sea surface temperature as it is; values that it cannot have are an error.
+def check_values(
+    da: xr.DataArray,
+    name: str = "da",
+    *,
+    units: str | None = None,
+    forecast: bool = False,
+    few: bool = False,
+) -> xr.DataArray:
+    """Return data as it is; values that its quantity cannot have are an error.
 
-    The error names the first place, the count and the line that mends it: at once for data in
-    memory, else when the values are computed. Other quantities pass unseen.
+    Sea surface temperature, absolute or an anomaly, is within the range of the sea, and rain of
+    what falls (`codes.check_rain`); no other quantity is infinite or 1e20. The error names the
+    first place, the count and the line that mends it: at once for data in memory, else when the
+    values are computed.
+
+    Parameters
+    ----------
+    da : DataArray
+        Any dims.
+    name : str
+        What the line calls it.
+    units, few : str and bool, optional
+        Of rain: as in `check_rain`.
+    forecast : bool
+        Whether a model may have made it: its values may lie somewhat beyond.
 
     >>> sst = xr.DataArray([20.0, -1000.0], dims="x", name="sst", attrs={"units": "degC"})
-    >>> check_sst(sst)
+    >>> check_values(sst)
     Traceback (most recent call last):
     ValueError: expected sea surface temperature from -5 to 45 degC
        found -1000 at x 1, and in all 1 of 2 values beyond
          try da.where(~(da < -5), -1.8), for ice under which the sea is at its freezing point
-    >>> check_sst(sst.where(~(sst < -5), -1.8)).values
+    >>> check_values(sst.where(~(sst < -5), -1.8)).values
     array([20. , -1.8])
     """
-    units = str(da.attrs.get("units", "")).strip()
-    # without units, of both scales: only fill values are beyond
-    low, high = (_in(units, value) for value in (LOWEST, HIGHEST)) if units else (LOWEST, 320.0)
-    if not _is_sst(da) or is_difference(da) or low is None or high is None:
+    if da.dtype.kind != "f":
         return da
+    if is_rain(da):
+        return check_rain(da, name, units=units, forecast=forecast, few=few)
+    allowed = _range(da, name, forecast)
     labels = {str(dim): da[dim].values for dim in da.dims if dim in da.coords}
-    allowed = Range(tuple(map(str, da.dims)), units, low, high)
     if da.chunks is None:
         _check(da.values, labels, allowed)
         return da
+    if allowed.high == FILL:  # so rare that labels, in the graph, are not worth it
+        labels = {}
     import dask.array  # heavy, and `xearthformer --help` needs none of it
 
     checked = dask.array.map_blocks(
         _check_block,
         da.data,
-        dask.delayed(labels, traverse=False),  # one node of the graph, for all blocks
-        allowed,
+        dask.delayed((labels, allowed), traverse=False),  # one node of the graph, for all blocks
         dtype=da.dtype,
         meta=da.data._meta,
     )
     return da.copy(data=checked)
 
 
-def _is_sst(da: xr.DataArray) -> bool:
+def _range(da: xr.DataArray, name: str, forecast: bool) -> Range:
+    """Return what the values of data may be."""
+    units = str(da.attrs.get("units", "")).strip()
+    dims, margin = tuple(map(str, da.dims)), MODELS_OWN * forecast
+    if is_sst(da) and is_difference(da):
+        size = _in(units, LARGEST + margin, difference=True) if units else LARGEST + margin
+        if size is not None:
+            return Range(name, f"{SST} anomalies".replace("_", " "), dims, units, -size, size)
+    elif is_sst(da):
+        # without units, of both scales: only fill values are beyond
+        ends = LOWEST - margin, HIGHEST + margin
+        low, high = (_in(units, end) for end in ends) if units else (ends[0], 320.0 + margin)
+        if low is not None and high is not None:
+            return Range(name, SST.replace("_", " "), dims, units, low, high)
+    return Range(name, "values", dims, units, -FILL, FILL)
+
+
+def is_sst(da: xr.DataArray) -> bool:
     """Return whether data is sea surface temperature, by its standard_name or else its name."""
     stated = da.attrs.get("standard_name")
     return (stated or str(da.name).lower()) in names_of(SST)
 
 
-def _in(units: str, celsius: float) -> float | None:
+def _in(units: str, celsius: float, difference: bool = False) -> float | None:
     """Return a temperature in other units, rounded as people write it; None for no temperature."""
     if not is_temperature(units):
         return None
     value = xr.DataArray(celsius, attrs={"units": "degC"})
-    return round(float(convert_units(value, units, difference=False)), 2)
+    return round(float(convert_units(value, units, difference=difference)), 2)
 
 
 def _check_block(
     values: NDArray,
-    labels: dict[str, NDArray],
-    allowed: Range,
+    known: tuple[dict[str, NDArray], Range],
     block_info: dict | None = None,
 ) -> NDArray:
     """Check one block of dask's, which lies where `block_info` says."""
+    labels, allowed = known
     spans = block_info[0]["array-location"] if block_info else [(0, n) for n in values.shape]
     own = {
         dim: labels[dim][start:stop]
@@ -113,7 +157,7 @@ def _check(values: NDArray, labels: dict[str, NDArray], allowed: Range) -> None:
         for dim, i in zip(allowed.dims, first, strict=True)
     ]
     raise mismatch(
-        f"sea surface temperature from {allowed.low:g} to {allowed.high:g} {allowed.units}".strip(),
+        f"{allowed.quantity} from {allowed.low:g} to {allowed.high:g} {allowed.units}".strip(),
         f"{values[tuple(first)]:g} at {', '.join(place)}, and in all {beyond.sum()} of "
         f"{values.size} values beyond",
         _mend(values, beyond, allowed),
@@ -122,27 +166,31 @@ def _check(values: NDArray, labels: dict[str, NDArray], allowed: Range) -> None:
 
 def _mend(values: NDArray, beyond: NDArray[np.bool_], allowed: Range) -> str:
     """Return the line that mends values beyond: ice is at its freezing point, other places land."""
-    units, low, high = allowed.units, allowed.low, allowed.high
+    da, units, low, high = allowed.name, allowed.units, allowed.low, allowed.high
+    if low == -high:  # not of the sea itself
+        return f"{da}.where(abs({da}) < {high:g}), for a fill value that nothing declares"
     finite = values[np.isfinite(values)]
     for scale, least, most in (("degC", LOWEST, HIGHEST), ("K", 268.15, 318.15)):
         inside = (finite > least) & (finite < most)
         if inside.sum() * 2 > finite.size and not low < least + 1 < high:
-            return f'da.assign_attrs(units="{scale}"), for what looks like {scale}'
+            return f'{da}.assign_attrs(units="{scale}"), for what looks like {scale}'
     if beyond.sum() * 2 > finite.size and (np.abs(values[beyond]) < 900).all():
-        return "da.assign_attrs(units=...), with the units the values are in"
+        return f"{da}.assign_attrs(units=...), with the units the values are in"
     ice = np.isclose(values, ICE, atol=0.5)
     # degrees Celsius: where HadISST has been converted, its -1000 has been too
     if units:
         in_units = _in(units, ICE)
         ice |= np.isclose(values, ICE if in_units is None else in_units, atol=0.5)
     freezing = _in(units, FREEZING) if units else FREEZING
-    frozen = f"da.where(~(abs(da + {-values[ice][0]:g}) < 1), {freezing:g})" if ice.any() else ""
+    frozen = ""
+    if ice.any():
+        frozen = f"{da}.where(~(abs({da} + {-values[ice][0]:g}) < 1), {freezing:g})"
     low_ones, high_ones = (beyond & ~ice & side for side in (values < low, values > high))
     if ice.any() and not (low_ones.any() or high_ones.any()):
         # not da > low, which is False on land and would freeze it
-        mend = f"da.where(~(da < {low:g}), {freezing:g})"
+        mend = f"{da}.where(~({da} < {low:g}), {freezing:g})"
         return f"{mend}, for ice under which the sea is at its freezing point"
-    name = "a" if ice.any() else "da"
+    name = "a" if ice.any() else da
     conditions = [
         condition
         for condition, ones in ((f"{name} > {low:g}", low_ones), (f"{name} < {high:g}", high_ones))
@@ -151,7 +199,7 @@ def _mend(values: NDArray, beyond: NDArray[np.bool_], allowed: Range) -> str:
     condition = conditions[0] if len(conditions) == 1 else "({}) & ({})".format(*conditions)
     if ice.any():
         return f"{frozen}.where(lambda a: {condition}), for land, and ice at the freezing point"
-    return f"da.where({condition}), for land that is NaN"
+    return f"{da}.where({condition}), for land that is NaN"
 
 
 def _text(label: object) -> str:

@@ -24,8 +24,8 @@ from .axes import (
     spacing_in_metres,
 )
 from .cf import find_grid_mapping, new_values
-from .codes import check_rain
 from .quantities import Labelled, check_float, on_each
+from .sentinels import check_values
 from .units import to_metres
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _respaced(da: xr.DataArray, metres: float, spacing: str) -> xr.DataArray:
     if str(da.attrs.get("units", "")).lower() == "dbz":
         hint = f'xef.to_spacing(xef.open_radar(da), "{spacing}")'
         raise mismatch("a quantity that has a mean, such as rain rate", "decibels (dBZ)", hint)
-    da = check_rain(da)
+    da = check_values(da)
     sized = _sized(da)
     if all(abs(metres / size - 1) <= SAME for _, size in sized) and is_even(da):
         return da

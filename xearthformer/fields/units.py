@@ -6,6 +6,7 @@ import functools
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
@@ -55,6 +56,8 @@ ON_SCALE = "temperature: on_scale"
 def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataArray:
     """Convert `da` to other units, by pint; lazy data stays lazy, and the dtype stays.
 
+    But for float16, which becomes float32: a factor of 3.6e6 is infinite in it.
+
     With `difference`, the values are anomalies: one of 1 K is one of 1 degC, not of -272.15. A flux
     of water in kg m-2 s-1 is a rate too: 1 kg m-2 is 1 mm. An attribute `units` that is missing,
     not understood or of another quantity raises ValueError.
@@ -76,6 +79,8 @@ def convert_units(da: xr.DataArray, units: str, *, difference: bool) -> xr.DataA
         hint = f'da.assign_attrs(units="{units}"), if that is what the numbers are in'
         raise mismatch(f"units of at most {LONGEST} characters", f"{len(found)}", hint)
     factor, offset = _conversion(found, units, difference)
+    if (factor, offset) != (1, 0) and da.dtype == np.float16:
+        da = da.astype(np.float32)
     # the same units leave the values alone: no copy, and no task in a graph
     out = da if factor == 1 else da * factor
     out = (out if offset == 0 else out + offset).copy(deep=False)

@@ -116,6 +116,11 @@ def has_noise(card: Card) -> bool:
     return getattr(_model_class(card), "draws", False)
 
 
+def is_exact(card: Card) -> bool:
+    """Whether a model gives numbers as they are, in float64 too."""
+    return getattr(_model_class(card), "exact", False)
+
+
 def moves_rain(card: Card) -> bool:
     """Whether a model moves rain along its motion: it closes gaps, and says what is `known`."""
     carries = getattr(_model_class(card), "carries", None)

@@ -242,7 +242,8 @@ def set_up(
 ) -> Setup:
     """Check everything that labels tell, and lay out the answers; no value is read."""
     card = pack.card
-    prepared, origins = zip(*(inputs.prepare(entry, card) for entry in entries), strict=True)
+    exact = engine.is_exact(card)
+    prepared, origins = zip(*(inputs.prepare(entry, card, exact) for entry in entries), strict=True)
     data = inputs.on_same_pixels(list(prepared), card)
     first = data[0]
     time = first["time"]

@@ -18,6 +18,7 @@ from ..errors import mismatch
 from ..fields import cf, quantities, regrid
 from ..fields.axes import find_axes, find_curvilinear, find_time
 from ..fields.curvilinear import to_latlon
+from ..fields.sentinels import check_values
 from ..fields.spacing import is_even, pixel_size, sized_by_latlon, with_labels
 from ..fields.stamps import with_datetimes
 from ..fields.time_axis import (
@@ -210,10 +211,10 @@ def further_dims(entries: Iterable[Entry]) -> dict[str, int]:
     return found
 
 
-def prepare(entry: Entry, card: Card) -> tuple[xr.DataArray, cf.Origin]:
+def prepare(entry: Entry, card: Card, exact: bool = False) -> tuple[xr.DataArray, cf.Origin]:
     """Return data in the card's units and orientation, and how to restore the user's own.
 
-    Time step, baseline and grid are checked first; see `cf.prepare`.
+    Time step, baseline and grid are checked first; with `exact`, float64 stays: see `cf.prepare`.
     """
     variable = entry.variable
     if variable.units is not None:  # before the time step: rain is no monthly temperature
@@ -225,6 +226,7 @@ def prepare(entry: Entry, card: Card) -> tuple[xr.DataArray, cf.Origin]:
         difference=variable.difference,
         standard_name=variable.standard_name,
         latlon=isinstance(card.grid, LatLonGrid),
+        exact=exact,
     )
     # for a line that names numbers of the user's
     prepared.encoding[OWN_UNITS] = str(entry.da.attrs.get("units", ""))
@@ -447,9 +449,10 @@ def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, c
     finite = np.isfinite(values)
     low, high = variable.valid_min, variable.valid_max
     low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
-    if (finite & ((values < low) | (values > high))).any():
-        own = da.to_numpy()  # no mean is beyond the range of what it was made from
-        beyond = np.isfinite(own) & ((own < low) | (own > high))
+    # where the pack has land too: a fill value there was averaged with the coast
+    own = da.to_numpy()
+    beyond = np.isfinite(own) & ((own < low) | (own > high))
+    if beyond.any():
         worst = np.unravel_index(np.where(beyond, np.abs(own), -1.0).argmax(), own.shape)
         raise mismatch(
             f"values within [{low:g}, {high:g}] {variable.units} (pack {card.name!r})",
@@ -458,11 +461,12 @@ def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, c
             "attribute",
             _mend_beyond(own[beyond], da, variable, card),
         )
-    if variable.missing == "allowed" and np.isinf(values).any():
+    infinite = np.isinf(own)
+    if infinite.any() and (variable.missing == "allowed" or finite.all()):
         raise mismatch(
             f"finite values, or NaN where nothing was seen (pack {card.name!r})",
-            f"{np.isinf(values).sum()} of {values.size} infinite{_of(da, card)}, the first at "
-            f"{_place(entered, np.argwhere(np.isinf(values))[0], card)}",
+            f"{infinite.sum()} of {own.size} infinite{_of(da, card)}, the first at "
+            f"{_place(da, np.argwhere(infinite)[0], card)}",
             _mend("{da}.where(np.isfinite({da}))", da, card),
         )
     if variable.missing != "allowed" and not finite.all():
@@ -471,8 +475,10 @@ def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, c
             f"finite values, {allowed} (pack {card.name!r})",
             f"{(~finite).sum()} of {values.size} missing or infinite{_of(da, card)} on the pack's "
             f"grid, the first at {_place(entered, np.argwhere(~finite)[0], card)}",
-            _mend_missing(values, da, variable, card),
+            _mend_missing(da, variable, card),
         )
+    # which knows codes; of packs that take any quantity, all there is
+    check_values(da, units=da.encoding.get(OWN_UNITS))
 
 
 def _place(da: xr.DataArray, position: Iterable[int | np.signedinteger], card: Card) -> str:
@@ -499,9 +505,9 @@ def _mend(line: str, da: xr.DataArray, card: Card) -> str:
     return f"ds.assign({{{name}: {line.format(da=f'ds[{name}]')}}})"
 
 
-def _mend_missing(values: np.ndarray, da: xr.DataArray, variable: Variable, card: Card) -> str:
+def _mend_missing(da: xr.DataArray, variable: Variable, card: Card) -> str:
     """Return the line that mends missing values, for data whose dims may have any name."""
-    line = "{da}.where(np.isfinite({da}), 0)" if np.isinf(values).any() else "{da}.fillna(0)"
+    line = "{da}.where(np.isfinite({da}), 0)" if np.isinf(da).any() else "{da}.fillna(0)"
     meaning = "the climatology" if variable.difference else f"0 {variable.units or ''}".strip()
     filled = f"{_mend(line, da, card)}, which reads what is missing as {meaning}"
     empty = ~np.isfinite(da.to_numpy()).any(axis=(1, 2))
@@ -520,15 +526,24 @@ def _mend_beyond(values: np.ndarray, da: xr.DataArray, variable: Variable, card:
         line = _mend("xef.open_radar({da}, zero_below=0)", da, card)
         return f"{line}, where nothing fell"
     if variable.standard_name == RAIN and codes.size <= CODES:
-        back = da.encoding.get(OWN_UNITS, da.attrs["units"])
-        own = convert_units(
-            xr.DataArray(codes.astype(float), attrs=da.attrs), back, difference=False
-        )
-        typed = ", ".join(f"{code:.6g}" for code in own.values)
+        own = _in_own_units(codes, da, variable)
+        typed = ", ".join(f"{code:.6g}" for code in own)
         line = f"xef.open_radar({{da}}, missing={f'({typed})' if codes.size > 1 else typed})"
         return f"{_mend(line, da, card)}, for what stands for nothing seen"
+    filled = values.size * 2 < np.isfinite(da).sum()  # else units that aren't those of the numbers
+    if filled and variable.valid_max is not None and variable.valid_min == -variable.valid_max:
+        (most,) = _in_own_units(np.array([variable.valid_max]), da, variable)
+        line = _mend(f"{{da}}.where(abs({{da}}) < {most:.6g})", da, card)
+        return f"{line}, for a fill value that nothing declares"
     if (np.abs(values) > 900).all():  # no unit of what packs read makes that of a value in range
         line = _mend("{da}.where(abs({da}) < 900)", da, card)
         return f"{line}, for a fill value that nothing declares"
     line = _mend("{da}.assign_attrs(units=...)", da, card)
     return f"{line}, with the units the values are in"
+
+
+def _in_own_units(values: np.ndarray, da: xr.DataArray, variable: Variable) -> np.ndarray:
+    """Return values of prepared data in the units that the user has it in."""
+    own = da.encoding.get(OWN_UNITS, da.attrs["units"])
+    numbers = xr.DataArray(values.astype(float), dims="code", attrs=da.attrs)
+    return convert_units(numbers, own, difference=variable.difference).values

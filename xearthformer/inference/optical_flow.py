@@ -22,7 +22,7 @@ from ..datasets.radar.open import open_radar
 from ..errors import mismatch, warn, whole_number
 from ..fields import cf, quantities, windows
 from ..fields.axes import find_axes, spacing_in_metres
-from ..fields.codes import HIGHEST_RATE, NOISE
+from ..fields.codes import HIGHEST_RATE, NOISE, full_bytes
 from ..fields.stamps import takes_any_time
 from ..fields.time_axis import (
     LeadLike,
@@ -264,7 +264,8 @@ def _frames_up_to(
 
 def _check_rain(past_TYX: np.ndarray, data: xr.DataArray) -> None:
     """Raise for numbers that are no rain, such as -999 where nothing was seen."""
-    if (past_TYX < -NOISE).any() or (past_TYX > HIGHEST_RATE).any():
+    beyond = (past_TYX < -NOISE).any() or (past_TYX > HIGHEST_RATE).any()
+    if beyond or full_bytes(past_TYX).any():
         open_radar(data).compute()  # whose error names the numbers in the user's units
         least, most = np.nanmin(past_TYX), np.nanmax(past_TYX)
         expected = f"rain of 0 to {HIGHEST_RATE:g} mm h-1"

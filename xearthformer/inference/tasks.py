@@ -76,7 +76,7 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
     for da, (name, variable) in zip(pieces, plan.variables.items(), strict=True):
         x = inputs.enter(da, name, variable, card)
         windowed[name] = windows.cut_windows(x, card.context, ends)
-    x_BTHWC = tensors.to_tensor([*windowed.values()])
+    x_BTHWC = tensors.to_tensor([*windowed.values()], engine.is_exact(card))
     # from here on their labels alone are needed: values are let go
     windowed = {name: one.isel(init=0, time=0, drop=True).copy() for name, one in windowed.items()}
     del x

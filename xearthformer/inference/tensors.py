@@ -14,10 +14,15 @@ FORECAST_DIMS = ("init", "lead", "y", "x")
 ENSEMBLE_DIMS = ("init", "lead", "member", "y", "x")
 
 
-def to_tensor(windows: Sequence[xr.DataArray]) -> Tensor:
-    """Windows (init, time, y, x) of each variable as one float32 tensor (B, T, H, W, C)."""
+def to_tensor(windows: Sequence[xr.DataArray], exact: bool = False) -> Tensor:
+    """Windows (init, time, y, x) of each variable as one float32 tensor (B, T, H, W, C).
+
+    With `exact`, in the dtype that they have.
+    """
     channels = [
-        np.ascontiguousarray(one.transpose(*WINDOW_DIMS).to_numpy(), dtype=np.float32)
+        np.ascontiguousarray(
+            one.transpose(*WINDOW_DIMS).to_numpy(), dtype=one.dtype if exact else np.float32
+        )
         for one in windows
     ]
     if len(channels) == 1:  # no copy of what is large

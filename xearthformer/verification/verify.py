@@ -16,7 +16,7 @@ import xarray as xr
 from ..climate.regions import cell_areas
 from ..errors import mismatch, renamed
 from ..fields import quantities
-from ..fields.codes import check_rain
+from ..fields.sentinels import check_values
 from ..fields.stamps import takes_any_time
 from ..fields.units import equal_units
 from .align import align, pick_observed, pick_variable
@@ -220,8 +220,8 @@ def statistics(
     # Labels are compared before any value is read.
     picked = pick_observed(observed, fc)
     fc, obs, positions = align(fc, picked)
-    obs = check_rain(obs, "obs", units=picked.attrs.get("units"), few=True)
-    fc = check_rain(fc, "fc", forecast=True)
+    obs = check_values(obs, "obs", units=picked.attrs.get("units"), few=True)
+    fc = check_values(fc, "fc", forecast=True)
     measures, attrs = _measures(fc, obs, scores, thresholds, window)
     # Without members it is an ensemble of one; scores one by one keep the dims as they are.
     ensemble = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)

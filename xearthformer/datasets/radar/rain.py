@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import mismatch
 from ...fields.cf import OF_NUMBERS, add_history, with_labels_of
-from ...fields.codes import HIGHEST_RATE, NOISE
+from ...fields.codes import HIGHEST_RATE, NO_FULL_BYTES, NOISE, full_bytes
 from ...fields.quantities import RAIN, RAIN_AMOUNT, REFLECTIVITY, names_of
 from ...fields.units import commensurable, convert_units, equal_units, is_readable, respelled
 from .amounts import as_rates, check_own_step, minutes, periods
@@ -191,7 +191,8 @@ class Conversion:
         if self.along is not None:
             seen = np.where(unseen, np.nan, values)
             check_own_step(seen, self.along, self.name, self.call, self.as_rates)
-        rain = self._rates(values.astype(dtype, copy=False))
+        # in float16, the factor of m s-1 is infinite
+        rain = self._rates(values.astype(np.promote_types(dtype, np.float32), copy=False))
         if self.call.zero_below is not None:
             rain = np.where(rain < self.call.zero_below, 0, rain)
         if unseen.any():
@@ -221,8 +222,13 @@ class Conversion:
         if below.any():
             below &= np.isfinite(values)
             below &= self.call.zero_below is None  # else the caller says that these are no rain
+        full = np.zeros(values.shape, bool)
+        if self.kind == "rate" and self.factor == 1:
+            full = full_bytes(values) & ~above
         if unseen.any():
-            below, above = below & ~unseen, above & ~unseen
+            below, above, full = below & ~unseen, above & ~unseen, full & ~unseen
+        but = NO_FULL_BYTES if full.any() and not (below.any() or above.any()) else ""
+        above |= full
         if not below.any() and not above.any():
             return
         codes = np.unique(values[below | above])
@@ -233,8 +239,9 @@ class Conversion:
         if not above.any():
             hints.append(f"{self.call.again(zero_below=self._floor())}, where nothing fell")
         units = {"reflectivity": "dBZ", "linear": "mm6 m-3"}.get(self.kind, "")
+        rates = f"rain of 0 to {HIGHEST_RATE:g} mm h-1{but}"
         raise mismatch(
-            f"{low:g} to {high:g} {units}" if units else f"rain of 0 to {HIGHEST_RATE:g} mm h-1",
+            f"{low:g} to {high:g} {units}" if units else rates,
             f"{', '.join(f'{one:g}' for one in shown)}{more}, in {int((below | above).sum())} of "
             f"{values.size} pixels",
             "; or ".join(hints)

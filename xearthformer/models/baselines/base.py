@@ -74,6 +74,7 @@ class FrameForecaster(nn.Module, Generic[Config]):
 
     samples = False  # a single forecast, unless members are asked for and
     draws = False  # the model has noise of its own: `predict` then takes a generator
+    exact = False  # it computes nothing, and float64 keeps its digits
     light = False  # its operations are too small for threads of their own
 
     def __init__(self, config: Config):

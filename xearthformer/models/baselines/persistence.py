@@ -41,6 +41,8 @@ class Persistence(FrameForecaster[PersistenceConfig]):
     [2.0, 2.0, 2.0]
     """
 
+    exact = True
+
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         return x_BTHWC[:, -1:].repeat(1, self.out_len, 1, 1, 1)
 
