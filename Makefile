@@ -1,4 +1,5 @@
-# make demo | make test | make lint | make bench: a virtual environment in .venv with the pinned set, then the work.
+# make demo | test | lint | bench | docs | docs-check: a virtual environment in .venv with the pinned set,
+# then the work. make docs writes docs/_build/html; a script of the gallery runs again when it changed.
 #
 # Needs Python 3.11 or newer with venv, and make. Settings:
 #   PYTHON=python3.12    the Python that .venv is made with
@@ -14,8 +15,10 @@ ARGS ?=
 
 VENV := .venv
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
+SPHINX := $(VENV)/bin/python -m sphinx -W --keep-going -q
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench docs docs-check
 
 demo: $(READY)
 	$(VENV)/bin/xearthformer demo $(ARGS)
@@ -36,6 +39,18 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/hindcast.py --pack lim
 	$(VENV)/bin/python benchmarks/growth.py
 	$(VENV)/bin/python benchmarks/start.py
+
+docs: $(DOCS_READY)
+	$(SPHINX) -b html docs docs/_build/html $(ARGS)
+
+# Links between pages and to the reference, the code of the pages, and the examples in docstrings.
+docs-check: $(DOCS_READY)
+	$(SPHINX) -b dummy -D plot_gallery=0 docs docs/_build/check
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile tests/test_docs.py xearthformer $(ARGS)
+
+$(DOCS_READY): $(READY)
+	$(VENV)/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[docs]"
+	touch $@
 
 # The set-up is one recipe behind one stamp: make -j runs it once, and a change of the pinned set
 # runs it again. A second make beside the first waits for it where flock is at hand.

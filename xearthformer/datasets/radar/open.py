@@ -24,7 +24,7 @@ def open_radar(
     Parameters
     ----------
     data : path, list of paths, Dataset or DataArray
-        A file; a folder, a pattern such as "2019/*.h5" or a list, of files of one product and one
+        A file; a folder, a pattern such as `"2019/*.h5"` or a list, of files of one product and one
         grid, each with one time or several; or what xarray has opened. Formats, told by their
         content and not by their names:
 

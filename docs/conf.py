@@ -1,0 +1,130 @@
+"""How the documentation is built: `make docs`; warnings are errors there.
+
+The API reference is made from docstrings, the gallery by running its scripts, the help of the
+command line by asking for it. Nothing is fetched.
+"""
+
+import contextlib
+import io
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+
+import sphinx_autosummary_accessors
+from docutils.nodes import Element
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # figures.py
+os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars in the gallery
+
+import figures  # noqa: E402
+
+import xearthformer  # noqa: E402
+
+project = "xearthformer"
+author = "The xearthformer developers"
+copyright = author
+version = release = xearthformer.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx_autosummary_accessors",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "gallery", "sg_execution_times.rst"]
+templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
+
+# --- the API reference
+
+autosummary_generate = True
+autodoc_typehints = "none"  # docstrings tell types in words
+numpydoc_show_class_members = False
+python_maximum_signature_line_length = 90
+default_role = "py:obj"  # `forecast` in a docstring is a link where such a name is documented
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", "(?!xearthformer).*")]  # other projects' names need a network
+
+# --- pages
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+copybutton_exclude = ".linenos, .gp, .go"
+
+# --- the gallery
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "show_signature": False,
+    "download_all_examples": False,
+    "min_reported_time": 5,
+}
+warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
+
+# --- the looks
+
+html_theme = "pydata_sphinx_theme"
+html_title = "xearthformer"
+html_static_path = ["_static"]
+html_theme_options = {
+    "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "navbar_align": "left",
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars = {"changelog": [], "index": []}
+
+
+def write_help(app: Sphinx) -> None:
+    """Write what `xearthformer COMMAND --help` prints to a file per command, for the reference."""
+    from xearthformer.cli import COMMANDS, main
+
+    folder = HERE / "api" / "help"
+    folder.mkdir(exist_ok=True)
+    os.environ["COLUMNS"] = "88"
+    for name, command in COMMANDS.items():
+        for action in command if isinstance(command, dict) else [""]:
+            words = [name, action] if action else [name]
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+                main([*words, "--help"])
+            (folder / f"{'-'.join(words)}.txt").write_text(printed.getvalue())
+
+
+def write_figures(app: Sphinx) -> None:
+    """Draw the figures of "How it works", unless they are newer than their script."""
+    figures.draw_all(HERE / "figures")
+
+
+def code_or_link(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element
+) -> Element | None:
+    """Return words in single backticks as code where they name nothing that is documented.
+
+    A full name of ours that isn't there stays a warning.
+    """
+    ours = re.fullmatch(r"xearthformer(\.\w+)*", node["reftarget"])
+    return content if node.get("reftype") == "obj" and not ours else None
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the above to the build."""
+    app.connect("builder-inited", write_help)
+    app.connect("builder-inited", write_figures)
+    app.connect("missing-reference", code_or_link)
