@@ -1,13 +1,42 @@
-"""The documentation: the reference is complete."""
+"""The documentation: the reference is complete, and the code of the pages runs as printed.
 
+A block after the line `% needs data` isn't run, but its calls are checked against what they call.
+"""
+
+import ast
+import inspect
 import re
+import shlex
 from pathlib import Path
+
+import pytest
 
 import xearthformer as xef
 from xearthformer.accessor import EarthformerAccessor, Plots
-from xearthformer.cli import COMMANDS
+from xearthformer.cli import COMMANDS, parser
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+MADE = {"api", "auto_gallery", "_build"}
+PAGES = {
+    str(path.relative_to(DOCS)): path.read_text()
+    for path in sorted(DOCS.rglob("*.md"))
+    if path.relative_to(DOCS).parts[0] not in MADE
+}
+NEEDS_DATA = "% needs data\n"
+
+
+def blocks(page: str, language: str) -> list[tuple[bool, str]]:
+    """The fenced blocks of a page: whether one needs data, and its code."""
+    found = re.findall(rf"^({NEEDS_DATA})?```{language}\n(.*?)^```", PAGES[page], re.M | re.S)
+    return [(bool(needs), code) for needs, code in found]
+
+
+def pages(language: str, needs: bool | None = None) -> list[str]:
+    return [name for name in PAGES if any(needs in (None, n) for n, _ in blocks(name, language))]
+
+
+# --- the reference
 
 
 def listed(page: str, prefix: str = "") -> set[str]:
@@ -19,7 +48,7 @@ def public(of: type) -> set[str]:
     return {name for name in vars(of) if not name.startswith("_")}
 
 
-def test_every_public_name_is_in_the_reference_once():
+def test_every_public_name_is_in_the_reference():
     modules = {"models", "packs"}  # sections of the page
     assert listed("functions.rst") == set(xef.__all__) - modules
     page = (DOCS / "api" / "functions.rst").read_text()
@@ -40,3 +69,73 @@ def test_every_command_is_in_the_reference():
         for action in (command if isinstance(command, dict) else [""])
     }
     assert set(re.findall(r"^## (.+)$", page, re.MULTILINE)) == words
+
+
+# --- the pages
+
+
+@pytest.mark.filterwarnings("ignore:.*non-interactive")
+@pytest.mark.parametrize("page", pages("python", needs=False))
+def test_python_runs_as_printed(page, tmp_path, monkeypatch):
+    import matplotlib
+
+    matplotlib.use("agg")
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(code for needs, code in blocks(page, "python") if not needs)
+    exec(compile(code, page, "exec"), {})
+
+
+def misfits(code: str) -> list[str]:
+    """Calls of this package's functions and methods that they don't take."""
+    wrong = []
+    for call in ast.walk(ast.parse(code)):
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
+            continue
+        owner, name = call.func.value, call.func.attr
+        if isinstance(owner, ast.Name) and owner.id == "xef":
+            function, first = getattr(xef, name, None), ()
+        elif isinstance(owner, ast.Attribute) and owner.attr == "earthformer":
+            function, first = getattr(EarthformerAccessor, name, None), (None,)
+        else:
+            continue
+        words = {word.arg: None for word in call.keywords if word.arg}
+        try:
+            inspect.signature(function).bind(*first, *call.args, **words)
+        except TypeError as error:
+            wrong.append(f"{name}: {error}")
+    return wrong
+
+
+@pytest.mark.parametrize("page", pages("python", needs=True))
+def test_python_that_needs_data_calls_what_there_is(page):
+    assert not [each for needs, code in blocks(page, "python") if needs for each in misfits(code)]
+
+
+def test_a_call_of_what_there_is_not_is_found():
+    code = 'xef.open_rador("a"); xef.open_radar("a", colour=1); da.earthformer.forecast("lim", x=1)'
+    assert [each.partition(":")[0] for each in misfits(code)] == [
+        "open_rador",
+        "open_radar",
+        "forecast",
+    ]
+
+
+@pytest.mark.parametrize("page", pages("sh"))
+def test_commands_are_as_the_command_line_takes_them(page):
+    for _, code in blocks(page, "sh"):
+        for line in code.replace("\\\n", "").splitlines():
+            words = shlex.split(line, comments=True)
+            check_command([word for k, word in enumerate(words) if k or "=" not in word])
+
+
+def check_command(words: list[str]) -> None:
+    """Fail for a command of this project that doesn't exist, or not with these arguments."""
+    program, *rest = words
+    if program == "xearthformer":
+        parser().parse_args(rest)
+    elif program == "make":
+        assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    elif program == "python":
+        assert (ROOT / rest[0]).is_file()
+    else:
+        assert program in {"git", "pip", "hf"}
