@@ -357,11 +357,33 @@ def test_a_store_that_hindcast_did_not_make_is_refused_and_stays(ssta, tiny_pack
         with pytest.raises(ValueError, match="an empty store, or one that hindcast made"):
             hindcast(ssta, tiny_pack, tmp_path / name)
         assert files(tmp_path / name) == before
-    for store in (ZipStore(tmp_path / "h.zip", mode="w"), LocalStore(tmp_path, read_only=True)):
-        with pytest.raises(ValueError, match="over and over"):
-            hindcast(ssta, tiny_pack, store)
+    with pytest.raises(ValueError, match="over and over"):
+        hindcast(ssta, tiny_pack, ZipStore(tmp_path / "h.zip", mode="w"))
     with pytest.raises(TypeError, match="path, a URL or a Zarr store"):
         hindcast(ssta, tiny_pack, zarr.open_group(MemoryStore()))
+
+
+@pytest.mark.parametrize("way", ["a store", "a disk"])
+def test_a_finished_store_that_cannot_be_written_opens(
+    ssta, tiny_pack, tmp_path, monkeypatch, counted, way
+):
+    path = tmp_path / "h.zarr"
+    made = hindcast(ssta, tiny_pack, path, init=slice(None, "2000-10")).load()
+    before, blocks = files(path), len(counted)
+    store = LocalStore(path, read_only=True) if way == "a store" else path
+    if way == "a disk":
+        monkeypatch.setattr("os.access", lambda *_: False)
+    again = hindcast(ssta, tiny_pack, store, init=slice(None, "2000-10"))
+    xr.testing.assert_identical(again.load(), made)
+    assert len(counted) == blocks
+    with pytest.raises(ValueError, match="can be written.*\n.*found 2 inits missing"):
+        hindcast(ssta, tiny_pack, store)
+    with pytest.raises(ValueError, match="the data that"):
+        hindcast(ssta + 1, tiny_pack, store, init=slice(None, "2000-10"))
+    assert files(path) == before
+    (tmp_path / "new").mkdir()
+    with pytest.raises(ValueError, match="found 10 inits missing"):
+        hindcast(ssta, tiny_pack, LocalStore(tmp_path / "new", read_only=True))
 
 
 # --- the command

@@ -13,7 +13,7 @@ import pytest
 from zarr.storage import LocalStore, MemoryStore
 
 from xearthformer.hindcasts import lock
-from xearthformer.hindcasts.store import read, write
+from xearthformer.hindcasts.store import delete, read, write
 
 
 @pytest.fixture
@@ -141,3 +141,30 @@ def test_a_lock_is_renewed_and_a_clock_that_is_wrong_does_not_matter(impatient):
     finally:
         stop.set()
         other.join()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"beat": "soon"}, {"beat": None}, {"pid": "1"}, {"place": 3}, {"token": []}]
+)
+def test_a_lock_of_other_types_is_nobodys_after_a_while(impatient, changes):
+    store = MemoryStore()
+    owned(store, **{"place": "elsewhere", **changes})
+    with lock.hold(store, "lock") as ours:
+        ours.check()
+
+
+def test_a_lock_that_could_not_be_renewed_says_why(impatient, monkeypatch):
+    store = MemoryStore()
+    with lock.hold(store, "lock") as ours:
+
+        def refused(*_):
+            raise PermissionError("the token has expired")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(lock, "write", refused)
+            end = time.monotonic() + 5
+            while not ours.failures and time.monotonic() < end:
+                time.sleep(0.01)
+        delete(store, "lock")
+        with pytest.raises(ValueError, match="lock gone.*PermissionError: the token has expired"):
+            ours.check()

@@ -39,6 +39,8 @@ from .store import (
     StoreLike,
     digest,
     frame_digests,
+    is_writable,
+    load_ledger,
     open_ledger,
     open_store,
     read_record,
@@ -188,6 +190,9 @@ def hindcast(
     _check_once(job)
     # before a lock is left in another's store
     _check_record(read_record(opened), _record(job, setup), opened, leave_out=LISTS)
+    if not is_writable(opened):
+        _check_finished(job, setup, opened)
+        return xr.open_zarr(opened)
     with hold(opened, LOCK) as lock:
         remove_partial_files(opened)
         attrs = data.attrs if isinstance(data, xr.Dataset) else {}
@@ -361,6 +366,23 @@ def _check_record(
                 if name in LISTS
                 else "another store, or the arguments that this one was made with",
             )
+
+
+def _check_finished(job: blocks.Job, setup: Setup, store: Store) -> None:
+    """Refuse a store that can't be written unless it holds all of this hindcast."""
+    there = read_inits(store)
+    order, known = put_in_order(job.times[job.positions], there)
+    ledger = None if there is None else load_ledger(store, [], "r")
+    if ledger is None or ledger.done < ledger.size or known < len(order):
+        missing = len(order) if ledger is None else ledger.size - ledger.done + len(order) - known
+        raise mismatch(
+            f"a store that can be written, or is finished: {store}",
+            f"{missing} inits missing, and no permission to write",
+            "another store",
+        )
+    job = replace(job, positions=job.positions[order])
+    _check_record(read_record(store), _record(job, setup), store)
+    _check_data(job, ledger)
 
 
 def _check_data(job: blocks.Job, ledger: Ledger) -> None:

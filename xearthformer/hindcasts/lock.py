@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -67,17 +67,21 @@ class Lock:
     store: Store
     key: str
     owner: Owner
+    failures: list[Exception] = field(default_factory=list)  # of renewals, since one succeeded
 
     def check(self) -> None:
         """Raise ValueError if another took the lock over, as it may when not renewed for long."""
         # A local lock is checked too: a user may have deleted the folder and begun another store.
         present = _parse(read(self.store, self.key))
         if present is None or present.token != self.owner.token:
-            raise mismatch(
-                f"to be the only writer of {self.store}",
-                f"{_name(present)} writing it, after this process was silent for long",
-                "this call again, when the other has ended",
-            )
+            found = f"{_name(present)} writing it, after this process was silent for long"
+            hint = "this call again, when the other has ended"
+            if present is None:
+                found, hint = "its lock gone, or unreadable", "this call again"
+            if self.failures:
+                error = self.failures[-1]
+                found += f"; its lock couldn't be renewed: {type(error).__name__}: {error}"
+            raise mismatch(f"to be the only writer of {self.store}", found, hint)
 
     def remove(self) -> None:
         """Delete the key, if it is still this owner's."""
@@ -162,9 +166,13 @@ def _renewals(lock: Lock) -> Iterator[None]:
     def renew() -> None:
         while not stop.wait(BEAT):
             # Whatever a network or a full disk does to one renewal, the next may succeed.
-            with suppress(Exception):
-                lock.check()
-                write(lock.store, lock.key, replace(lock.owner, beat=time.time()).text())
+            try:
+                present = _parse(read(lock.store, lock.key))
+                if present is not None and present.token == lock.owner.token:
+                    write(lock.store, lock.key, replace(lock.owner, beat=time.time()).text())
+                    lock.failures.clear()
+            except Exception as error:
+                lock.failures.append(error)
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
@@ -205,9 +213,15 @@ def _name(owner: Owner | None) -> str:
 
 def _parse(text: bytes | None) -> Owner | None:
     try:
-        return None if text is None else Owner(**json.loads(text))
+        owner = None if text is None else Owner(**json.loads(text))
     except (ValueError, TypeError):
         return None
+    # of the right types, whatever has written it
+    is_whole = owner is not None and all(
+        isinstance(value, float | int if name in ("pid", "beat") else str)
+        for name, value in asdict(owner).items()
+    )
+    return owner if is_whole else None
 
 
 def _place() -> str:

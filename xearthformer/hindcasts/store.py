@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -75,13 +75,20 @@ def open_store(store: StoreLike) -> Store:
             f"expected a path, a URL or a Zarr store\n   found {type(store).__name__}\n"
             "     try group.store, of a Zarr group at the root of its store"
         )
-    if opened.read_only or not opened.supports_deletes:
+    if not opened.read_only and not opened.supports_deletes:
         raise mismatch(
             "a store to write to, over and over",
-            f"{opened}, read-only or without deletion (a zip file)",
+            f"{opened}, without deletion (a zip file)",
             "a folder, copied into a zip file when it is finished",
         )
     return opened
+
+
+def is_writable(store: Store) -> bool:
+    """Return whether a store may be written; one that isn't here tells when it is."""
+    if store.read_only or not isinstance(store, LocalStore) or not store.root.exists():
+        return not store.read_only
+    return os.access(store.root, os.W_OK)
 
 
 def read(store: Store, key: str) -> bytes | None:
@@ -332,10 +339,10 @@ def open_ledger(
     return load_ledger(store, names)
 
 
-def load_ledger(store: Store, names: Sequence[str]) -> Ledger:
+def load_ledger(store: Store, names: Sequence[str], mode: Literal["r", "r+"] = "r+") -> Ledger:
     """Open the ledger of a store whose skeleton is there, with its arrays of these names."""
     *values, log, frame_log = (
-        zarr.open_array(store, path=path, mode="r+", zarr_format=3)
+        zarr.open_array(store, path=path, mode=mode, zarr_format=3)
         for path in (*names, STATUS, DIGESTS)
     )
     status, digests = (CachedArray(array, _read_readable(array)) for array in (log, frame_log))
