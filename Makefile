@@ -1,5 +1,7 @@
 # make demo | test | lint | bench | docs | docs-check: a virtual environment in .venv with the pinned set,
 # then the work. make docs writes docs/_build/html; a script of the gallery runs again when it changed.
+# make test-lowest: the tests with the lowest versions that pyproject.toml allows (torch's as pinned), in
+# .venv-lowest; uv chooses them.
 #
 # Needs Python 3.11 or newer with venv, and make. Settings:
 #   PYTHON=python3.12    the Python that .venv is made with
@@ -14,17 +16,26 @@ PIP_ARGS ?=
 ARGS ?=
 
 VENV := .venv
+LOWEST := .venv-lowest
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 SPHINX := $(VENV)/bin/python -m sphinx -W --keep-going -q
 
-.PHONY: demo test lint bench docs docs-check
+.PHONY: demo test test-lowest lint bench docs docs-check
 
 demo: $(READY)
 	$(VENV)/bin/xearthformer demo $(ARGS)
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-lowest:
+	[ -x $(LOWEST)/bin/pip ] || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install $(PIP_ARGS) uv
+	grep '^torch==' constraints.txt > $(LOWEST)/torch.txt
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct \
+	  --index-strategy unsafe-best-match -c $(LOWEST)/torch.txt $(PIP_ARGS) -e ".[all]"
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check

@@ -89,7 +89,7 @@ def test_many_numbers_are_no_codes():
         check_rain(da)
     assert (eval(line_of(error), {"xef": xef, "da": da}) == 0).all()
     with pytest.raises(ValueError, match="units that the numbers are in"):
-        check_rain(-1e4 * da)
+        check_rain((-1e4 * da).assign_attrs(da.attrs))
 
 
 @pytest.mark.parametrize("code", [254.0, 255.0, 327.67, 655.35, 3276.7])

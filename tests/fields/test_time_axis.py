@@ -99,7 +99,7 @@ BAD = {
     ),
     "missing days": (
         months(20, freq="1D")[[*range(10), *range(13, 20)]],
-        "a time every 24h\n.*gaps from .*\n.*resample.*interpolate_na.*da.sel",
+        "a time every (24h|1D)\n.*gaps from .*\n.*resample.*interpolate_na.*da.sel",
     ),
     "rough": (
         dates("2000-01-01T00:00", "2000-01-01T00:05", "2000-01-01T00:09:10", "2000-01-01T00:15"),

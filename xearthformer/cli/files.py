@@ -20,7 +20,7 @@ from ..fields import quantities
 from ..fields.axes import find_curvilinear, find_time
 from ..fields.cf import unfilled, with_grid_mapping
 from ..fields.curvilinear import to_latlon
-from ..fields.stamps import with_datetimes
+from ..fields.forms import in_plain_form
 from ..fields.time_axis import whole_years
 from ..fields.time_bounds import with_middles
 from ..packs.card import LatLonGrid
@@ -75,7 +75,7 @@ def open_data(
         found = f"the variable {variable}" if variable else f"pack {pack.card.name!r}"
         raise mismatch(f"rain, for {radar.given}", found, "the same without")
     with open_files(paths) as ds:
-        yield find_data(with_datetimes(ds), pack, variable, anomaly), ds.attrs
+        yield find_data(in_plain_form(ds), pack, variable, anomaly), ds.attrs
 
 
 @dataclass(frozen=True)

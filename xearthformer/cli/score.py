@@ -14,7 +14,7 @@ from ..datasets.local import open_files
 from ..errors import mismatch
 from ..fields import quantities
 from ..fields.axes import find_time
-from ..fields.stamps import with_datetimes
+from ..fields.forms import in_plain_form
 from ..fields.time_axis import check_time, months_of, str_month, str_time
 from ..fields.units import equal_units
 from ..verification.align import pick_variable
@@ -362,7 +362,7 @@ def _data(
     difference = XRO in packs or (quantity is not None and quantity.difference)
     difference = difference and anomaly is None
     with open_files(input) as ds:
-        ds = with_datetimes(ds)
+        ds = in_plain_form(ds)
         name = (
             RAIN if rain else quantity.standard_name if quantity else SST if XRO in packs else None
         )

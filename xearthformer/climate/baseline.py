@@ -9,8 +9,8 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.axes import find_time
 from ..fields.cf import new_values
+from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled, is_difference, on_each
-from ..fields.stamps import takes_any_time
 from ..fields.time_axis import months_of, str_month
 from .climatology import Period, climatology
 
@@ -68,7 +68,7 @@ def check_baselines(forecast: xr.DataArray, observed: xr.DataArray) -> None:
     raise mismatch(expected, found, hint)
 
 
-@takes_any_time
+@takes_any_form
 def rebase(da: Labelled, period: Period) -> Labelled:
     """Return anomalies against another period of the same record.
 

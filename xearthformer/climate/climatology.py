@@ -14,9 +14,9 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.axes import Role, coordinate, find_curvilinear, find_grid, find_time
 from ..fields.cf import new_values
+from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled, check_float, is_difference, on_each
 from ..fields.sentinels import check_values
-from ..fields.stamps import takes_any_time
 from ..fields.time_axis import check_time, months_of, str_month
 from ..fields.time_bounds import reading, with_middles
 from ..fields.units import DIFFERENCE, ON_SCALE, convert_units, equal_units, is_temperature
@@ -25,7 +25,7 @@ Year = str | int
 Period = tuple[Year, Year] | slice
 
 
-@takes_any_time
+@takes_any_form
 def climatology(da: Labelled, period: Period | None = None) -> Labelled:
     """Return the mean annual cycle: the mean of each calendar month over a period.
 
@@ -91,7 +91,7 @@ def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
     return mean
 
 
-@takes_any_time
+@takes_any_form
 def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> Labelled:
     """Return the departure from the mean annual cycle.
 
@@ -295,7 +295,7 @@ def _same_cells(
     return apart.argmin(axis=1)
 
 
-@takes_any_time
+@takes_any_form
 def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
     """Return the centred running mean over `n` steps; NaN where a step is missing, as at the ends.
 

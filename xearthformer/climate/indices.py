@@ -14,8 +14,8 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_latlon, find_time
 from ..fields.cf import new_values
+from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled, check_quantity, is_difference, on_each
-from ..fields.stamps import takes_any_time
 from ..fields.time_axis import months_of
 from ..fields.units import DIFFERENCE, convert_units, equal_units, is_temperature
 from . import regions
@@ -30,7 +30,7 @@ COLD = Region(30, 45, 160, 210)  # below normal while the PDO is positive
 LEAST_SHARE = 0.9  # of a pattern that a field has to have values for
 
 
-@takes_any_time
+@takes_any_form
 def index(
     da: Labelled, name: str | Region, reference: xr.Dataset | xr.DataArray | None = None
 ) -> Labelled:

@@ -15,8 +15,8 @@ import xarray as xr
 
 from ..errors import mismatch, renamed
 from ..fields.axes import find_axes
+from ..fields.forms import takes_any_form
 from ..fields.sentinels import check_values
-from ..fields.stamps import takes_any_time
 from ..fields.time_axis import (
     LeadLike,
     Step,
@@ -164,7 +164,7 @@ def given_forecast(name: str, fc: xr.DataArray) -> Forecaster:
 
 
 @renamed(scale="window")
-@takes_any_time
+@takes_any_form
 def compare(
     data: Data,
     packs: Sequence[str | Forecaster],

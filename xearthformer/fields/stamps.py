@@ -6,22 +6,16 @@ what a user types to select from it.
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import date, datetime
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from ..errors import mismatch
-from .axes import AXIS_NAMES, find_time
-
-P = ParamSpec("P")
-R = TypeVar("R")
-T = TypeVar("T")
+from .axes import AXIS_NAMES, Data, find_time
 
 DAY = np.timedelta64(1, "D")
 GREGORIAN = "standard", "gregorian", "proleptic_gregorian"  # the same dates from 1582 on
@@ -29,18 +23,7 @@ EPOCH = "seconds since 1970-01-01"
 WITH_ZONE = re.compile(r"\d:\d\d.*(Z|[+-]\d\d:?\d\d)$")  # text such as 2000-01-01T00:00Z
 
 
-def takes_any_time(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function take data whose stamps are in any form that `with_datetimes` reads."""
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = {name: with_datetimes(arg) for name, arg in kwargs.items()}
-        return function(*map(with_datetimes, args), **given)  # type: ignore[arg-type]
-
-    return wrapper
-
-
-def with_datetimes(data: T) -> T:
+def with_datetimes(data: Data) -> Data:
     """Return data whose time dim has a coordinate of its own name, of datetimes without a zone.
 
     Stamps may stand in a coordinate of another name (WRF's XTIME, `valid_time` along `step`), be in
@@ -51,8 +34,8 @@ def with_datetimes(data: T) -> T:
     >>> with_datetimes(rain)["Time"].dt.year.values
     array([2000, 2001])
     """
-    if not isinstance(data, xr.DataArray | xr.Dataset) or {"init", "lead"} <= {*data.coords}:
-        return data  # the latter a forecast, whose leads have valid times next to them
+    if {"init", "lead"} <= {*data.coords}:
+        return data  # a forecast, whose leads have valid times next to them
     try:
         dim = find_time(data)
     except ValueError:  # an index of one time, a climatology
@@ -65,11 +48,11 @@ def with_datetimes(data: T) -> T:
             return data
         attrs = {k: v for k, v in coord.attrs.items() if not str(v).startswith("day as")}
         new = xr.Variable(dim, stamps.values, attrs, coord.encoding)
-        return data.assign_coords({dim: new})  # type: ignore[return-value]
+        return data.assign_coords({dim: new})
     return data
 
 
-def _candidates(data: xr.DataArray | xr.Dataset, dim: str) -> Iterable[xr.DataArray]:
+def _candidates(data: Data, dim: str) -> Iterable[xr.DataArray]:
     """Yield what may hold the stamps along a dim, the likelier first: that of its own name."""
     along = [coord for coord in data.coords.values() if coord.dims == (dim,)]
     names = [dim.lower(), *AXIS_NAMES["time"]]

@@ -5,7 +5,7 @@ xbatcher cuts the windows; the way back, from a batch to labels, is the template
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
@@ -177,6 +177,7 @@ def template(
         coords["member"] = xr.Variable(
             "member", np.arange(members), {"standard_name": "realization"}
         )
+    _check_name(user.name, coords)
     sizes.update({dim: user.sizes[dim] for dim in spatial})
     for coord in coords.values():
         coord.attrs = without_dangling(coord.attrs, coords)
@@ -187,6 +188,16 @@ def template(
     if mapping is not None and "grid_mapping" not in answer.attrs:
         answer.encoding["grid_mapping"] = mapping
     return answer
+
+
+def _check_name(name: Hashable, labels: Iterable[str]) -> None:
+    """Refuse data named like a label of its forecast: in a Dataset one would replace the other."""
+    if name in (*labels, "known"):
+        raise mismatch(
+            "data of another name than the labels of its forecast",
+            repr(name),
+            f'da.rename("{name}_value"), or ds.rename({{"{name}": "{name}_value"}})',
+        )
 
 
 def _positions(time: xr.DataArray, label: Label | slice | xr.DataArray) -> np.ndarray:

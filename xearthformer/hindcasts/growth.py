@@ -27,6 +27,7 @@ from .store import (
     explain_full_disk,
     flush,
     incomplete,
+    is_session,
     keys,
     load_ledger,
     read,
@@ -95,16 +96,19 @@ def grow(
     changed = {key: read(memory, key) or b"" for key in keys(memory)}
     changed = {key: new for key, new in changed.items() if read(store, key) != new}
     plan = {key: base64.b64encode(new).decode() for key, new in changed.items()}
-    with explain_full_disk(store, f"{ledger.done} inits are there and stay"):
-        write(store, PLAN, json.dumps(plan).encode())
-        flush(store, [PLAN])
-    finish_growth(store)
+    if is_session(store):
+        _carry_out(store, plan)
+    else:
+        with explain_full_disk(store, f"{ledger.done} inits are there and stay"):
+            write(store, PLAN, json.dumps(plan).encode())
+            flush(store, [PLAN])
+        finish_growth(store)
     return load_ledger(store, [array.path for array in ledger.values])
 
 
 def finish_growth(store: Store) -> None:
     """Carry out the plan of a growth that was begun, if there is one."""
-    text = read(store, PLAN)
+    text = None if is_session(store) else read(store, PLAN)
     if text is None:
         return
     try:
@@ -112,10 +116,14 @@ def finish_growth(store: Store) -> None:
     except ValueError:  # a loss of power before it had reached the disk: nothing is done of it
         plan = {}
     with explain_full_disk(store, "what was there stays"):
-        for key in sorted(plan, key=lambda key: key == ROOT):  # the root's, that readers see, last
-            write(store, key, base64.b64decode(plan[key]))
+        _carry_out(store, plan)
         flush(store, plan)
         delete(store, PLAN)
+
+
+def _carry_out(store: Store, plan: Mapping[str, str]) -> None:
+    for key in sorted(plan, key=lambda key: key == ROOT):  # the root's, that readers see, last
+        write(store, key, base64.b64decode(plan[key]))
 
 
 def _resize(memory: Store, path: str, count: int) -> None:

@@ -37,6 +37,7 @@ from .store import (
     NO_DIGEST,
     Ledger,
     StoreLike,
+    check_name,
     digest,
     frame_digests,
     is_writable,
@@ -89,9 +90,9 @@ def hindcast(
     data, pack, progress
         As in `forecast`, which gives the same forecasts.
     store : path, URL, fsspec mapping or Zarr store
-        Where to write, Zarr format 3: a folder, "s3://bucket/name.zarr", "memory://...", or an open
-        `zarr.storage` store. Empty, or of an earlier call with the same arguments, to which inits
-        may have been added.
+        Where to write, Zarr format 3: a folder, "s3://bucket/name.zarr", "memory://...", an open
+        `zarr.storage` store, or that of a session of icechunk, which you commit. Empty, or of an
+        earlier call with the same arguments, to which inits may have been added.
     init : label, slice or list of labels, optional
         Default: every time that has the context the pack needs.
     {options}
@@ -177,6 +178,8 @@ def hindcast(
     )
     setup = set_up(entries, pack, slice(None) if init is None else init, options)
     answers = list(setup.answers.values())
+    for answer in answers:
+        check_name(answer.name)
     time = coordinate(entries[0].da, "time")
     assert time is not None  # or there would be no answer
     job = blocks.Job(
@@ -292,6 +295,8 @@ def _record(job: blocks.Job, setup: Setup) -> dict[str, str]:
     """
     card, plan = job.pack.card, setup.plan
     answers = list(setup.answers.values())
+    for answer in answers:
+        check_name(answer.name)
     record = {
         "format": "1",
         "pack": f"{card.name} {card.version}, weights {card.weights_sha256}, card {_hash(card)}",

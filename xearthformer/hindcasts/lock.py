@@ -27,7 +27,7 @@ from zarr.abc.store import Store
 from zarr.storage import LocalStore
 
 from ..errors import mismatch
-from .store import create, delete, explain_full_disk, read, write
+from .store import create, delete, explain_full_disk, is_session, read, write
 
 BEAT = 5.0  # seconds between renewals
 SILENCE = 60.0  # seconds without one, by the clocks of both machines, before a lock is doubted
@@ -62,7 +62,10 @@ def this_process() -> Owner:
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that this process has taken; `check` says whether it still holds it."""
+    """A lock that this process has taken; `check` says whether it still holds it.
+
+    Without a key it is of a store that no other process writes.
+    """
 
     store: Store
     key: str
@@ -71,6 +74,8 @@ class Lock:
 
     def check(self) -> None:
         """Raise ValueError if another took the lock over, as it may when not renewed for long."""
+        if not self.key:
+            return
         # A local lock is checked too: a user may have deleted the folder and begun another store.
         present = _parse(read(self.store, self.key))
         if present is None or present.token != self.owner.token:
@@ -94,6 +99,9 @@ class Lock:
 @contextmanager
 def hold(store: Store, key: str) -> Iterator[Lock]:
     """Hold the lock at a key; ValueError if another process, alive, holds it."""
+    if is_session(store):
+        yield Lock(store, "", this_process())
+        return
     lock = Lock(store, key, this_process())
     with ExitStack() as stack:  # undone from the last to the first
         with explain_full_disk(store, "nothing was written"):

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -89,6 +89,25 @@ def is_writable(store: Store) -> bool:
     if store.read_only or not isinstance(store, LocalStore) or not store.root.exists():
         return not store.read_only
     return os.access(store.root, os.W_OK)
+
+
+def check_name(name: Hashable) -> None:
+    """Refuse a name that would be another thing in a store: a path, its metadata, its log."""
+    text = str(name)
+    if "/" in text or text in (".", "..", ROOT, LOG) or text.startswith("__"):
+        raise mismatch(
+            "data of a name that an array in a Zarr store can have",
+            repr(name),
+            f'da.rename("value"), or ds.rename({{{name!r}: "value"}})',
+        )
+
+
+def is_session(store: Store) -> bool:
+    """Whether a store is a session of icechunk's: its writer's own, all or nothing by its commit.
+
+    It takes the keys of Zarr's metadata and chunks alone, and needs neither a lock nor a plan.
+    """
+    return type(store).__module__.partition(".")[0] == "icechunk"
 
 
 def read(store: Store, key: str) -> bytes | None:
@@ -358,6 +377,7 @@ def _write_skeleton(
     """
     memory = MemoryStore()
     count = empty.sizes["init"]
+    separator = "/" if is_session(store) else "."  # the latter: one file per init, flat
     bare = with_grid_mapping(empty).assign_attrs(incomplete=incomplete(0, count, {}))
     encoding = unfilled(bare)
     small = [name for name in empty.coords if name not in _large(empty)]
@@ -367,7 +387,7 @@ def _write_skeleton(
         encoding[name] = {
             "chunks": (chunk, *variable.shape[1:]),
             "fill_value": np.nan,
-            "chunk_key_encoding": {"name": "default", "separator": "."},  # one file per init, flat
+            "chunk_key_encoding": {"name": "default", "separator": separator},
         }
         bare[name] = variable.chunk({"init": chunk} | dict.fromkeys(variable.dims[1:], -1))
     bare.to_zarr(memory, compute=False, zarr_format=3, consolidated=False, encoding=encoding)

@@ -18,9 +18,9 @@ from ..errors import mismatch
 from ..fields import cf, quantities, regrid
 from ..fields.axes import find_axes, find_curvilinear, find_time
 from ..fields.curvilinear import to_latlon
+from ..fields.forms import in_plain_form
 from ..fields.sentinels import check_values
 from ..fields.spacing import is_even, pixel_size, sized_by_latlon, with_labels
-from ..fields.stamps import with_datetimes
 from ..fields.time_axis import (
     MINUTE,
     apart,
@@ -61,7 +61,7 @@ def select(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:
     only a Dataset holds is used here: bounds of times, and of the cells of a curvilinear grid,
     which is brought onto the card's.
     """
-    data = with_datetimes(cf.mappings_as_coords(data))
+    data = in_plain_form(cf.mappings_as_coords(data))
     entries = [replace(e, da=round_jitter(with_middles(e.da, data))) for e in _found(data, card)]
     first = entries[0]
     _check_rain(first, card, gaps=True)

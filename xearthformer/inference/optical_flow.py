@@ -23,7 +23,7 @@ from ..errors import mismatch, warn, whole_number
 from ..fields import cf, quantities, windows
 from ..fields.axes import find_axes, spacing_in_metres
 from ..fields.codes import HIGHEST_RATE, NOISE, full_bytes
-from ..fields.stamps import takes_any_time
+from ..fields.forms import takes_any_form
 from ..fields.time_axis import (
     LeadLike,
     Step,
@@ -42,7 +42,7 @@ Beyond: TypeAlias = Literal["climatology", "nan"]
 KNOWN_ATTRS = {"long_name": "share of the value that stems from what was seen", "units": "1"}
 
 
-@takes_any_time
+@takes_any_form
 def extrapolate(
     data: xr.DataArray | xr.Dataset,
     *,

@@ -26,7 +26,7 @@ from ..errors import mismatch
 from ..fields import cf, quantities
 from ..fields.axes import find_time
 from ..fields.codes import check_rain
-from ..fields.stamps import takes_any_time
+from ..fields.forms import takes_any_form
 from ..fields.time_axis import MINUTE, apart, duration, regular_steps, round_jitter, str_time
 from ..models.layers import flow
 from ..packs.scale import Scale
@@ -47,7 +47,7 @@ class Times:
     parts: tuple[np.ndarray, ...]  # for each of the new ones: the times whose mean it is
 
 
-@takes_any_time
+@takes_any_form
 def to_step(
     data: xr.DataArray | xr.Dataset, step: str | timedelta | np.timedelta64
 ) -> xr.DataArray:

@@ -24,7 +24,7 @@ from ..errors import mismatch, whole_number
 from ..fields import quantities, windows
 from ..fields.axes import find_axes
 from ..fields.cf import add_history
-from ..fields.stamps import takes_any_time
+from ..fields.forms import takes_any_form
 from ..fields.time_axis import LeadLike, check_time, count_steps, months_of, str_month
 from ..fields.time_bounds import with_middles
 
@@ -60,7 +60,7 @@ LEAST_YEARS = 10  # each index has 30 coefficients or more
 BLOCK = 50  # members that the package draws together: their noise depends on how many they are
 
 
-@takes_any_time
+@takes_any_form
 def xro(
     data: xr.DataArray | xr.Dataset,
     *,

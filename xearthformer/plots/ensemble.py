@@ -13,7 +13,7 @@ import xarray as xr
 
 from ..errors import mismatch, whole_number
 from ..fields.axes import Data
-from ..fields.stamps import takes_any_time
+from ..fields.forms import takes_any_form
 from ..verification.align import pick_observed, pick_variable
 from ..verification.products import exceedance
 from ..verification.verify import quantity
@@ -32,7 +32,7 @@ DARKEST = 0.9  # end of their colours
 EVENT = "#00C2D1"  # the outline of an observed event: seen on white and on the darkest colour
 
 
-@takes_any_time
+@takes_any_form
 def stamps(
     forecast: Data,
     observed: Data | None = None,
@@ -91,7 +91,7 @@ def stamps(
     return panels.finish(axes, image, label, title, extend)
 
 
-@takes_any_time
+@takes_any_form
 def exceedance_maps(
     forecast: Data,
     threshold: float,

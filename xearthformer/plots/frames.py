@@ -11,7 +11,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import Data
-from ..fields.stamps import takes_any_time
+from ..fields.forms import takes_any_form
 from ..verification.align import pick_variable
 from ..verification.verify import quantity
 from . import panels
@@ -25,7 +25,7 @@ MARKERS = "o", "s", "^", "D", "v"  # tell lines apart where colours cannot
 PANELS = 3  # thresholds per row
 
 
-@takes_any_time
+@takes_any_form
 def frames(
     forecasts: Data | Mapping[str, Data],
     observed: Data | None = None,

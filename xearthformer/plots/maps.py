@@ -11,8 +11,8 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import Data
+from ..fields.forms import takes_any_form
 from ..fields.quantities import is_difference
-from ..fields.stamps import takes_any_time
 from ..fields.units import DIFFERENCE, convert_units, is_temperature
 from ..verification.align import match_index, pick_indexed, pick_observed, pick_variable
 from . import panels
@@ -28,7 +28,7 @@ WIDTH = 3.4  # inches of a map
 YEAR = np.timedelta64(400, "D")  # of observations before the first forecast, and some
 
 
-@takes_any_time
+@takes_any_form
 def plume(
     forecast: Data,
     observed: Data | None = None,
@@ -115,7 +115,7 @@ def plume(
     return ax
 
 
-@takes_any_time
+@takes_any_form
 def field(
     forecast: Data,
     observed: Data | None = None,

@@ -7,15 +7,15 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.cf import new_values
+from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled
-from ..fields.stamps import takes_any_time
 from ..fields.time_axis import month_numbers, str_month
 from .align import LEADING, align, concat, match_cells, match_units, pick_observed, pick_variable
 
 Data = xr.Dataset | xr.DataArray
 
 
-@takes_any_time
+@takes_any_form
 def correct_bias(forecast: Labelled, hindcast: Data, observed: Data) -> Labelled:
     """Return forecasts less the mean error of a hindcast: by lead and calendar month of the init.
 

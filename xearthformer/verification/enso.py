@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.special import ndtr
 
 from ..errors import mismatch
-from ..fields.stamps import takes_any_time
+from ..fields.forms import takes_any_form
 from ..fields.time_axis import MIDDLE, months_of
 from .align import concat, match_index, match_valid_times, pick_indexed, pick_variable, str_span
 from .deterministic import correlation, moments, slope
@@ -25,7 +25,7 @@ ICAR_SHAPE = 24, 48  # latitudes -55 .. 60, longitudes 95 .. 330, every 5 degree
 ICAR_NINO34 = slice(10, 13), slice(19, 30)  # 5S .. 5N, 190E .. 240E
 
 
-@takes_any_time
+@takes_any_form
 def enso_skill(forecast_index: Data, observed_index: Data, months: int = SEASON) -> xr.Dataset:
     """Return the skill of forecasts of a monthly index, as the ICAR-ENSO benchmark defines it.
 
@@ -76,7 +76,7 @@ def enso_skill(forecast_index: Data, observed_index: Data, months: int = SEASON)
     return skill_of(enso_pairs(forecast_index, observed_index, months))
 
 
-@takes_any_time
+@takes_any_form
 def enso_pairs(forecast_index: Data, observed_index: Data, months: int = SEASON) -> xr.Dataset:
     """Return the moments (init, lead) of every pair that `enso_skill` scores; the same arguments.
 
@@ -110,7 +110,7 @@ def skill_of(pairs: xr.Dataset) -> xr.Dataset:
     return skill
 
 
-@takes_any_time
+@takes_any_form
 def enso_ensemble_skill(
     forecast_index: Data, observed_index: Data, months: int = SEASON
 ) -> xr.Dataset:
@@ -198,7 +198,7 @@ def _normal_crps(error: xr.DataArray, sigma: xr.DataArray) -> xr.DataArray:
     return sigma * (z * (2 * below - 1) + 2 * density - 1 / np.sqrt(np.pi))
 
 
-@takes_any_time
+@takes_any_form
 def enso_seasons(forecast_index: Data, observed_index: Data, months: int = SEASON) -> xr.Dataset:
     """Return the skill of forecasts of an index by target season and lead.
 

@@ -13,8 +13,8 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_time
+from ..fields.forms import takes_any_form
 from ..fields.spacing import pixel_size
-from ..fields.stamps import takes_any_time
 from ..fields.time_axis import months_of, str_time
 from ..fields.units import convert_units
 from .align import concat, pick_variable
@@ -100,7 +100,7 @@ def wet_area(
     return xr.DataArray(labels, {time: da[time]}, (time,), "wet_area", words)
 
 
-@takes_any_time
+@takes_any_form
 def rain_regime(observed: Data, winter: Sequence[int] = WINTER) -> xr.DataArray:
     """Return the regime of each observed frame of rain: how wet, how intense, how organised it is.
 

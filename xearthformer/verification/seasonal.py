@@ -12,8 +12,8 @@ from ..climate.regions import Region
 from ..errors import mismatch, whole_number
 from ..fields.axes import find_grid, find_time
 from ..fields.cf import new_values
+from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled, is_difference, on_each
-from ..fields.stamps import takes_any_time
 from ..fields.time_axis import check_time, months_of
 from ..fields.units import DIFFERENCE, convert_units
 from .align import concat, pick_indexed
@@ -35,7 +35,7 @@ def season_names(months: int) -> list[str]:
     return [(INITIALS * 2)[first : first + months] for first in range(12)]
 
 
-@takes_any_time
+@takes_any_form
 def seasonal_mean(da: Labelled, months: int = 3) -> Labelled:
     """Return means over successive months, labelled with the first and with the season's name.
 
@@ -127,7 +127,7 @@ def check_members(forecast: xr.DataArray) -> None:
         raise mismatch("an ensemble, with the dim member", f"dims {forecast.dims}", hint)
 
 
-@takes_any_time
+@takes_any_form
 def categories(
     forecast: xr.DataArray | xr.Dataset,
     name: str | Region = "nino3.4",

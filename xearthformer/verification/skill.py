@@ -11,7 +11,7 @@ from scipy import stats
 
 from ..errors import mismatch, whole_number
 from ..fields.cf import with_labels_of
-from ..fields.stamps import takes_any_time
+from ..fields.forms import takes_any_form
 from .align import align, concat, pick_observed, pick_variable
 from .deterministic import MEANS, correlation, moments
 from .seasonal import seasonal_mean
@@ -21,7 +21,7 @@ SUMS = *MEANS, "ee", "n"  # of which all scores here are made
 BATCH_BYTES = 64 * 2**20  # of resampled sums in memory together
 
 
-@takes_any_time
+@takes_any_form
 def skill_map(forecast: Data, observed: Data, *, months: int = 3) -> xr.Dataset:
     """Return the correlation and error of seasonal forecasts over their inits, cell by cell.
 
@@ -69,7 +69,7 @@ def skill_map(forecast: Data, observed: Data, *, months: int = 3) -> xr.Dataset:
     return skill
 
 
-@takes_any_time
+@takes_any_form
 def skill_confidence(
     forecast: Data,
     observed: Data,

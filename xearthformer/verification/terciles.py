@@ -10,7 +10,7 @@ import xarray as xr
 from ..climate.climatology import Period
 from ..errors import mismatch
 from ..fields.cf import with_labels_of
-from ..fields.stamps import takes_any_time
+from ..fields.forms import takes_any_form
 from ..fields.time_axis import months_of
 from .align import align, concat, pick_observed, pick_variable
 from .seasonal import check_members, seasonal_mean
@@ -20,7 +20,7 @@ TERCILES = "below normal", "near normal", "above normal"
 EDGES = 1 / 3, 2 / 3  # quantiles between the terciles, and climatology's cumulative probabilities
 
 
-@takes_any_time
+@takes_any_form
 def terciles(
     forecast: Data, observed: Data, *, period: Period | None = None, months: int = 3
 ) -> xr.DataArray:
@@ -65,7 +65,7 @@ def terciles(
     return out.assign_attrs(origin, long_name=words, units="1")
 
 
-@takes_any_time
+@takes_any_form
 def rpss(
     forecast: Data,
     observed: Data,

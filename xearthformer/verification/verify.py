@@ -16,8 +16,8 @@ import xarray as xr
 from ..climate.regions import cell_areas
 from ..errors import mismatch, renamed
 from ..fields import quantities
+from ..fields.forms import takes_any_form
 from ..fields.sentinels import check_values
-from ..fields.stamps import takes_any_time
 from ..fields.units import equal_units
 from .align import align, pick_observed, pick_variable
 from .base import Measure
@@ -38,7 +38,7 @@ RAIN_UNITS = "mm h-1"  # of RAIN_THRESHOLDS
 
 
 @renamed(scale="window")
-@takes_any_time
+@takes_any_form
 def verify(
     forecast: Data,
     observed: Data,
@@ -198,7 +198,7 @@ def _pool_members(sums: xr.Dataset) -> xr.Dataset:
 
 
 @renamed(scale="window")
-@takes_any_time
+@takes_any_form
 def statistics(
     forecast: Data,
     observed: Data,

@@ -11,8 +11,8 @@ import xarray as xr
 
 from ...errors import mismatch
 from ...fields.axes import find_grid, is_degrees
+from ...fields.forms import takes_any_form
 from ...fields.quantities import check_quantity
-from ...fields.stamps import takes_any_time
 from ...fields.units import convert_units, to_metres
 from .frames import RATE
 from .projection import GRID_MAPPING, Grid, crs_of, crs_variable, read_crs
@@ -142,7 +142,7 @@ def _times(
     return xr.Variable("time", stamps, {"standard_name": "time", "axis": "T"})
 
 
-@takes_any_time
+@takes_any_form
 def to_pysteps(rain: xr.DataArray) -> tuple[np.ndarray, dict[str, Any]]:
     """Return rain as pysteps takes it: an array (..., y, x), and the metadata of it.
 
