@@ -40,6 +40,7 @@ from .store import (
     check_name,
     digest,
     frame_digests,
+    is_session,
     is_writable,
     load_ledger,
     open_ledger,
@@ -383,7 +384,7 @@ def _check_finished(job: blocks.Job, setup: Setup, store: Store) -> None:
         raise mismatch(
             f"a store that can be written, or is finished: {store}",
             f"{missing} inits missing, and no permission to write",
-            "another store",
+            'the store of repo.writable_session("main")' if is_session(store) else "another store",
         )
     job = replace(job, positions=job.positions[order])
     _check_record(read_record(store), _record(job, setup), store)
