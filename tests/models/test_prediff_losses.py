@@ -37,11 +37,20 @@ def train(name, folder, start=None, recipe=RECIPE, **how):
         stage=how.pop("stage", name),
         start=start,
         validation=rain(steps=7, height=16, width=16, seed=1),
-        crop=CROP,
+        crop=how.pop("crop", CROP),
         recipe=recipe,
         progress=False,
         **how,
     )
+
+
+@pytest.mark.parametrize(
+    ("stage", "size", "hint"),
+    [("autoencoder", 15, 16), ("autoencoder", 1, 4), ("denoiser", 24, 16)],
+)
+def test_crops_that_cannot_be_encoded_are_an_error_before_training(tmp_path, stage, size, hint):
+    with pytest.raises(ValueError, match=rf"size={size}\n +try size={hint}$"):
+        train(stage, tmp_path, crop=Crop(size=size, stride=8, least=0.0))
 
 
 @pytest.fixture(scope="module")

@@ -355,6 +355,9 @@ def test_the_example_trains_in_seconds(tmp_path, monkeypatch):
         ({"card": {**CARD, "colour": "blue"}}, "colour"),
         ({"model": "lim", "config": {"height": 4, "width": 9, "n_eofs": 2}}, "4 x 5 cells"),
         ({"extra_share": -1.0}, "from 0 up"),
+        ({"share": float("nan")}, "from 0 up"),
+        ({"share": float("inf")}, "from 0 up"),
+        ({"share": 0}, "a window or more an epoch"),
     ],
 )
 def test_bad_input_is_an_error_before_training(tmp_path, changes, words):
@@ -379,6 +382,25 @@ def test_a_closed_form_wants_one_record(tmp_path):
     config = {"in_len": 1, "out_len": 2, "height": 4, "width": 5}
     with pytest.raises(ValueError, match="one record"):
         run(tmp_path, model="damped-persistence", config=config, extra=anomalies())
+
+
+def test_what_another_run_wrote_is_replaced_when_asked_to(tmp_path):
+    run(tmp_path)
+    (tmp_path / "pack.run").rename(tmp_path / "old.run")
+    other = {**CARD, "version": "7"}
+    with pytest.raises(FileExistsError, match="pack there already\n.*or overwrite=True"):
+        run(tmp_path, card=other)
+    assert not (tmp_path / "pack.run").exists()  # refused before it trained
+    assert run(tmp_path, card=other, overwrite=True).card.version == "7"
+
+
+def test_a_closed_form_that_is_there_is_the_same_or_refused(tmp_path):
+    config = {"in_len": 1, "out_len": 2, "height": 4, "width": 5}
+    fitted = {"model": "damped-persistence", "config": config}
+    first = run(tmp_path, **fitted)
+    assert run(tmp_path, **fitted).card == first.card
+    with pytest.raises(FileExistsError, match="or overwrite=True"):
+        run(tmp_path, **fitted, period=(1990, 1995))
 
 
 def test_a_folder_keeps_to_one_run(tmp_path):
@@ -406,7 +428,20 @@ def test_a_loss_that_explodes_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"warmup": 2.0}, {"batch_size": -1}, {"seed": -1}]
+    "wrong",
+    [
+        {"epochs": 0},
+        {"epochs": -3},
+        {"warmup": 2.0},
+        {"batch_size": -1},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"learning_rate": float("inf")},
+        {"learning_rate": float("nan")},
+        {"noise": float("inf")},
+        {"betas": (0.9, 1.0)},
+        {"betas": (-0.1, 0.9)},
+    ],
 )
 def test_a_recipe_out_of_range_is_an_error(wrong):
     with pytest.raises(ValueError, match=f"recipe.{next(iter(wrong))}: expected"):

@@ -77,6 +77,8 @@ def test_a_path_that_was_no_path_is_told_the_line_to_write(name):
         ({"path": "a.nc", "catalog": "nbody"}, "found path a.nc and catalog nbody"),
         ({"path": "a.nc", "options": {"seed": 1}}, "options of an entry of a catalogue"),
         ({"catalog": "nix"}, "found 'nix'"),
+        ({"path": "a.nc", "every": 0}, "every as a whole number from 1"),
+        ({"path": "a.nc", "pad": (-1, 0)}, "pad as a whole number from 0"),
     ],
 )
 def test_a_source_that_is_none_is_an_error(entry, words):

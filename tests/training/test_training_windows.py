@@ -32,6 +32,23 @@ def test_beyond_the_edge_is_missing():
     torch.testing.assert_close(x_BTHWC[0, 0, :, :, 0], torch.tensor(expected), equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": 0},
+        {"size": -4},
+        {"stride": 0},
+        {"beyond": -1},
+        {"least": 7.0},
+        {"least": float("nan")},
+        {"checks": 0},
+    ],
+)
+def test_a_crop_out_of_range_is_an_error(wrong):
+    with pytest.raises(ValueError, match=f"expected crop.{next(iter(wrong))} as"):
+        Crop(**{"size": 4, "stride": 4} | wrong)
+
+
 def test_crops_are_taken_where_their_middle_is_wet():
     frames = torch.zeros(4, 8, 8, 1)
     frames[1, 5, 6] = 1  # in the middle of the crop at (4, 4), of those every 2 pixels

@@ -14,7 +14,7 @@ from ..climate import climatology
 from ..datasets.catalog import read_entry
 from ..datasets.local import open_file
 from ..datasets.radar.open import open_radar
-from ..errors import mismatch, problems, renamed
+from ..errors import mismatch, problems, renamed, whole_number
 from ..fields.axes import find_time
 from ..inference.time_step import to_step
 from ..packs.pack import Pack
@@ -60,6 +60,10 @@ class DataSource:
         if self.path is not None and self.options:
             expected, found = "options of an entry of a catalogue", f"options of path {self.path}"
             raise mismatch(expected, found, "catalog: ENTRY, or no options")
+
+        whole_number("every", self.every, hint="every: 1")
+        for frames in self.pad:
+            whole_number("pad", frames, least=0, hint="pad: [0, 0]")
 
     def open(self) -> list[Record]:
         """Open the records lazily."""

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}  # our names: Lightning's
+MOST = 2**62  # of whole numbers: torch counts with 64 bits
 LIMITS = {  # least and largest value: of which fields
-    (0, math.inf): ("learning_rate", "weight_decay", "clip", "noise", "seed"),
-    (1, math.inf): ("batch_size", "epochs", "stop", "patience"),
+    (0, 1e30): ("learning_rate", "weight_decay", "clip", "noise"),
+    (0, MOST): ("seed",),
+    (1, MOST): ("batch_size", "epochs", "stop", "patience"),
     (0, 1): ("warmup", "ema_decay"),
 }
 
@@ -74,6 +76,8 @@ class Recipe:
                 value = getattr(self, name)
                 if value is not None and not low <= value <= high:
                     raise ValueError(f"recipe.{name}: expected {low} .. {high}, found {value!r}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"recipe.betas: expected 0 .. below 1, found {self.betas}")
 
     def rate(self, step: int, steps: int) -> float:
         """Return the share of `learning_rate` at a step, of `steps` in the schedule.

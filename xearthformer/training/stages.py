@@ -16,7 +16,7 @@ from .cards import short
 from .latents import Latents, encode_windows
 from .loop import Epoch, Run, device_of
 from .records import WindowSets
-from .windows import Batches
+from .windows import Batches, Crop
 
 SAMPLE = 256  # training windows from which a stage measures its latent frames' spread
 
@@ -39,6 +39,21 @@ def choose(
     if chosen.name == "alignment" and network.config.alignment is None:
         raise mismatch("a config with an alignment network", "none", "config with `alignment`")
     return chosen
+
+
+def check_crop(network: nn.Module, stage: losses.Stage | None, crop: Crop | None) -> None:
+    """Raise ValueError for crops that a stage can't encode, or whose latent frames don't fit."""
+    if crop is None or stage is None or not isinstance(network, PreDiff):
+        return
+    factor, tile = network.config.autoencoder.factor, network.config.tile
+    if stage.name != "autoencoder" and crop.size != tile:
+        expected, hint = f"crops of {tile} pixels, the config's tiles", f"size={tile}"
+    elif crop.size % factor:
+        whole = max(1, round(crop.size / factor)) * factor
+        expected, hint = f"crops of a multiple of {factor} pixels", f"size={whole}"
+    else:
+        return
+    raise mismatch(f"{expected}, for the stage {stage.name!r}", f"size={crop.size}", hint)
 
 
 def to_latent(network: PreDiff, windows: WindowSets, views: int, seed: int, run: Run) -> WindowSets:

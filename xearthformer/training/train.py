@@ -139,6 +139,7 @@ def train(
     # an opened pack's network is frozen
     network = first.model().requires_grad_(True) if first else build(model, config, recipe.seed)
     chosen = stages.choose(model, network, stage)
+    stages.check_crop(network, chosen, crop)
     entries = cards.start_entries(first, card)
     draft = cards.draft_card(entries, model, network, Path(pack))
     records, extras = (on_grids(some, draft) for some in (data, extra))

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..errors import mismatch, whole_number
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -25,6 +27,12 @@ class Crop:
     # the last input frame; crops with less rain are left out
     least: float = 0.05
     checks: int = 64  # number of crops to validate on, spread evenly over all
+
+    def __post_init__(self) -> None:
+        for name, low in {"size": 1, "stride": 1, "beyond": 0, "checks": 1}.items():
+            whole_number(f"crop.{name}", getattr(self, name), low, f"{name}={low} or more")
+        if not 0 <= self.least <= 1:
+            raise mismatch("crop.least as a share, from 0 to 1", repr(self.least), "least=0.05")
 
 
 class Batches(Dataset):
@@ -162,10 +170,12 @@ class Draws(Sampler):
     def __init__(
         self, counts: Sequence[int], shares: Sequence[float], batch_size: int, seed: int
     ) -> None:
-        if min(shares) < 0:
-            raise ValueError(f"shares: expected numbers from 0 up, found {shares}")
+        if not all(0 <= share < math.inf for share in shares):
+            raise ValueError(f"shares: expected finite numbers from 0 up, found {shares}")
         self.counts, self.seed, self.epoch = counts, seed, 0
         self.sizes = [round(n * share) for n, share in zip(counts, shares, strict=True)]
+        if not sum(self.sizes):
+            raise mismatch("a window or more an epoch", f"none, of {counts}", "share=1")
         self.batches = math.ceil(sum(self.sizes) / batch_size)
 
     def __len__(self) -> int:
