@@ -312,6 +312,18 @@ pack: PACK
 """
 
 
+def test_a_pack_is_converted_over_another_when_asked_to(tmp_path, capsys):
+    torch.save(models.build("earthformer", "enso").state_dict(), tmp_path / "a.pt")
+    words = ["packs", "convert", str(tmp_path / "a.pt"), "--preset", "enso"]
+    words += ["-o", str(tmp_path / "pack")]
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "card.json").write_text("mine")
+    assert main(words) == 2
+    assert "pack there already; try another path, or --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "pack" / "card.json").read_text() == "mine"
+    assert main([*words, "--overwrite"]) == 0
+
+
 def test_training_from_a_file(tmp_path, capsys):
     pytest.importorskip("lightning")
     path = tmp_path / "config.yaml"
@@ -319,6 +331,10 @@ def test_training_from_a_file(tmp_path, capsys):
     assert main(["train", str(path), "model.name=damped-persistence"]) == 0
     assert f"{tmp_path / 'pack'}: <Pack faded 1" in capsys.readouterr().out
     assert xef.open_pack(tmp_path / "pack").card.training.period == "1960/1963"
+    other = ["train", str(path), "model.name=damped-persistence", "card.version=two"]
+    assert main(other) == 2
+    assert "pack there already; try another path, or overwrite=True" in capsys.readouterr().err
+    assert main([*other, "overwrite=True"]) == 0
     assert main(["train", str(path)]) == 2
     assert "persistence-that-fades" in capsys.readouterr().err
     assert main(["train", str(path), "recipe.epochs=many"]) == 2

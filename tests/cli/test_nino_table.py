@@ -38,6 +38,11 @@ def test_the_table_is_that_of_enso_skill(sst, file, tmp_path, capsys):
     out = str(tmp_path / "scores.nc")
     assert main(["verify", file, *WORDS, "--anomaly", "1990", "1993", "-o", out]) == 0
     printed = capsys.readouterr().out
+    assert main(["verify", file, *WORDS, "--anomaly", "1990", "1993", "-o", out]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    again = ["-o", out, "--overwrite"]
+    assert main(["verify", file, *WORDS, "--anomaly", "1990", "1993", *again]) == 0
+    capsys.readouterr()
     ssta = sst.earthformer.anomaly(climatology=("1990", "1993"))
     fc = ssta.earthformer.forecast("persistence", init=slice("1991-01", "1992-06"), lead=5)
     observed = ssta.earthformer.index("nino3.4")

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from small_still import still_pack
 
 import xearthformer as xef
 
@@ -215,3 +216,26 @@ def test_infinite_rain_is_refused_and_its_mend_works():
     with pytest.raises(ValueError, match=re.escape("da.where(np.isfinite(da))")):
         nowcast(rain, init=INIT)
     assert nowcast(rain.where(np.isfinite(rain)), init=INIT).notnull().all()
+
+
+@pytest.mark.parametrize("chunks", [None, {"time": 1}])
+def test_a_last_frame_without_values_is_said(tmp_path, chunks):
+    """By packs that take missing values as they are: what they give is made of nothing."""
+    pack = still_pack(tmp_path, context=2, lead=1)
+    rain = storm(size=8).isel(y=slice(0, 4), x=slice(0, 6)).copy()
+    rain[[7, 12]] = np.nan
+    lazy = rain if chunks is None else rain.chunk(chunks)
+    with pytest.warns(UserWarning, match="in the last frame, of 2016-07-11 21:00:00 and 1"):
+        fc = lazy.earthformer.forecast(pack, init=slice(None)).compute(scheduler="synchronous")
+    np.testing.assert_array_equal(fc.isnull().all(["lead", "y", "x"]).sum(), 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        rain.earthformer.forecast(pack)  # the latest init, whose frames are there
+
+
+def test_one_pixel_is_enough(tmp_path):
+    rain = storm(size=8).isel(y=slice(0, 4), x=slice(0, 6)).copy()
+    rain[-1] = rain[-1].where(rain[-1] == rain[-1, 1, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        rain.earthformer.forecast(still_pack(tmp_path, context=2, lead=1))

@@ -5,6 +5,8 @@ from multiprocessing.pool import ThreadPool
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from ..errors import did_you_mean
+
 if TYPE_CHECKING:
     from intake.readers.entry import Catalog  # type: ignore[import-untyped]
 
@@ -41,7 +43,8 @@ def show_entry(entry: str) -> None:
 
     catalog = open_catalog()
     if entry not in catalog.entries:
-        raise ValueError(f"no entry {entry!r}: one of {', '.join(catalog)}")
+        near = did_you_mean(entry, catalog)
+        raise ValueError(f"no entry {entry!r}: one of {', '.join(catalog)}{near}")
     description = catalog.entries[entry]
     lines = {"entry": entry, **description.metadata}
     if "data_root" in description.user_parameters:

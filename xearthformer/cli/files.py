@@ -15,7 +15,7 @@ import xarray as xr
 
 from ..climate import climatology
 from ..datasets.local import open_files
-from ..errors import mismatch
+from ..errors import did_you_mean, mismatch
 from ..fields import quantities
 from ..fields.axes import find_curvilinear, find_time
 from ..fields.cf import unfilled, with_grid_mapping
@@ -178,6 +178,7 @@ def select_variable(ds: xr.Dataset, name: str, anomaly: tuple[str, str] | None) 
     """Return a variable; with `anomaly`, its anomaly from the climatology of these years."""
     if name not in ds.data_vars:
         found = ", ".join(map(str, ds.data_vars)) or "none"
+        found += did_you_mean(name, map(str, ds.data_vars))
         raise ValueError(f"expected a variable {name!r} in the input, found {found}")
     da = with_middles(ds[name], ds)  # bounds of time are in ds alone
     if anomaly is None:

@@ -14,7 +14,7 @@ import xarray as xr
 from intake.readers.entry import Catalog  # type: ignore[import-untyped]
 from intake.readers.readers import BaseReader  # type: ignore[import-untyped]
 
-from ..errors import mismatch
+from ..errors import did_you_mean, mismatch
 from .icar_enso import open_icar_enso
 from .local import is_remote, open_file
 from .sevir.backend import open_sevir
@@ -90,7 +90,8 @@ def read_entry(name: str, options: Mapping[str, object]) -> xr.Dataset:
     catalog = open_catalog()
     if name not in catalog.entries:
         expected = f"an entry of the catalogues: {', '.join(catalog)}"
-        raise mismatch(expected, repr(name), "path: FILE for data of your own")
+        found = f"{name!r}{did_you_mean(name, catalog)}"
+        raise mismatch(expected, found, "path: FILE for data of your own")
     entry = catalog.entries[name]
     fixed = dict(entry.kwargs)
     if own := sorted(fixed.keys() & options.keys() - {"chunks"}):

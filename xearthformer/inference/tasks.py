@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..errors import warn
 from ..fields import cf, regrid, windows
 from ..fields.tiles import Tiles
 from ..fields.time_axis import Step, calendar_months, str_time
@@ -77,6 +78,8 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
         x = inputs.enter(da, name, variable, card)
         windowed[name] = windows.cut_windows(x, card.context, ends)
     x_BTHWC = tensors.to_tensor([*windowed.values()], engine.is_exact(card))
+    if plan.beyond is None and plan.tiles is None:  # nowcasts warn of every such frame
+        _warn_of_empty(x_BTHWC, pieces[0]["time"].values[ends], card)
     # from here on their labels alone are needed: values are let go
     windowed = {name: one.isel(init=0, time=0, drop=True).copy() for name, one in windowed.items()}
     del x
@@ -112,6 +115,14 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
     if known_BLHW is not None:
         forecasts[KNOWN] = tensors.to_labeled(known_BLHW[..., None], windowed[card.outputs[0]])
     return forecasts
+
+
+def _warn_of_empty(x_BTHWC: torch.Tensor, inits: np.ndarray, card: Card) -> None:
+    """Warn of inits whose last frame holds no value at all, by packs that take missing values."""
+    empty_B = torch.isnan(x_BTHWC[:, -1]).flatten(1).all(dim=1).numpy()
+    if empty_B.any():
+        more = f" and {empty_B.sum() - 1} more" if empty_B.sum() > 1 else ""
+        warn(f"no value in the last frame, of {str_time(inits[empty_B][0])}{more} ({card.name!r})")
 
 
 def _undone(fc: xr.DataArray, scale: Scale) -> xr.DataArray:

@@ -12,7 +12,7 @@ from textwrap import fill
 import numpy as np
 import xarray as xr
 
-from ..errors import mismatch
+from ..errors import did_you_mean, mismatch
 from . import categorical, deterministic, probabilistic, sal, spatial, spectra
 from .base import CASES, COUNT, Group, Score
 
@@ -46,7 +46,8 @@ def check_names(names: Iterable[str]) -> None:
     """Raise ValueError for the name of no score."""
     for name in names:
         if name not in SCORES:
-            raise mismatch(f"scores among {', '.join(SCORES)}", repr(name), 'scores=["mse"]')
+            found = f"{name!r}{did_you_mean(name, SCORES)}"
+            raise mismatch(f"scores among {', '.join(SCORES)}", found, 'scores=["mse"]')
 
 
 def groups_of(names: Iterable[str]) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
@@ -99,7 +100,8 @@ def score(sums: xr.Dataset, names: Iterable[str] | None = None) -> xr.Dataset:
     names = available if names is None else list(names)
     for name in names:
         if name not in available:
-            raise mismatch(f"one of {', '.join(available)}", repr(name), f"sums taken for {name!r}")
+            found = f"{name!r}{did_you_mean(name, available)}"
+            raise mismatch(f"one of {', '.join(available)}", found, f"sums taken for {name!r}")
     selected = dict.fromkeys(key for name in names for key in (name, *SCORES[name].companions))
     by_lead = sums.sum("init", keep_attrs=True) if "init" in sums.dims else sums
     pooled = by_lead.sum("lead", keep_attrs=True)  # sums, never scores, are pooled
@@ -156,8 +158,9 @@ def printed_columns(result: xr.Dataset, further: Sequence[str] = ()) -> dict[str
     """
     for name in further:
         if name not in SCORES or name not in result:
-            found = ", ".join(key for key in SCORES if key in result)
-            raise mismatch(f"a score among {found}", repr(name), 'scores=["csi", "far"]')
+            there = [key for key in SCORES if key in result]
+            found = f"{name!r}{did_you_mean(name, there)}"
+            raise mismatch(f"a score among {', '.join(there)}", found, 'scores=["csi", "far"]')
     printed = {k: e for k, e in SCORES.items() if k in result and (e.column or k in further)}
     names = sorted(printed, key=lambda name: "threshold" not in printed[name].group.dims)
     return {name: printed[name].column or _heading(name) for name in names}
