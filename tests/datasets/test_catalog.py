@@ -464,7 +464,7 @@ import sys, threading
 start = threading.Thread.start
 def start_late(thread):
     missing = {{"dask.array", "netCDF4", "zarr", "h5py"}} - set(sys.modules)
-    print("started before", missing or "nothing")
+    sys.stdout.write(f"started before {{missing or 'nothing'}}\\n")  # at once
     start(thread)
 threading.Thread.start = start_late
 from xearthformer.cli import main

@@ -130,14 +130,14 @@ def train(
     >>> pack.card.input.missing, pack.card.time_step, pack.card.training.period
     ('land', 'month', '1990/1998')
     """
-    place = Path(folder or f"{pack}.run")
-    # what is there may be of this very run; a closed form is fitted first, and then compared
-    fits = hasattr(models.MODELS.get(model, ("", ""))[1], "fit")
-    if is_taken(Path(pack)) and not (overwrite or fits or (place / loop.LAST).exists()):
-        raise taken(Path(pack))
     first = open_pack(start) if start is not None else None
     # an opened pack's network is frozen
     network = first.model().requires_grad_(True) if first else build(model, config, recipe.seed)
+    place = Path(folder or f"{pack}.run")
+    # what is there may be of this very run; a closed form is fitted first, and then compared
+    fits = hasattr(type(network), "fit")
+    if is_taken(Path(pack)) and not (overwrite or fits or (place / loop.LAST).exists()):
+        raise taken(Path(pack))
     chosen = stages.choose(model, network, stage)
     stages.check_crop(network, chosen, crop)
     entries = cards.start_entries(first, card)
@@ -155,7 +155,7 @@ def train(
     lengths = {"context": task.in_len, "lead": task.out_len}  # a stage's may be shorter
     windows = make_windows(records, extras, full.model_copy(update=lengths), period, checks, crop)
     shares = [share, extra_share]
-    if hasattr(type(network), "fit"):
+    if fits:
         best, notes = _fit_closed_form(network, windows, full, records[0]), "closed-form fit"
     else:
         identity = _identity(full, network, windows, recipe, shares, first, chosen)
