@@ -110,6 +110,7 @@ def test_anomaly_and_list_of_inits(sst, ssta, tiny_pack, tmp_path, capsys):
         expected = ssta.earthformer.forecast(tiny_pack, init=["2000-06", "2001-06"])
         np.testing.assert_allclose(found["sst"], expected, rtol=1e-5, atol=1e-5)
         assert found["sst"].attrs["climatology_period"] == "2000-01/2002-12"
+        assert "2000-01/2002-12; stamps" in found["sst"].attrs["history"]  # of this file
 
 
 def test_how_the_network_runs(file, ssta, tiny_pack, tmp_path, compiled):

@@ -435,3 +435,53 @@ def test_a_climatology_of_the_same_curvilinear_cells():
     other = clim.assign_coords(latitude=clim["latitude"] + 1)
     with pytest.raises(ValueError, match="cells of the data, 2 x 2\n.*2 x 2 others by latitude"):
         anomaly(curved(record()), other)
+
+
+# --- what stands next to the data
+
+
+@pytest.mark.parametrize("where", ["attrs", "encoding", "name"])
+def test_bounds_stay_as_they_are(where):
+    da = record()
+    edges = np.stack([np.arange(36.0), np.arange(36.0) + 1], axis=1)  # numbers, not decoded
+    south_north = np.broadcast_to([-5.0, 5.0], (36, 1, 2))
+    name = "time_bnds" if where == "name" else "edges_of_months"
+    cells = {name: (("time", "nv"), edges), "lat_bnds": (("time", "lat", "nv"), south_north)}
+    ds = da.to_dataset().assign(cells).assign_attrs(history="observed")
+    if where != "name":
+        getattr(ds["time"], where)["bounds"] = name
+    for function in (lambda ds: anomaly(ds, (2000, 2001)), lambda ds: running_mean(ds, 3)):
+        found = function(ds)
+        xr.testing.assert_equal(found[list(cells)], ds[list(cells)])
+        assert found.attrs["history"].startswith("observed\nxearthformer ")
+    assert list(climatology(ds).data_vars) == ["sst"]
+
+
+def test_areas_of_every_month_stay_as_they_are():
+    da = record().assign_attrs(cell_measures="area: areacello")
+    ds = da.to_dataset().assign(areacello=xr.ones_like(da))
+    assert (anomaly(ds, (2000, 2001))["areacello"] == 1).all()
+
+
+@pytest.mark.parametrize("kind", [lambda da: da, lambda da: da.to_dataset()])
+def test_packed_integers_are_refused_with_what_unpacks_them(kind):
+    packed = (record() * 10).astype("i2").assign_attrs(units="degC", scale_factor=0.1)
+    functions = (climatology, lambda d: running_mean(d, 3), lambda d: anomaly(d, (2000, 2001)))
+    for function in functions:
+        with pytest.raises(TypeError, match="(?s)int16.*try ds = xr.decode_cf"):
+            function(kind(packed))
+    unpacked = xr.decode_cf(packed.to_dataset())
+    assert running_mean(unpacked, 3)["sst"].dtype.kind == "f"
+
+
+@pytest.mark.parametrize("units", ["degC", "m"])
+@pytest.mark.parametrize("about", [{}, {"long_name": "in the air"}])
+def test_an_anomaly_and_its_climatology_are_absolute(units, about):
+    da = record().rename("air")
+    da.attrs = {"units": units, **about}
+    clim = climatology(da, (2000, 2001))
+    for keep in (True, False):
+        with xr.set_options(keep_attrs=keep):
+            total = anomaly(da, clim) + clim.sel(month=da["time"].dt.month)
+        again = anomaly(total, (2000, 2001))
+        np.testing.assert_allclose(again, anomaly(da, clim), atol=1e-4)

@@ -332,3 +332,17 @@ def test_sea_surface_temperature_of_less_than_half_a_box_is_no_index():
     assert index(sst.where(sst.lon < 225), "nino3.4") == 1.0
     other = sliver.rename("z").drop_attrs()  # which the map says nothing of
     assert index(other, "nino3.4") == 1.0
+
+
+@pytest.mark.parametrize("kind", [lambda da: da, lambda da: da.to_dataset()])
+def test_an_index_of_packed_integers_is_refused(kind):
+    coords = {"lat": [-3.0, 3.0], "lon": [180.0, 200.0, 220.0, 240.0]}
+    da = xr.DataArray(np.full((2, 4), 2806, "i2"), coords, ("lat", "lon"), "sst")
+    packed = da.assign_attrs(scale_factor=0.01, units="degC")
+    for function in (index, region_mean):
+        with pytest.raises(TypeError, match="(?s)int16.*try ds = xr.decode_cf"):
+            function(kind(packed), "nino3.4")
+    unpacked = xr.decode_cf(packed.to_dataset())["sst"]
+    assert index(unpacked, "nino3.4").item() == pytest.approx(28.06)
+    with pytest.raises(TypeError, match='try da.astype."float32"'):
+        index(da, "nino3.4")  # whose mean would be cut to a whole number

@@ -14,7 +14,8 @@ DIFFERENCES = {
     "units": ({"units": "delta_degC"}, True),
     "long_name": ({"long_name": "Monthly SST Anomalies"}, True),
     "standard_name": ({"standard_name": "surface_temperature_anomaly"}, True),
-    "period": ({"climatology_period": "1981-01/2010-12"}, True),
+    # arithmetic carries it along, into the sum of an anomaly and its climatology
+    "period": ({"climatology_period": "1981-01/2010-12"}, False),
     "on_scale decides": (
         {"long_name": "anomaly", "units_metadata": "temperature: on_scale"},
         False,

@@ -128,8 +128,9 @@ def find_data(
     """
     if len(pack.card.inputs) > 1 and variable is None:
         data = ds if anomaly is None else take_anomalies(ds, anomaly)
-        for da in data.data_vars.values():
-            if da.ndim > 2:
+        cells = quantities.of_cells(data)
+        for name, da in data.data_vars.items():
+            if da.ndim > 2 and name not in cells:
                 check_anomaly(da, pack.card)
         return data
     quantity = pack.card.input
@@ -166,10 +167,12 @@ def check_anomaly(da: xr.DataArray, card: "Card") -> None:
 
 def take_anomalies(ds: xr.Dataset, anomaly: tuple[str, str]) -> xr.Dataset:
     """Return a Dataset whose variables on a grid are anomalies from these years."""
+    cells = quantities.of_cells(ds)
     absolute = [
         str(name)
         for name, da in ds.data_vars.items()
-        if da.ndim > 2 and da.dtype.kind == "f" and not quantities.is_difference(da)
+        if da.ndim > 2 and da.dtype.kind == "f" and name not in cells
+        if not quantities.is_difference(da)
     ]
     return ds.assign({name: select_variable(ds, name, anomaly) for name in absolute})
 
@@ -183,9 +186,7 @@ def select_variable(ds: xr.Dataset, name: str, anomaly: tuple[str, str] | None) 
     da = with_middles(ds[name], ds)  # bounds of time are in ds alone
     if anomaly is None:
         return da
-    # the annual cycle is read once, and not for every block of forecasts
-    cycle = climatology.climatology(da, anomaly).compute()
-    return climatology.anomaly(da, cycle)
+    return climatology.anomaly_with_cycle(da, anomaly)
 
 
 def check_target(output: str, overwrite: bool, kinds: Sequence[str] = (".nc", ".zarr")) -> Path:

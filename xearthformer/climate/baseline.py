@@ -96,7 +96,7 @@ def rebase(da: Labelled, period: Period) -> Labelled:
     Examples
     --------
     >>> time = xr.date_range("2000-01", periods=24, freq="MS")
-    >>> attrs = {"climatology_period": "2000-01/2000-12"}
+    >>> attrs = {"climatology_period": "2000-01/2000-12", "long_name": "anomaly"}
     >>> da = xr.DataArray([0.0] * 12 + [3.0] * 12, {"time": time}, ("time",), attrs=attrs)
     >>> rebase(da, (2000, 2001)).values[[0, 12]]
     array([-1.5,  1.5])

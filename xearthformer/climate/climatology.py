@@ -126,7 +126,14 @@ def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> 
     return on_each(da, lambda each: _anomaly(with_middles(each, da), climatology), [find_time(da)])
 
 
-def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) -> xr.DataArray:
+def anomaly_with_cycle(da: xr.DataArray, period: Period) -> xr.DataArray:
+    """Return the anomaly of lazy data, with its annual cycle read now and not for each block."""
+    return _anomaly(da, period, read=True)
+
+
+def _anomaly(
+    da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset, read: bool = False
+) -> xr.DataArray:
     if isinstance(reference, xr.Dataset):
         if da.name not in reference:
             raise mismatch(
@@ -150,6 +157,7 @@ def _anomaly(da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset) ->
         clim, note = _fit(reference, da)
     else:
         clim, note = _climatology(da, reference), ""
+        clim = clim.compute() if read else clim
     if da.chunks is not None:
         clim = clim.chunk()  # the graph holds its 12 months, and not one for each step of `da`
     month = xr.DataArray(months_of(time) % 12 + 1, dims=dim)
@@ -330,6 +338,7 @@ def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
             check_time(da[along])
 
     def one(each: xr.DataArray) -> xr.DataArray:
+        check_float(each)
         windows = each.rolling({along: n}, center=True).construct("_window")
         out = windows.mean("_window", skipna=False).astype(each.dtype)
         if each.chunks is not None:

@@ -14,7 +14,7 @@ from ..errors import mismatch
 from ..fields.axes import cell_edges, find_grid, find_latlon
 from ..fields.cf import new_values
 from ..fields.curvilinear import Curvilinear, area_of, geometry, grid_of
-from ..fields.quantities import Labelled, on_each
+from ..fields.quantities import Labelled, check_float, on_each
 from ..fields.sentinels import check_values
 from .ocean import where_enough
 
@@ -253,6 +253,7 @@ def _mean(
 
     With `enough`, NaN where less than 90 % of the box's ocean has values.
     """
+    check_float(da)
     grid = grid_of(da, labels)
     weights = _weights(da, box, labels) if grid is None else _shares(da, grid, box, labels)
     inside = {

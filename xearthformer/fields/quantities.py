@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from .units import DIFFERENCE, ON_SCALE, commensurable, is_temperature
 
 Labelled = TypeVar("Labelled", xr.Dataset, xr.DataArray)
 
+BOUNDS = re.compile(r"(.*_)?(bnds|bounds|bound|vertices|corners)|(bounds|bnds)_.*")
 RAIN, REFLECTIVITY = "rainfall_rate", "equivalent_reflectivity_factor"
 RAIN_AMOUNT = "lwe_thickness_of_precipitation_amount"
 
@@ -64,17 +66,16 @@ def has(ds: xr.Dataset, standard_name: str) -> bool:
 def is_difference(da: xr.DataArray) -> bool:
     """Return whether the values are anomalies, by their attributes.
 
-    `units_metadata` decides (CF 1.11, section 3.1.2). Without it, units such as delta_degC,
-    "anomaly" in a name, or the `climatology_period` that `climate.anomaly` leaves.
+    `units_metadata` decides (CF 1.11, section 3.1.2). Without it, units such as delta_degC or
+    "anomaly" in a name. Not the `climatology_period` that `climate.anomaly` leaves: a climatology
+    has it too, and xarray keeps it in their sum, which is none.
     """
     stated = str(da.attrs.get("units_metadata", "")).replace(": ", ":")
     if stated in ("temperature:difference", "temperature:on_scale"):
         return stated == "temperature:difference"
     names = f"{da.attrs.get('standard_name', '')} {da.attrs.get('long_name', '')}".lower()
     units = str(da.attrs.get("units", ""))
-    # a climatology has the attribute too, but is itself of absolute values
-    of_period = "climatology_period" in da.attrs and "month" not in da.dims
-    return "anomal" in names or units.startswith("delta_") or of_period
+    return "anomal" in names or units.startswith("delta_")
 
 
 def find_variable(ds: xr.Dataset, *, standard_name: str | None, difference: bool) -> str:
@@ -84,7 +85,12 @@ def find_variable(ds: xr.Dataset, *, standard_name: str | None, difference: bool
     several matches, the one that is an anomaly if `difference`, else the one that is not. With
     `standard_name` None, the only variable on a grid. None or two raise ValueError.
     """
-    on_grid = [str(n) for n, da in ds.data_vars.items() if da.ndim > 2 and da.dtype.kind in "fiu"]
+    cells = of_cells(ds)
+    on_grid = [
+        str(n)
+        for n, da in ds.data_vars.items()
+        if da.ndim > 2 and da.dtype.kind in "fiu" and n not in cells
+    ]
     matches = on_grid
     if standard_name is not None:
         names = names_of(standard_name)
@@ -111,17 +117,22 @@ def on_each(
 ) -> Labelled:
     """Apply `function` to a DataArray, or to each floating-point variable of a Dataset on `dims`.
 
-    The other variables stay as they are, and so do coordinates that stand on none of them, such as
-    bounds of the cells; those along a dim that `function` removes are dropped. A Dataset without a
-    floating-point variable on all of `dims` raises ValueError.
+    The other variables stay as they are, bounds among them, and so do coordinates that stand on
+    none of them; those along a dim that `function` removes are dropped. `history` of a Dataset goes
+    on with that of its variables. A Dataset without a floating-point variable on all of `dims`
+    raises ValueError, and integers that are still packed raise TypeError.
     """
     if isinstance(obj, xr.DataArray):
+        check_unpacked(obj)
         return function(obj)
-    required = set(dims)
+    required, cells = set(dims), of_cells(obj)
+    on_dims = {n: da for n, da in obj.data_vars.items() if required.issubset(da.dims)}
+    for da in on_dims.values():
+        check_unpacked(da)
     results = {
         name: function(da)
-        for name, da in obj.data_vars.items()
-        if required.issubset(da.dims) and da.dtype.kind == "f"
+        for name, da in on_dims.items()
+        if da.dtype.kind == "f" and name not in cells
     }
     others = {name: da for name, da in obj.data_vars.items() if name not in results}
     if not results:
@@ -134,6 +145,9 @@ def on_each(
     removed = required.difference(*(da.dims for da in results.values()))
     others = {name: da for name, da in others.items() if removed.isdisjoint(da.dims)}
     out = xr.Dataset({**results, **others}, attrs=obj.attrs)
+    lines: list[str] = [str(da.attrs.get("history", "")).split("\n")[-1] for da in results.values()]
+    if "history" in obj.attrs and lines[0]:
+        out.attrs["history"] = "\n".join([obj.attrs["history"], *dict.fromkeys(lines)])
     carried = {name for da in obj.data_vars.values() for name in da.coords}
     alone = {name: c.variable for name, c in obj.coords.items() if name not in carried}
     fits = {**obj.sizes, **out.sizes}  # not along a dim that `function` has cut
@@ -145,13 +159,43 @@ def on_each(
     return out.assign_coords(kept)
 
 
+def of_cells(ds: xr.Dataset) -> set[str]:
+    """Return the names of variables that describe cells: their bounds, along time too, and areas.
+
+    By the attributes of what they describe, in the encoding where xarray has decoded it; else by
+    the names that models and tools give to bounds.
+
+    >>> sorted(of_cells(xr.Dataset({"sst": 0.0, "time_bnds": 0.0, "bounds_lat": 0.0})))
+    ['bounds_lat', 'time_bnds']
+    """
+    stated = {
+        word
+        for variable in ds.variables.values()
+        for kind in (variable.attrs, variable.encoding)
+        for key in ("bounds", "climatology", "cell_measures")
+        for word in str(kind.get(key, "")).split()
+    }
+    return {
+        str(name)
+        for name in ds.variables
+        if name in stated or BOUNDS.fullmatch(str(name).lower()) is not None
+    }
+
+
 def check_float(da: xr.DataArray) -> None:
     """Raise TypeError for dtypes that hold no NaN: integers (packed data?), booleans, objects."""
-    if da.dtype.kind == "f":
-        return
-    packed = {"scale_factor", "add_offset", "_FillValue"} & set(da.attrs)
-    hint = "ds = xr.decode_cf(ds): the data is packed" if packed else 'da.astype("float32")'
-    raise TypeError(str(mismatch("floating-point data", f"{da.dtype} ({_describe(da)})", hint)))
+    check_unpacked(da)
+    if da.dtype.kind != "f":
+        found = f"{da.dtype} ({_describe(da)})"
+        raise TypeError(str(mismatch("floating-point data", found, 'da.astype("float32")')))
+
+
+def check_unpacked(da: xr.DataArray) -> None:
+    """Raise TypeError for integers whose attributes say how they are to be unpacked."""
+    if da.dtype.kind in "iu" and {"scale_factor", "add_offset", "_FillValue"} & {*da.attrs}:
+        found = f"{da.dtype} ({_describe(da)})"
+        hint = "ds = xr.decode_cf(ds): the data is packed"
+        raise TypeError(str(mismatch("floating-point data", found, hint)))
 
 
 def check_quantity(da: xr.DataArray, standard_name: str | None, difference: bool) -> None:

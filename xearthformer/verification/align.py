@@ -14,7 +14,7 @@ from ..climate.baseline import baseline, check_baselines, str_period
 from ..errors import mismatch
 from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees
 from ..fields.curvilinear import to_latlon
-from ..fields.quantities import Labelled, is_difference, names_of
+from ..fields.quantities import Labelled, check_unpacked, is_difference, names_of
 from ..fields.stamps import GREGORIAN, microseconds
 from ..fields.time_axis import SECOND, months_of, str_time, to_minute
 from ..fields.time_bounds import with_middles
@@ -59,6 +59,7 @@ def align(
 def pick_variable(data: xr.Dataset | xr.DataArray, name: Hashable | None = None) -> xr.DataArray:
     """Return a DataArray as it is; of a Dataset the variable of that name, or its only one."""
     if isinstance(data, xr.DataArray):
+        check_unpacked(data)
         return data
     if not isinstance(data, xr.Dataset):
         raise TypeError(f"expected an xarray DataArray or Dataset\n   found {type(data).__name__}")
@@ -69,7 +70,9 @@ def pick_variable(data: xr.Dataset | xr.DataArray, name: Hashable | None = None)
             ", ".join(map(str, names)) or "none",
             f'ds["{names[0]}"], for one of them' if names else "a Dataset with a variable",
         )
-    return with_middles(data[name if name in names else names[0]], data)
+    da = data[name if name in names else names[0]]
+    check_unpacked(da)
+    return with_middles(da, data)
 
 
 def pick_indexed(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
