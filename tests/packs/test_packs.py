@@ -1,5 +1,6 @@
 """Packs: saved and opened again, and refused when they can't be trusted."""
 
+import dataclasses
 import importlib
 import json
 import os
@@ -16,11 +17,13 @@ import torch
 from golden_rule import fill
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from small_hindcast import anomalies
 
 import xearthformer as xef
 from xearthformer import models
 from xearthformer.errors import PackError
-from xearthformer.packs.pack import weights_hash
+from xearthformer.packs.pack import save_pack, weights_hash
+from xearthformer.packs.scale import Scale
 
 
 @pytest.mark.parametrize("name", ["pack", "pack.safetensors"])
@@ -145,6 +148,59 @@ def test_a_folder_of_something_else_stays(tiny_pack, tmp_path):
     (tmp_path / "notes" / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="notes there already"):
         xef.save_pack(tmp_path / "notes", tiny_pack.model(), tiny_pack.card)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reach": 4}, "the card says lead 4, and its model's is 2"),
+        ({"reach": 1}, "lead 1"),
+        ({"history": 4}, "context 4, and its model's is 3"),
+        ({"grid": {"kind": "pixels", "height": 4, "width": 8}}, r"grid \(4, 8\), .* \(8, 8\)"),
+    ],
+)
+def test_a_card_that_is_not_its_models(tiny_pack, change, message):
+    card = json.loads((tiny_pack.path / "card.json").read_text()) | change
+    card["missing"] = "forbidden" if "grid" in change else card["missing"]
+    (tiny_pack.path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(PackError, match=message):
+        xef.open_pack(tiny_pack.path)
+
+
+def test_a_card_that_is_not_a_sampling_models():
+    """Its configuration says no sizes: they are the network's own."""
+    pack = xef.open_pack("prediff-radar")
+    card = pack.card.model_copy(update={"lead": 12})
+    with pytest.raises(PackError, match="the card says lead 12, and its model's is 6"):
+        dataclasses.replace(pack, card=card).model()
+
+
+def test_weights_that_are_no_numbers(tiny_pack):
+    model = tiny_pack.model()
+    next(model.parameters()).view(-1)[0] = float("nan")
+    with pytest.raises(PackError, match="finite weights, found NaN or infinity in "):
+        save_pack(tiny_pack.path, model, tiny_pack.card)
+
+
+def test_forecasts_that_are_no_numbers(tiny_pack):
+    """Weights that are finite and overflow; and the card is part of where a forecast is from."""
+    ssta = anomalies(tiny_pack)
+    fc = ssta.earthformer.forecast(tiny_pack)
+    assert len(fc.attrs["pack_card_sha256"]) == 64
+    model = tiny_pack.model()
+    for parameter in model.parameters():
+        parameter.fill_(1e38)
+    broken = save_pack(tiny_pack.path.parent / "broken", model, tiny_pack.card)
+    with pytest.raises(PackError, match="finite forecasts of finite data, found NaN"):
+        ssta.earthformer.forecast(broken)
+    card = tiny_pack.card
+    larger = {"scale": Scale(factor=3.0)}
+    inputs = {name: one.model_copy(update=larger) for name, one in card.inputs.items()}
+    card = card.model_copy(update={"inputs": inputs})
+    other = save_pack(tiny_pack.path.parent / "other", tiny_pack.model(), card)
+    attrs = ssta.earthformer.forecast(other).attrs
+    assert attrs["pack_card_sha256"] != fc.attrs["pack_card_sha256"]
+    assert attrs["pack_weights_sha256"] == fc.attrs["pack_weights_sha256"]
 
 
 def test_keys_that_do_not_match_the_model(tiny_pack):

@@ -111,6 +111,30 @@ def losses(folder):
     return (Path(folder) / "pack.run" / "losses.csv").read_text()
 
 
+# --- fine-tuning
+
+
+def test_a_fine_tuned_pack_says_nothing_of_the_weights_before(tmp_path):
+    first = run(tmp_path / "a", card={**CARD, "version": "7"})
+    assert first.card.scores and first.card.training.validation
+    again = run(
+        tmp_path / "b", start=first, period=None, validation=None, card={"name": "small"}
+    ).card
+    assert (again.scores, again.training.validation, again.training.period) == ({}, None, None)
+    assert again.training.notes.startswith("from small 7 (made up 1990/1998); epoch ")
+    assert again.version == "8"  # of the same name
+    other = run(tmp_path / "b", start=first, card={}, pack=tmp_path / "b" / "other").card
+    assert other.version == "1" and other.training.validation == "1999/2001-12"
+    assert other.scores.keys() == first.card.scores.keys()
+
+
+def test_a_start_of_another_model_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"a pack of the model 'small'(.|\n)*try train\(\"seasonal-lim\""
+    ):
+        run(tmp_path, start="lim")
+
+
 # --- windows
 
 

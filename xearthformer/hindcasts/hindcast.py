@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
-from pydantic_core import to_json
 from zarr.abc.store import Store
 
 from ..errors import mismatch, whole_number
@@ -56,10 +55,6 @@ FRAMES_COMPARED = 3  # of lazy data with a store: reading all of it would take t
 LISTS = ("init", "times")  # entries of a store's record: they grow with the store
 # Settings that decide a forecast's numbers, next to the lead: a part of a store's record.
 RECORDED = ("precision", "compile")
-# The fields of a card that decide a forecast's numbers.
-CARD_FIELDS = {"model", "grid", "time_step", "climatology"}
-CARD_FIELDS |= {"inputs", "outputs", "known", "context", "lead", "baseline"}
-CARD_FIELDS |= {"input", "history", "reach", "missing", "fill", "scale"}  # of format 1
 
 
 @documented
@@ -336,9 +331,8 @@ def _grid_text(da: xr.DataArray, time: str) -> str:
 
 
 def _hash(card: Card) -> str:
-    """A digest of what decides a forecast's numbers, as the card's file says it."""
-    fields = {key: value for key, value in card.to_fields().items() if key in CARD_FIELDS}
-    return digest([to_json(fields).decode()])
+    """A digest of what decides a forecast's numbers."""
+    return digest([card.deciding()])
 
 
 def _list_text(stamps: np.ndarray) -> str:

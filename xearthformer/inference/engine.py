@@ -169,6 +169,20 @@ def _load(path: Path, weights_sha256: str | None, device: str, compile: bool) ->
     return model
 
 
+def check_finite(model: nn.Module, x: Tensor, y: Tensor, pack: Pack) -> None:
+    """Raise PackError for a network that makes NaN or infinity of finite numbers, once a load."""
+    if getattr(model, "seen_finite", False) or not torch.isfinite(x).all():
+        return
+    wrong = int((~torch.isfinite(y)).sum())
+    if wrong:
+        raise PackError(
+            f"pack {pack.card.name!r} at {pack.path}: expected finite forecasts of finite data, "
+            f"found NaN or infinity in {wrong} of {y.numel()} values. Its weights, or the scale of "
+            "its card, are of another model; fetch the pack again."
+        )
+    model.seen_finite = True
+
+
 # --- running it
 
 

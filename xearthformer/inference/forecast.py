@@ -16,6 +16,7 @@ A model that moves rain along, a nowcast, doesn't mind gaps (`gaps`), and says w
 value stems from what was seen: `known`.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
@@ -122,10 +123,11 @@ def forecast(
         Of a Dataset, the variables that the pack forecasts. Dims init, lead, member (of an
         ensemble), then further dims of the data, then its own spatial dims; coordinates
         `init`, `lead`, `member`, `valid_time` and the user's own; the user's units, dtype and
-        attributes, and `history`, `pack`, `pack_version`, `pack_weights_sha256`, for an ensemble
-        also `seed`. NaN where the last frame is NaN, and outside the pack's grid; of a nowcast,
-        where no frame has a value, and with the coordinate `known` (init, lead, y, x): the share of
-        each value that stems from what was seen. Lazy when `data` is.
+        attributes, and `history`, `pack`, `pack_version`, `pack_weights_sha256`,
+        `pack_card_sha256` (of the card's entries that decide numbers), for an ensemble also `seed`.
+        NaN where the last frame is NaN, and outside the pack's grid; of a nowcast, where no frame
+        has a value, and with the coordinate `known` (init, lead, y, x): the share of each value
+        that stems from what was seen. Lazy when `data` is.
 
     Raises
     ------
@@ -513,6 +515,7 @@ def _attributes(
         "pack": card.name,
         "pack_version": card.version,
         "pack_weights_sha256": str(card.weights_sha256),
+        "pack_card_sha256": hashlib.sha256(card.deciding().encode()).hexdigest(),
     }
     line = f"xearthformer {__version__}: {'; '.join(notes)}"
     return attrs | {"history": str(cf.add_history(entry.da.attrs, line)["history"])}

@@ -106,7 +106,8 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
             y_BTHWC = ensemble.draw(model, x_BTHWC, stamps, *further, drawn, fill_value, known)
         else:
             y_BTHWC = engine.predict(model, x_BTHWC, *further, fill_value, known)
-        del x_BTHWC
+    engine.check_finite(model, x_BTHWC, y_BTHWC, plan.pack)
+    del x_BTHWC
     forecasts = {}
     for channel, name in enumerate(card.outputs):
         fc = tensors.to_labeled(y_BTHWC, windowed[name], channel)

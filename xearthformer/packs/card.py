@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import to_json
 
 from .scale import Scale
 
@@ -175,6 +176,11 @@ def _texts(part: object) -> Iterator[str]:
     if isinstance(part, Mapping):
         yield from _texts([*part.values()])
 
+
+# The fields of a card that decide a forecast's numbers.
+DECIDING = {"model", "grid", "time_step", "climatology"}
+DECIDING |= {"inputs", "outputs", "known", "context", "lead", "baseline"}
+DECIDING |= {"input", "history", "reach", "missing", "fill", "scale"}  # of format 1
 
 # Fields of a card of format 1 that format 2 says otherwise.
 RENAMED = {"history": "context", "reach": "lead"}
@@ -354,6 +360,11 @@ class Card(_Section):
                 then = {now: then for then, now in RENAMED.items()}
                 old[then.get(key, key)] = value
         return old
+
+    def deciding(self) -> str:
+        """Return what decides a forecast's numbers, as the card's file says it, in JSON."""
+        fields = {key: value for key, value in self.to_fields().items() if key in DECIDING}
+        return to_json(fields).decode()
 
     @property
     def history(self) -> int:

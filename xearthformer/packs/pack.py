@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +70,12 @@ class Pack:
                 f"{self.card.weights_sha256}, found {sha256}. The file was damaged or exchanged; "
                 "fetch the pack again."
             )
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise PackError(
+                    f"pack {self.card.name!r} at {self.path}: expected finite weights, found NaN "
+                    f"or infinity in {name}; fetch the pack again, or train it again"
+                )
         return arrays
 
     def model(self) -> "nn.Module":
@@ -92,6 +99,8 @@ class Pack:
                 f"pack {self.card.name!r} at {self.path}: weights and model "
                 f"{self.card.model.name!r} of the card don't fit: {error}"
             ) from error
+        found = {"context": model.in_len, "lead": model.out_len}
+        _compare(self, {name: (getattr(self.card, name), n) for name, n in found.items()})
         return model.eval().requires_grad_(False)
 
     def __repr__(self) -> str:
@@ -224,9 +233,33 @@ def _read_card(path: Path) -> Card:
         raise PackError(f"the card of {path} isn't valid: {problems(error)}") from error
 
 
+def _compare(pack: Pack, pairs: Mapping[str, tuple[object, object]]) -> None:
+    """Raise PackError for an entry of the card that isn't the model's."""
+    for name, (said, found) in pairs.items():
+        if said != found:
+            raise PackError(
+                f"pack {pack.card.name!r} at {pack.path}: the card says {name} {said}, and its "
+                f"model's is {found}. The card was changed or exchanged; fetch the pack again."
+            )
+
+
 def _check_model(pack: Pack) -> None:
-    """Raise PackError for a model that has become another one under the same name."""
-    card = pack.card
+    """Raise PackError for a card that isn't its model's, as far as the configuration tells.
+
+    Models that have become another one under the same name are refused too.
+    """
+    card, config = pack.card, pack.card.model.config
+    # (T, H, W, C) of Earthformer; other models have the sizes by name
+    given, ahead = (config.get(key) or [None] * 4 for key in ("input_shape", "target_shape"))
+    sizes = dict(zip(("in_len", "height", "width", "channels"), given, strict=True))  # type: ignore
+    sizes["out_len"] = ahead[0]  # type: ignore[index]
+    sizes |= {key: config[key] for key in sizes if key in config}
+    pairs: dict[str, tuple[object, object]]
+    pairs = {"context": (card.context, sizes["in_len"]), "lead": (card.lead, sizes["out_len"])}
+    if card.grid is not None:
+        pairs["grid"] = card.grid.shape, (sizes["height"], sizes["width"])
+    unknown = None, (None, None)
+    _compare(pack, {name: pair for name, pair in pairs.items() if pair[1] not in unknown})
     field = REPLACED.get(card.model.name)
     if field in card.model.config:
         raise PackError(

@@ -33,11 +33,26 @@ def short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def start_entries(start: Pack | None, card: Mapping[str, object]) -> dict[str, object]:
-    """Return the card's entries, and those kept of the pack that training begins with."""
+def start_entries(
+    start: Pack | None, card: Mapping[str, object], name: str, staged: bool
+) -> dict[str, object]:
+    """Return the card's entries, and those kept of the pack that training begins with.
+
+    Scores, periods and notes are of the weights before, and go, but for those of earlier stages.
+    Under the pack's own `name` another version comes.
+    """
     if start is None:
         return dict(card)
     kept = start.card.model_dump(include=KEPT)
+    if not staged:
+        before = kept["training"]
+        period = f" {before['period']}" if before["period"] else ""
+        notes = f"from {start.card.name} {start.card.version} ({before['data']}{period})"
+        kept["training"] = {**before, "period": None, "validation": None, "notes": notes}
+        kept["scores"] = {}
+    if card.get("name", name) == start.card.name and not staged:
+        number = start.card.version
+        kept["version"] = str(int(number) + 1) if number.isdecimal() else f"{number}.1"
     if "input" in card or set(ONE) & set(card):  # words for the one variable of a pack
         del kept["inputs"], kept["outputs"]
         kept["input"] = start.card.input.model_dump(include={*Quantity.model_fields})

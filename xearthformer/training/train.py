@@ -90,7 +90,8 @@ def train(
         For models that are trained in stages ("prediff": "autoencoder", "alignment", "denoiser"):
         the stage's name, or its name and options (see `models.prediff.losses`).
     start : pack
-        Weights, config and card to begin with; entries of `card` replace the pack's.
+        Weights, config and card to begin with, of the same model; entries of `card` replace the
+        pack's, whose scores and periods aren't kept.
     recipe : Recipe
         How to train.
     folder : path
@@ -131,6 +132,10 @@ def train(
     ('land', 'month', '1990/1998')
     """
     first = open_pack(start) if start is not None else None
+    if first and first.card.model.name != model:
+        found = f"{first.card.name!r}, which is one of {first.card.model.name!r}"
+        hint = f'train("{first.card.model.name}", ...), or start=None'
+        raise mismatch(f"a pack of the model {model!r} to start from", found, hint)
     # an opened pack's network is frozen
     network = first.model().requires_grad_(True) if first else build(model, config, recipe.seed)
     place = Path(folder or f"{pack}.run")
@@ -140,7 +145,7 @@ def train(
         raise taken(Path(pack))
     chosen = stages.choose(model, network, stage)
     stages.check_crop(network, chosen, crop)
-    entries = cards.start_entries(first, card)
+    entries = cards.start_entries(first, card, Path(pack).stem, staged=chosen is not None)
     draft = cards.draft_card(entries, model, network, Path(pack))
     records, extras = (on_grids(some, draft) for some in (data, extra))
     checks: Period | list[xr.Dataset] | None = None

@@ -26,7 +26,15 @@ from .spatial import count_in_windows, summed_area
 from .verify import KNOWN, RAIN_UNITS, Window
 
 # Attributes that stay true of a probability; others describe the variable.
-ORIGIN = "pack", "pack_version", "pack_weights_sha256", "seed", "history", "grid_mapping"
+ORIGIN = (
+    "pack",
+    "pack_version",
+    "pack_weights_sha256",
+    "pack_card_sha256",
+    "seed",
+    "history",
+    "grid_mapping",
+)
 WITH_UNITS = re.compile(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*([A-Za-z].*)")  # "5 mm/h"
 MINUTE, HOUR = np.timedelta64(1, "m"), np.timedelta64(1, "h")
 

@@ -21,7 +21,14 @@ DIGITS = 3  # of a code from kg m-2: more than float32 holds, and whole codes co
 WATER, WATER_POWER = 0.284, 1.065
 RAIN = {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1"}
 # Attributes that a conversion keeps: where the data lies, and where a forecast comes from.
-KEPT_ATTRS = "grid_mapping", "history", "pack", "pack_version", "pack_weights_sha256"
+KEPT_ATTRS = (
+    "grid_mapping",
+    "history",
+    "pack",
+    "pack_version",
+    "pack_weights_sha256",
+    "pack_card_sha256",
+)
 
 # From SEVIR to SEVIR-LR: every second frame, and the largest of each 3 x 3 pixels.
 FRAME_STEP, PIXELS = 2, 3
