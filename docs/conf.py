@@ -9,14 +9,15 @@ import io
 import os
 import re
 import sys
-import warnings
 from pathlib import Path
 
 import sphinx_autosummary_accessors
-from docutils.nodes import Element
+from docutils.nodes import Element, SkipNode, math, math_block
+from latex2mathml.converter import convert
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.writers.html5 import HTML5Translator
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # figures.py
@@ -36,7 +37,6 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_autosummary_accessors",
     "sphinx_copybutton",
@@ -73,14 +73,16 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "download_all_examples": False,
     "min_reported_time": 5,
+    "ignore_repr_types": "matplotlib|list",  # what drawing returns
 }
-warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
 
 # --- the looks
 
 html_theme = "pydata_sphinx_theme"
 html_title = "xearthformer"
 html_static_path = ["_static"]
+html_css_files = ["style.css"]
+html_math_renderer = "mathml"
 html_theme_options = {
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
@@ -88,7 +90,8 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"changelog": [], "index": []}
+alone = "index", "start", "skill", "security", "contributing", "changelog"  # pages of no section
+html_sidebars = dict.fromkeys(alone, [])
 
 
 def write_help(app: Sphinx) -> None:
@@ -123,8 +126,22 @@ def code_or_link(
     return content if node.get("reftype") == "obj" and not ours else None
 
 
+def inline_math(translator: HTML5Translator, node: math) -> None:
+    """Write an equation as MathML, which browsers draw themselves: no script is fetched."""
+    translator.body.append(convert(node.astext()))
+    raise SkipNode
+
+
+def block_math(translator: HTML5Translator, node: math_block) -> None:
+    """Write a displayed equation as MathML."""
+    equation = convert(node.astext(), display="block")
+    translator.body.append(f'<div class="equation">{equation}</div>')
+    raise SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Connect the above to the build."""
+    app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("builder-inited", write_help)
     app.connect("builder-inited", write_figures)
     app.connect("missing-reference", code_or_link)

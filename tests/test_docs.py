@@ -138,4 +138,4 @@ def check_command(words: list[str]) -> None:
     elif program == "python":
         assert (ROOT / rest[0]).is_file()
     else:
-        assert program in {"git", "pip", "hf"}
+        assert program in {"pip", "hf"}
