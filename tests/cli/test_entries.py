@@ -34,6 +34,10 @@ def test_an_alias_may_stand_for_an_entry():
     assert load_yaml(text, "it") == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": {"x": 1}}
 
 
+def test_dates_are_text_as_times_are():
+    assert load_yaml("[1990-01-01, 1990-01, 1990]", "it") == ["1990-01-01", "1990-01", 1990]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

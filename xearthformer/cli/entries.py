@@ -14,7 +14,12 @@ HINT = "quotes around text with : # [ ] { } ! & or *, and blanks in place of tab
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader of plain data that refuses a key given twice; YAML's own takes the last."""
+    """A loader of plain data: dates stay text, and no key is given twice in silence."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

@@ -73,6 +73,9 @@ class DataSource:
         if dim is not None:
             wholes = [data.isel({dim: i}, drop=True) for i in range(data.sizes[dim])]
         time = find_time(wholes[0])
+        if self.every > wholes[0].sizes[time]:
+            expected = f"every as {wholes[0].sizes[time]} at most, the frames of a record"
+            raise mismatch(expected, f"{self.every}", "every: 1")
         if "months" in data.coords and data["months"].dims == (dim,):
             # ICAR-ENSO's shorter records end in missing values
             lengths = map(int, data["months"].values)
