@@ -1,5 +1,7 @@
 """Several files as one record: along time, next to each other, on grids of their own."""
 
+import os
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -114,3 +116,12 @@ def test_the_command_takes_files_and_patterns(tiny_pack, tmp_path, capsys):
     capsys.readouterr()
     missing = ["hindcast", str(tmp_path / "tos_*.nc"), *words, "-o", store]
     assert main(missing) == 2 and "no file matches" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["text", "nothing", "a folder", "a pipe"])
+def test_what_holds_no_data_is_named_and_never_waited_for(tmp_path, kind):
+    path = tmp_path / "a.dat"
+    make = {"text": lambda: path.write_text("text"), "nothing": path.touch, "a folder": path.mkdir}
+    make.get(kind, lambda: os.mkfifo(path))()
+    with pytest.raises(ValueError, match=r"a NetCDF file or a Zarr store\n +found .*a\.dat, \w"):
+        open_files([str(path)])

@@ -45,9 +45,21 @@ def open_file(
         import fsspec  # type: ignore[import-untyped]
 
         source = fsspec.open(address, **storage_options).open()
-    return xr.open_dataset(
-        source, engine=engine, chunks={}, decode_coords=decode_coords, backend_kwargs=options
-    )
+    elif os.path.exists(address) and not (os.path.isfile(address) or os.path.isdir(address)):
+        raise _no_data(address, "a pipe or a device, which might never end")
+    try:
+        return xr.open_dataset(
+            source, engine=engine, chunks={}, decode_coords=decode_coords, backend_kwargs=options
+        )
+    except ValueError as error:
+        if "did not find a match" not in str(error):  # of xarray, which lists its engines
+            raise
+        raise _no_data(address, "of no format that is installed here, or damaged") from error
+
+
+def _no_data(address: str, why: str) -> ValueError:
+    hint = "a file whose name ends in .nc, or a folder whose name ends in .zarr"
+    return mismatch("a NetCDF file or a Zarr store", f"{address}, {why}", hint)
 
 
 def open_files(paths: Sequence[str]) -> xr.Dataset:
