@@ -416,3 +416,9 @@ def test_made_is_a_line():
         "2016-09-28 15:00:00: a.nc, from 12 of 13 frames, 7.2 s after the file, "
         "131.0 s after the frame; 1 is missing"
     )
+
+
+def test_a_log_line_obeys_no_name_of_a_file(capsys):
+    module._log(Failed("red \x1b[31m.nc", "no radar\nat all"))
+    err = capsys.readouterr().err
+    assert "red \\x1b[31m.nc" in err and "\x1b" not in err

@@ -310,9 +310,10 @@ class Evil:
 def test_a_checkpoint_is_never_unpickled(tmp_path):
     run(tmp_path, recipe=Recipe(**{**vars(QUICK), "stop": 1}))
     evil = pickle.dumps(Evil(tmp_path / "trace"), protocol=2)
-    (tmp_path / "pack.run" / "last.ckpt").write_bytes(evil)
-    with pytest.raises(ValueError, match="last.ckpt is damaged"):
-        run(tmp_path)
+    for content in (evil, b"PK\x03\x04", b""):
+        (tmp_path / "pack.run" / "last.ckpt").write_bytes(content)
+        with pytest.raises(ValueError, match="last.ckpt is damaged"):
+            run(tmp_path)
     assert not (tmp_path / "trace").exists()
 
 
@@ -381,6 +382,7 @@ def test_the_example_trains_in_seconds(tmp_path, monkeypatch):
         ({"extra_share": -1.0}, "from 0 up"),
         ({"share": float("nan")}, "from 0 up"),
         ({"share": float("inf")}, "from 0 up"),
+        ({"device": "cudda"}, "a device of torch\n +found 'cudda'"),
         ({"share": 0}, "a window or more an epoch"),
     ],
 )

@@ -24,7 +24,7 @@ import xarray as xr
 
 from ..datasets.radar.call import Call, as_called
 from ..datasets.radar.geotiff import init_label
-from ..errors import mismatch, whole_number
+from ..errors import mismatch, printable, whole_number
 from ..fields.axes import find_axes
 from ..fields.time_axis import stamps_on_grid, str_time
 from .files import check_raster, remove, write_forecast
@@ -545,7 +545,8 @@ def _in_shell_words(event: Event) -> Event:
 
 def _log(event: Event | str) -> None:
     """Print a line with the time on the clock."""
-    print(f"{pd.Timestamp.now('UTC'):%Y-%m-%d %H:%M:%SZ} {event}", file=sys.stderr, flush=True)
+    words = "\n".join(map(printable, str(event).splitlines()))  # with names of others' files
+    print(f"{pd.Timestamp.now('UTC'):%Y-%m-%d %H:%M:%SZ} {words}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import csv
 import json
 import logging
 import math
-import pickle
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from ..errors import mismatch
 from ..inference.engine import Progress, progress_bar
 from .recipe import PRECISIONS, Recipe
 from .windows import Batches, Draws, turn_at_random
@@ -338,7 +338,7 @@ def _load(checkpoint: Path) -> Checkpoint:
     """Load tensors and plain values; nothing in the file is executed."""
     try:
         return torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # of many kinds, by where the damage is
         raise ValueError(
             f"{checkpoint} is damaged, or no checkpoint of a training run: delete "
             f"{checkpoint.parent} to train anew, or choose another folder"
@@ -398,7 +398,10 @@ def device_of(name: str) -> torch.device:
     """Return a device by its name; "auto" is a GPU when there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise mismatch("a device of torch", repr(name), 'device="auto"') from error
 
 
 def seed_of(*entropy: int) -> int:
