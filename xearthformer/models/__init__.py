@@ -32,7 +32,7 @@ from .published import earthformer as published_earthformer
 from .published import prediff as published_prediff
 from .published.weights import load_published
 
-STEPS = 10  # of torch for each tensor of a model's weights; no model here takes more than six
+STEPS = 25  # calls of torch for each tensor of a model's weights; models here take up to twelve
 
 # Name -> the class of its config, its own class, its presets. A new model is a new line.
 MODELS: dict[str, tuple[type, type[nn.Module], Mapping[str, object]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from ...errors import did_you_mean
 
@@ -54,14 +54,14 @@ def expect_small(name: str, part: object) -> None:
         expect_small(name, one)
 
 
-class Steps(TorchDispatchMode):
-    """Raises a ValueError after so many operations of torch, of this thread."""
+class Steps(TorchFunctionMode):
+    """Raises a ValueError after so many calls of torch, by this thread."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self.left = most
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Callable[..., object], types: object, args: tuple = (), kwargs: object = None
     ) -> object:
         self.left -= 1
