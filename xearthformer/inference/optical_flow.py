@@ -7,9 +7,7 @@ LINDA filters around features, and STEPS adds noise with the structure of the ra
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
@@ -34,6 +32,7 @@ from ..fields.time_axis import (
     str_time,
 )
 from .pysteps_methods import METHODS, Ensemble, Method, Nowcast, Pysteps, nowcast
+from .pysteps_modules import load_methods, load_quietly
 
 RAIN = "rainfall_rate"
 UNITS = "mm h-1"
@@ -169,10 +168,13 @@ def load_pysteps(method: str = "extrapolation") -> Pysteps:
         It is not installed, or OpenCV for its Lucas-Kanade, or scikit-image for LINDA's features.
     """
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it greets when imported
-            import cv2  # noqa: F401  (pysteps looks for it when the motion is computed: too late)
-            from pysteps import extrapolation, motion, noise, nowcasts
-            from pysteps.utils.transformation import dB_transform
+        import cv2  # noqa: F401  (pysteps looks for it when the motion is computed: too late)
+
+        load_quietly()
+        from pysteps import extrapolation, noise
+        from pysteps.utils.transformation import dB_transform
+
+        methods = load_methods(tuple(METHODS))
     except ImportError as error:
         raise ImportError(
             "extrapolation by optical flow needs pysteps and opencv-python-headless, which aren't "
@@ -183,11 +185,10 @@ def load_pysteps(method: str = "extrapolation") -> Pysteps:
             'LINDA needs scikit-image, which isn\'t installed: pip install "xearthformer[pysteps]"'
         )
     return Pysteps(
-        flow=motion.get_method("LK"),
         path=extrapolation.get_method("semilagrangian"),
         decibels=dB_transform,
         noise=noise.get_method("nonparametric"),
-        **{name: nowcasts.get_method(name) for name in METHODS},
+        **methods,
     )
 
 

@@ -8,10 +8,7 @@ Legend of the shape suffixes: T time, L leads, M members, Y X space, 2 the compo
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,7 +121,7 @@ def nowcast(
     rain: np.ndarray | None = None
     if method.run is not None and (past.last_YX >= DRY).any():
         observed, age = past.observed()
-        with quiet():
+        with np.errstate(all="ignore"):
             try:
                 rain, said = method.run(observed, lead + age, ensemble, pysteps)
                 rain = rain[age:]
@@ -167,7 +164,7 @@ def find_motion(past_TYX: np.ndarray, pysteps: Pysteps) -> tuple[np.ndarray, lis
         notes.append(f"motion from {used.size} of {len(past_TYX)} frames: others dry or missing")
     rain_TYX = past_TYX[used]
     decibels_TYX = np.where(np.isfinite(rain_TYX), _decibels(rain_TYX, pysteps), np.nan)
-    with quiet():
+    with np.errstate(all="ignore"):
         motion = pysteps.flow(decibels_TYX, verbose=False)
     return motion / (used[1] - used[0]), notes
 
@@ -394,7 +391,7 @@ def _drawn_fields(past: Past, ensemble: Ensemble, pysteps: Pysteps) -> np.ndarra
         return fields
     wettest = np.nansum(past.frames_TYX, axis=(1, 2)).argmax()
     set_up, draw = pysteps.noise
-    with quiet():
+    with np.errstate(all="ignore"):
         shaped = set_up(_decibels(past.frames_TYX[wettest], pysteps))
         for member, field_YX in enumerate(fields):
             seed = _member_seed(ensemble.seed, member, "beyond")
@@ -409,25 +406,3 @@ def _member_seed(seed: int, member: int, use: str = "") -> int:
     """Return the seed of one member, whatever the number of members."""
     words = [seed, member, *use.encode()]
     return int(np.random.SeedSequence(words).generate_state(1)[0] % 2**31)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence pysteps, and restore NumPy's global generator, which it seeds.
-
-    Its tasks of dask run here and in order, whatever scheduler the user's own data has.
-    """
-    import dask
-
-    state = np.random.get_state()
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            warnings.catch_warnings(),
-            np.errstate(all="ignore"),
-            dask.config.set(scheduler="synchronous"),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        np.random.set_state(state)

@@ -89,9 +89,7 @@ class Pack:
             with torch.inference_mode(False):
                 state = {name: torch.from_numpy(array) for name, array in self.arrays().items()}
                 shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-                if (
-                    SHIPPED not in self.path.parents
-                ):  # torch may load for seconds what checks shapes
+                if SHIPPED not in self.path.parents:  # what checks takes torch seconds
                     models.expect_shapes(self.card.model.name, self.card.model.config, shapes)
                 model = models.build(self.card.model.name, self.card.model.config)
                 model.load_state_dict(state, strict=True)

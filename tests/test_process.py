@@ -1,0 +1,88 @@
+"""What belongs to the whole process is after each public function as it was before, threads too."""
+
+import contextlib
+import os
+import sys
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import dask
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import xearthformer as xef
+from tests.test_attributes import NEW, SCORES, Data, rain
+
+METHODS = {"sprog": None, "steps": 2, "anvil": None, "linda": None}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Data()
+
+
+def state():
+    """All of the process that a library could change by the way, as text."""
+    drawn = np.random.get_state()
+    return {
+        "streams": (id(sys.stdout), id(sys.stderr)),
+        "NumPy": (drawn[0], drawn[1].tobytes(), *drawn[2:], np.geterr(), np.get_printoptions()),
+        "filters of warnings": [*warnings.filters],
+        "torch": (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()),
+        "torch's generator": torch.get_rng_state().numpy().tobytes(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "dask": repr(dask.config.config),
+        "xarray": {k: v for k, v in xr.get_options().items() if k != "file_cache_maxsize"},
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+    }
+
+
+@pytest.mark.parametrize("name", {**NEW, **SCORES})
+def test_a_function_leaves_the_process_as_it_was(data, name):
+    function = {**NEW, **SCORES}[name]
+    function(data)  # what is imported on the way is others'
+    before = state()
+    function(data)
+    after = state()
+    assert {k: v for k, v in after.items() if v != before[k]} == {}
+
+
+def test_extrapolations_in_threads_leave_stdout_and_numpys_generator_alone(capsys):
+    np.random.seed(1)
+    expected = np.random.random(200)
+    np.random.seed(1)
+    da, stdout, filters = rain(), sys.stdout, [*warnings.filters]
+    stop, seen = threading.Event(), []
+
+    def run(method):
+        return xef.extrapolate(da, method=method, members=METHODS[method], lead=1).values
+
+    def look():
+        while not stop.is_set():
+            seen.append(sys.stdout is stdout)
+
+    with ThreadPoolExecutor(5) as pool:
+        looking = pool.submit(look)
+        for running in [pool.submit(run, method) for method in [*METHODS] * 2]:
+            with contextlib.suppress(UserWarning):
+                running.result()
+        stop.set()
+        looking.result()
+    assert all(seen) and sys.stdout is stdout and warnings.filters == filters
+    np.testing.assert_array_equal(np.random.random(200), expected)
+    assert capsys.readouterr().out == ""
+    np.testing.assert_array_equal(run("steps"), run("steps"))
+
+
+def test_pysteps_of_the_users_own_still_speaks_and_seeds(capsys):
+    xef.extrapolate(rain(), method="sprog", lead=1)
+    from pysteps import nowcasts
+
+    frames = np.log10(rain().values[:3] + 0.01) * 10
+    motion = np.zeros((2, *frames.shape[1:]))
+    nowcasts.get_method("sprog")(frames, motion, 1, precip_thr=-10.0)
+    assert "S-PROG" in capsys.readouterr().out
