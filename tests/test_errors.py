@@ -1,9 +1,12 @@
 """Errors that say what to type, and arguments that still answer to their old names."""
 
+import threading
+import warnings
+
 import numpy as np
 import pytest
 
-from xearthformer.errors import renamed, whole_number
+from xearthformer.errors import ignored, renamed, whole_number
 
 
 @pytest.mark.parametrize("value", [3, np.int32(3), np.array(3)])
@@ -31,3 +34,27 @@ def test_an_old_name_warns_and_works():
 def test_both_names_are_an_error():
     with pytest.raises(TypeError, match="give one"):
         width(scale=16, window=4)
+
+
+def test_threads_that_ignore_warnings_leave_the_filters_as_they_were():
+    before = [*warnings.filters]
+    first, second, gone = (threading.Event() for _ in range(3))
+
+    def early():
+        with ignored("one"):
+            first.set()
+            second.wait(0.2)  # the other would set its filters meanwhile
+        gone.set()
+
+    def late():
+        first.wait()
+        with ignored("other"):
+            second.set()
+            gone.wait(0.2)
+
+    threads = [threading.Thread(target=each) for each in (early, late)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert warnings.filters == before

@@ -7,14 +7,17 @@ import functools
 import operator
 import reprlib
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+FILTERS = threading.RLock()  # of warnings
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -85,6 +88,18 @@ def whole_number(name: str, value: object, least: int = 1, hint: str | None = No
             f"{name} as a whole number from {least}", repr(value), hint or f"{name}={least}"
         )
     return number
+
+
+@contextmanager
+def ignored(message: str = "", category: type[Warning] = Warning) -> Iterator[None]:
+    """Ignore warnings that are raised in here.
+
+    Filters belong to all threads. One at a time changes them: of two, one would put back the
+    filters that the other had set, for good.
+    """
+    with FILTERS, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message, category)
+        yield
 
 
 def warn(words: str) -> None:

@@ -16,6 +16,7 @@ import dask
 import numpy as np
 import xarray as xr
 
+from ..errors import ignored
 from ..fields import windows
 from ..fields.time_axis import str_time
 from ..inference.forecast import compute, set_up
@@ -174,8 +175,7 @@ def _on_cluster(
                 except Exception as error:
                     yield inits, error
                     continue
-                with warnings.catch_warnings():  # it sends the block's own data, and no more
-                    warnings.filterwarnings("ignore", "Sending large graph")
+                with ignored("Sending large graph"):  # the block's own data, and no more
                     future = client.submit(job.work, pieces, scheduler="threads", pure=False)
                 running[future] = inits
                 future.add_done_callback(finished.put)

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -30,7 +29,7 @@ from zarr.core.common import JSON
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
-from ..errors import mismatch
+from ..errors import ignored, mismatch
 from ..fields.cf import unfilled, with_grid_mapping
 
 StoreLike: TypeAlias = str | os.PathLike[str] | FSMap | Store
@@ -422,8 +421,7 @@ def _large(empty: xr.Dataset) -> list[str]:
 
 def consolidate(memory: Store) -> None:
     """Put the metadata of all arrays into the root's, which readers then open at once."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Consolidated metadata")  # not in the specification yet
+    with ignored("Consolidated metadata"):  # not in the specification yet
         zarr.consolidate_metadata(memory)
 
 

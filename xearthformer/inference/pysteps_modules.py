@@ -12,11 +12,12 @@ import functools
 import importlib.util
 import sys
 import threading
-import warnings
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from ..errors import ignored
 
 IMPORTING = threading.Lock()
 
@@ -61,7 +62,7 @@ def load_quietly() -> None:
         vars(module)["print"] = _say_nothing
         sys.modules["pysteps"] = module
         try:
-            with warnings.catch_warnings():
+            with ignored():
                 run()
         except BaseException:
             del sys.modules["pysteps"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -20,7 +19,7 @@ import xarray as xr
 
 from .. import __version__
 from ..climate.regions import REGIONS, Region, index
-from ..errors import mismatch, whole_number
+from ..errors import ignored, mismatch, whole_number
 from ..fields import quantities, windows
 from ..fields.axes import find_axes
 from ..fields.cf import add_history
@@ -273,8 +272,7 @@ def _table(sst: xr.DataArray, heat: xr.DataArray | None) -> xr.Dataset:
         for name, boxes in INDICES.items()
     }
     volume = None if heat is None else _series(heat, EQUATOR)
-    with warnings.catch_warnings():  # of months that lack values: they are left out
-        warnings.simplefilter("ignore")
+    with ignored():  # of months that lack values: they are left out
         columns, volume = dask.compute(columns, volume)  # lazy data is read once
     if volume is not None and heat is not None:
         of_month = dict(zip(months_of(heat[find_axes(heat).time]), volume.values, strict=True))
@@ -287,8 +285,7 @@ def _table(sst: xr.DataArray, heat: xr.DataArray | None) -> xr.Dataset:
 
 def _series(da: xr.DataArray, box: Region) -> xr.Variable:
     """Return the mean over a box (time,), lazy if the data is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with ignored():
         mean = index(da, box).variable.astype(np.float64)
     return xr.Variable("time", mean.data)
 
@@ -343,10 +340,9 @@ def _undisturbed() -> Iterator[None]:
 
     It calls xarray by names that these days warn.
     """
-    state = np.random.get_state()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with ignored():
+        state = np.random.get_state()
+        try:
             yield
-    finally:
-        np.random.set_state(state)
+        finally:
+            np.random.set_state(state)

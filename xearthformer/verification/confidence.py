@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import mismatch, whole_number
+from ..errors import ignored, mismatch, whole_number
 from ..fields.time_axis import months_of
 from .scores import COUNTED, SCORES, score
 from .skill_score import skill_score
@@ -131,8 +130,7 @@ def _with_ends(result: xr.Dataset, resampled: xr.Dataset, level: float) -> xr.Da
         out[name] = da
         if name in COUNTED:
             continue
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "All-NaN slice")  # no event in any resample
+        with ignored("All-NaN slice"):  # no event in any resample
             found = resampled[name].quantile([*ends.values()], "resample", skipna=True)
         for k, suffix in enumerate(ends):
             words = f"{da.attrs['long_name']}, {ends[suffix]:.0%} quantile"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 
-from ..errors import mismatch, whole_number
+from ..errors import ignored, mismatch, whole_number
 from ..fields.cf import with_labels_of
 from ..fields.forms import takes_any_form
 from .align import align, concat, pick_observed, pick_variable
@@ -149,8 +148,7 @@ def skill_confidence(
         found = f"{blocks}, of {years} year{'s' * (years > 1)} each"
         raise mismatch("3 blocks of inits or more", found, "inits of more years")
     batch = max(1, BATCH_BYTES // (sum(array.nbytes for array in arrays)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # land
+    with ignored(category=stats.DegenerateDataWarning):  # land
         result = stats.bootstrap(
             arrays,
             lambda *sums, axis: np.stack(list(_scores(sums, axis).values())),

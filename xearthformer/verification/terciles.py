@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 
 import xarray as xr
 
 from ..climate.climatology import Period
-from ..errors import mismatch
+from ..errors import ignored, mismatch
 from ..fields.cf import with_labels_of
 from ..fields.forms import takes_any_form
 from ..fields.time_axis import months_of
@@ -191,8 +190,7 @@ def _edges(means: xr.DataArray, period: Period | None) -> xr.DataArray:
         means = means.chunk({time: -1})
     parts = []
     for month in range(1, 13):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "All-NaN slice")  # land
+        with ignored("All-NaN slice"):  # land
             own = means.isel({time: months == month})
             parts.append(own.quantile(EDGES, str(time), keep_attrs=False))
     edges = concat(parts, "month").rename(quantile="edge")

@@ -6,14 +6,13 @@ Members, or the thresholds or quantiles of a product of theirs, are bands.
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from ...errors import mismatch
+from ...errors import ignored, mismatch
 from ...fields.axes import find_grid
 from ...fields.time_axis import str_time
 from ...fields.units import to_metres
@@ -155,8 +154,7 @@ def _on_map(field: xr.DataArray, crs: pyproj.CRS) -> xr.DataArray:
         units = band.attrs.get("units", "1")
         words = "" if units == "1" else f" {units}"
         plain.attrs["long_name"] = tuple(f"{band.name} {each:g}{words}" for each in band.values)
-    with warnings.catch_warnings():  # the file has the whole projection, whatever CF can't say
-        warnings.filterwarnings("ignore", ".*lost in conversion to CF", UserWarning)
+    with ignored(".*lost in conversion to CF"):  # the file has the whole projection
         plain = plain.rio.write_crs(crs)
     return plain.rio.write_nodata(np.nan)
 

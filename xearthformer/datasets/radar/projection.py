@@ -8,7 +8,6 @@ CF calls a grid mapping, and `crs_of` reads it back.
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from ...errors import mismatch
+from ...errors import ignored, mismatch
 
 if TYPE_CHECKING:
     import pyproj
@@ -139,8 +138,7 @@ def crs_variable(crs: pyproj.CRS | str) -> xr.Variable:
 
 @functools.cache  # the files of a folder have one projection
 def _attrs_of(crs: pyproj.CRS) -> Mapping[str, object]:
-    with warnings.catch_warnings():  # what neither CF nor a PROJ string can say stands in crs_wkt
-        warnings.simplefilter("ignore", UserWarning)
+    with ignored(category=UserWarning):  # what neither can say stands in crs_wkt
         proj4, attrs = crs.to_proj4(), crs.to_cf()
     # the file formats have no tuples
     attrs = {key: list(v) if isinstance(v, tuple) else v for key, v in attrs.items()}

@@ -6,12 +6,11 @@ import bz2
 import gzip
 import os
 import re
-import warnings
 
 import numpy as np
 import xarray as xr
 
-from ...errors import mismatch
+from ...errors import ignored, mismatch
 
 # Product, day, hour and minute, station (10000: a composite), month and year, length in bytes.
 HEADER = re.compile(rb"([A-Z%][A-Z0-9])\d{6}\d{5}\d{4}BY\s*(\d+)")
@@ -36,9 +35,8 @@ def open_radolan(path: str) -> xr.Dataset:
         raise ImportError(
             f'{path} is RADOLAN, which needs wradlib: pip install "xearthformer[radar]"'
         ) from error
-    with warnings.catch_warnings():
-        # of codes for clutter, no data and both, which are all missing
-        warnings.filterwarnings("ignore", message=".*multiple fill values.*")
+    # of codes for clutter, no data and both, which are all missing
+    with ignored(".*multiple fill values.*"):
         ds = xr.open_dataset(path, engine="radolan", chunks={}, decode_coords="all")
     if "prediction_time" in ds and bool((ds["prediction_time"] != ds["time"]).any()):
         ahead = f"{ds['time'].dt.strftime('%H:%M').item()} for a later time: {path}"
