@@ -139,3 +139,41 @@ def test_on_each_keeps_coordinates_that_no_variable_carries():
     assert {"time_bnds", "crs"} <= set(mean.coords) and "lat_bnds" not in mean.coords
     cut = quantities.on_each(ds, lambda da: da.isel(time=slice(1)), ["time"])
     assert "time_bnds" not in cut.coords and "lat_bnds" in cut.coords
+
+
+# --- absolute values and their anomaly in one file
+
+
+def two(name, **attrs):
+    """A file of SST, and of another variable next to it that says that it is an anomaly."""
+    time = xr.date_range("1980-01", periods=24, freq="MS")
+    coords = {"time": time, "lat": [0.0, 1.0], "lon": [0.0, 1.0]}
+    sst = xr.DataArray(np.full((24, 2, 2), 20.0), coords, ("time", "lat", "lon"))
+    absolute = {"units": "degC", "standard_name": "sea_surface_temperature"}
+    other = {"units": "degC", "long_name": "SST anomalies", **attrs}
+    return xr.Dataset({"sst": sst.assign_attrs(absolute), name: (sst - 19).assign_attrs(other)})
+
+
+def test_the_anomaly_next_to_absolute_values_is_found_by_its_name():
+    ds = two("ssta")
+    for difference, name in ((True, "ssta"), (False, "sst")):
+        ask = {"standard_name": "sea_surface_temperature", "difference": difference}
+        found = quantities.find_variable(ds, **ask)
+        assert found == name
+
+
+def test_an_anomaly_of_another_name_is_named():
+    ds = two("anom")
+    with pytest.raises(ValueError, match=r"absolute values of sst, and anom") as error:
+        quantities.find_variable(ds, standard_name="sea_surface_temperature", difference=True)
+    mended = eval(str(error.value).split("try ")[1].split(", if")[0], {"ds": ds})
+    assert mended.name == "anom" and mended.attrs["standard_name"] == "sea_surface_temperature"
+    quantities.check_quantity(mended, "sea_surface_temperature", difference=True)
+
+
+def test_anomalies_of_both_name_the_one_that_is_an_anomaly():
+    ds = two("anom")
+    with pytest.raises(ValueError, match="anom, an anomaly already") as error:
+        ds.earthformer.anomaly((1980, 1981))
+    mended = eval(str(error.value).split("try ")[1], {"ds": ds})
+    assert (mended.earthformer.anomaly((1980, 1981))["sst"] == 0).all()

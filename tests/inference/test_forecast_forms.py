@@ -353,3 +353,13 @@ def test_inputs_on_two_map_projections():
     ds["b"].attrs["earth_radius"] = 6371229.0
     with pytest.raises(ValueError, match="more than one grid mapping: vil on a, ir069 on b"):
         inputs.select(ds, card)
+
+
+def test_two_versions_of_a_record_are_joined_by_the_line(ssta, tiny_pack):
+    final, preliminary = ssta.where(ssta.time < ssta.time[9]), ssta.where(ssta.time >= ssta.time[9])
+    da = xr.concat([final, preliminary], xr.Variable("expver", [1, 5]))
+    with pytest.raises(ValueError, match="final and preliminary") as error:
+        da.earthformer.forecast(tiny_pack)
+    joined = eval(str(error.value).split("try ")[1], {"da": da})
+    wanted = ssta.earthformer.forecast(tiny_pack)
+    np.testing.assert_array_equal(joined.earthformer.forecast(tiny_pack), wanted)

@@ -13,6 +13,7 @@ import xarray as xr
 from small_nowcast import small_nowcast
 
 import xearthformer as xef
+from xearthformer.packs.card import Variable
 
 RAIN = {"standard_name": "rainfall_rate", "units": "mm h-1"}
 
@@ -52,6 +53,40 @@ def error_of(fc, right):
     """Mean error, as a share of that of a nowcast whose rain doesn't move."""
     fc, right = middle_of(fc).values, middle_of(right).values
     return float(np.abs(fc - right).mean() / np.abs(right[:1] - right).mean())
+
+
+# --- values
+
+
+@pytest.fixture
+def rain():
+    return storms().isel(y=slice(32), x=slice(32))
+
+
+@pytest.mark.parametrize("below", [-1e-6, -9e-4])
+def test_rounding_below_zero_is_zero(rain, small, below):
+    rain[-1, 3, 4] = 0
+    wanted = rain.earthformer.forecast(small)
+    rain[-1, 3, 4] = below
+    xr.testing.assert_identical(rain.earthformer.forecast(small), wanted)
+
+
+@pytest.mark.parametrize("units", ["mm h-1", "m s-1"])
+@pytest.mark.parametrize("value", [-0.2, 1200.0])
+def test_a_pixel_just_beyond_may_be_clipped(rain, small, value, units, tmp_path):
+    quantity = {**small.card.inputs["rain"].model_dump(), "valid_min": 0.0, "valid_max": 1000.0}
+    card = small.card.model_copy(update={"inputs": {"rain": Variable.model_validate(quantity)}})
+    pack = xef.save_pack(tmp_path / "ranged", small.model(), card)
+    rain[-1, 3, 4] = value
+    own = rain if units == "mm h-1" else (rain / 3.6e6).assign_attrs(RAIN, units=units)
+    with pytest.raises(ValueError, match="y 3.*x 4.*in all 1 of") as error:
+        own.earthformer.forecast(pack)
+    line = str(error.value).split("try ")[1].split(", for values")[0]
+    assert line.startswith("da.clip(")
+    mended = eval(line, {"da": own})
+    wanted = rain.clip(0, 1000).earthformer.forecast(pack)
+    factor = 1 if units == "mm h-1" else 3.6e6
+    np.testing.assert_allclose(mended.earthformer.forecast(pack) * factor, wanted, atol=0.01)
 
 
 # --- time steps

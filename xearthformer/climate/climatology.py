@@ -123,7 +123,18 @@ def anomaly(da: Labelled, climatology: Period | Labelled = ("1981", "2010")) -> 
     >>> anomaly(da, (2000, 2001)).values.ravel()[[0, 12]]
     array([-6.,  6.])
     """
+    if isinstance(da, xr.Dataset):
+        _check_all_absolute(da)
     return on_each(da, lambda each: _anomaly(with_middles(each, da), climatology), [find_time(da)])
+
+
+def _check_all_absolute(ds: xr.Dataset) -> None:
+    """Refuse absolute values next to anomalies, as OISST has them: the line parts them."""
+    fields = {str(name): is_difference(da) for name, da in ds.items() if da.dtype.kind == "f"}
+    anomalies = [name for name, already in fields.items() if already]
+    if anomalies and len(anomalies) < len(fields):
+        found = f"{', '.join(anomalies)}, an anomaly already, next to them"
+        raise mismatch("absolute values", found, f"ds.drop_vars({anomalies})")
 
 
 def anomaly_with_cycle(da: xr.DataArray, period: Period) -> xr.DataArray:

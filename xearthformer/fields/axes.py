@@ -177,9 +177,22 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     if not (np.abs(latitude) <= 90.01).all():
         raise mismatch(expected, f"{y.name} from {y.values.min()} to {y.values.max()}", hint)
     for axis, values in ((y, latitude), (x, longitude)):
-        if np.unique(values.round(6)).size < values.size or not np.isfinite(values).all():
-            shorter = f"da.isel({axis.dims[0]}=slice(None, -1)) if the last repeats the first"
-            raise mismatch(f"every {axis.name} once", "some twice (0 and 360?), or NaN", shorter)
+        if not np.isfinite(values).all():
+            hint = f'da.dropna("{axis.dims[0]}")'
+            if axis.name == axis.dims[0]:
+                hint = f'da.sel({axis.name}=da["{axis.name}"].notnull())'
+            raise mismatch(f"every {axis.name}", "NaN among them", hint)
+        first = np.unique(values.round(6), return_index=True)[1]
+        if first.size < values.size:
+            kept = f"slice(None, {first.size - values.size})"  # the first of each
+            if first.max() >= first.size:
+                kept = str(sorted(first.tolist()))
+            found = f"{values.size - first.size} of {values.size} twice (as 0 and 360 are)"
+            raise mismatch(
+                f"every {axis.name} once",
+                found,
+                f"da.isel({axis.dims[0]}={kept}), where those have the same values",
+            )
     return y.copy(data=latitude), x.copy(data=longitude)
 
 

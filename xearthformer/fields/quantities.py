@@ -95,10 +95,16 @@ def find_variable(ds: xr.Dataset, *, standard_name: str | None, difference: bool
     if standard_name is not None:
         names = names_of(standard_name)
         by_attribute = [n for n in on_grid if ds[n].attrs.get("standard_name") in names]
-        matches = by_attribute or [n for n in on_grid if n.lower() in names]
+        by_name = [n for n in on_grid if n.lower() in names]
+        matches = by_attribute or by_name
+        # NCEI's: the absolute values have a standard_name, and the anomaly next to them none
+        if by_attribute and not _of_kind(ds, by_attribute, difference):
+            matches = _of_kind(ds, by_name, difference) or matches
     if len(matches) > 1:
-        matches = [n for n in matches if is_difference(ds[n]) == difference] or matches
+        matches = _of_kind(ds, matches, difference) or matches
     if len(matches) == 1:
+        if difference and not is_difference(ds[matches[0]]):
+            _check_others(ds, matches[0], _of_kind(ds, on_grid, difference), standard_name)
         return matches[0]
     quantity = f"{standard_name or 'one variable on a grid'}{' (anomaly)' if difference else ''}"
     listed = "".join(f"\n         {_describe(ds[n])}" for n in matches or ds.data_vars)
@@ -110,6 +116,26 @@ def find_variable(ds: xr.Dataset, *, standard_name: str | None, difference: bool
     if standard_name == RAIN and (has(ds, REFLECTIVITY) or has(ds, RAIN_AMOUNT)):
         hint = "xef.open_radar(ds), which makes it a rain rate"
     raise mismatch(f"a variable that is {quantity}", listed.strip() or "no data variables", hint)
+
+
+def _of_kind(ds: xr.Dataset, names: Iterable[str], difference: bool) -> list[str]:
+    """Return those of some variables that are anomalies, or those that are not."""
+    return [name for name in names if is_difference(ds[name]) == difference]
+
+
+def _check_others(
+    ds: xr.Dataset, absolute: str, anomalies: list[str], standard_name: str | None
+) -> None:
+    """Name the anomaly next to absolute values: OISST's has no name that tells its quantity."""
+    units = str(ds[absolute].attrs.get("units", ""))
+    others = [n for n in anomalies if commensurable(str(ds[n].attrs.get("units", "")), units)]
+    if others and standard_name:
+        raise mismatch(
+            "an anomaly",
+            f"absolute values of {absolute}, and {_describe(ds[others[0]])}",
+            f'ds["{others[0]}"].assign_attrs(standard_name="{standard_name}"), if that is its '
+            f'anomaly, or ds["{absolute}"].earthformer.anomaly({_period(ds[absolute])})',
+        )
 
 
 def on_each(

@@ -17,6 +17,7 @@ from ..climate.ocean import is_open_sea
 from ..errors import mismatch
 from ..fields import cf, quantities, regrid
 from ..fields.axes import find_axes, find_curvilinear, find_time
+from ..fields.codes import NOISE
 from ..fields.curvilinear import to_latlon
 from ..fields.forms import in_plain_form
 from ..fields.sentinels import check_values
@@ -38,6 +39,8 @@ SPACING_TOLERANCE = 0.01  # a share: projections are not exact to the metre
 # On latitude and longitude, of the root of a pixel's area: 0.01 degrees are 1.1 km by 0.6 to 1.1 km
 DEGREES_TOLERANCE = 0.25
 RAIN = "rainfall_rate"
+EXPVER = "expver"
+FEW = 0.01  # share of values beyond that may be real ones; more are in other units
 CODES = 4  # numbers beyond the range of rain; more are no codes, but other units
 OWN_UNITS = "own_units"  # of prepared data, in its encoding: what the user has it in
 LONGEST_MOVED = 30  # minutes between frames of rain that `to_step` can bring to another step
@@ -199,6 +202,15 @@ def further_dims(entries: Iterable[Entry]) -> dict[str, int]:
         da, axes = entry.da, find_axes(entry.da)
         own = [axes.time, axes.y, axes.x]
         further = {str(dim): n for dim, n in da.sizes.items() if n > 1 and dim not in own}
+        if EXPVER in further:
+            first, last = (repr(label) for label in da[EXPVER].values[[0, -1]].tolist())
+            parts = f"da.sel({EXPVER}={first}).combine_first(da.sel({EXPVER}={last}))"
+            raise mismatch(
+                "one record",
+                f"{EXPVER} {first} and {last}: final and preliminary times of ERA5, each missing "
+                "where the other is",
+                f"{parts}.assign_attrs(da.attrs)",
+            )
         for dim, n in further.items():
             varying = [name for name in own if name in da.coords and dim in da[name].dims]
             if varying:
@@ -295,8 +307,18 @@ def enter(da: xr.DataArray, name: str, variable: Variable, card: Card) -> xr.Dat
         inland = ~is_open_sea(entered["y"].values[:, None], entered["x"].values)
         as_land = land | (inland & np.isnan(entered.to_numpy()))
         entered = entered.where(~xr.DataArray(as_land, dims=entered.dims), variable.fill)
+    entered = _without_noise(entered, variable)
     _check_values(entered, da, variable, card)
     return variable.scale.apply(entered)
+
+
+def _without_noise(da: xr.DataArray, variable: Variable) -> xr.DataArray:
+    """Return 0 for what packing and interpolation have left below it, where 0 is the least."""
+    if variable.valid_min != 0:
+        return da
+    values = da.to_numpy()
+    noise = (values < 0) & (values >= -NOISE)
+    return da.where(~noise, 0) if noise.any() else da
 
 
 def other_baseline(da: xr.DataArray, card: Card) -> str | None:
@@ -449,9 +471,10 @@ def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, c
     finite = np.isfinite(values)
     low, high = variable.valid_min, variable.valid_max
     low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
+    least = -NOISE if low == 0 else low
     # where the pack has land too: a fill value there was averaged with the coast
     own = da.to_numpy()
-    beyond = np.isfinite(own) & ((own < low) | (own > high))
+    beyond = np.isfinite(own) & ((own < least) | (own > high))
     if beyond.any():
         worst = np.unravel_index(np.where(beyond, np.abs(own), -1.0).argmax(), own.shape)
         raise mismatch(
@@ -459,7 +482,7 @@ def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, c
             f"{own[worst]:g} {variable.units} at {_place(da, worst, card)}, and in all "
             f"{beyond.sum()} of {own.size} such values{_of(da, card)}, by the data's units "
             "attribute",
-            _mend_beyond(own[beyond], da, variable, card),
+            _mend_beyond(own[beyond], da, variable, card, share=float(beyond.mean())),
         )
     infinite = np.isinf(own)
     if infinite.any() and (variable.missing == "allowed" or finite.all()):
@@ -519,20 +542,23 @@ def _mend_missing(da: xr.DataArray, variable: Variable, card: Card) -> str:
     return f"{filled}, or data without gaps"
 
 
-def _mend_beyond(values: np.ndarray, da: xr.DataArray, variable: Variable, card: Card) -> str:
-    """Return the line that mends values beyond a variable's range."""
+def _mend_beyond(
+    values: np.ndarray, da: xr.DataArray, variable: Variable, card: Card, share: float
+) -> str:
+    """Return the line that mends values beyond a variable's range, which are a share of all."""
     codes = np.unique(values)
+    if share < FEW and _is_near(codes, variable):
+        line = f"{_clip(da, variable, card)}, for values that are real"
+        code = f", or {_mend_codes(codes, da, card)}" if variable.standard_name == RAIN else ""
+        return line + code
     if variable.standard_name == RAIN and (codes < 0).all() and codes.size > CODES:
         line = _mend("xef.open_radar({da}, zero_below=0)", da, card)
         return f"{line}, where nothing fell"
     if variable.standard_name == RAIN and codes.size <= CODES:
-        own = _in_own_units(codes, da, variable)
-        typed = ", ".join(f"{code:.6g}" for code in own)
-        line = f"xef.open_radar({{da}}, missing={f'({typed})' if codes.size > 1 else typed})"
-        return f"{_mend(line, da, card)}, for what stands for nothing seen"
-    filled = values.size * 2 < np.isfinite(da).sum()  # else units that aren't those of the numbers
-    if filled and variable.valid_max is not None and variable.valid_min == -variable.valid_max:
-        (most,) = _in_own_units(np.array([variable.valid_max]), da, variable)
+        return _mend_codes(codes, da, card)
+    if share < 0.5 and variable.valid_max is not None and variable.valid_min == -variable.valid_max:
+        # else units that aren't those of the numbers
+        (most,) = _in_own_units(np.array([variable.valid_max]), da)
         line = _mend(f"{{da}}.where(abs({{da}}) < {most:.6g})", da, card)
         return f"{line}, for a fill value that nothing declares"
     if (np.abs(values) > 900).all():  # no unit of what packs read makes that of a value in range
@@ -542,8 +568,37 @@ def _mend_beyond(values: np.ndarray, da: xr.DataArray, variable: Variable, card:
     return f"{line}, with the units the values are in"
 
 
-def _in_own_units(values: np.ndarray, da: xr.DataArray, variable: Variable) -> np.ndarray:
+def _is_near(values: np.ndarray, variable: Variable) -> bool:
+    """Return whether values just beyond a range may be real: no codes, and not in other units."""
+    low, high = variable.valid_min, variable.valid_max
+    if low is None or high is None:
+        return False
+    span = high - low
+    above = (values > high).all() and (values <= high + span).all()
+    rounded = low == 0 and (values < 0).all() and (values > -1).all()
+    below = low < 0 and (values < low).all() and (values >= low - span).all()
+    return bool(above or below or rounded)
+
+
+def _clip(da: xr.DataArray, variable: Variable, card: Card) -> str:
+    """Return the line that brings values into a variable's range, in the units the user has."""
+    limits = np.array([variable.valid_min, variable.valid_max], float)
+    low, high = own = _in_own_units(limits, da)
+    if not np.array_equal(own, limits):  # not beyond the limit again, when converted back
+        low, high = low + 1e-5 * (high - low) * (low != 0), high - 1e-5 * (high - low)
+    typed = f"min={low:.7g}, max={high:.7g}"
+    return _mend(f"{{da}}.clip({typed})", da, card)
+
+
+def _mend_codes(codes: np.ndarray, da: xr.DataArray, card: Card) -> str:
+    own = _in_own_units(codes, da)
+    typed = ", ".join(f"{code:.6g}" for code in own)
+    line = f"xef.open_radar({{da}}, missing={f'({typed})' if codes.size > 1 else typed})"
+    return f"{_mend(line, da, card)}, for what stands for nothing seen"
+
+
+def _in_own_units(values: np.ndarray, da: xr.DataArray) -> np.ndarray:
     """Return values of prepared data in the units that the user has it in."""
-    own = da.encoding.get(OWN_UNITS, da.attrs["units"])
-    numbers = xr.DataArray(values.astype(float), dims="code", attrs=da.attrs)
-    return convert_units(numbers, own, difference=variable.difference).values
+    back = da.encoding.get(OWN_UNITS) or da.attrs["units"]
+    own = xr.DataArray(values.astype(float), attrs=da.attrs)
+    return convert_units(own, back, difference=quantities.is_difference(da)).values
