@@ -373,7 +373,12 @@ def show_pack(name: str) -> None:
 
 
 def convert_checkpoint(
-    checkpoint: Sequence[str], *, preset: str, output: str, overwrite: bool = False
+    checkpoint: Sequence[str],
+    *,
+    preset: str,
+    output: str,
+    config: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Turn a published checkpoint into a pack; nothing in the checkpoint is executed.
 
@@ -385,11 +390,26 @@ def convert_checkpoint(
         Its published configuration: enso, sevir, sevir-lr, nbody, prediff-sevir-lr.
     output : str
         Folder, or .safetensors file, to write.
+    config : str
+        YAML file of an Earthformer of your own, on the preset's data: its section `model`.
     """
     from ..packs.published import convert
 
-    pack = convert(checkpoint, preset, output, overwrite=overwrite)
+    own = None if config is None else _model_section(Path(config))
+    pack = convert(checkpoint, preset, output, own, overwrite=overwrite)
     print(f"{pack.path}: {pack!r}")
+
+
+def _model_section(path: Path) -> dict[str, object]:
+    """Return the section `model` of a YAML file."""
+    with path.open(encoding="utf-8") as file:
+        found = load_yaml(file.read(MOST_TEXT + 1), str(path))
+    section = found.get("model") if isinstance(found, dict) else None
+    if not isinstance(section, dict):
+        listed = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+        hint = "the configuration that the checkpoint was trained with"
+        raise mismatch("a YAML file with a section model", f"{path}: {listed}", hint)
+    return section
 
 
 def run_demo(folder: str = "demo") -> None:

@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import is_zipfile
 
-from ..errors import PackError, did_you_mean
+from ..errors import PackError, did_you_mean, mismatch
 from .card import Card, LatLonGrid, ModelSpec, PixelGrid, Quantity, Training
 from .pack import Pack, save_pack
 from .scale import Scale
@@ -78,10 +79,19 @@ PUBLISHED["enso-paper"] = PUBLISHED["enso"]
 PUBLISHED["sevir-paper"] = PUBLISHED["sevir"]
 
 
+PLAIN = dict, list, int, float, str, bool  # types that are named in settings
+# Packages of objects in checkpoints that no network needs: settings, callbacks, metrics.
+FORGOTTEN = {
+    *("omegaconf", "lightning", "pytorch_lightning", "torchmetrics"),
+    *("argparse", "collections", "numpy", "pathlib", "typing"),
+}
+
+
 def convert(
     checkpoint: "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]",
     preset: str,
     path: "str | os.PathLike[str]",
+    config: "Mapping[str, object] | None" = None,
     *,
     overwrite: bool = False,
 ) -> Pack:
@@ -97,18 +107,20 @@ def convert(
         Its published configuration, a name in `PUBLISHED` such as "enso" or "prediff-sevir-lr".
     path : path
         The folder, or `.safetensors` file, to write.
+    config : mapping, optional
+        Configuration of an Earthformer of your own, trained by the published scripts on the
+        preset's data: the section `model` of its YAML file. Default: the published one.
     overwrite : bool
         Whether to replace a pack that is there.
 
     Raises
     ------
     PackError
-        A file that holds more than tensors, or keys or shapes other than the preset's; too few
-        files, or too many.
+        A file that is no checkpoint, or would have to be executed; keys or shapes other than those
+        of the configuration; another grid than the preset's; too few files, or too many.
     FileExistsError
         Another pack, or anything else, at `path`.
     """
-    from ..models import build
     from ..models.prediff.losses import STAGES
 
     if preset not in PUBLISHED:
@@ -116,7 +128,7 @@ def convert(
         raise PackError(f"no published preset {preset!r}: one of {names}")
     files = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
     kind = "prediff" if preset.startswith("prediff-") else "earthformer"
-    model = build(kind, preset.removeprefix("prediff-"))
+    model = _network(kind, preset, config)
     # PreDiff's networks were trained, and are published, one by one.
     networks = {name: getattr(model, name) for name in STAGES} if kind == "prediff" else {"": model}
     if len(files) != len(networks):
@@ -141,30 +153,91 @@ def convert(
     return save_pack(path, model, card, overwrite=overwrite)
 
 
+def _network(kind: str, preset: str, config: Mapping[str, object] | None) -> "nn.Module":
+    """Return the network of a preset, or of a configuration for the preset's data."""
+    from ..models import build, from_published
+
+    if config is None:
+        return build(kind, preset.removeprefix("prediff-"))
+    if kind != "earthformer":
+        expected = "a configuration of one network, an Earthformer"
+        raise PackError(str(mismatch(expected, f"preset {preset!r}", 'preset="enso"')))
+    try:
+        model = from_published(kind, config)
+    except (ValueError, TypeError) as error:
+        raise PackError(f"the configuration can't be built: {error}") from error
+    grid = PUBLISHED[preset]["grid"]
+    shape = tuple(model.config.input_shape[1:])
+    if shape != (*grid.shape, 1):  # type: ignore[attr-defined]
+        raise PackError(
+            f"preset {preset!r} expects fields of {(*grid.shape, 1)}, "  # type: ignore[attr-defined]
+            f"found {shape} (height, width, channels) in the configuration"
+        )
+    return model
+
+
+class _Forgotten:
+    """Stands for an object of a checkpoint that is no tensor: it takes its state and does nothing.
+
+    So the settings and the state of a training, which no network needs, execute nothing.
+    """
+
+    def __new__(cls, *_: object) -> "_Forgotten":
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def read_checkpoint(file: "str | os.PathLike[str]") -> Mapping[str, object]:
+    """Return what a checkpoint holds, by `torch.load(weights_only=True)`; nothing is executed."""
+    import torch
+    from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+    file = Path(file)
+    if not file.is_file():  # a pipe might never end
+        raise PackError(f"{file} is refused: expected a file of tensors, found none there")
+    with file.open("rb") as opened:
+        head = opened.read(100)
+    try:
+        names = get_unsafe_globals_in_checkpoint(file) if is_zipfile(file) else []
+        forgotten = [n for n in names if n.partition(".")[0] in FORGOTTEN]
+        with safe_globals([*PLAIN, *((_Forgotten, name) for name in forgotten)]):
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # of what is no checkpoint torch raises KeyError, IndexError, ...
+        raise PackError(
+            f"{file} is refused: expected a file of tensors, found {_why(file, head)}"
+        ) from error
+    if not isinstance(found, Mapping):
+        kind = type(found).__name__
+        raise PackError(f"{file}: expected a dict of tensors, or Lightning's, found a {kind}")
+    return found
+
+
+def _why(file: Path, head: bytes) -> str:
+    """Return in words why torch can't read a file."""
+    if not head:
+        return "an empty file: download it again"
+    if head.startswith(LFS):
+        return f"a Git LFS pointer to them: git lfs pull --include {file.name}"
+    if head.lstrip()[:1] == b"<":
+        return "a web page: download the file that it links to"
+    if head.startswith(b"PK") and not is_zipfile(file):
+        return "a part of one: download it again"
+    return "something that would have to be executed, or no checkpoint, or a damaged one"
+
+
 def _load_into_one(
     networks: "dict[str, nn.Module]", file: "str | os.PathLike[str]", preset: str
 ) -> None:
     """Load a checkpoint into the network that it fits, and remove that network from the dict."""
-    import torch
-
     from ..models.published.weights import load_published
 
-    if not Path(file).is_file():  # a pipe might never end
-        raise PackError(f"{file} is refused: expected a file of tensors, found none there")
-    with open(file, "rb") as start:
-        if start.read(len(LFS)) == LFS:
-            found = f"only where Git LFS keeps it: git lfs pull --include {Path(file).name}"
-            raise PackError(f"{file} is refused: expected a file of tensors, found {found}")
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # of many kinds, whose words tell how to switch safety off
-        raise PackError(
-            f"{file} is refused: expected a file of tensors, found something that would have to be "
-            "executed, or a damaged file"
-        ) from error
-    if not isinstance(state, Mapping):
-        found = f"a {type(state).__name__}"
-        raise PackError(f"{file} is refused: expected tensors by name, found {found}")
+    state = read_checkpoint(file)
     reasons = []
     for name, network in networks.items():
         try:

@@ -48,6 +48,12 @@ FIXED = {
     # how weights start, by kind of layer
     **{f"{kind}_init_mode": "0" for kind in (*INIT_KINDS, "down_up_linear")},
 }
+# What YAML files call the patterns of the blocks, and whose depth says how many blocks there are.
+PATTERNS = {
+    "self_pattern": ("enc_attn_patterns", "enc_depth"),
+    "cross_self_pattern": ("dec_self_attn_patterns", "dec_depth"),
+    "cross_pattern": ("dec_cross_attn_patterns", "dec_depth"),
+}
 # Options that don't change the output: the first saves memory in training, the second updates
 # global vectors that no later layer reads.
 IGNORED = ("checkpoint_level", "dec_self_update_global")
@@ -100,6 +106,7 @@ def common_dropout(config: Mapping[str, object]) -> object:
 
 def earthformer(config: Mapping[str, object]) -> Earthformer:
     """Build the Earthformer of a published configuration."""
+    config = _with_patterns(config)
     kind = config.get(STEM_TYPE)
     # The keys of the stem are needed for the kind that is built; those of the other may be absent.
     needed = (*SAME, *DROPOUTS, STEM_TYPE, STEM_ACTIVATION, *STEM_KEYS.get(str(kind), ()))
@@ -113,6 +120,16 @@ def earthformer(config: Mapping[str, object]) -> Earthformer:
             stem=_stem(config),
         )
     )
+
+
+def _with_patterns(config: Mapping[str, object]) -> dict[str, object]:
+    """Return a configuration with one pattern a block, where a YAML file has one for all blocks."""
+    own = {key: value for key, value in config.items() if key not in PATTERNS}
+    for key in PATTERNS.keys() & config.keys():
+        name, depth = PATTERNS[key]
+        value, blocks = config[key], config.get(depth, ())
+        own[name] = [value] * len(blocks) if isinstance(value, str) else value
+    return own
 
 
 def _stem(config: Mapping[str, object]) -> Stem:

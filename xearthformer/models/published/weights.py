@@ -63,18 +63,23 @@ def published_weights(
 ) -> dict[str, Tensor]:
     """Return the state dict in a checkpoint, without Lightning's wrapping and prefix.
 
-    The prefix is what stands before the first of the network's own keys.
+    The prefix is what stands before the first of the network's own keys; keys without it go.
 
-    >>> published_weights({"state_dict": {"net.w": 1, "net.b": 2}}, {"w": 0, "b": 0})
-    {'w': 1, 'b': 2}
+    >>> state = {key: torch.zeros(()) for key in ("net.w", "net.b", "valid_mse.total")}
+    >>> [*published_weights({"state_dict": state}, {"w": 0, "b": 0})]
+    ['w', 'b']
     """
     state = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError("expected a dict of tensors, found other things in it")
     if all(key in state for key in keys):
         return dict(state)
     first = next(iter(keys))
     prefixes = [key.removesuffix(first) for key in state if key.endswith(first)]
     prefix = min(prefixes, key=len, default="")  # the shortest: keys may end in one another
-    return {key.removeprefix(prefix): weight for key, weight in state.items()}
+    # what lies elsewhere in Lightning's module, such as metrics, is no part of the network
+    named = {key: weight for key, weight in state.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): weight for key, weight in named.items()}
 
 
 def renamed(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
