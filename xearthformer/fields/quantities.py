@@ -217,8 +217,8 @@ def check_float(da: xr.DataArray) -> None:
 
 
 def check_unpacked(da: xr.DataArray) -> None:
-    """Raise TypeError for integers whose attributes say how they are to be unpacked."""
-    if da.dtype.kind in "iu" and {"scale_factor", "add_offset", "_FillValue"} & {*da.attrs}:
+    """Raise TypeError for what is no float and has attributes that say how to unpack it."""
+    if da.dtype.kind != "f" and {"scale_factor", "add_offset", "_FillValue"} & {*da.attrs}:
         found = f"{da.dtype} ({_describe(da)})"
         hint = "ds = xr.decode_cf(ds): the data is packed"
         raise TypeError(str(mismatch("floating-point data", found, hint)))
