@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import sphinx_autosummary_accessors
+import xarray
 from docutils.nodes import Element, SkipNode, math, math_block
 from latex2mathml.converter import convert
 from sphinx.addnodes import pending_xref
@@ -75,6 +76,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 5,
     "ignore_repr_types": "matplotlib|list",  # what drawing returns
 }
+xarray.set_options(display_expand_data=False)  # labels say more than numbers
 
 # --- the looks
 

@@ -29,6 +29,7 @@ ens.earthformer.plot.exceedance(5.0, rain, lead=["15min", "30min", "60min"])
 chance = ens.earthformer.accumulate("1h").earthformer.exceedance(5, window="8 km", anywhere=True)
 
 km = chance.isel(init=0, lead=0).assign_coords(x=chance["x"] / 1000, y=chance["y"] / 1000)
+km = km.where(km >= 0.05)
 fig, ax = plt.subplots(figsize=(5.5, 4.5), layout="constrained")
 km.plot.contourf(ax=ax, levels=[0.05, 0.25, 0.5, 0.75, 0.95, 1], cmap="YlOrRd")
 ax.set(title="the coming hour", xlabel="km", ylabel="km", aspect="equal")

@@ -16,7 +16,7 @@ sst = xef.synthetic_sst(years=50, start="1960-01")["sst"]
 ssta = sst.earthformer.anomaly(climatology=("1970", "1999"))
 
 store = f"{tempfile.mkdtemp()}/hindcast.zarr"
-xef.hindcast(ssta, "enso-ersst", store, init=slice("2000", "2008"), lead=12)
+xef.hindcast(ssta, "enso-ersst", store, init=slice("1999", "2008"), lead=12)
 
 # %%
 # The store is plain Zarr: xarray opens it, lazily, with all labels.

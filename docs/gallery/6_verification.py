@@ -19,7 +19,8 @@ table["csi"].sel(threshold=1.0).round(2).to_pandas().T
 
 # %%
 # At which scale is a forecast useful? The fractions skill score forgives a shower that is a few
-# kilometres off: it grows from the left to the right, and falls as the rain gets heavier.
+# kilometres off: it grows with the neighbourhood, from the bottom up, and falls as the rain gets
+# heavier.
 
 fc = rain.earthformer.forecast("nowcast-radar", init=inits)
 fc.earthformer.plot.fss(rain, thresholds=[0.5, 1, 5, 10, 20])
@@ -41,4 +42,4 @@ ens.earthformer.plot.rank_histogram(rain)
 # error is 1 where an ensemble knows how wrong it may be.
 
 scores = ens.earthformer.verify(rain, ["crps", "spread_skill"])
-scores[["crps", "spread_skill"]].round(2).to_dataframe()
+scores[["crps", "spread_skill"]].reset_coords(drop=True).round(2).to_dataframe()
