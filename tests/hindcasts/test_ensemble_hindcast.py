@@ -1,5 +1,7 @@
 """Hindcasts and commands of a pack that samples: the same members, and stores of one ensemble."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -10,6 +12,8 @@ from zarr.storage import MemoryStore
 
 import xearthformer as xef
 from xearthformer.cli import main
+from xearthformer.hindcasts.store import read_record
+from xearthformer.inference.options import Options
 from xearthformer.models.layers.parallel import one_thread
 
 
@@ -89,3 +93,62 @@ def test_the_commands_take_members(pack, tmp_path, capsys):
         assert ds["member"].attrs["standard_name"] == "realization"
     assert main(["hindcast", *words, "-o", str(tmp_path / "h.zarr")]) == 0
     assert "6 x 2 x 2 (init x lead x member)" in capsys.readouterr().out
+
+
+def test_another_constraint_of_the_same_name_makes_another_store(pack, tmp_path):
+    """Two functions called `total` differ by their code, or by a number that they refer to."""
+
+    def made(dims, factor=1.0):
+        def total(fc, past):
+            return fc.mean(*dims) * factor
+
+        return xef.constraint(total, target=1.0)
+
+    da = rain()
+    how = HOW | {"members": 1}
+    store = tmp_path / "h.zarr"
+    xef.hindcast(da, pack, store, guidance=made(("lead", "northing", "easting")), **how)
+    xef.hindcast(da, pack, store, guidance=made(("lead", "northing", "easting")), **how)
+    for other in (made(("northing", "easting")), made(("lead", "northing", "easting"), 2.0)):
+        with pytest.raises(ValueError, match="the constraints that .* was made with"):
+            xef.hindcast(da, pack, store, guidance=other, **how)
+
+
+def test_a_batch_that_decides_bits_is_the_stores(pack, tmp_path):
+    da = rain()
+    how = HOW | {"members": 2}
+    first = xef.hindcast(da, pack, tmp_path / "h.zarr", **how).load()
+    with pytest.raises(ValueError, match="batch size that .*: 4\n.*found 3"):
+        xef.hindcast(da, pack, tmp_path / "h.zarr", **how | {"batch_size": 3})
+    again = xef.hindcast(da, pack, tmp_path / "h.zarr", **how | {"batch_size": "auto"})
+    xr.testing.assert_identical(again.load(), first)
+
+
+# another value of each option of a forecast, but for the device, which the documentation names
+OPTIONS = {
+    "lead": 3,
+    "members": 4,
+    "seed": 1,
+    "sampler": "ddim",
+    "steps": 3,
+    "guidance": xef.constraint(lambda fc, past: fc.mean("lead", "northing", "easting")),
+    "batch_size": 3,
+    "precision": "bf16",
+    "compile": True,
+}
+
+
+def test_the_record_names_every_option_that_decides_bits(pack, monkeypatch):
+    """A new option is part of the record too; `beyond` is that of nowcasts alone."""
+    monkeypatch.setattr("xearthformer.hindcasts.hindcast._fill", lambda *args: None)
+
+    def record(**options):
+        store = MemoryStore()
+        xef.hindcast(rain(), pack, store, **HOW | options)
+        return read_record(store)
+
+    assert {field.name for field in fields(Options)} == {*OPTIONS, "device", "beyond"}
+    usual = record()
+    for name, value in OPTIONS.items():
+        assert record(**{name: value}) != usual, name
+    assert record(device="cpu") == usual

@@ -216,7 +216,7 @@ def rain(tmp_path):
 
 @pytest.mark.parametrize("init", [None, "2016-09-28T12:00"])
 def test_windows_of_a_frame_and_forecasts_of_nothing_but_nan(rain, tmp_path, init, counted):
-    """An all-NaN chunk is no file in a Zarr store, and is done all the same."""
+    """An all-NaN chunk is a file like others, and so is not taken for lost."""
     rain, pack = rain
     hind = hindcast(rain, pack, tmp_path / "h.zarr", init=init, lead="10min", chunks=1)
     straight = forecast(rain, pack, init or slice(None), lead="10min")

@@ -22,7 +22,7 @@ from zarr.storage import LocalStore, MemoryStore
 
 import xearthformer as xef
 from xearthformer.hindcasts import blocks, lock
-from xearthformer.hindcasts.store import LOCK, write
+from xearthformer.hindcasts.store import LOCK, Ledger, write
 from xearthformer.models.layers.parallel import one_thread
 
 STATUS = "hindcast_log/status/c"
@@ -211,7 +211,7 @@ class Full(LocalStore):
 
 @pytest.mark.parametrize(
     ("room", "there"),
-    [(0, "nothing was"), (5, "no init is"), (20, "4 of 10 inits are"), (25, "10 of 10")],
+    [(0, "nothing was"), (5, "no init is"), (20, "4 of 10 inits are"), (27, "10 of 10")],
 )
 def test_a_full_disk_is_named_and_the_store_resumes(ssta, tiny_pack, tmp_path, room, there):
     hindcast(ssta, tiny_pack, tmp_path / "whole.zarr", chunks=4)
@@ -377,3 +377,43 @@ def test_the_example(tmp_path):
     assert "killed after" in done.stdout and "resumed: 100% done" in done.stdout
     assert "are the same bits" in done.stdout
     assert done.stdout.splitlines()[-2].startswith("lim ")
+
+
+# --- what is lost, and what was not said
+
+
+def test_chunks_that_are_lost_are_forecast_again(ssta, tiny_pack, straight, tmp_path):
+    hindcast(ssta, tiny_pack, tmp_path / "h.zarr")
+    whole = files(tmp_path / "h.zarr")
+    for chunk in ("c.3.0.0.0", "c.7.0.0.0"):
+        (tmp_path / "h.zarr" / "ssta" / chunk).unlink()
+    with pytest.warns(UserWarning, match="2 of 10 inits that were there have lost their chunks"):
+        hind = hindcast(ssta, tiny_pack, tmp_path / "h.zarr")
+    xr.testing.assert_identical(hind["ssta"].load(), straight)
+    assert files(tmp_path / "h.zarr") == whole
+
+
+def test_a_chunk_that_is_damaged_is_an_error_when_it_is_read(ssta, tiny_pack, tmp_path):
+    hind = hindcast(ssta, tiny_pack, tmp_path / "h.zarr")
+    path = tmp_path / "h.zarr" / "ssta" / "c.3.0.0.0"
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match="checksum"):
+        hind["ssta"].load()
+
+
+def test_after_a_kill_the_store_says_how_much_is_missing(ssta, tiny_pack, tmp_path, monkeypatch):
+    """Between two blocks nothing is cleaned up: the attribute has been written before."""
+    saved = Ledger.save
+
+    def save_two(self, inits, *args):
+        if self.done == 2:
+            raise KeyboardInterrupt
+        saved(self, inits, *args)
+
+    monkeypatch.setattr(Ledger, "save", save_two)
+    with pytest.raises(KeyboardInterrupt):
+        hindcast(ssta, tiny_pack, tmp_path / "h.zarr", chunks=1)
+    found = xr.open_zarr(tmp_path / "h.zarr").attrs["incomplete"]
+    assert found.startswith("8 of 10 inits aren't there yet")

@@ -7,12 +7,15 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from small_hindcast import Mortal, anomalies, files, forecast, hindcast, status
+from small_nowcast import small_nowcast
 from small_radar import radar_files
 from zarr.storage import MemoryStore
 
+import xearthformer as xef
 from xearthformer.hindcasts import blocks
 from xearthformer.hindcasts.growth import PLAN
 from xearthformer.models.layers.parallel import one_thread
@@ -201,3 +204,19 @@ def test_a_plan_that_was_not_carried_out_is_not_forgotten(ssta, tiny_pack, tmp_p
     with pytest.raises(ValueError, match="(?s)the init that .*: 10, 2000-03.*found 6"):
         hindcast(ssta[:8], tiny_pack, store)
     assert not (store / PLAN).exists() and status(store) == [1] * 6 + [0] * 4
+
+
+def test_a_frame_that_comes_late_is_named(tmp_path):
+    """A store of a nowcast whose record had a gap; the line that is printed goes on with it."""
+    pack, store = small_nowcast(tmp_path), tmp_path / "h.zarr"
+    storms = xef.synthetic_storms(3, events=1, size=40, frames=8)["rain_rate"]
+    da = storms.isel(event=0, drop=True)
+    init = slice(da.time.values[4], None)
+    first = hindcast(da.drop_sel(time=da.time.values[[2]]), pack, store, init=init).load()
+    for data in (da, da.chunk(time=1)):
+        with pytest.raises(ValueError, match="without a frame at .*(.|\n)*1 that came") as error:
+            hindcast(data, pack, store, init=init)
+    line = str(error.value).split("try ")[1].split(", the record")[0]
+    mended = eval(line, {"da": da, "pd": pd})
+    assert mended.sizes["time"] == 7
+    xr.testing.assert_identical(hindcast(mended, pack, store, init=init).load(), first)

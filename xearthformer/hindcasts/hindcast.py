@@ -21,8 +21,9 @@ from ..fields.axes import coordinate, find_grid
 from ..fields.cf import file_of_forecasts
 from ..fields.time_axis import LeadLike, str_time
 from ..inference import engine, gaps, inputs
+from ..inference.ensemble import Ensemble
 from ..inference.forecast import Setup, set_up
-from ..inference.guidance import Guidance
+from ..inference.guidance import Constraint, Guidance, digest_of
 from ..inference.options import Beyond, Options, Precision, documented
 from ..inference.tasks import KNOWN
 from ..models.prediff.samplers import Sampler
@@ -52,9 +53,11 @@ INITS_PER_BLOCK = 8  # forecast, sent and marked together, unless `chunks` says 
 LIGHT_INITS_PER_BLOCK = 64  # or the model takes a few milliseconds for each,
 BLOCK_BYTES = 2**28  # or their forecasts are larger than this
 FRAMES_COMPARED = 3  # of lazy data with a store: reading all of it would take too long
+MISSING_COMPARED = 16  # and of the frames that it lacked
 LISTS = ("init", "times")  # entries of a store's record: they grow with the store
 # Settings that decide a forecast's numbers, next to the lead: a part of a store's record.
 RECORDED = ("precision", "compile")
+BATCH = "batch_size"  # which earlier stores don't say
 
 
 @documented
@@ -112,8 +115,9 @@ def hindcast(
     ------
     ValueError, TypeError
         What `forecast` refuses; a store that another process is writing; a store of other data, of
-        another pack, grid, lead, ensemble, precision or chunks, compiled or not; a list of inits
-        that lacks some of the store's; an init that fails.
+        another pack, grid, lead, ensemble, constraint, precision, batch size (where it is part of
+        the bits) or chunks, compiled or not; a list of inits that lacks some of the store's; an
+        init that fails.
     OSError
         A disk that is full, or another failure of the store. What is written stays.
 
@@ -131,7 +135,9 @@ def hindcast(
     Elsewhere, and where this process has no GPU while workers have, give `batch_size` and `chunks`:
     "auto" looks at this process's device.
 
-    The device is part of a network's bits; the number of cores, threads and workers is not.
+    The device is part of a network's bits, and of most networks `batch_size` is: "auto" takes that
+    of the store. The number of cores, threads and workers is not. A store knows a constraint by its
+    code and by what that refers to: a function with the same name is another constraint.
 
     A store grows: inits that it lacks, as of a record that has one more month or frame, are put
     behind those that are there, in the order in which they come; `.sortby("init")` sorts what was
@@ -156,6 +162,9 @@ def hindcast(
     if chunks is not None:
         chunks = whole_number("chunks", chunks, hint="chunks=None")
     pack, opened = open_pack(pack), open_store(store)
+    if batch_size == "auto":  # of which other devices have others
+        made_with = (read_record(opened) or {}).get(BATCH)
+        batch_size = int(made_with) if made_with else "auto"
     entries = inputs.select(data, pack.card)
     if engine.moves_rain(pack.card):
         entries, init = gaps.with_frames(entries, pack.card, slice(None) if init is None else init)
@@ -299,6 +308,11 @@ def _record(job: blocks.Job, setup: Setup) -> dict[str, str]:
         "lead": str(answers[0].sizes["lead"]),
         **{name: str(getattr(plan.settings, name)) for name in RECORDED},
     }
+    drawn = plan.ensemble is not None and plan.ensemble.sampling is None  # window by window
+    if engine.is_batched(card, plan.settings) and not drawn:
+        record[BATCH] = str(plan.settings.batch_size)
+    if plan.ensemble is not None and (code := _constraints(plan.ensemble)):
+        record["constraints"] = code
     if plan.beyond == "nan":  # the default is not said: earlier records know no other
         record["beyond"] = plan.beyond
     if plan.ensemble is not None:
@@ -318,6 +332,12 @@ def _record(job: blocks.Job, setup: Setup) -> dict[str, str]:
         "variable": "; ".join(variables),
         "times": _list_text(job.times[job.used]),
     }
+
+
+def _constraints(ensemble: Ensemble) -> str:
+    """The digests of the functions that members are steered by; two may have the same name."""
+    terms = ensemble.sampling.guidance if ensemble.sampling else ()
+    return ", ".join(digest_of(term.fn) for term in terms if isinstance(term, Constraint))
 
 
 def _grid_text(da: xr.DataArray, time: str) -> str:
@@ -356,7 +376,8 @@ def _check_record(
     """Refuse a store that was made from something else; entries to leave out are not compared."""
     theirs = ours if theirs is None else theirs
     # an option that only one of two versions knows is a difference
-    for name in [name for name in {**ours, **theirs} if name not in leave_out]:
+    unsaid = () if BATCH in theirs else (BATCH,)
+    for name in [name for name in {**ours, **theirs} if name not in (*leave_out, *unsaid)]:
         found, expected = ours.get(name, "none"), theirs.get(name, "none")
         if found != expected:
             raise mismatch(
@@ -393,22 +414,45 @@ def _check_data(job: blocks.Job, ledger: Ledger) -> None:
     frames = np.flatnonzero(ledger.digests.values != NO_DIGEST)
     if not frames.size:
         return
+    missing = _digest_of_missing(job)
     if all(getattr(entry.da.variable, "_in_memory", False) for entry in job.entries):
         digests = frame_digests(job.frames_at(job.used), job.time)[frames]
     else:
-        sample = np.linspace(0, frames.size - 1, FRAMES_COMPARED).round().astype(int)
-        frames = frames[np.unique(sample)]
+        late = frames[ledger.digests.values[frames] == missing]  # those that may have come since
+        frames = np.union1d(_sample(frames, FRAMES_COMPARED), _sample(late, MISSING_COMPARED))
         data = job.frames_at(job.used.start + frames)
         loaded = [da.load(scheduler=job.scheduler) for da in data]
         digests = frame_digests(loaded, job.time)
     changed = frames[digests != ledger.digests.values[frames]]
     if changed.size:
         when = str_time(job.times[job.used.start + changed[0]])
+        if (ledger.digests.values[changed] == missing).all():
+            stamps = job.times[job.used.start + changed]
+            listed = ", ".join(f'"{str_time(stamp)}"' for stamp in stamps)
+            raise mismatch(
+                f"the data that {ledger.store} was made from, without a frame at {when}",
+                f"one there now, and in all {changed.size} that came late",
+                f"da.drop_sel({job.time}=pd.to_datetime([{listed}])), the record as it was, or "
+                "another store, for forecasts that know these frames",
+            )
         raise mismatch(
             f"the data that {ledger.store} was made from",
             f"other values at {when}, and in all at {changed.size} of {frames.size} times compared",
             "another store, or the data that this one was made from",
         )
+
+
+def _sample(frames: np.ndarray, count: int) -> np.ndarray:
+    """Return some of the frames, the first and the last among them."""
+    places = np.linspace(0, frames.size - 1, min(count, frames.size)).round().astype(int)
+    return frames[np.unique(places)]
+
+
+def _digest_of_missing(job: blocks.Job) -> np.uint64:
+    """Return the digest of a frame that a nowcast read as not seen: NaN, in every input."""
+    frame = job.frames_at(slice(job.used.start, job.used.start + 1))
+    nothing = [xr.DataArray(np.full(da.shape, np.nan, da.dtype), dims=da.dims) for da in frame]
+    return frame_digests(nothing, job.time)[0]
 
 
 def _check_chunks(chunks: int | None, ledger: Ledger) -> None:

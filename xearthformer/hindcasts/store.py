@@ -25,11 +25,12 @@ import zarr
 from fsspec.mapping import FSMap  # type: ignore[import-untyped]
 from zarr.abc.store import Store
 from zarr.buffer import cpu, default_buffer_prototype
+from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.common import JSON
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
-from ..errors import ignored, mismatch
+from ..errors import ignored, mismatch, warn
 from ..fields.cf import unfilled, with_grid_mapping
 
 StoreLike: TypeAlias = str | os.PathLike[str] | FSMap | Store
@@ -164,7 +165,7 @@ def flush(store: Store, keys: Iterable[str]) -> None:
     if not isinstance(store, LocalStore):
         return
     paths = (store.root / key for key in keys)
-    files = [path for path in paths if path.exists()]  # Zarr writes no chunk that is all NaN
+    files = [path for path in paths if path.exists()]
     folders = {f for path in files for f in path.parents if f.is_relative_to(store.root)}
     with ThreadPoolExecutor(SYNCS) as pool:  # disks answer many at once as fast as one
         list(pool.map(_fsync, files))
@@ -264,17 +265,37 @@ class Ledger:
         """
         with self._explain_full_disk():
             ends = np.flatnonzero(np.diff(inits) != 1) + 1
-            keys = []
             for array, new in zip(self.values, values, strict=False):
                 for run, part in zip(np.split(inits, ends), np.split(new, ends), strict=True):
                     array[run[0] : run[-1] + 1] = part
-                rest = (0,) * (array.ndim - 1)  # a chunk holds every lead and the whole grid
-                for chunk in np.unique(inits // self.chunk):
-                    key = array.metadata.encode_chunk_key((int(chunk), *rest))
-                    keys.append(f"{array.path}/{key}")
-            flush(self.store, keys)
+            flush(self.store, self._keys(inits))
             self.digests.set(frames, digests)
             self.status.set(inits, DONE)
+        self.update_attributes()  # a process that is killed says no more
+
+    def look_for_lost(self) -> None:
+        """Take inits for missing whose chunk is gone: they are forecast again."""
+        done = np.flatnonzero(self.status.values == DONE)
+        there = set(keys(self.store)) if done.size else set()
+        parts = self.chunks_of(done) if done.size else []
+        lost = [inits for inits in parts if not there.issuperset(self._keys(inits))]
+        if lost:
+            inits = np.concatenate(lost)
+            warn(
+                f"{self.store}: {inits.size} of {done.size} inits that were there have lost their "
+                "chunks, and are forecast again"
+            )
+            self.status.set(inits, MISSING)
+
+    def _keys(self, inits: np.ndarray) -> list[str]:
+        """Return the keys of the chunks of some inits, of every array."""
+        found = []
+        for array in self.values:
+            rest = (0,) * (array.ndim - 1)  # a chunk holds every lead and the whole grid
+            for chunk in np.unique(inits // self.chunk):
+                key = array.metadata.encode_chunk_key((int(chunk), *rest))
+                found.append(f"{array.path}/{key}")
+        return found
 
     def fail(self, inits: np.ndarray, labels: Iterable[str], error: str) -> None:
         """Note inits that couldn't be forecast; the next call tries them again."""
@@ -359,12 +380,15 @@ def open_ledger(
 
 def load_ledger(store: Store, names: Sequence[str], mode: Literal["r", "r+"] = "r+") -> Ledger:
     """Open the ledger of a store whose skeleton is there, with its arrays of these names."""
-    *values, log, frame_log = (
-        zarr.open_array(store, path=path, mode=mode, zarr_format=3)
-        for path in (*names, STATUS, DIGESTS)
-    )
+    with zarr.config.set({"array.write_empty_chunks": True}):  # a chunk that isn't there is lost
+        *values, log, frame_log = (
+            zarr.open_array(store, path=path, mode=mode, zarr_format=3)
+            for path in (*names, STATUS, DIGESTS)
+        )
     status, digests = (CachedArray(array, _read_readable(array)) for array in (log, frame_log))
-    return Ledger(store, values, status, digests)
+    ledger = Ledger(store, values, status, digests)
+    ledger.look_for_lost()
+    return ledger
 
 
 def _write_skeleton(
@@ -386,6 +410,7 @@ def _write_skeleton(
         encoding[name] = {
             "chunks": (chunk, *variable.shape[1:]),
             "fill_value": np.nan,
+            "compressors": (ZstdCodec(), Crc32cCodec()),  # a damaged chunk is an error when read
             "chunk_key_encoding": {"name": "default", "separator": separator},
         }
         bare[name] = variable.chunk({"init": chunk} | dict.fromkeys(variable.dims[1:], -1))

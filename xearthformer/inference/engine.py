@@ -121,6 +121,13 @@ def is_exact(card: Card) -> bool:
     return getattr(_model_class(card), "exact", False)
 
 
+def is_batched(card: Card, settings: Settings) -> bool:
+    """Whether the bits of a forecast depend on the size of the batch it is computed in."""
+    model = _model_class(card)
+    alone = getattr(model, "sample_by_sample", False) or not getattr(model, "batched", True)
+    return settings.compile or not alone
+
+
 def moves_rain(card: Card) -> bool:
     """Whether a model moves rain along its motion: it closes gaps, and says what is `known`."""
     carries = getattr(_model_class(card), "carries", None)

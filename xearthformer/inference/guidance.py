@@ -10,9 +10,13 @@ This file knows torch, and no labels but the dims that `Frames` carries. Legend 
 suffixes: B batch (members), T time, H W space, h w the same in latent pixels, C channels.
 """
 
+import hashlib
+import inspect
 import operator
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -324,6 +328,56 @@ def describe(term: Guidance) -> str:
         return f"anticipated_intensity({name}={getattr(term, name)}, strength={term.strength})"
     fn = getattr(term.fn, "__qualname__", type(term.fn).__name__)
     return f"constraint({fn}, target={term.target}, strength={term.strength})"
+
+
+def digest_of(fn: object) -> str:
+    """Return a hash of what a function does: its code, and the values and functions it refers to.
+
+    >>> one, other = (lambda fc, past: fc.sum("lead")), (lambda fc, past: fc.mean("lead"))
+    >>> digest_of(one) == digest_of(other), digest_of(one) == digest_of(one)
+    (False, True)
+    """
+    hashed = hashlib.sha256()
+    _add(fn, hashed, set())
+    return hashed.hexdigest()[:24]
+
+
+def _add(value: object, hashed: "hashlib._Hash", seen: set[int]) -> None:
+    """Add a value to a hash, and what it is made of."""
+    if id(value) in seen:  # functions that call each other
+        return
+    hashed.update(type(value).__name__.encode())
+    if isinstance(value, str | bytes | int | float | complex | None):
+        hashed.update(repr(value).encode())
+        return
+    seen.add(id(value))
+    parts: Sequence[object]
+    if isinstance(value, CodeType):
+        parts = [value.co_code, value.co_names, value.co_varnames, value.co_consts]
+    elif isinstance(value, FunctionType):
+        scope = inspect.getclosurevars(value)
+        own = {**scope.globals, **scope.nonlocals}
+        parts = [value.__code__, value.__defaults__, value.__kwdefaults__, own]
+    elif isinstance(value, partial):
+        parts = [value.func, value.args, value.keywords]
+    elif isinstance(value, MethodType):
+        parts = [value.__func__, value.__self__]
+    elif isinstance(value, Mapping):
+        parts = [part for key in sorted(value, key=str) for part in (key, value[key])]
+    elif isinstance(value, list | tuple):
+        parts = value
+    elif isinstance(value, set | frozenset):
+        parts = sorted(value, key=repr)
+    elif isinstance(value, ModuleType | type | BuiltinFunctionType):
+        parts = [getattr(value, "__module__", ""), getattr(value, "__qualname__", value.__name__)]
+    elif isinstance(value, Tensor) or hasattr(value, "__array__"):
+        values = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+        parts = [str(values.dtype), values.shape, values.tobytes()]
+    else:  # an object that can be called
+        call = inspect.getattr_static(type(value), "__call__", None)
+        parts = [call, getattr(value, "__dict__", {})]
+    for part in parts:
+        _add(part, hashed, seen)
 
 
 def _numbers(name: str, target: float | Sequence[float]) -> float | tuple[float, ...]:

@@ -74,6 +74,7 @@ class FrameForecaster(nn.Module, Generic[Config]):
 
     samples = False  # a single forecast, unless members are asked for and
     draws = False  # the model has noise of its own: `predict` then takes a generator
+    batched = True  # a sample's bits depend on the size of its batch
     exact = False  # it computes nothing, and float64 keeps its digits
     light = False  # its operations are too small for threads of their own
 

@@ -41,7 +41,7 @@ class Persistence(FrameForecaster[PersistenceConfig]):
     [2.0, 2.0, 2.0]
     """
 
-    exact = True
+    batched, exact = False, True
 
     def forward(self, x_BTHWC: Tensor) -> Tensor:
         return x_BTHWC[:, -1:].repeat(1, self.out_len, 1, 1, 1)
@@ -77,6 +77,7 @@ class DampedPersistence(FrameForecaster[DampedPersistenceConfig]):
     [2.0, 0.0]
     """
 
+    batched = False
     damping: Tensor  # (L, H, W): autocorrelation at leads 1 .. out_len, within 0..1
 
     def __init__(self, config: DampedPersistenceConfig) -> None:
