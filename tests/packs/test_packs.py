@@ -159,7 +159,6 @@ def test_a_folder_of_something_else_stays(tiny_pack, tmp_path):
     ("change", "message"),
     [
         ({"reach": 4}, "the card says lead 4, and its model's is 2"),
-        ({"reach": 1}, "lead 1"),
         ({"history": 4}, "context 4, and its model's is 3"),
         ({"grid": {"kind": "pixels", "height": 4, "width": 8}}, r"grid \(4, 8\), .* \(8, 8\)"),
     ],
