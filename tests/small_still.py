@@ -24,4 +24,5 @@ def still_pack(folder: Path, context: int, lead: int) -> xef.Pack:
         missing="allowed",
         training=Training(data="none"),
     )
-    return xef.save_pack(folder / "still", models.build("persistence", "tiny"), card)
+    model = models.build("persistence", {"in_len": context, "out_len": lead})
+    return xef.save_pack(folder / "still", model, card)
