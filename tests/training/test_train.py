@@ -77,7 +77,7 @@ def anomalies(years=12, start="1990-01", seed=0):
         values.astype("f4"),
         dims=("time", "lat", "lon"),
         coords={
-            "time": pd.date_range(start, periods=months, freq="MS"),
+            "time": pd.date_range(start, periods=months, freq="MS", unit="us"),
             "lat": ("lat", LATITUDE, {"units": "degrees_north"}),
             "lon": ("lon", LONGITUDE, {"units": "degrees_east"}),
         },
