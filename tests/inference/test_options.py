@@ -5,12 +5,12 @@ import inspect
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import pytest
 
 import xearthformer as xef
 from xearthformer.accessor import EarthformerAccessor
 from xearthformer.cli import OPTION_TYPES, parser
+from xearthformer.fields.time_axis import LeadLike
 from xearthformer.inference.guidance import Guidance
 from xearthformer.inference.options import Beyond, Options, Precision, descriptions
 
@@ -25,8 +25,8 @@ WITH_OPTIONS = {
 # What annotations name that is imported for type checkers alone.
 NAMES = {
     "Beyond": Beyond,
-    "np": np,
     "Guidance": Guidance,
+    "LeadLike": LeadLike,
     "Literal": Literal,
     "Precision": Precision,
     "Sampler": xef.Sampler,
