@@ -39,6 +39,18 @@ def test_probabilities_by_hand(january):
     np.testing.assert_allclose(early[0, 0], [0, 0.25, 0.75])
 
 
+def test_of_months_to_come(january):
+    """A record that ends with the init: edges need the past alone."""
+    fc = forecasts(january, 25, 1, 4)[-1:]
+    past = january.sel(time=slice(None, fc.init.values[0]))
+    fc[0, 0] = [199, 200.5, 200.5, 202]  # February: 200 and 201, edges 200 1/3 and 200 2/3
+    found = terciles(fc, past, months=1)
+    assert found.valid_time.values[0, 0] > past.time.values[-1]
+    np.testing.assert_allclose(found[0, 0], [0.25, 0.5, 0.25])
+    with pytest.raises(ValueError, match="nothing to compare"):
+        rpss(fc, past, months=1)
+
+
 def test_rpss_by_hand(january):
     fc = forecasts(january, 1, 1, 4)
     fc[0, 0] = [201, 202, 203, 204]

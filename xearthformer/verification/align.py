@@ -25,12 +25,13 @@ SAME_CELL = 1e-3  # of the grid spacing: centres no farther apart are the same c
 
 
 def align(
-    forecast: xr.DataArray, observed: xr.DataArray
+    forecast: xr.DataArray, observed: xr.DataArray, *, meet: bool = True
 ) -> tuple[xr.DataArray, xr.DataArray, np.ndarray]:
     """Return both on the same cells and in the forecast's units, and where they meet in time.
 
     Dims are (init, lead, [member,] [y, x]) and (time, [y, x]). The third is an int array (init,
-    lead) of positions along `time`, -1 where a valid time is not observed. Errors are as `verify`.
+    lead) of positions along `time`, -1 where a valid time is not observed. Errors are as `verify`;
+    that nothing is observed of what was forecast is one where they have to `meet`.
     """
     forecast = _as_forecast(forecast)
     time = find_time(observed)
@@ -40,7 +41,7 @@ def align(
     forecast = forecast.transpose(*[dim for dim in LEADING if dim in forecast.dims], *space)
     observed = match_units(forecast, observed.transpose(time, *space))
     positions = match_valid_times(forecast, observed[time])
-    if positions.max(initial=-1) < 0:
+    if meet and positions.max(initial=-1) < 0:
         calendars = [t.dt.calendar for t in (forecast["valid_time"], observed[time])]
         found, hint = "", "a record that covers them, or forecasts from earlier inits"
         if calendars[0] != calendars[1] and not {*calendars} <= {*GREGORIAN}:

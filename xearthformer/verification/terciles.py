@@ -30,7 +30,8 @@ def terciles(
     forecast : DataArray or Dataset ([init,] lead, member, [y, x])
         Monthly, an index or fields.
     observed : DataArray or Dataset (time, [y, x])
-        The same variable, whose own terciles of each season are the edges.
+        The same variable, whose own terciles of each season are the edges. It may end where the
+        forecast begins.
     period : (start, end), optional
         Years that the edges are taken of. Default: the whole record.
     months : int
@@ -50,7 +51,8 @@ def terciles(
     fc = pick_variable(forecast)
     check_members(fc)
     parts = []
-    for members, edges, _ in _by_lead(fc, pick_observed(observed, fc), period, months):
+    obs = pick_observed(observed, fc)
+    for members, edges, _ in _by_lead(fc, obs, period, months, meet=False):
         low, high = (_share_below(members, edges.isel(edge=i)) for i in range(2))
         parts.append(concat([low, high - low, 1 - high], xr.Variable("category", list(TERCILES))))
     # These coordinates differ by lead.
@@ -155,14 +157,18 @@ def _share_below(members: xr.DataArray, edge: xr.DataArray) -> xr.DataArray:
 
 
 def _by_lead(
-    forecast: xr.DataArray, observed: xr.DataArray, period: Period | None, months: int
+    forecast: xr.DataArray,
+    observed: xr.DataArray,
+    period: Period | None,
+    months: int,
+    meet: bool = True,
 ) -> Iterator[tuple[xr.DataArray, xr.DataArray, xr.DataArray]]:
     """Yield members (init, member, ...), edges (init, edge, ...) and truth (init, ...) by lead.
 
     By lead, so that no more than one lead of the edges is in memory.
     """
     means, fc_means = seasonal_mean(observed, months), seasonal_mean(forecast, months)
-    fc, obs, positions = align(fc_means, means)
+    fc, obs, positions = align(fc_means, means, meet=meet)
     edges = _edges(obs, period)
     fc = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)
     time = obs.dims[0]
