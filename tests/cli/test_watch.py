@@ -14,7 +14,6 @@ from small_radar import radar_files, small_rain
 from small_still import still_pack
 
 import xearthformer as xef
-from xearthformer import models
 from xearthformer.cli import main
 from xearthformer.cli import watch as module
 from xearthformer.cli.folder import Failed
@@ -239,7 +238,7 @@ def test_a_forecast_by_another_version_of_the_pack_is_made_again(folder, arrive,
     arrive(0, 1, 2)
     now(folder, pack, tmp_path)
     new = pack.card.model_copy(update={"version": "2"})
-    second = xef.save_pack(tmp_path / "second", models.build("persistence", "tiny"), new)
+    second = xef.save_pack(tmp_path / "second", pack.model(), new)
     (made,) = now(folder, second, tmp_path)
     assert made.again == "with other options"
 

@@ -60,7 +60,7 @@ def adds(monkeypatch, tmp_path):
             **changes,
         }
         model = Adds(AddsConfig())
-        return xef.save_pack(tmp_path / "adds", model, Card.model_validate(fields))
+        return xef.save_pack(tmp_path / "adds", model, Card.model_validate(fields), overwrite=True)
 
     return save
 

@@ -34,7 +34,7 @@ def with_datetimes(data: Data) -> Data:
     >>> with_datetimes(rain)["Time"].dt.year.values
     array([2000, 2001])
     """
-    if {"init", "lead"} <= {*data.coords}:
+    if "lead" in {*data.dims, *data.coords}:
         return data  # a forecast, whose leads have valid times next to them
     try:
         dim = find_time(data)

@@ -275,7 +275,7 @@ class Ledger:
 
     def look_for_lost(self) -> None:
         """Take inits for missing whose chunk is gone: they are forecast again."""
-        done = np.flatnonzero(self.status.values == DONE)
+        done = np.flatnonzero(self.status.values == DONE) if self.values else np.array([], int)
         there = set(keys(self.store)) if done.size else set()
         parts = self.chunks_of(done) if done.size else []
         lost = [inits for inits in parts if not there.issuperset(self._keys(inits))]

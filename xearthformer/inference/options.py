@@ -102,7 +102,7 @@ def documented(function: Function) -> Function:
     ...
     ...     {options}
     ...     '''
-    >>> print("\\n".join(inspect.getdoc(run).splitlines()[6:8]))
+    >>> print("\\n".join(inspect.getdoc(run).splitlines()[7:9]))
     members : int, optional
         Number of ensemble members, of a pack that can draw some. Default: one forecast. That of a
     """
