@@ -57,7 +57,7 @@ docs: $(DOCS_READY)
 # Links between pages and to the reference, the code of the pages, and the examples in docstrings.
 docs-check: $(DOCS_READY)
 	$(SPHINX) -b dummy -D plot_gallery=0 docs docs/_build/check
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile tests/test_docs.py xearthformer $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "slow or not slow" tests/test_docs.py xearthformer $(ARGS)
 
 $(DOCS_READY): $(READY)
 	$(VENV)/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[docs]"
