@@ -20,7 +20,7 @@ from jsonargparse import ArgumentParser
 
 from ..errors import did_you_mean, mismatch, printable
 from .catalog import check_entries, list_entries, show_entry
-from .entries import MOST_TEXT, load_yaml
+from .entries import load_yaml, read_text
 from .forecast import forecast_file, hindcast_file
 from .score import icar_enso_scores, sevir_scores, verify_file
 from .watch import watch_folder
@@ -332,8 +332,7 @@ def train_from_file(config: str, overrides: Sequence[str] = ()) -> None:
     """
     if not Path(config).is_file():
         raise FileNotFoundError(f"no configuration file {config}")
-    with open(config, encoding="utf-8") as file:
-        entries = _entries(file.read(MOST_TEXT + 1), overrides)
+    entries = _entries(read_text(config), overrides)
     from ..comparison.train_table import train_table
     from ..training.config import call_with_entries, train_from_config
 
@@ -402,8 +401,7 @@ def convert_checkpoint(
 
 def _model_section(path: Path) -> dict[str, object]:
     """Return the section `model` of a YAML file."""
-    with path.open(encoding="utf-8") as file:
-        found = load_yaml(file.read(MOST_TEXT + 1), str(path))
+    found = load_yaml(read_text(path), str(path))
     section = found.get("model") if isinstance(found, dict) else None
     if not isinstance(section, dict):
         listed = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__

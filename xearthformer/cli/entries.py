@@ -2,6 +2,7 @@
 
 import math
 from itertools import chain
+from pathlib import Path
 
 import yaml
 
@@ -28,6 +29,12 @@ class _Loader(yaml.SafeLoader):
                 where = _place(node.value[i][0].start_mark)
                 raise mismatch("each key once", f"{where}: {name!r} again", f"one entry {name}")
         return super().construct_mapping(node, deep)
+
+
+def read_text(path: str | Path) -> str:
+    """Return the text of a configuration file, or as much of it as `load_yaml` needs to refuse."""
+    with open(path, encoding="utf-8") as file:
+        return file.read(MOST_TEXT + 1)
 
 
 def load_yaml(text: str, what: str) -> object:

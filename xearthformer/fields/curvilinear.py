@@ -150,9 +150,9 @@ class Curvilinear:
 
     def _by_points(self, y_edges: Floats, x_edges: Floats) -> Iterator[tuple[NDArray, ...]]:
         """Yield rectangles, cells and the areas of the points of one nearest to the other."""
-        cells = np.flatnonzero(self._first)
         from scipy.spatial import cKDTree
 
+        cells = np.flatnonzero(self._first)
         tree = cKDTree(_on_sphere(self.latitude[cells], self.longitude[cells]))
         half_diagonal = np.hypot(*self._sides)[cells] / 2
         step = float(np.median(half_diagonal)) * np.sqrt(2)

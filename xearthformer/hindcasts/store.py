@@ -275,7 +275,7 @@ class Ledger:
 
     def look_for_lost(self) -> None:
         """Take inits for missing whose chunk is gone: they are forecast again."""
-        done = np.flatnonzero(self.status.values == DONE) if self.values else np.array([], int)
+        done = np.flatnonzero(self.status.values == DONE)
         there = set(keys(self.store)) if done.size else set()
         parts = self.chunks_of(done) if done.size else []
         lost = [inits for inits in parts if not there.issuperset(self._keys(inits))]
@@ -375,7 +375,9 @@ def open_ledger(
         with explain_full_disk(store, "no init is there yet"):
             _write_skeleton(store, empty, record, frames, chunk, block)
     names = [name for name in _large(empty) if read(store, f"{name}/{ROOT}") is not None]
-    return load_ledger(store, names)
+    ledger = load_ledger(store, names)
+    ledger.look_for_lost()
+    return ledger
 
 
 def load_ledger(store: Store, names: Sequence[str], mode: Literal["r", "r+"] = "r+") -> Ledger:
@@ -386,9 +388,7 @@ def load_ledger(store: Store, names: Sequence[str], mode: Literal["r", "r+"] = "
             for path in (*names, STATUS, DIGESTS)
         )
     status, digests = (CachedArray(array, _read_readable(array)) for array in (log, frame_log))
-    ledger = Ledger(store, values, status, digests)
-    ledger.look_for_lost()
-    return ledger
+    return Ledger(store, values, status, digests)
 
 
 def _write_skeleton(

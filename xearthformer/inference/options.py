@@ -30,9 +30,8 @@ class Options:
     ----------
     lead : int, or a duration such as "60min", optional
         How far to forecast: a number of time steps, or a duration: text, a timedelta, a lead of
-        another forecast. Default: as far as the pack
-        reaches in one pass. Beyond that the model reads its own output, and the attribute `rollout`
-        says from which lead on.
+        another forecast. Default: as far as the pack reaches in one pass. Beyond that the model
+        reads its own output, and the attribute `rollout` says from which lead on.
     members : int, optional
         Number of ensemble members, of a pack that can draw some. Default: one forecast. That of a
         nowcast isn't their mean: as much rain as is likely lies where most of it is likely.
@@ -102,7 +101,7 @@ def documented(function: Function) -> Function:
     ...
     ...     {options}
     ...     '''
-    >>> print("\\n".join(inspect.getdoc(run).splitlines()[7:9]))
+    >>> print("\\n".join(inspect.getdoc(run).splitlines()[6:8]))
     members : int, optional
         Number of ensemble members, of a pack that can draw some. Default: one forecast. That of a
     """

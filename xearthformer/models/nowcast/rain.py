@@ -82,9 +82,8 @@ class Rain:
     def quantile(self, share: Tensor | float) -> Tensor:
         """The rain of which less falls with this probability; 0 is none."""
         wet = torch.sigmoid(-self.dry)
-        within = (
-            1 - (1 - torch.as_tensor(share, dtype=wet.dtype, device=wet.device)) / wet
-        )  # the share of the logistic alone
+        share = torch.as_tensor(share, dtype=wet.dtype, device=wet.device)
+        within = 1 - (1 - share) / wet  # the share of the logistic alone
         least = torch.finfo(wet.dtype).eps
         logit = torch.logit(within.clamp(least, 1 - least))
         rain = self.middle + self.width * _flatter(logit)
