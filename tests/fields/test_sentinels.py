@@ -89,7 +89,7 @@ def test_dask_is_told_when_it_computes_and_where():
     xr.testing.assert_identical(good.compute(), anomaly(sst(), (2000, 2001)))
 
 
-BAD = (-999.0, -32768.0, 1e20, -1e30, 9.96921e36, np.inf)
+BAD = (99.0, -999.0, -32768.0, 1e20, -1e30, 9.96921e36, np.inf)
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -136,11 +136,52 @@ def test_fill_values_of_any_quantity():
             use(height)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_total_that_kept_the_mark_of_an_anomaly(lazy):
+    """xarray keeps attributes in a sum, so that a forecast plus its climatology still has them."""
+    ds = xef.synthetic_sst(years=12, start="1990-01")["sst"]
+    usual = ds.groupby("time.month").mean("time")
+    ssta = small_ssta()
+    fc = ssta.earthformer.forecast("persistence", init="2000-06", lead=3)
+    marks = {key: fc.attrs[key] for key in ("units", "units_metadata", "standard_name")}
+
+    def total(da, time):
+        whole = da.groupby(da[time].dt.month.rename("month")) + usual
+        return (whole.chunk() if lazy else whole).assign_attrs(marks)
+
+    whole = total(fc.isel(init=0, drop=True).swap_dims(lead="valid_time"), "valid_time")
+    whole = whole.swap_dims(valid_time="lead").expand_dims(init=fc["init"])
+    whole = whole.assign_coords(valid_time=fc["valid_time"]).transpose(*fc.dims).drop_vars("month")
+    uses = {
+        "da": (total(ssta, "time"), lambda da: index(da, "nino3.4")),
+        "obs": (total(ssta, "time"), lambda da: xef.verify(fc, da, ["mse"])["mse"]),
+        "fc": (whole, lambda da: xef.verify(da, ssta, ["mse"])["mse"]),
+        "da ": (whole, lambda da: index(da, "nino3.4")),
+    }
+    for name, (da, use) in uses.items():
+        with pytest.raises(ValueError, match="as the sum of an anomaly") as error:
+            use(da).compute()
+        line = str(error.value).split("try ")[1].split(", for")[0]
+        mended = eval(line, {name.strip(): da})
+        if name.startswith("da"):
+            assert 20 < float(use(mended).mean()) < 32
+        else:
+            with pytest.raises(ValueError, match="absolute values"):
+                use(mended)
+    sums = xef.verify(
+        whole.assign_attrs(units_metadata="temperature: on_scale"),
+        total(ssta, "time").assign_attrs(units_metadata="temperature: on_scale"),
+        ["mse"],
+    )
+    right = xef.verify(fc, ssta, ["mse"])["mse"]
+    np.testing.assert_allclose(sums["mse"], right, rtol=1e-4)
+
+
 def test_what_is_no_absolute_sea_surface_temperature_passes():
     for da in (
         sst([-1000], standard_name="air_temperature"),
         sst([-1000]).rename("tas"),
-        sst([-800], units_metadata="temperature: difference"),
+        (sst([40]) - 20).assign_attrs(units="degC", units_metadata="temperature: difference"),
         sst([-1000], units="m"),
     ):
         assert check_values(da) is da

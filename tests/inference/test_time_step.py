@@ -3,6 +3,8 @@
 Small storms whose motion is known, so that the frames in between are too.
 """
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -317,3 +319,38 @@ def test_frames_that_were_left_out_come_back(shared):
         for name, da in ways.items()
     }
     assert heavy["along the motion"] > heavy["linear"] + 0.15 > heavy["as before"] + 0.15
+
+
+class TestForecastsFromFramesInBetween:
+    """A frame in between is made of the next one: a forecast from it is not to be scored."""
+
+    def test_each_frame_names_the_newest_that_it_was_made_of(self):
+        stepped = xef.to_step(storms(minutes=10, frames=4), "5min")
+        assert minutes_of(stepped) == [0, 5, 10, 15, 20, 25, 30]
+        newest = stepped["newest"]
+        ahead = (newest - stepped["time"]) // np.timedelta64(1, "m")
+        assert ahead.values.tolist() == [0, 5, 0, 5, 0, 5, 0]
+
+    def test_a_mean_of_what_was_seen_knows_nothing_later(self):
+        means = xef.to_step(storms(minutes=5, frames=7), "10min")
+        assert (means["newest"] == means["time"]).all()
+
+    @pytest.mark.parametrize("method", ["extrapolation", "persistence"])
+    def test_a_forecast_from_one_warns_and_says_which_to_take(self, method):
+        def make(rain, **options):
+            if method == "persistence":
+                return xef.forecast(rain, method, **options)
+            pytest.importorskip("pysteps")
+            return xef.extrapolate(rain, method=method, **options)
+
+        rain = xef.to_step(storms(minutes=10, frames=7), "5min")
+        with pytest.warns(UserWarning, match="know frames after them") as said:
+            fc = make(rain, init=slice("2016-07-11T22:20", "2016-07-11T22:50"), lead=2)
+        assert "inits know frames after them" in fc.attrs["history"]
+        text = next(str(w.message) for w in said if "know frames" in str(w.message))
+        line = text[text.index("init=") :].removesuffix(" has those that don't")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            honest = make(rain, lead=2, **eval(f"dict({line})"))
+        assert honest["init"].dt.minute.values.tolist() == [20, 30, 40, 50]
+        assert "know frames" not in honest.attrs["history"]

@@ -22,7 +22,8 @@ from .units import convert_units, is_temperature
 
 SST = "sea_surface_temperature"
 LOWEST, HIGHEST = -5.0, 45.0  # degC
-LARGEST = 900.0  # degrees from the climatology: -999 and others are fill values
+LARGEST = 25.0  # degrees from the climatology: no sea is further, -999 and 99 are fill values
+TYPICAL = 10.0  # the same, in the mean of a field: absolute values are further
 MODELS_OWN = 25.0  # degrees beyond, which a model that drifts away may give
 FILL = 9.9e19  # of any quantity: 1e20, 1e30 and NetCDF's 9.97e36 are fill values, and infinity too
 ICE, FREEZING = -1000.0, -1.8  # what HadISST has under ice, and the temperature there, degC
@@ -38,6 +39,7 @@ class Range:
     units: str
     low: float
     high: float
+    typical: float = np.inf  # the most that their mean size may be
 
 
 def check_values(
@@ -103,9 +105,11 @@ def _range(da: xr.DataArray, name: str, forecast: bool) -> Range:
     units = str(da.attrs.get("units", "")).strip()
     dims, margin = tuple(map(str, da.dims)), MODELS_OWN * forecast
     if is_sst(da) and is_difference(da):
-        size = _in(units, LARGEST + margin, difference=True) if units else LARGEST + margin
-        if size is not None:
-            return Range(name, f"{SST} anomalies".replace("_", " "), dims, units, -size, size)
+        sizes = LARGEST + margin, TYPICAL
+        size, typical = (_in(units, s, difference=True) if units else s for s in sizes)
+        if size is not None and typical is not None:
+            quantity = f"{SST} anomalies".replace("_", " ")
+            return Range(name, quantity, dims, units, -size, size, typical)
     elif is_sst(da):
         # without units, of both scales: only fill values are beyond
         ends = LOWEST - margin, HIGHEST + margin
@@ -149,6 +153,14 @@ def _check_block(
 def _check(values: NDArray, labels: dict[str, NDArray], allowed: Range) -> None:
     """Raise ValueError for values beyond; NaN is land, and infinity a fill value."""
     beyond = (values < allowed.low) | (values > allowed.high)
+    if allowed.typical < np.inf and _look_absolute(values, beyond, allowed):
+        seen = values[np.isfinite(values)]
+        raise mismatch(
+            f"{allowed.quantity}, of up to {allowed.high:g} {allowed.units}".rstrip(),
+            f"values from {seen.min():g} to {seen.max():g}, {seen.mean():.3g} in the mean",
+            f'{allowed.name}.assign_attrs(units_metadata="temperature: on_scale"), for absolute '
+            "values, as the sum of an anomaly and a climatology is",
+        )
     if not beyond.any():
         return
     first = np.argwhere(beyond)[0]
@@ -162,6 +174,17 @@ def _check(values: NDArray, labels: dict[str, NDArray], allowed: Range) -> None:
         f"{values.size} values beyond",
         _mend(values, beyond, allowed),
     )
+
+
+def _look_absolute(values: NDArray, beyond: NDArray[np.bool_], allowed: Range) -> bool:
+    """Return whether values that are marked as anomalies are the sea's own: xarray keeps the mark.
+
+    Those beyond are the same number if they are a fill value.
+    """
+    if beyond.any() and (values[beyond] == values[beyond][0]).all():
+        values = values[~beyond]
+    sizes = np.abs(values[np.isfinite(values)])
+    return bool(sizes.size) and sizes.max() < 400 and sizes.mean() > allowed.typical
 
 
 def _mend(values: NDArray, beyond: NDArray[np.bool_], allowed: Range) -> str:

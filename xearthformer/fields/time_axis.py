@@ -28,6 +28,7 @@ MINUTE = 60 * SECOND
 DAY = 24 * 60 * MINUTE
 MONTH_APART = 20 * DAY, 45 * DAY  # stamps in consecutive months, whatever the day in each
 MIDDLE = "time_middle"  # the coordinate along time with the middles of the bounds
+NEWEST = "newest"  # that with the time of the newest frame which each frame was made of
 EPOCHS = [f"{unit} since 1970-01-01" for unit in ("seconds", "microseconds", "nanoseconds")]
 DECODED = 1e-3  # share of a step that times decoded from floats may be off by
 JITTER = 20 * SECOND  # between the earliest and the latest of stamps that are rounded

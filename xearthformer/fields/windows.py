@@ -15,11 +15,11 @@ import pandas as pd
 import xarray as xr
 import xbatcher
 
-from ..errors import mismatch, whole_number
-from .axes import coordinate, find_axes
+from ..errors import mismatch, warn, whole_number
+from .axes import coordinate, find_axes, find_time
 from .cf import find_grid_mapping, of_forecast, without_dangling
 from .stamps import as_label
-from .time_axis import MIDDLE, check_time, shift_time, str_time, whole_encoding
+from .time_axis import MIDDLE, NEWEST, check_time, shift_time, str_time, whole_encoding
 
 if TYPE_CHECKING:
     import cftime
@@ -92,6 +92,30 @@ def find_inits(time: xr.DataArray, context: int, init: InitLike = None) -> Inits
         hint = f"an init from {str_time(time.values[first])} on"
         raise mismatch(f"{context} frames up to each init", found, hint)
     return Inits(positions)
+
+
+def warn_of_later(da: xr.DataArray, init: np.ndarray) -> str:
+    """Warn of inits whose own frame was made of later ones (`to_step`); return it for the history.
+
+    Returns "" where there are none. `init` are stamps of the time axis of `da`. Names the slice of
+    the others where these are evenly apart.
+    """
+    time = da[find_time(da)]
+    newest = time.coords.get(NEWEST)
+    if newest is None or newest.dims != time.dims:
+        return ""
+    late = np.isin(init, time.values[newest.values > time.values])
+    if not late.any():
+        return ""
+    words = f"{late.sum()} of {late.size} inits know frames after them, as frames in between do"
+    own = init[~late]
+    steps = np.unique(np.diff(np.flatnonzero(np.isin(time.values, own))))
+    mend = ""
+    if steps.size == 1:
+        first, last = str_time(own[0]), str_time(own[-1])
+        mend = f"; init=slice({first!r}, {last!r}, {steps[0]}) has those that don't"
+    warn(f"{words}: scores of theirs would be too good{mend}")
+    return words
 
 
 def blocks(positions: np.ndarray, context: int, size: int) -> Iterator[slice]:

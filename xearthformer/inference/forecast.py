@@ -478,6 +478,8 @@ def _attributes(
         notes.append(f"{entry.variable.standard_name} read in place of {entry.name}")
     if inits.dropped:
         notes.append(inits.dropped)
+    if later := windows.warn_of_later(entry.da, da["time"].values[inits.positions]):
+        notes.append(later)
     if entry.note:
         notes.append(entry.note)
     if plan.step == "month" and (months := reading(da["time"])):

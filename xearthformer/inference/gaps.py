@@ -15,7 +15,7 @@ import xarray as xr
 
 from ..errors import mismatch, warn
 from ..fields.axes import find_time
-from ..fields.time_axis import shift_time, stamps_on_grid, str_time
+from ..fields.time_axis import NEWEST, shift_time, stamps_on_grid, str_time
 from ..fields.windows import InitLike, find_inits
 from ..packs.card import Card
 from .inputs import Entry
@@ -113,13 +113,13 @@ def _axis(time: xr.DataArray, stamps: np.ndarray) -> xr.DataArray:
 
 
 def _reindexed(da: xr.DataArray, stamps: np.ndarray, long: bool) -> xr.DataArray:
-    """Return data at these stamps, NaN where it has none; labels along time are left out.
+    """Return data at these stamps, NaN where it has none; other labels along time are left out.
 
     With `long` gaps it is lazy, as frames of NaN would take too much memory.
     """
     dim = find_time(da)
     da = da.chunk({dim: 1}) if long and da.chunks is None else da
-    along = [name for name, coord in da.coords.items() if dim in coord.dims and name != dim]
+    along = [name for name, c in da.coords.items() if dim in c.dims and name not in (dim, NEWEST)]
     time = xr.Variable(dim, stamps, da[dim].attrs, da[dim].encoding)
     return da.drop_vars(along).reindex({dim: pd.Index(stamps)}).assign_coords({dim: time})
 

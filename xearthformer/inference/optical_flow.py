@@ -153,6 +153,8 @@ def extrapolate(
     notes = [_method_note(way, frames, members, seed), *_warnings(said, len(inits.positions))]
     if inits.dropped:
         notes.append(inits.dropped)
+    if later := windows.warn_of_later(data, prepared["time"].values[inits.positions]):
+        notes.append(later)
     fc = cf.restore(xr.DataArray(rain, dims=(*empty.dims[:-2], "y", "x")), origin)
     line = f"xearthformer {__version__}: {'; '.join(notes)}"
     fc = empty.copy(data=fc.to_numpy()).assign_attrs(cf.add_history(empty.attrs, line))

@@ -27,7 +27,15 @@ from ..fields import cf, quantities
 from ..fields.axes import find_time
 from ..fields.codes import check_rain
 from ..fields.forms import takes_any_form
-from ..fields.time_axis import MINUTE, apart, duration, regular_steps, round_jitter, str_time
+from ..fields.time_axis import (
+    MINUTE,
+    NEWEST,
+    apart,
+    duration,
+    regular_steps,
+    round_jitter,
+    str_time,
+)
 from ..models.layers import flow
 from ..packs.scale import Scale
 
@@ -87,8 +95,9 @@ def to_step(
     Frames that are missing, as stamps or as NaN, are bridged along the motion where those on both
     sides are at most 30 minutes apart; else they are NaN. A pixel is NaN where neither frame has
     it, and in a mean where fewer than half of the frames have it.
-    A frame in between knows the frame after it. A hindcast that is to be scored should start at
-    the record's own stamps.
+    A frame in between knows the frame after it. The coordinate `newest` along time is the stamp of
+    the newest frame that each was made of (a frame of NaN counts as one), and forecasts from
+    frames that know later ones warn: scored, they would look better than they are.
 
     Examples
     --------
@@ -121,7 +130,8 @@ def to_step(
     values = [_lazily(prepared, times, block) for block in _blocks(times)]
     answer = xr.concat(values, "time").assign_coords(time=_stamps(time, times))
     line = f"xearthformer {__version__}: {_words(times, deltas, regular is None, new)}"
-    return cf.new_values(cf.restore(answer, origin), data, line)
+    stepped = cf.new_values(cf.restore(answer, origin), data, line)
+    return stepped.assign_coords({NEWEST: (find_time(stepped), *_newest(time, times))})
 
 
 # --- when
@@ -177,6 +187,14 @@ def _stamps(time: xr.DataArray, times: Times) -> xr.Variable:
     stamps = time.values[0] + (ahead if time.dtype.kind == "M" else ahead.astype(object))
     attrs = {key: value for key, value in time.attrs.items() if key != "bounds"}
     return xr.Variable("time", stamps.astype(time.dtype), attrs)
+
+
+def _newest(time: xr.DataArray, times: Times) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the stamp of the newest frame of the record that each new frame is made of."""
+    last_N = [part[-1] for part in times.parts]
+    after_N = np.searchsorted(times.own_T, last_N)  # both ascend, and end within the record
+    attrs = {"long_name": "time of the newest frame that a frame is made of"}
+    return time.values[after_N], attrs
 
 
 def _blocks(times: Times) -> list[slice]:
