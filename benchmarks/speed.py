@@ -36,6 +36,7 @@ from xearthformer.inference import engine
 from xearthformer.models import build
 from xearthformer.models.earthformer.earthformer import PRESETS
 from xearthformer.models.earthformer.fused import fuse, is_faster
+from xearthformer.models.layers import parallel
 from xearthformer.packs.card import Card, ModelSpec, PixelGrid
 from xearthformer.packs.published import PUBLISHED
 
@@ -91,9 +92,14 @@ def windows_of(preset: str, batch: int) -> Tensor:
 def macs(model: nn.Module, x_BTHWC: Tensor) -> float:
     """Multiply-adds of one sample."""
     formulas = {torch.ops.aten.baddbmm_: _baddbmm_flops}
-    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
-        model(x_BTHWC[:1])
-    return counter.get_total_flops() / 2
+
+    def count(_: int) -> int:
+        with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+            model(x_BTHWC[:1])
+        return counter.get_total_flops()
+
+    # a counter sees its own thread alone, and what is a part itself runs in one thread
+    return parallel.each(count, range(2))[0] / 2
 
 
 def _baddbmm_flops(shape: Sequence[int], a: Sequence[int], b: Sequence[int], **_: object) -> int:

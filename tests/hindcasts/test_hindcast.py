@@ -381,6 +381,9 @@ def test_a_finished_store_that_cannot_be_written_opens(
     with pytest.raises(ValueError, match="the data that"):
         hindcast(ssta + 1, tiny_pack, store, init=slice(None, "2000-10"))
     assert files(path) == before
+    (path / "ssta" / "c.3.0.0.0").unlink()
+    with pytest.raises(ValueError, match="can be written.*\n.*found 1 inits missing"):
+        hindcast(ssta, tiny_pack, store, init=slice(None, "2000-10"))
     (tmp_path / "new").mkdir()
     with pytest.raises(ValueError, match="found 10 inits missing"):
         hindcast(ssta, tiny_pack, LocalStore(tmp_path / "new", read_only=True))

@@ -78,6 +78,7 @@ def test_a_path_that_was_no_path_is_told_the_line_to_write(name):
         ({"path": "a.nc", "options": {"seed": 1}}, "options of an entry of a catalogue"),
         ({"catalog": "nix"}, "found 'nix'"),
         ({"catalog": "nbody", "options": {"frames": 4}, "every": 10**6}, "every as 4 at most"),
+        ({"catalog": "nbody", "options": {"frames": 4}, "pad": (0, 5)}, "pad of 4 at most"),
         ({"path": "a.nc", "every": 0}, "every as a whole number from 1"),
         ({"path": "a.nc", "pad": (-1, 0)}, "pad as a whole number from 0"),
     ],

@@ -57,7 +57,7 @@ MISSING_COMPARED = 16  # and of the frames that it lacked
 LISTS = ("init", "times")  # entries of a store's record: they grow with the store
 # Settings that decide a forecast's numbers, next to the lead: a part of a store's record.
 RECORDED = ("precision", "compile")
-BATCH = "batch_size"  # which earlier stores don't say
+BATCH, DEVICE = "batch_size", "device"  # which earlier stores don't say
 
 
 @documented
@@ -305,6 +305,7 @@ def _record(job: blocks.Job, setup: Setup) -> dict[str, str]:
         "pack": f"{card.name} {card.version}, weights {card.weights_sha256}, card {_hash(card)}",
         "lead": str(answers[0].sizes["lead"]),
         **{name: str(getattr(plan.settings, name)) for name in RECORDED},
+        DEVICE: plan.settings.device.partition(":")[0],
     }
     drawn = plan.ensemble is not None and plan.ensemble.sampling is None  # window by window
     if engine.is_batched(card, plan.settings) and not drawn:
@@ -374,7 +375,7 @@ def _check_record(
     """Refuse a store that was made from something else; entries to leave out are not compared."""
     theirs = ours if theirs is None else theirs
     # an option that only one of two versions knows is a difference
-    unsaid = () if BATCH in theirs else (BATCH,)
+    unsaid = [name for name in (BATCH, DEVICE) if name not in theirs]
     for name in [name for name in {**ours, **theirs} if name not in (*leave_out, *unsaid)]:
         found, expected = ours.get(name, "none"), theirs.get(name, "none")
         if found != expected:
@@ -391,9 +392,12 @@ def _check_finished(job: blocks.Job, setup: Setup, store: Store) -> None:
     """Refuse a store that can't be written unless it holds all of this hindcast."""
     there = read_inits(store)
     order, known = put_in_order(job.times[job.positions], there)
-    ledger = None if there is None else load_ledger(store, [], "r")
-    if ledger is None or ledger.done < ledger.size or known < len(order):
-        missing = len(order) if ledger is None else ledger.size - ledger.done + len(order) - known
+    names = [str(answer.name) for answer in setup.answers.values()]
+    ledger = None if there is None else load_ledger(store, names, "r")
+    missing = len(order)
+    if ledger is not None:
+        missing += ledger.size - ledger.done + ledger.lost().size - known
+    if ledger is None or missing:
         raise mismatch(
             f"a store that can be written, or is finished: {store}",
             f"{missing} inits missing, and no permission to write",

@@ -273,16 +273,20 @@ class Ledger:
             self.status.set(inits, DONE)
         self.update_attributes()  # a process that is killed says no more
 
-    def look_for_lost(self) -> None:
-        """Take inits for missing whose chunk is gone: they are forecast again."""
+    def lost(self) -> np.ndarray:
+        """Return the positions of inits that were there and whose chunks are gone."""
         done = np.flatnonzero(self.status.values == DONE)
-        there = set(keys(self.store)) if done.size else set()
-        parts = self.chunks_of(done) if done.size else []
-        lost = [inits for inits in parts if not there.issuperset(self._keys(inits))]
-        if lost:
-            inits = np.concatenate(lost)
+        if not done.size:
+            return done
+        there = set(keys(self.store))
+        gone = [p for p in self.chunks_of(done) if not there.issuperset(self._keys(p))]
+        return np.concatenate(gone) if gone else done[:0]
+
+    def take_lost_for_missing(self) -> None:
+        """Warn of inits whose chunks are gone, and have them forecast again."""
+        if (inits := self.lost()).size:
             warn(
-                f"{self.store}: {inits.size} of {done.size} inits that were there have lost their "
+                f"{self.store}: {inits.size} of {self.done} inits that were there have lost their "
                 "chunks, and are forecast again"
             )
             self.status.set(inits, MISSING)
@@ -376,7 +380,7 @@ def open_ledger(
             _write_skeleton(store, empty, record, frames, chunk, block)
     names = [name for name in _large(empty) if read(store, f"{name}/{ROOT}") is not None]
     ledger = load_ledger(store, names)
-    ledger.look_for_lost()
+    ledger.take_lost_for_missing()
     return ledger
 
 

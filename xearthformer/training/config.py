@@ -76,6 +76,9 @@ class DataSource:
         if self.every > wholes[0].sizes[time]:
             expected = f"every as {wholes[0].sizes[time]} at most, the frames of a record"
             raise mismatch(expected, f"{self.every}", "every: 1")
+        if max(self.pad) > wholes[0].sizes[time]:
+            expected = f"pad of {wholes[0].sizes[time]} at most, the frames of a record"
+            raise mismatch(expected, f"{max(self.pad)}", "pad: [0, 0]")
         if "months" in data.coords and data["months"].dims == (dim,):
             # ICAR-ENSO's shorter records end in missing values
             lengths = map(int, data["months"].values)
