@@ -69,9 +69,9 @@ def with_frames(
     most = card.context - int(counts.min())
     note = ""
     if most:
-        note = f"{most} of {card.context} frames are missing and read as not seen"
+        note = _words(most, not np.isin(ends, at).all(), card)
         if long or any(entry.da.chunks is not None for entry in entries):
-            _warn(most, card)  # else the values do, which tell more
+            warn(f"{note} (pack {card.name!r})")  # else the values do, which tell more
     stamps = shift_time(time, step, np.array([0]), np.arange(first, last + 1))[0]
     return [replace(e, da=_reindexed(e.da, stamps, long), note=note) for e in entries], init
 
@@ -83,28 +83,30 @@ def _present(at: np.ndarray, ends: np.ndarray, card: Card) -> np.ndarray:
 
 def warn_of_missing(x: xr.DataArray, ends: np.ndarray, card: Card) -> None:
     """Warn of frames without values up to an init; the errors are those of `check_seen`."""
-    if most := check_seen(x, ends, card):
-        _warn(most, card)
+    if words := check_seen(x, ends, card):
+        warn(f"{words} (pack {card.name!r})")
 
 
-def check_seen(x: xr.DataArray, ends: np.ndarray, card: Card) -> int:
-    """Return the most frames without values that an init of `x` has, of those that have a stamp.
+def check_seen(x: xr.DataArray, ends: np.ndarray, card: Card) -> str:
+    """Return in words the most frames without values that an init of `x` has; "" for none.
 
     An init up to which fewer than two frames have values is a ValueError.
     """
     values = np.array([np.isfinite(frame.to_numpy()).sum() for frame in x])
-    counts = []
+    most, newest = 0, False
     for end in ends:
         own = values[end - card.context + 1 : end + 1]
-        counts.append(int(((own > 0) & (own >= FEW * own.max())).sum()))
-        if counts[-1] < LEAST:
-            raise _too_few(card, counts[-1], str_time(x["time"].values[end]))
-    return card.context - min(counts, default=card.context)
+        seen = (own > 0) & (own >= FEW * own.max())
+        if seen.sum() < LEAST:
+            raise _too_few(card, int(seen.sum()), str_time(x["time"].values[end]))
+        most, newest = max(most, int((~seen).sum())), newest or not seen[-1]
+    return _words(most, newest, card) if most else ""
 
 
-def _warn(most: int, card: Card) -> None:
+def _words(most: int, newest: bool, card: Card) -> str:
+    """Say how many frames are missing, and whether an init's own, the newest, is among them."""
     words = f"{most} of {card.context} frames are missing and read as not seen"
-    warn(f"{words} (pack {card.name!r})")
+    return f"{words}, the newest among them" if newest else words
 
 
 def _axis(time: xr.DataArray, stamps: np.ndarray) -> xr.DataArray:
