@@ -56,13 +56,17 @@ def did_you_mean(name: object, names: Iterable[str]) -> str:
     return f", did you mean {near[0]!r}?" if near else ""
 
 
-def problems(error: ValidationError) -> str:
-    """Return what pydantic found wrong, in one line: each entry, the reason, the value."""
+def problems(error: ValidationError, names: Iterable[str] = ()) -> str:
+    """Return what pydantic found wrong, in one line: each entry, the reason, the value.
+
+    An entry that isn't known is asked whether one of the names is meant.
+    """
     found = []
     for one in error.errors():
         place = printable(".".join(map(str, one["loc"]))) or "card"
         given = "" if one["type"].startswith("missing") else f", found {reprlib.repr(one['input'])}"
-        found.append(f"{place}: {one['msg']}{given}")
+        meant = did_you_mean(place, names) if one["type"].startswith("unexpected") else ""
+        found.append(f"{place}: {one['msg']}{given}{meant}")
     return "; ".join(found)
 
 

@@ -86,3 +86,8 @@ def test_a_path_that_was_no_path_is_told_the_line_to_write(name):
 def test_a_source_that_is_none_is_an_error(entry, words):
     with pytest.raises(ValueError, match=words):
         DataSource(**entry).open()
+
+
+def test_an_entry_that_is_misspelt_is_asked_for():
+    with pytest.raises(ValueError, match="pakc: .*did you mean 'pack'"):
+        call_with_entries(train_from_config, {"pakc": "mine"})

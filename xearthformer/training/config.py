@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import TypeVar
 
 import pandas as pd
@@ -205,7 +206,7 @@ def call_with_entries(command: Callable[..., Result], entries: Mapping[str, obje
     try:  # `renamed` outside: pydantic would refuse the old name
         return renamed(part="stage")(checked)(**entries)
     except pydantic.ValidationError as error:
-        raise ValueError(problems(error)) from error
+        raise ValueError(problems(error, signature(command).parameters)) from error
 
 
 def _moved(source: Mapping[str, object]) -> dict[str, object]:
