@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -53,6 +54,17 @@ def test_bf16_is_near_float32(preset):
     for model in (plain, engine.fuse(plain)):
         error = (engine.predict(model, x_BTHWC, 1, BF16) - exact).square().mean().sqrt()
         assert 0 < error < 0.1 * exact.std()  # eight bits of mantissa, through untrained layers
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_bf16_without_the_instructions_is_slow_and_said_to_be(tiny_pack, monkeypatch, has):
+    found = {"avx2": True, "avx512_bf16": False, "amx_bf16": has}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        engine.settings(tiny_pack, (2, 2), precision="bf16", device="cpu")
+        engine.settings(tiny_pack, (2, 2), device="cpu")
+    assert [str(one.message)[:24] for one in said] == ["this CPU has no instruct"] * (not has)
 
 
 def test_a_forecast_in_bf16_says_so(tiny_pack):

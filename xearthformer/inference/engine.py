@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..errors import PackError, mismatch, whole_number
+from ..errors import PackError, mismatch, warn, whole_number
 from ..models import MODELS
 from ..models.earthformer.earthformer import Earthformer
 from ..models.earthformer.fused import fuse, is_faster
@@ -103,7 +103,16 @@ def settings(
     batch_size = whole_number("batch_size", batch_size, hint='batch_size="auto"')
     if precision not in get_args(Precision):
         raise mismatch('precision="float32" or "bf16"', repr(precision), 'precision="float32"')
+    if precision == "bf16" and kind == "cpu" and not _computes_bf16():
+        warn("this CPU has no instructions for bf16, which is slower here than float32")
     return Settings(device, batch_size, precision, bool(compile))
+
+
+def _computes_bf16() -> bool:
+    """Whether this CPU has instructions for bf16, as far as torch can tell."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # which torch before 2.11 lacks
+    told = [has for name, has in known.items() if "bf16" in name]
+    return not told or any(told)
 
 
 def is_generative(card: Card) -> bool:
