@@ -187,7 +187,8 @@ def pack_and_data(case: Case, folder: Path) -> tuple[xef.Pack, xr.DataArray, lis
     times = xr.date_range("2000-01-01", periods=frames, freq=freq)
     values = np.random.default_rng(0).random((frames, *grid.shape), dtype=np.float32)
     if isinstance(grid, PixelGrid):
-        coords = {"y": 1000.0 * np.arange(grid.height), "x": 1000.0 * np.arange(grid.width)}
+        sides = {"y": grid.height, "x": grid.width}
+        coords = {d: (d, 1000.0 * np.arange(size), {"units": "m"}) for d, size in sides.items()}
     else:
         coords = {"lat": grid.latitude, "lon": grid.longitude}
     da = xr.DataArray(values, dims=("time", *coords), coords={"time": times, **coords})
