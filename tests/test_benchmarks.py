@@ -16,6 +16,16 @@ def test_a_benchmark_finds_what_it_imports(path, monkeypatch):
     assert callable(runpy.run_path(str(path), run_name="imported")["main"])
 
 
+@pytest.mark.parametrize("name", ["sevir", "enso-paper"])
+def test_the_networks_that_are_timed_take_their_data(name, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    speed = runpy.run_path(str(BENCHMARKS / "speed.py"), run_name="imported")
+    case = speed["CASES"][name]
+    pack, da, inits = speed["pack_and_data"](case, tmp_path)
+    fc = da.chunk().earthformer.forecast(pack, init=inits)  # lazy: labels alone are looked at
+    assert fc.sizes["init"] == case.batch
+
+
 @pytest.mark.slow
 def test_a_hindcast_is_measured_in_every_case():
     how = ["--pack", "damped-persistence", "--inits", "3"]
