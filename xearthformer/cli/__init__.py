@@ -11,7 +11,7 @@ import re
 import reprlib
 import shlex
 import sys
-from argparse import ArgumentError
+from argparse import SUPPRESS, ArgumentError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -22,6 +22,7 @@ from ..errors import did_you_mean, mismatch, printable
 from .catalog import check_entries, list_entries, show_entry
 from .entries import load_yaml, read_text
 from .forecast import forecast_file, hindcast_file
+from .help import SHELLS, PrintCompletion, with_examples
 from .score import icar_enso_scores, sevir_scores, verify_file
 from .watch import watch_folder
 
@@ -486,6 +487,10 @@ def _lines(card: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
 class Parser(ArgumentParser):
     """A parser that says what is wrong in one line; the usage of a command can take twenty."""
 
+    def format_help(self, *formatter: Any) -> str:
+        words = self.prog.replace("[options] ", "").split()
+        return with_examples(super().format_help(*formatter), " ".join(words[1:]))
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         parser = getattr(ex, "subcommand_parser", None) or self
         words = "; ".join(map(str.strip, message.splitlines()))
@@ -505,6 +510,14 @@ def parser() -> ArgumentParser:
         prog="xearthformer",
         description="Earthformer and PreDiff for labelled data.",
         version=__version__,
+    )
+    top.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        default=SUPPRESS,
+        help="print a script for the shell's tab key, which completes commands, options, packs and "
+        "files, and exit",
     )
     _add_commands(top, COMMANDS, "command")
     return top
