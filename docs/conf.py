@@ -1,7 +1,7 @@
 """How the documentation is built: `make docs`; warnings are errors there.
 
 The API reference is made from docstrings, the gallery by running its scripts, the help of the
-command line by asking for it. Nothing is fetched.
+command line by asking for it, the list of error messages from the source. Nothing is fetched.
 """
 
 import contextlib
@@ -21,10 +21,11 @@ from sphinx.environment import BuildEnvironment
 from sphinx.writers.html5 import HTML5Translator
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # figures.py
+sys.path.insert(0, str(HERE))  # figures.py, messages.py
 os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars in the gallery
 
 import figures  # noqa: E402
+import messages  # noqa: E402
 
 import xearthformer  # noqa: E402
 
@@ -112,6 +113,13 @@ def write_help(app: Sphinx) -> None:
             (folder / f"{'-'.join(words)}.txt").write_text(printed.getvalue())
 
 
+def write_messages(app: Sphinx) -> None:
+    """Write what errors and warnings say, by room, so that a search finds their first words."""
+    folder = HERE / "api" / "help"
+    folder.mkdir(exist_ok=True)
+    (folder / "errors.txt").write_text(messages.page(), encoding="utf-8")
+
+
 def write_figures(app: Sphinx) -> None:
     """Draw the figures of "How it works", unless they are newer than their script."""
     figures.draw_all(HERE / "figures")
@@ -145,5 +153,6 @@ def setup(app: Sphinx) -> None:
     """Connect the above to the build."""
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("builder-inited", write_help)
+    app.connect("builder-inited", write_messages)
     app.connect("builder-inited", write_figures)
     app.connect("missing-reference", code_or_link)

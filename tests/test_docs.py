@@ -6,6 +6,7 @@ A block after the line `% needs data` isn't run, but its calls are checked again
 import ast
 import inspect
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -140,3 +141,42 @@ def check_command(words: list[str]) -> None:
         assert (ROOT / rest[0]).is_file()
     else:
         assert program in {"pip", "hf"}
+
+
+# --- the list of error messages
+
+
+@pytest.fixture(scope="module")
+def messages():
+    return runpy.run_path(str(DOCS / "messages.py"))
+
+
+SOURCE = """
+LEAST = "2 frames"
+def check(da, pack=None):
+    expected = f"{LEAST} or more, of {da.name!r}"
+    hint = "a longer record" if pack else f"lead={len(da)}"
+    if da.ndim:
+        raise mismatch(expected, str(da.ndim), hint)
+    number = whole_number("members", da)
+    raise ValueError("no " + ("rain" if pack else "snow"))
+"""
+
+
+def test_messages_are_read_from_the_source(messages, tmp_path):
+    (tmp_path / "room.py").write_text(SOURCE)
+    assert messages["messages"](tmp_path / "room.py") == [
+        "expected 2 frames or more, of …\n   found …\n     try a longer record\n     try lead=…",
+        "expected members as a whole number from …",
+        "no rain",
+        "no snow",
+    ]
+
+
+def test_an_error_is_found_by_its_first_words(messages):
+    page = messages["page"]()
+    with pytest.raises(ValueError, match="^expected an anomaly\n") as error:
+        xef.synthetic_sst(years=2)["sst"].earthformer.forecast("lim")
+    assert str(error.value).partition("\n")[0] in page.splitlines()
+    assert "try da.earthformer.anomaly(climatology=(" in page
+    assert set(re.findall(r"^## (\w+)$", page, re.M)) >= {"fields", "inference", "packs", "cli"}
