@@ -1,7 +1,9 @@
 # make demo | test | lint | bench | docs | docs-check: a virtual environment in .venv with the pinned set,
 # then the work. make docs writes docs/_build/html; a script of the gallery runs again when it changed.
 # make test-lowest: the tests with the lowest versions that pyproject.toml allows (torch's as pinned), in
-# .venv-lowest; uv chooses them.
+# .venv-lowest; make test-newest: those with the newest there are, in .venv-newest; uv chooses them.
+# make dist: sdist and wheel in dist/, checked; then a fresh .venv-dist with nothing but the wheel, and pytest,
+# runs the demo, the examples in docstrings, and the README as the sdist has it.
 #
 # Needs Python 3.11 or newer with venv, and make. Settings:
 #   PYTHON=python3.12    the Python that .venv is made with
@@ -16,12 +18,12 @@ PIP_ARGS ?=
 ARGS ?=
 
 VENV := .venv
-LOWEST := .venv-lowest
+DIST := .venv-dist
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 SPHINX := $(VENV)/bin/python -m sphinx -W --keep-going -q
 
-.PHONY: demo test test-lowest lint bench docs docs-check
+.PHONY: demo test test-lowest test-newest dist lint bench docs docs-check
 
 demo: $(READY)
 	$(VENV)/bin/xearthformer demo $(ARGS)
@@ -29,13 +31,26 @@ demo: $(READY)
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-lowest:
-	[ -x $(LOWEST)/bin/pip ] || $(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install $(PIP_ARGS) uv
-	grep '^torch==' constraints.txt > $(LOWEST)/torch.txt
-	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct \
-	  --index-strategy unsafe-best-match -c $(LOWEST)/torch.txt $(PIP_ARGS) -e ".[all]"
-	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+test-lowest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-lowest test-newest: test-%:
+	[ -x .venv-$*/bin/pip ] || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install $(PIP_ARGS) uv
+	sed -n '$(if $(filter lowest,$*),/^torch==/p)' constraints.txt > .venv-$*/pinned.txt
+	.venv-$*/bin/uv pip install --python .venv-$*/bin/python --upgrade --resolution $(RESOLUTION) \
+	  --index-strategy unsafe-best-match -c .venv-$*/pinned.txt $(PIP_ARGS) -e ".[all,dev]"
+	.venv-$*/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+dist: $(READY)
+	rm -rf dist $(DIST)
+	$(VENV)/bin/python -m build
+	$(VENV)/bin/python -m twine check --strict dist/*
+	ls -l dist
+	$(PYTHON) -m venv $(DIST)
+	$(DIST)/bin/python -m pip install $(PIP_ARGS) -c constraints.txt "$$(echo dist/*.whl)[plot]" pytest
+	mkdir dist/run && tar -xf dist/*.tar.gz -C dist/run --strip-components=1 && rm -r dist/run/xearthformer
+	cd dist/run && ../../$(DIST)/bin/xearthformer demo
+	cd dist/run && ../../$(DIST)/bin/python -m pytest --pyargs xearthformer tests/test_readme.py $(ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check
@@ -74,5 +89,5 @@ $(READY): pyproject.toml constraints.txt
 	@$(LOCK) sh -euc '\
 	  if [ "$@" -nt pyproject.toml ] && [ "$@" -nt constraints.txt ]; then exit 0; fi; \
 	  [ -x $(VENV)/bin/pip ] || "$(PYTHON)" -m venv $(VENV); \
-	  $(VENV)/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[all]"; \
+	  $(VENV)/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[all,dev]"; \
 	  touch $@'

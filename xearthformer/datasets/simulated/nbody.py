@@ -176,7 +176,7 @@ def _scikit_learn_digits() -> np.ndarray:
     except ImportError as error:
         raise ImportError(
             "the digits come from scikit-learn, which isn't installed: "
-            'pip install "xearthformer[nbody]", or pass your own: nbody(digits=...)'
+            'pip install "xearthformer[train]", or pass your own: nbody(digits=...)'
         ) from error
     from scipy.ndimage import zoom
 
