@@ -43,6 +43,7 @@ test-lowest test-newest: test-%:
 
 dist: $(READY)
 	rm -rf dist $(DIST)
+	$(VENV)/bin/python -m pip install $(PIP_ARGS) -c constraints.txt twine
 	$(VENV)/bin/python -m build
 	$(VENV)/bin/python -m twine check --strict dist/*
 	ls -l dist

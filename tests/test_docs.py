@@ -76,7 +76,7 @@ def test_every_command_is_in_the_reference():
 
 
 @pytest.mark.slow  # make docs-check runs it
-@pytest.mark.filterwarnings("ignore:.*non-interactive")
+@pytest.mark.filterwarnings("error", "ignore:.*non-interactive")
 @pytest.mark.parametrize("page", pages("python", needs=False))
 def test_python_runs_as_printed(page, tmp_path, monkeypatch):
     import matplotlib

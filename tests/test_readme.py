@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.filterwarnings("error")  # what is printed runs without a warning
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 

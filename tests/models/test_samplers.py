@@ -135,3 +135,9 @@ def test_nan_stops_at_its_step_and_names_its_row(sampler):
 def test_what_a_sampler_cannot_do_is_an_error(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", METHODS)
+def test_a_sampler_starts_without_a_warning(name):
+    assert len(METHODS[name].start(6).timesteps) == 6

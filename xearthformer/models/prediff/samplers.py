@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from ...errors import mismatch, whole_number
+from ...errors import ignored, mismatch, whole_number
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -60,10 +60,9 @@ class Method:
     def start(self, steps: int) -> SchedulerMixin:
         """Return a new scheduler that takes this number of steps."""
         scheduler = self.scheduler()
-        if self.even:
-            scheduler.set_timesteps(timesteps=even_times(steps))
-        else:
-            scheduler.set_timesteps(steps)
+        asked = {"timesteps": even_times(steps)} if self.even else {"num_inference_steps": steps}
+        with ignored("__array__ implementation", DeprecationWarning):  # NumPy of a tensor
+            scheduler.set_timesteps(**asked)
         return scheduler
 
 
