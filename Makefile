@@ -18,7 +18,7 @@ PIP_ARGS ?=
 ARGS ?=
 
 VENV := .venv
-DIST := .venv-dist
+DIST := $(abspath .venv-dist)
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 SPHINX := $(VENV)/bin/python -m sphinx -W --keep-going -q
@@ -50,8 +50,8 @@ dist: $(READY)
 	$(PYTHON) -m venv $(DIST)
 	$(DIST)/bin/python -m pip install $(PIP_ARGS) -c constraints.txt "$$(echo dist/*.whl)[plot]" pytest
 	mkdir dist/run && tar -xf dist/*.tar.gz -C dist/run --strip-components=1 && rm -r dist/run/xearthformer
-	cd dist/run && ../../$(DIST)/bin/xearthformer demo
-	cd dist/run && ../../$(DIST)/bin/python -m pytest --pyargs xearthformer tests/test_readme.py $(ARGS)
+	cd dist/run && $(DIST)/bin/xearthformer demo
+	cd dist/run && $(DIST)/bin/python -m pytest --pyargs xearthformer tests/test_readme.py $(ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check

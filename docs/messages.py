@@ -98,6 +98,6 @@ def page() -> str:
         room, *_ = names = path.relative_to(SOURCE).parts
         if found := messages(path):
             title = f"## {Path(room).stem}\n"
-            lines += [*([] if title in lines else [title]), f"### {'/'.join(names)}\n"]
+            lines += [*([] if title in lines else [title]), f"### `{'/'.join(names)}`\n"]
             lines += ["```text", "\n\n".join(found), "```\n"]
     return "\n".join(lines)
