@@ -24,7 +24,8 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer.cli import main
-from xearthformer.datasets.catalog import FILES, CatalogReader
+from xearthformer.datasets.catalog import FILES, FOLDER, PACKS, CatalogReader
+from xearthformer.packs.pack import SHIPPED
 
 intake = pytest.importorskip("intake")
 
@@ -203,6 +204,58 @@ def test_intake_opens_the_files_itself():
         catalog = intake.open_catalog(str(path))
         assert list(catalog) == list(xef.open_catalog(name)) == list(catalog.entries)
     assert len(xef.open_catalog()) == sum(len(xef.open_catalog(name)) for name in FILES) == 21
+
+
+def test_intake_alone_lists_opens_and_pickles_them():
+    """What a user of Intake types, who has installed this package and imports none of it."""
+    code = f"""
+import pickle, sys
+import intake
+for name in {[*FILES, PACKS]}:
+    catalog = intake.open_catalog("{FOLDER}/" + name + ".yaml")
+    names = list(catalog)
+    again = pickle.loads(pickle.dumps(catalog))
+    assert names and list(again) == names and again.entries.keys() == catalog.entries.keys()
+    assert name != "enso" or "xearthformer" not in sys.modules  # listing loads nothing
+    readers = [pickle.loads(pickle.dumps(catalog[entry])) for entry in names]
+    assert [reader.token for reader in readers] == [catalog[entry].token for entry in names]
+    made = {{"enso": "synthetic_sst", "sevir": "synthetic_storms", "packs": "lim"}}
+    if name in made:
+        read = again[made[name]].read()
+        print(made[name], type(read).__name__, getattr(read, "sizes", read))
+assert "torch" not in sys.modules
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    sst, storms, lim = out.stdout.splitlines()
+    assert sst.startswith("synthetic_sst Dataset") and storms.startswith("synthetic_storms Dataset")
+    assert lim.startswith("lim Pack <Pack lim ")
+
+
+def test_the_catalogue_of_packs_is_that_of_the_packs_that_ship():
+    catalog = xef.open_catalog("packs")
+    folders = [path.parent for path in SHIPPED.glob("*/card.json")]
+    cards = {folder.name: xef.open_pack(folder).card for folder in folders}
+    assert list(catalog) == list(catalog.entries) == sorted(cards)
+    for name, entry in catalog.entries.items():
+        card = cards[name]
+        assert entry.metadata == {"title": card.title, "licence": card.licence}
+        assert entry.kwargs == {"pack": name}
+    assert not set(catalog) & set(xef.open_catalog())  # the data
+
+
+def test_a_catalogue_of_ones_own_packs(tmp_path):
+    """Nothing is opened before it is read, and then as `open_pack` does."""
+    lim = xef.open_pack("lim")
+    xef.save_pack(tmp_path / "mine", lim.model(), lim.card)
+    text = (FOLDER / "packs.yaml").read_text()
+    (tmp_path / "packs.yaml").write_text(text.replace("pack: lim", f"pack: {tmp_path}/mine"))
+    catalog = intake.open_catalog(str(tmp_path / "packs.yaml"))
+    assert catalog["lim"].read() == xef.open_pack(tmp_path / "mine")
+    (tmp_path / "mine" / "weights.safetensors").write_bytes(b"")
+    reader = catalog["lim"]
+    with pytest.raises(xef.PackError, match="can't be read"):
+        reader.read()
 
 
 def test_entries_call_what_ships_and_say_what_they_are():

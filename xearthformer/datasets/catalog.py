@@ -1,4 +1,4 @@
-"""The catalogues that ship: SEVIR, El Nino's data and N-body digits, for Intake.
+"""The catalogues that ship, for Intake: SEVIR, El Nino's data, N-body digits; and the packs.
 
 The YAML files are Intake 2 catalogues; `intake.open_catalog(path)` opens them too. Nothing is
 fetched before an entry's `.read()`, which calls one of the openers at the end of this file.
@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 from intake.readers.entry import Catalog  # type: ignore[import-untyped]
@@ -23,11 +23,15 @@ from .simulated.nbody import nbody
 from .simulated.sst import synthetic_sst
 from .simulated.storms import synthetic_storms
 
+if TYPE_CHECKING:
+    from ..packs.pack import Pack
+
 # A wheel carries the catalogues inside the package; in a checkout they stand at its top. Both are
 # found from this file, never by sys.path: an editable install leaves an old copy on it.
 PACKAGED, CHECKOUT = (parent / "catalogs" for parent in Path(__file__).parents[1:3])
 FOLDER = PACKAGED if any(PACKAGED.glob("*.yaml")) else CHECKOUT
-FILES = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+PACKS = "packs"  # the catalogue of packs, which are no data
+FILES = {path.stem: path for path in sorted(FOLDER.glob("*.yaml")) if path.stem != PACKS}
 CONNECT, ANSWER = 10, 60  # seconds to wait for a connection, and for each answer over it
 # Packages that raise network errors, some of which aren't OSErrors.
 NETWORK = {"aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs"}
@@ -38,15 +42,16 @@ def open_catalog(name: str | None = None) -> Catalog:
 
     Parameters
     ----------
-    name : {None, "enso", "nbody", "sevir"}
-        None: the entries of all catalogues together.
+    name : {None, "enso", "nbody", "sevir", "packs"}
+        None: the entries of all catalogues of data together.
 
     Returns
     -------
     intake Catalog
         `list(cat)` gives the names of its entries. `cat[entry].read()` gives a lazy Dataset;
         `.read(data_root="...")` reads your own copy, in a folder or at an address; further
-        arguments go to the function that opens the entry, such as `.read(split="test")`.
+        arguments go to the function that opens the entry, such as `.read(split="test")`. Of
+        "packs" it gives a `Pack`, as `open_pack` does.
 
     Raises
     ------
@@ -61,16 +66,18 @@ def open_catalog(name: str | None = None) -> Catalog:
     True
     >>> cat["synthetic_sst"].read(years=2)["sst"].sizes
     Frozen({'time': 24, 'lat': 89, 'lon': 180})
+    >>> open_catalog("packs")["lim"].read().card.lead
+    14
     """
-    if name is not None and name not in FILES:
+    if name is not None and name not in (*FILES, PACKS):
         raise mismatch(
-            f"the name of a catalogue that ships: {', '.join(FILES)}",
+            f"the name of a catalogue that ships: {', '.join(FILES)}, {PACKS}",
             repr(name),
             "intake.open_catalog(path) for a file from elsewhere, if you trust it: it can call "
             "any function",
         )
     catalog = Catalog()
-    for path in FILES.values() if name is None else [FILES[name]]:
+    for path in FILES.values() if name is None else [FOLDER / f"{name}.yaml"]:
         catalog += Catalog.from_yaml_file(str(path))
     return catalog
 
@@ -150,6 +157,18 @@ class CatalogReader(BaseReader):
             f"{place} isn't read: {why}\n"
             f'   try .read(data_root="FOLDER"), the folder that holds {holds}'
         )
+
+
+class PackReader(BaseReader):
+    """Opens a pack that an entry of a catalogue names, for `xearthformer.open_pack`."""
+
+    output_instance = "xearthformer.packs.pack:Pack"
+
+    def _read(self, *, pack: str) -> "Pack":
+        """Open a pack and check its weights; nothing in it is executed, and no network is built."""
+        from ..packs.pack import open_pack
+
+        return open_pack(pack)
 
 
 def _of_network(error: BaseException | None) -> bool:
