@@ -40,6 +40,7 @@ from .models.prediff.samplers import Sampler as Sampler
 from .packs.pack import Pack as Pack
 from .packs.pack import list_packs as list_packs
 from .packs.pack import open_pack as open_pack
+from .packs.pack import push_pack as push_pack
 from .packs.pack import save_pack as save_pack
 from .packs.published import convert as convert
 from .training.recipe import Recipe as Recipe

@@ -1,7 +1,8 @@
 """Packs: trained models that can be opened, checked, saved and shared.
 
-A pack is a folder (`card.json`, `weights.safetensors`) or a single `.safetensors` file with the
-card in its metadata. Nothing in it is executable, and the card holds a hash of the weights.
+A pack is a folder (`card.json`, `weights.safetensors`, and a `README.md` for people, as the Hugging
+Face Hub shows it) or a single `.safetensors` file with the card in its metadata. Nothing in it is
+executable, and the card holds a hash of the weights.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,11 +25,12 @@ from safetensors.numpy import load_file, save
 
 from ..errors import PackError, did_you_mean, mismatch, problems
 from .card import Card, ModelSpec
+from .readme import HUB, readme
 
 if TYPE_CHECKING:
     from torch import nn
 
-CARD, WEIGHTS = "card.json", "weights.safetensors"
+CARD, WEIGHTS, README = "card.json", "weights.safetensors", "README.md"
 SHIPPED = Path(__file__).parent / "shipped"
 ENTRY_POINTS = "xearthformer.packs"  # the group under which other packages register packs
 # Models that are others now than a version ago: a field that only the old configuration has.
@@ -165,6 +168,8 @@ def save_pack(
 
     The card's model configuration and weights hash are set from `model`. Returns the opened pack.
     What is there already is an error, unless it is the same pack or `overwrite` says to replace it.
+    A folder has the form of a repository on the Hugging Face Hub: its `README.md` is made from the
+    card, and one that is there already stays, but for `overwrite`.
     """
     arrays = {
         key: np.ascontiguousarray(tensor.detach().cpu().numpy())
@@ -177,13 +182,82 @@ def save_pack(
     path = Path(path)
     if not overwrite and is_taken(path) and not _is_pack(path, card):
         raise taken(path)
-    text = to_json(card.to_fields(), indent=2).decode()
     if path.suffix == ".safetensors":
-        _replace(path, save(arrays, metadata={"card": text}))
+        _replace(path, save(arrays, metadata={"card": _card_text(card)}))
     else:
-        _replace(path / WEIGHTS, save(arrays))
-        _replace(path / CARD, f"{text}\n".encode())  # last: a folder without it is no pack
+        page = path / README
+        _write_folder(path, arrays, card, None if page.exists() and not overwrite else readme(card))
     return open_pack(path)
+
+
+def push_pack(
+    pack: "str | os.PathLike[str] | Pack", repository: str, *, private: bool | None = None
+) -> str:
+    """Upload a pack to the Hugging Face Hub, with a page for people that is made from its card.
+
+    Parameters
+    ----------
+    pack : str, path or Pack
+        Anything `open_pack` opens. A `README.md` of your own in its folder is taken as it is.
+    repository : str
+        "owner/name"; made where it isn't there. What it has of an earlier version is replaced, and
+        can still be opened by that version's address.
+    private : bool, optional
+        Whether a repository that is made is private. Default: as the owner's settings say.
+
+    Returns
+    -------
+    str
+        "hf://owner/name@revision", which opens this very version.
+
+    Raises
+    ------
+    PackError
+        A pack that can't be opened, or that the Hub doesn't take: log in by `hf auth login`, with a
+        token that may write.
+
+    Examples
+    --------
+    >>> import xearthformer as xef
+    >>> address = xef.push_pack("tiny-enso", "owner/tiny-enso")  # doctest: +SKIP
+    >>> pack = xef.open_pack(address)  # doctest: +SKIP
+    """
+    from huggingface_hub import HfApi  # needed on the way to and from the Hub alone
+
+    pack = open_pack(pack)
+    page, own = readme(pack.card, f"{HUB}{repository}"), pack.path / README
+    if own.is_file() and own.read_text("utf-8") != readme(pack.card):
+        page = own.read_text("utf-8")
+    with TemporaryDirectory() as folder:
+        _write_folder(Path(folder), pack.arrays(), pack.card, page)
+        try:
+            hub = HfApi(library_name="xearthformer")
+            hub.create_repo(repository, private=private, exist_ok=True)
+            message = f"{pack.card.name} {pack.card.version}"
+            commit = hub.upload_folder(
+                repo_id=repository, folder_path=folder, commit_message=message
+            )
+        except Exception as error:  # the network, the hub and a bad name raise many kinds
+            raise PackError(
+                f"{pack.card.name!r} can't be pushed to {repository}: {type(error).__name__}: "
+                f"{error}; hf auth login, with a token that may write"
+            ) from error
+    return f"{HUB}{repository}@{commit.oid}"
+
+
+def _write_folder(
+    folder: Path, arrays: dict[str, np.ndarray], card: Card, page: str | None
+) -> None:
+    """Write a pack as a folder; the page for people where there is one."""
+    _replace(folder / WEIGHTS, save(arrays))
+    if page is not None:
+        _replace(folder / README, page.encode())
+    # last: a folder without it is no pack
+    _replace(folder / CARD, f"{_card_text(card)}\n".encode())
+
+
+def _card_text(card: Card) -> str:
+    return to_json(card.to_fields(), indent=2).decode()
 
 
 def is_taken(path: Path) -> bool:
@@ -278,7 +352,7 @@ def _check_model(pack: Pack) -> None:
 
 def _locate(name: "str | os.PathLike[str]") -> Path:
     text = os.fspath(name)
-    if text.startswith("hf://"):
+    if text.startswith(HUB):
         return _from_hub(text)
     installed = _installed()
     if text in installed:  # before folders: a folder named "lim" must not hide the pack
@@ -294,9 +368,9 @@ def _locate(name: "str | os.PathLike[str]") -> Path:
 
 
 def _from_hub(address: str) -> Path:
-    from huggingface_hub import snapshot_download  # needed for this alone
+    from huggingface_hub import snapshot_download
 
-    name, _, revision = address.removeprefix("hf://").partition("@")
+    name, _, revision = address.removeprefix(HUB).partition("@")
     try:
         return Path(
             snapshot_download(name, revision=revision or None, allow_patterns=[CARD, WEIGHTS])
