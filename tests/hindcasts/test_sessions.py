@@ -61,7 +61,12 @@ def test_a_hindcast_in_icechunk(rain):
     wanted = rain.earthformer.forecast("persistence", init=rain["time"][:5], lead=2)
     xr.testing.assert_equal(hind.compute(), wanted)
     with pytest.raises(ValueError, match=r'repo.writable_session\("main"\)'):
-        xef.hindcast(rain, "persistence", repo.readonly_session("main").store)
+        xef.hindcast(rain, "persistence", repo.readonly_session("main").store, lead=2)
+    sessions[1].commit("five")
+    read = xef.hindcast(
+        rain, "persistence", repo.readonly_session("main").store, init=rain["time"][:5], lead=2
+    )
+    xr.testing.assert_equal(read["rain_rate"].compute(), wanted)
 
 
 @pytest.mark.parametrize("name", ["a/b", "zarr.json", "..", "hindcast_log", "__a"])
