@@ -19,6 +19,7 @@ DATA = {
     for pattern in (
         "packs/shipped/*/*",
         "datasets/simulated/*.safetensors",
+        "plots/*.npz",
         "__init__.pyi",
         "py.typed",
     )
@@ -58,11 +59,11 @@ def opened(place: Path, cwd: Path) -> list[str]:
 
 @pytest.mark.parametrize("source", ["checkout", "sdist"])
 def test_a_wheel_carries_packs_catalogues_and_patterns(wheels, tmp_path, source):
-    assert {"enso.yaml", "nbody.yaml", "sevir.yaml"} == CATALOGS
+    assert {"enso.yaml", "nbody.yaml", "packs.yaml", "sevir.yaml"} == CATALOGS
     for name in ("packs/shipped/lim/card.json", "packs/shipped/lim/weights.safetensors"):
         assert f"xearthformer/{name}" in DATA
     assert "xearthformer/datasets/simulated/ersst_patterns.safetensors" in DATA
-    assert "xearthformer/__init__.pyi" in DATA
+    assert {"xearthformer/__init__.pyi", "xearthformer/plots/coast.npz"} < DATA
     with zipfile.ZipFile(wheels[source]) as wheel:
         names = set(wheel.namelist())
         assert names >= DATA | {f"xearthformer/catalogs/{name}" for name in CATALOGS}

@@ -1,5 +1,6 @@
 """Hindcasts in a session of icechunk, whose store takes keys of Zarr's own alone; names of data."""
 
+import importlib
 import re
 
 import numpy as np
@@ -67,6 +68,27 @@ def test_a_hindcast_in_icechunk(rain):
         rain, "persistence", repo.readonly_session("main").store, init=rain["time"][:5], lead=2
     )
     xr.testing.assert_equal(read["rain_rate"].compute(), wanted)
+
+
+@pytest.mark.parametrize("version", ["this", "earlier"])
+def test_coordinates_in_another_order_are_the_same_grid(rain, monkeypatch, version):
+    """icechunk lists them so; an earlier version's record has them as they came."""
+    store = MemoryStore()
+    turned = rain.drop_vars(["x", "y"]).assign_coords({name: rain[name] for name in ("x", "y")})
+    assert [*turned.coords] != [*rain.coords]
+    options = {"pack": "persistence", "store": store, "lead": 1}
+    if version == "earlier":
+        module = importlib.import_module("xearthformer.hindcasts.hindcast")
+        form = module._grid_text
+        monkeypatch.setattr(module, "_grid_text", lambda da, time, _: form(da, time, False))
+    xef.hindcast(turned, init=rain["time"][:2], **options)
+    monkeypatch.undo()
+    data = rain if version == "this" else turned
+    hind = xef.hindcast(data, init=rain["time"][:3], **options)
+    np.testing.assert_array_equal(hind["rain_rate"][:, 0], rain[:3])
+    elsewhere = rain.assign_coords(x=rain["x"] + 1)
+    with pytest.raises(ValueError, match="the grid that"):
+        xef.hindcast(elsewhere, init=rain["time"][:3], **options)
 
 
 @pytest.mark.parametrize("name", ["a/b", "zarr.json", "..", "hindcast_log", "__a"])

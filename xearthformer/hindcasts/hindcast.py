@@ -197,7 +197,7 @@ def hindcast(
     )
     _check_once(job)
     # before a lock is left in another's store
-    _check_record(read_record(opened), _record(job, setup), opened, leave_out=LISTS)
+    _check_record(read_record(opened), _record(job, setup, opened), opened, leave_out=LISTS)
     if not is_writable(opened):
         _check_finished(job, setup, opened)
         return xr.open_zarr(opened)
@@ -221,7 +221,7 @@ def _begin_or_grow(
     order, known = put_in_order(job.times[job.positions], there)
     job = replace(job, positions=job.positions[order])
     begun = replace(job, positions=job.positions[: known or None])
-    record = _record(begun, setup)
+    record = _record(begun, setup, store)
     # nothing is lost where the skeleton isn't whole: it is built again, for the inits of this call
     _check_record(read_record(store), record, store, leave_out=LISTS if there is None else ())
     batch_size, light = setup.plan.settings.batch_size, engine.is_light(job.pack.card)
@@ -243,7 +243,7 @@ def _begin_or_grow(
     _check_data(begun, ledger)
     if len(job.positions) > len(begun.positions):
         frames, before = job.used.stop - job.used.start, begun.used.start - job.used.start
-        ledger = grow(ledger, empty, _record(job, setup), frames=frames, before=before)
+        ledger = grow(ledger, empty, _record(job, setup, store), frames=frames, before=before)
     return job, ledger
 
 
@@ -293,7 +293,7 @@ def _inits_per_block(answers: Sequence[xr.DataArray], batch_size: int, light: bo
 # --- what a store was made from
 
 
-def _record(job: blocks.Job, setup: Setup) -> dict[str, str]:
+def _record(job: blocks.Job, setup: Setup, store: Store) -> dict[str, str]:
     """What goes into a hindcast, as text that people can read; long lists end in a digest.
 
     The texts stay as they are: a store of an earlier version goes on if they are equal.
@@ -327,7 +327,7 @@ def _record(job: blocks.Job, setup: Setup) -> dict[str, str]:
     return {
         **record,
         "init": _list_text(job.times[job.positions]),
-        "grid": "; ".join(_grid_text(da, job.time) for da in arrays),
+        "grid": _grids(arrays, job.time, read_record(store)),
         "variable": "; ".join(variables),
         "times": _list_text(job.times[job.used]),
     }
@@ -339,13 +339,26 @@ def _constraints(ensemble: Ensemble) -> str:
     return ", ".join(digest_of(term.fn) for term in terms if isinstance(term, Constraint))
 
 
-def _grid_text(da: xr.DataArray, time: str) -> str:
+def _grids(arrays: Sequence[xr.DataArray], time: str, there: Mapping[str, str] | None) -> str:
+    """The grid of each array, in the words of the record that is there, if it is the same.
+
+    Coordinates go by their names: some stores, such as icechunk's, list them in another order each
+    time. Records of earlier versions have them as they came.
+    """
+    as_named, as_they_come = (
+        "; ".join(_grid_text(da, time, in_order) for da in arrays) for in_order in (True, False)
+    )
+    return as_they_come if there and there.get("grid") == as_they_come else as_named
+
+
+def _grid_text(da: xr.DataArray, time: str, in_order: bool) -> str:
     """The sizes of an array's spatial dims, and a digest of the labels along them."""
     field = da.isel({time: 0}, drop=True)
     y, x = find_grid(field)
     field = field.squeeze([dim for dim in field.dims if dim not in (y, x)])
     sizes = ", ".join(f"{dim} ({size})" for dim, size in field.sizes.items())
-    cells = digest(part for coord in field.coords.values() for part in (coord.name, coord.values))
+    names = sorted(field.coords, key=str) if in_order else field.coords
+    cells = digest(part for name in names for part in (name, field[name].values))
     return f"{sizes}, digest {cells}"
 
 
@@ -404,7 +417,7 @@ def _check_finished(job: blocks.Job, setup: Setup, store: Store) -> None:
             'the store of repo.writable_session("main")' if is_session(store) else "another store",
         )
     job = replace(job, positions=job.positions[order])
-    _check_record(read_record(store), _record(job, setup), store)
+    _check_record(read_record(store), _record(job, setup, store), store)
     _check_data(job, ledger)
 
 

@@ -131,7 +131,7 @@ def field(
     ----------
     forecast : DataArray or Dataset ([init,] [lead,] y, x)
         Outer rows and columns without any value are left out; longitudes run eastward from 0; cells
-        without a value (land) are grey.
+        without a value (land) are grey. Maps of 30 degrees and more have the coast.
     observed : DataArray or Dataset (time, y, x), optional
         On the forecast's cells, or more of them. Its units are converted to the forecast's.
     init : label, optional

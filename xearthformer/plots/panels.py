@@ -19,6 +19,7 @@ from ..fields.quantities import is_difference
 from ..fields.time_axis import duration
 from ..verification.align import match_cells, match_units, match_valid_times
 from ..verification.verify import KNOWN, quantity
+from .coast import draw_coast
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -257,7 +258,8 @@ def aspect(frames: xr.DataArray) -> float:
 def draw_frame(ax: Axes, frame: xr.DataArray, colours: Colours, pixels: bool) -> ScalarMappable:
     """Draw one frame (y, x); grey where there is no value.
 
-    As the pixels of a regular grid, or as a map: cells of any size, with degrees at its edges.
+    As the pixels of a regular grid, or as a map: cells of any size, with degrees at its edges and
+    the coast.
     """
     at_y, at_x = centres(frame)
     ax.set_facecolor(NO_VALUE)
@@ -276,6 +278,8 @@ def draw_frame(ax: Axes, frame: xr.DataArray, colours: Colours, pixels: bool) ->
         image.set_rasterized(True)  # a vector graphic would hold every cell
         ax.set_aspect("equal")
         _label_degrees(ax, frame)
+        if all(dim in frame.coords and is_degrees(frame[dim]) for dim in frame.dims):
+            draw_coast(ax)
     _hatch_unknown(ax, frame)
     if not bool(frame.notnull().any()):
         ax.text(0.5, 0.5, "no observation", transform=ax.transAxes, ha="center", va="center")
