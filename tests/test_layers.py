@@ -18,7 +18,7 @@ ROWS = [
     ["packs"],
     ["fields"],
     ["models"],
-    ["errors"],
+    ["html", "errors"],
 ]
 ORDER = {room: (row, place) for row, rooms in enumerate(ROWS) for place, room in enumerate(rooms)}
 APART = {("fields", "models")}  # the two wings: labels and tensors
@@ -28,7 +28,7 @@ OLD_PATHS = {"catalogs"}
 TORCH = {"torch", "torchmetrics", "lightning", "pytorch_lightning", "safetensors.torch"}
 XARRAY = {"xarray", "xbatcher", "cf_xarray", "xarray_regrid"}
 TORCH_FREE = {"fields", "climate", "datasets", "verification", "plots", "accessor", "cli"}
-XARRAY_FREE = {"models", "packs", "errors"}
+XARRAY_FREE = {"models", "packs", "html", "errors"}
 # Rooms that load torch when opened: torch-free rooms open them inside functions only,
 LOAD_TORCH = {"models", "inference", "hindcasts", "training", "comparison"}
 LIGHT = {"xearthformer.inference.options"}  # but for these files, which load nothing.

@@ -74,6 +74,15 @@ class Plots:
             Bands of an ensemble. Default: bands for ten members or more, else one line per member.
         ax : Axes, optional
             Where to draw. Default: new axes.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> fc = ssta.earthformer.forecast("lim", lead=4, members=2)
+        >>> ax = fc.earthformer.plot.plume(obs=ssta)
+        >>> ax.figure.savefig("plume.png")  # doctest: +SKIP
         """
         from .plots import maps
 
@@ -103,6 +112,16 @@ class Plots:
             As in `categories`.
         ax : Axes, optional
             Where to draw. Default: new axes.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> fc = ssta.earthformer.forecast("lim", lead=4, members=2)
+        >>> ax = fc.earthformer.plot.categories()
+        >>> [label.get_text() for label in ax.get_legend().get_texts()]
+        ['El Niño, from 0.5 °C', 'neutral', 'La Niña, to −0.5 °C']
         """
         from .plots import seasons
 
@@ -129,6 +148,14 @@ class Plots:
             What `da.earthformer.index` knows.
         ax : Axes, optional
             Where to draw. Default: new axes.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> past = ssta.earthformer.forecast("lim", init=slice("1991", "1991"), lead=4)
+        >>> ax = past.earthformer.plot.skill_by_season(ssta)
         """
         from .plots import panels, seasons
         from .verification.enso import enso_seasons
@@ -158,6 +185,14 @@ class Plots:
             "correlation" or "rmse".
         lead, figure
             As in `field`.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> past = ssta.earthformer.forecast("lim", init=slice("1991", "1991"), lead=4)
+        >>> figure = past.earthformer.plot.skill_map(ssta, lead=[1, 2])
         """
         from .plots import maps, panels
         from .verification.align import pick_variable
@@ -188,6 +223,14 @@ class Plots:
             Default: a few of all leads.
         figure : Figure or SubFigure, optional
             Where to draw. Default: a new figure.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> past = ssta.earthformer.forecast("lim", init=slice("1991", "1991"), lead=4)
+        >>> figure = past.earthformer.plot.field(ssta, init="1991-06", lead=[1, 4])
         """
         from .plots import maps
 
@@ -207,6 +250,13 @@ class Plots:
         ----------
         obs, init, lead, figure
             As in `field`.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> rain = xef.synthetic_storms(seed=7, size=64, frames=13)["rain_rate"][0].load()
+        >>> fc = rain.earthformer.forecast("persistence", init=rain["time"][[3]], lead=6)
+        >>> figure = fc.earthformer.plot.frames(rain, lead=["10min", "30min"])
         """
         from .plots import frames
 
@@ -229,6 +279,13 @@ class Plots:
             Default: as in `verify`.
         figure : Figure or SubFigure, optional
             Where to draw. Default: a new figure.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> rain = xef.synthetic_storms(seed=7, size=64, frames=13)["rain_rate"][0].load()
+        >>> fc = rain.earthformer.forecast("persistence", init=rain["time"][[3]], lead=6)
+        >>> figure = fc.earthformer.plot.csi(rain, thresholds=[1, 5])
         """
         from .plots import frames
         from .verification.align import pick_variable
@@ -263,6 +320,13 @@ class Plots:
             Default: all leads together.
         figure : Figure or SubFigure, optional
             Where to draw. Default: a new figure.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> rain = xef.synthetic_storms(seed=7, size=64, frames=13)["rain_rate"][0].load()
+        >>> fc = rain.earthformer.forecast("persistence", init=rain["time"][[3]], lead=6)
+        >>> figure = fc.earthformer.plot.fss(rain, window=["4 km", "16 km"], thresholds=[1, 5])
         """
         from .fields.axes import find_grid
         from .plots import scores
@@ -299,6 +363,14 @@ class Plots:
             Default: all leads together.
         figure : Figure or SubFigure, optional
             Where to draw. Default: a new figure.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> rain = xef.synthetic_storms(seed=7, size=64, frames=13)["rain_rate"][0].load()
+        >>> now = rain["time"][[3]]
+        >>> ens = rain.earthformer.forecast("nowcast-radar", init=now, members=2, lead=2)
+        >>> figure = ens.earthformer.plot.reliability(rain, thresholds=[1])
         """
         from .plots import scores
         from .verification.align import pick_variable
@@ -326,6 +398,14 @@ class Plots:
             As in `field`, for a single lead. Default: the last.
         columns : int, optional
             Number of maps per row. Default: 7, or fewer where they are wide.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> rain = xef.synthetic_storms(seed=7, size=64, frames=13)["rain_rate"][0].load()
+        >>> now = rain["time"][[3]]
+        >>> ens = rain.earthformer.forecast("nowcast-radar", init=now, members=2, lead=2)
+        >>> figure = ens.earthformer.plot.stamps(rain, lead="10min")
         """
         from .plots import ensemble
 
@@ -348,6 +428,14 @@ class Plots:
             In the forecast's units.
         obs, init, lead, figure
             As in `field`.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> rain = xef.synthetic_storms(seed=7, size=64, frames=13)["rain_rate"][0].load()
+        >>> now = rain["time"][[3]]
+        >>> ens = rain.earthformer.forecast("nowcast-radar", init=now, members=2, lead=2)
+        >>> figure = ens.earthformer.plot.exceedance(1, rain, lead=["5min", "10min"])
         """
         from .plots import ensemble
 
@@ -368,6 +456,14 @@ class Plots:
             Default: all leads together.
         ax : Axes, optional
             Where to draw. Default: new axes.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> rain = xef.synthetic_storms(seed=7, size=64, frames=13)["rain_rate"][0].load()
+        >>> now = rain["time"][[3]]
+        >>> ens = rain.earthformer.forecast("nowcast-radar", init=now, members=2, lead=2)
+        >>> figure = ens.earthformer.plot.rank_histogram(rain)
         """
         from .plots import ensemble
         from .verification.align import pick_variable
@@ -390,6 +486,20 @@ class EarthformerAccessor(Generic[T]):
 
     def __init__(self, obj: T) -> None:
         self._obj: T = obj
+
+    def __repr__(self) -> str:
+        """Return which pack forecast this, from when, how far and where it is known."""
+        from .fields.summary import summary
+
+        return "\n".join(f"{name:10}  {text}" for name, text in summary(self._obj))
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table, for notebooks."""
+        from .fields.summary import summary
+        from .html import html_table
+
+        kind = "Forecast" if "lead" in self._obj.dims else "Data"
+        return html_table(kind, summary(self._obj))
 
     @documented
     def forecast(
@@ -433,6 +543,15 @@ class EarthformerAccessor(Generic[T]):
         DataArray or Dataset, as given
             Dims init, lead, member (generative packs), then the data's own spatial dims. Lazy when
             the data is.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> fc = ssta.earthformer.forecast("lim", lead=6, members=2)  # from the latest month
+        >>> fc.dims, fc.sizes["lead"]
+        (('init', 'lead', 'member', 'lat', 'lon'), 6)
         """
         from .inference.forecast import forecast
 
@@ -466,6 +585,13 @@ class EarthformerAccessor(Generic[T]):
         Returns
         -------
         DataArray or Dataset (month, ...), as given
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> sst.earthformer.climatology(("1990", "1992"))["month"].values
+        array([ 1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12])
         """
         from .climate.climatology import climatology
 
@@ -483,6 +609,14 @@ class EarthformerAccessor(Generic[T]):
         -------
         DataArray or Dataset, as given
             Marked as a difference by its attribute `units_metadata`.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> ssta.attrs["climatology_period"], ssta.attrs["units_metadata"]
+        ('1990-01/1992-12', 'temperature: difference')
         """
         from .climate.climatology import anomaly
 
@@ -499,6 +633,14 @@ class EarthformerAccessor(Generic[T]):
         Returns
         -------
         DataArray or Dataset, as given
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> ssta.earthformer.rebase(("1991", "1992")).attrs["climatology_period"]
+        '1991-01/1992-12'
         """
         from .climate.baseline import rebase
 
@@ -519,6 +661,15 @@ class EarthformerAccessor(Generic[T]):
         -------
         DataArray or Dataset, as given
             Without the spatial dims.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> nino34 = ssta.earthformer.index("nino3.4")
+        >>> nino34.name, nino34.dims
+        ('nino3.4', ('time',))
         """
         from .climate.indices import index
 
@@ -537,6 +688,13 @@ class EarthformerAccessor(Generic[T]):
         Returns
         -------
         DataArray or Dataset, as given
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xearthformer
+        >>> fc = xr.DataArray([0.0, 3.0, 6.0, 0.0], dims="lead")
+        >>> fc.earthformer.running_mean(3).values
+        array([nan,  3.,  3., nan])
         """
         from .climate.climatology import running_mean
 
@@ -554,6 +712,15 @@ class EarthformerAccessor(Generic[T]):
         -------
         DataArray or Dataset, as given
             With the coordinate `season`, such as "DJF".
+
+        Examples
+        --------
+        >>> import xarray as xr, xearthformer
+        >>> time = xr.date_range("2000-11", periods=4, freq="MS")
+        >>> rain = xr.DataArray([0.0, 3.0, 6.0, 0.0], {"time": time}, ("time",))
+        >>> mean = rain.earthformer.seasonal_mean()
+        >>> mean.values, mean["season"].values
+        (array([3., 3.]), array(['NDJ', 'DJF'], dtype='<U3'))
         """
         from .verification.seasonal import seasonal_mean
 
@@ -581,6 +748,16 @@ class EarthformerAccessor(Generic[T]):
         -------
         DataArray ([init,] lead, category)
             Shares of the members.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> fc = ssta.earthformer.forecast("lim", lead=4, members=2)
+        >>> chances = fc.earthformer.categories("nino3.4")
+        >>> chances["category"].values, chances.sum("category").values
+        (array(['La Nina', 'neutral', 'El Nino'], dtype='<U7'), array([[1., 1.]]))
         """
         from .verification.seasonal import categories
 
@@ -604,6 +781,17 @@ class EarthformerAccessor(Generic[T]):
         -------
         DataArray (init, lead, category, [y, x])
             Shares of the members.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> fc = ssta.earthformer.forecast("lim", lead=4, members=2)
+        >>> nino34, observed = (da.earthformer.index("nino3.4") for da in (fc, ssta))
+        >>> chances = nino34.earthformer.terciles(observed)
+        >>> chances["category"].values, chances.sum("category").values
+        (array(['below normal', 'near normal', 'above normal'], dtype='<U12'), array([[1., 1.]]))
         """
         from .verification.terciles import terciles
 
@@ -629,6 +817,17 @@ class EarthformerAccessor(Generic[T]):
         Returns
         -------
         Dataset (lead, [y, x])
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xearthformer
+        >>> time = xr.date_range("1990-01", periods=49, freq="MS")
+        >>> observed = xr.DataArray(np.arange(49) // 12 % 3 + 0.0, {"time": time}, ("time",))
+        >>> valid = ("init", "lead"), time.values[12:48, None]
+        >>> coords = {"init": time[11:47], "lead": [1], "valid_time": valid}
+        >>> fc = xr.DataArray(observed.values[12:48, None], coords, ("init", "lead"))  # what came
+        >>> fc.expand_dims(member=2).earthformer.rpss(observed, months=1)["rpss"].values
+        array([1.])
         """
         from .verification.terciles import rpss
 
@@ -648,6 +847,18 @@ class EarthformerAccessor(Generic[T]):
         -------
         DataArray or Dataset, as given
             Corrected by lead and calendar month; a forecast's own year does not count.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xearthformer
+        >>> time = xr.date_range("2000-01", periods=48, freq="MS")
+        >>> observed = xr.DataArray(np.zeros(48), {"time": time}, ("time",))
+        >>> valid = ("init", "lead"), time.values[1:37:12, None]
+        >>> coords = {"init": time[:36:12], "lead": [1], "valid_time": valid}
+        >>> hindcast = xr.DataArray([[1.0], [2.0], [6.0]], coords, ("init", "lead"))
+        >>> corrected = hindcast.earthformer.correct_bias(hindcast, observed)
+        >>> corrected.values.ravel()  # 1 - (2 + 6) / 2, ...
+        array([-3. , -1.5,  4.5])
         """
         from .verification.bias import correct_bias
 
@@ -676,6 +887,15 @@ class EarthformerAccessor(Generic[T]):
         -------
         DataArray
             With the dim threshold, for a list, in place of member.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xearthformer
+        >>> lead = np.array([30, 60], "m8[m]").astype("m8[ns]")
+        >>> fc = xr.DataArray([[6.0, 12.0], [0.0, 2.0]], {"lead": lead}, ("member", "lead"))
+        >>> fc = fc.assign_attrs(units="mm h-1")
+        >>> fc.earthformer.exceedance("2 mm/h").values
+        array([0.5, 1. ])
         """
         from .verification.align import pick_variable
         from .verification.products import exceedance
@@ -695,6 +915,15 @@ class EarthformerAccessor(Generic[T]):
         -------
         DataArray
             With the dim quantile, for a list, in place of member.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xearthformer
+        >>> lead = np.array([30, 60], "m8[m]").astype("m8[ns]")
+        >>> fc = xr.DataArray([[6.0, 12.0], [0.0, 2.0]], {"lead": lead}, ("member", "lead"))
+        >>> fc = fc.assign_attrs(units="mm h-1")
+        >>> fc.earthformer.quantiles(0.5).values
+        array([3., 7.])
         """
         from .verification.align import pick_variable
         from .verification.products import quantiles
@@ -713,6 +942,15 @@ class EarthformerAccessor(Generic[T]):
         -------
         DataArray
             With a lead for the end of each period; members stay.
+
+        Examples
+        --------
+        >>> import numpy as np, xarray as xr, xearthformer
+        >>> lead = np.array([30, 60], "m8[m]").astype("m8[ns]")
+        >>> fc = xr.DataArray([[6.0, 12.0], [0.0, 2.0]], {"lead": lead}, ("member", "lead"))
+        >>> fc = fc.assign_attrs(units="mm h-1")
+        >>> fc.earthformer.accumulate("1h").values.ravel()  # half an hour at each rate
+        array([9., 1.])
         """
         from .verification.align import pick_variable
         from .verification.products import accumulate
@@ -762,6 +1000,15 @@ class EarthformerAccessor(Generic[T]):
         Dataset
             Each score by lead, and over all leads with the suffix `_pooled`; the skill against the
             reference with `_skill`, the ends of intervals with `_low` and `_high`.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> rain = xef.synthetic_storms(seed=7, size=64, frames=13)["rain_rate"][0].load()
+        >>> fc = rain.earthformer.forecast("persistence", init=rain["time"][[3]], lead=6)
+        >>> scores = fc.earthformer.verify(rain, ["csi", "mse"], thresholds=[1])
+        >>> scores["csi"].dims, scores.attrs["pairs"]
+        (('lead', 'threshold'), '6 of 6 frames from 1 init')
         """
         from .verification.verify import verify
 
@@ -784,6 +1031,15 @@ class EarthformerAccessor(Generic[T]):
         -------
         Dataset
             For `climpred.HindcastEnsemble`, or its `add_observations`: `xearthformer.to_climpred`.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> fc = ssta.earthformer.forecast("lim", lead=4, members=2)
+        >>> fc.earthformer.index("nino3.4").earthformer.to_climpred()["nino3.4"].dims
+        ('init', 'lead', 'member')
         """
         from .verification.climpred import to_climpred
 
@@ -791,7 +1047,17 @@ class EarthformerAccessor(Generic[T]):
 
     @property
     def plot(self) -> Plots:
-        """Pictures of a forecast: `plot.plume(obs=...)`, `plot.frames(obs=...)` and others."""
+        """Pictures of a forecast: `plot.plume(obs=...)`, `plot.frames(obs=...)` and others.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> sst = xef.synthetic_sst(years=3, start="1990-01")["sst"]
+        >>> ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
+        >>> fc = ssta.earthformer.forecast("lim", lead=4, members=2)
+        >>> fc.earthformer.plot.plume(obs=ssta).get_ylabel()
+        'nino3.4 index (°C)'
+        """
         return Plots(self._obj)
 
 

@@ -33,8 +33,7 @@ USER_ERRORS = (
     *(RuntimeError, EOFError, ArithmeticError, MemoryError),
 )
 INTERRUPTED = 130  # the exit status of shells for Ctrl-C
-LONG = 6  # items of a list that `packs show` prints whole
-KEY_WIDTH = 40  # of its first column
+KEY_WIDTH = 40  # of the first column of `packs show`
 
 Command = Callable[..., int | None]
 Argument = dict[str, Any]  # the keywords of ArgumentParser.add_argument, and "flags"
@@ -365,7 +364,7 @@ def show_pack(name: str) -> None:
     from ..packs.pack import open_pack
 
     pack = open_pack(name)
-    lines = [*_lines(pack.card.model_dump(exclude_none=True)), ("path", str(pack.path))]
+    lines = [*pack.card.rows(), ("path", str(pack.path))]
     # a long key pushes its own value alone to the right
     width = min(max(len(key) for key, _ in lines), KEY_WIDTH)
     for key, value in lines:
@@ -466,19 +465,6 @@ def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
                 raise mismatch("KEY of entries in entries", found, f"{folder}=VALUE as a whole")
         place[key] = load_yaml(value, f"the value of {path}")
     return entries
-
-
-def _lines(card: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the entries of a card as keys and short values; long lists are shortened."""
-    for key, value in card.items():
-        if isinstance(value, dict):
-            yield from _lines(value, f"{prefix}{key}.")
-        elif isinstance(value, list) and len(value) > LONG:
-            ends = "" if isinstance(value[0], str) else f"{value[0]}, {value[1]} .. {value[-1]} "
-            yield f"{prefix}{key}", f"{ends}({len(value)})"
-        elif value != [] and value != "":
-            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            yield f"{prefix}{key}", text
 
 
 # --- the parser

@@ -15,6 +15,7 @@ from intake.readers.entry import Catalog  # type: ignore[import-untyped]
 from intake.readers.readers import BaseReader  # type: ignore[import-untyped]
 
 from ..errors import did_you_mean, mismatch
+from ..html import html_table
 from .icar_enso import open_icar_enso
 from .local import is_remote, open_file
 from .sevir.backend import open_sevir
@@ -149,6 +150,15 @@ class CatalogReader(BaseReader):
             cause = error.__cause__ if _of_network(error.__cause__) else error
             words = "; ".join(map(str.strip, str(cause).splitlines()))
             raise self._unread(place, f"{type(cause).__name__}: {words}") from None
+
+    def _repr_html_(self) -> str:
+        """Return what the entry holds, whose it is and where it lies, for notebooks."""
+        rows = {**self.metadata, "read": ".read()"}
+        if "folder" in self.kwargs:
+            rows |= {"address": self.kwargs["folder"]}
+            rows |= {"read": '.read(), or of a copy of your own .read(data_root="FOLDER")'}
+        title = str(rows.pop("title", repr(self)))
+        return html_table(title, ((key, str(value)) for key, value in rows.items()))
 
     def _unread(self, place: str, why: str) -> OSError:
         """An error of two lines: the place and the reason, then how to read a copy."""

@@ -19,6 +19,7 @@ LAND, SEA = "#", "."  # a grid's land, cell by cell: text can be read and compar
 # Channels that nobody brings, for they follow from time and grid, and how many each has: the
 # calendar month m as sin and cos of 2 pi m / 12, latitude / 90, and 1 on land.
 KNOWN = {"month": 2, "latitude": 1, "land": 1}
+LONG = 6  # items of a list that is shown whole
 
 
 class _Section(BaseModel):
@@ -177,6 +178,19 @@ def _texts(part: object) -> Iterator[str]:
         yield from _texts([*part.values()])
 
 
+def _rows(section: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the entries of a section as keys and short values; long lists are shortened."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _rows(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and len(value) > LONG:
+            ends = "" if isinstance(value[0], str) else f"{value[0]}, {value[1]} .. {value[-1]} "
+            yield f"{prefix}{key}", f"{ends}({len(value)})"
+        elif value != [] and value != "":
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f"{prefix}{key}", text
+
+
 # The fields of a card that decide a forecast's numbers.
 DECIDING = {"model", "grid", "time_step", "climatology"}
 DECIDING |= {"inputs", "outputs", "known", "context", "lead", "baseline"}
@@ -244,6 +258,13 @@ class Card(_Section):
     Cards of format 1 describe one variable, which is read and forecast, by `input`, `output`,
     `missing`, `fill` and `scale`, and say `history` and `reach` for `context` and `lead`. They are
     read as the same in the form of format 2.
+
+    Examples
+    --------
+    >>> import xearthformer as xef
+    >>> card = xef.open_pack("lim").card
+    >>> card.time_step, card.context, card.lead, card.grid.shape
+    ('month', 12, 14, (31, 180))
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -360,6 +381,10 @@ class Card(_Section):
                 then = {now: then for then, now in RENAMED.items()}
                 old[then.get(key, key)] = value
         return old
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return name and text of each entry that says something, to be shown as a table."""
+        return [*_rows(self.model_dump(exclude_none=True))]
 
     def deciding(self) -> str:
         """Return what decides a forecast's numbers, as the card's file says it, in JSON."""

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from ..errors import PackError, did_you_mean, mismatch, problems
+from ..html import html_table
 from .card import Card, ModelSpec
 from .readme import HUB, readme
 
@@ -114,6 +115,10 @@ class Pack:
             f"{card.context} x {card.time_step or 'any step'} in, {card.lead} out>"
         )
 
+    def _repr_html_(self) -> str:
+        """Return the card as a table, for notebooks."""
+        return html_table(self.card.title, [*self.card.rows(), ("path", str(self.path))])
+
 
 def weights_hash(arrays: dict[str, np.ndarray]) -> str:
     """Return the SHA-256 of every array's name, dtype, shape and bytes, in order of the names."""
@@ -151,6 +156,15 @@ def open_pack(name: "str | os.PathLike[str] | Pack") -> Pack:
     PackError
         Unknown name; a card that fails validation, or is of a model that is no more; weights whose
         hash isn't the card's.
+
+    Examples
+    --------
+    >>> import xearthformer as xef
+    >>> pack = xef.open_pack("lim")
+    >>> pack.card.title
+    'Seasonal linear inverse model of sea surface temperature anomaly, with members'
+    >>> pack.card.context, pack.card.lead
+    (12, 14)
     """
     if isinstance(name, Pack):
         return name
@@ -170,6 +184,17 @@ def save_pack(
     What is there already is an error, unless it is the same pack or `overwrite` says to replace it.
     A folder has the form of a repository on the Hugging Face Hub: its `README.md` is made from the
     card, and one that is there already stays, but for `overwrite`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import xearthformer as xef
+    >>> pack = xef.open_pack("persistence")
+    >>> card = pack.card.model_copy(update={"name": "same-again", "title": "What is stays"})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     saved = xef.save_pack(f"{folder}/same-again.safetensors", pack.model(), card)
+    >>> saved.card.name, saved.card.weights_sha256 == pack.card.weights_sha256
+    ('same-again', True)
     """
     arrays = {
         key: np.ascontiguousarray(tensor.detach().cpu().numpy())
