@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import xearthformer as xef
+from xearthformer import models
 from xearthformer.accessor import EarthformerAccessor, Plots
 from xearthformer.cli import COMMANDS, parser
+from xearthformer.packs.card import Card
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -70,6 +72,21 @@ def test_every_command_is_in_the_reference():
         for action in (command if isinstance(command, dict) else [""])
     }
     assert set(re.findall(r"^## (.+)$", page, re.MULTILINE)) == words
+
+
+def test_every_public_name_has_an_example():
+    """Doctests, which run with the others; where data is needed that doesn't ship, a block."""
+    documented = {name: getattr(xef, name) for name in set(xef.__all__) - {"models", "packs"}}
+    documented |= {"build": models.build, "from_published": models.from_published, "Card": Card}
+    for owner in (EarthformerAccessor, Plots):
+        documented |= {f"{owner.__name__}.{name}": vars(owner)[name] for name in public(owner)}
+    without = [
+        name
+        for name, what in documented.items()
+        if "Examples\n" not in (inspect.getdoc(what) or "")
+        and ">>>" not in (inspect.getdoc(what) or "")
+    ]
+    assert not without
 
 
 # --- the pages

@@ -23,7 +23,17 @@ R = TypeVar("R")
 
 
 class PackError(ValueError):
-    """A pack that cannot be found, read or trusted."""
+    """A pack that cannot be found, read or trusted.
+
+    Examples
+    --------
+    >>> import xearthformer as xef
+    >>> try:
+    ...     xef.open_pack("limm")
+    ... except xef.PackError as error:
+    ...     print(error)
+    no pack 'limm': expected one of ..., did you mean 'lim'?
+    """
 
 
 def mismatch(expected: str, found: str, hint: str) -> ValueError:

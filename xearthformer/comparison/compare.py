@@ -245,6 +245,14 @@ def compare(
         that the domain doesn't hold; `known` that is no share; too few inits for confidence.
     ImportError
         A method of pysteps where it is not installed.
+
+    Examples
+    --------
+    >>> import xearthformer as xef
+    >>> rain = xef.synthetic_storms(seed=7, size=64, frames=13)["rain_rate"][0].load()
+    >>> table = xef.compare(rain, ["persistence"], lead=3, thresholds=[1], progress=False)
+    >>> table["csi"].dims, table["forecast"].values, table["init"].size
+    (('forecast', 'lead', 'threshold'), array(['persistence'], dtype='<U11'), 10)
     """
     names = [each if isinstance(each, str) else each.name for each in packs]
     if not names or len({*names}) < len(names):

@@ -147,6 +147,24 @@ def enso_table(
     ------
     ValueError
         Other dims, another grid; data that a pack cannot serve.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> import xearthformer as xef
+    >>> coords = {
+    ...     "model": ["noise"],
+    ...     "time": xr.date_range("2000-01", periods=40, freq="MS"),
+    ...     "lat": np.arange(-55.0, 61.0, 5.0),
+    ...     "lon": np.arange(0.0, 360.0, 5.0),
+    ... }
+    >>> values = np.random.default_rng(0).normal(size=(1, 40, 24, 72)).astype("f4")
+    >>> attrs = {"standard_name": "sea_surface_temperature", "units": "degC"}
+    >>> attrs["units_metadata"] = "temperature: difference"
+    >>> simulations = xr.DataArray(values, coords, name="sst", attrs=attrs)
+    >>> table = xef.enso_table(simulations, ["persistence"])
+    >>> table.index[[0, 1]].tolist(), table.columns[-1]
+    ([('here', 'persistence'), ('paper', 'Persistence')], 'MSE (1e-4)')
     """
     if simulations.dims != ("model", "time", "lat", "lon"):
         raise mismatch(

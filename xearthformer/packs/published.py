@@ -120,6 +120,19 @@ def convert(
         of the configuration; another grid than the preset's; too few files, or too many.
     FileExistsError
         Another pack, or anything else, at `path`.
+
+    Examples
+    --------
+    Fresh weights, in place of a file that was downloaded:
+
+    >>> import tempfile, torch
+    >>> import xearthformer as xef
+    >>> network = xef.models.build("earthformer", "nbody")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save(network.state_dict(), f"{folder}/earthformer_nbody.pt")
+    ...     pack = xef.convert(f"{folder}/earthformer_nbody.pt", "nbody", f"{folder}/nbody")
+    >>> pack
+    <Pack earthformer-nbody 1: Earthformer, N-body MNIST, as published; 10 x any step in, 10 out>
     """
     from ..models.prediff.losses import STAGES
 

@@ -47,6 +47,16 @@ class Recipe:
         Precision of products and convolutions; weights and sums stay in float32.
     seed : int
         Random seed of weights, order, dropout, noise and turns.
+
+    Examples
+    --------
+    >>> import xearthformer as xef
+    >>> xef.Recipe(learning_rate=1e-3, batch_size=16, epochs=20).clip
+    1.0
+    >>> xef.Recipe(warmup=20)
+    Traceback (most recent call last):
+    ...
+    ValueError: recipe.warmup: expected 0 .. 1, found 20
     """
 
     learning_rate: float = 1e-4

@@ -47,6 +47,21 @@ def terciles(
     ------
     ValueError
         No members; no observations in the period; what `verify` and `seasonal_mean` refuse.
+
+    Examples
+    --------
+    Observed 0, 1, 2 in turn, January to January; both members have what came.
+
+    >>> import numpy as np
+    >>> time = xr.date_range("1990-01", periods=49, freq="MS")
+    >>> observed = xr.DataArray(np.arange(49) // 12 % 3 + 0.0, {"time": time}, ("time",))
+    >>> valid = ("init", "lead"), time.values[12:48, None]
+    >>> coords = {"init": time[11:47], "lead": [1], "valid_time": valid}
+    >>> fc = xr.DataArray(observed.values[12:48, None], coords, ("init", "lead"))
+    >>> chances = terciles(fc.expand_dims(member=2), observed, months=1)
+    >>> chances["category"].values.tolist(), chances[[12, 24], 0].values  # of 2, of 0
+    (['below normal', 'near normal', 'above normal'], array([[0., 0., 1.],
+           [1., 0., 0.]]))
     """
     fc = pick_variable(forecast)
     check_members(fc)

@@ -213,6 +213,20 @@ def statistics(
     Sums add up: concatenate those of other inits, files or machines by `xr.concat(..., "init")`,
     and `scores.score` gives the scores of all, `score_confidence` how certain they are. The sums of
     sal are the three of each frame.
+
+    Examples
+    --------
+    Persistence is off by 2, then by 3; sums of one forecast and of another give the score of both.
+
+    >>> import xearthformer as xef
+    >>> from xearthformer.verification.scores import score
+    >>> time = xr.date_range("2000-01-01", periods=4, freq="D")
+    >>> values = np.array([0.0, 1.0, 3.0, 6.0])[:, None, None]
+    >>> observed = xr.DataArray(values, {"time": time}, ("time", "y", "x"))
+    >>> fc = observed.earthformer.forecast("persistence", init=time[1:3].values, lead=1)
+    >>> parts = [xef.statistics(fc[[k]], observed, ["mse"]) for k in (0, 1)]
+    >>> score(xr.concat(parts, "init"), ["mse"])["mse"].values  # (4 + 9) / 2
+    array([6.5])
     """
     fc = pick_variable(forecast)
     if known is not None:

@@ -97,6 +97,16 @@ class Sampler:
     ------
     ValueError
         When the name is unknown; when eta is outside 0 .. 1, or not 0 for another sampler.
+
+    Examples
+    --------
+    >>> import xearthformer as xef
+    >>> xef.Sampler("ddim", eta=0.5)
+    Sampler(name='ddim', eta=0.5)
+    >>> xef.Sampler("dpm++", eta=0.5)
+    Traceback (most recent call last):
+    ...
+    ValueError: expected eta of 0 .. 1 for ddim, 0 for others, found Sampler(name='dpm++', eta=0.5)
     """
 
     name: str
