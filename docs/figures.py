@@ -1,10 +1,11 @@
 """The figures beside the gallery: those of "How it works", and those that Start's code draws.
 
 python docs/figures.py FOLDER
+python docs/figures.py docs/_static front    # the picture of the README, which is committed
 """
 
 import contextlib
-import os
+import hashlib
 import re
 import sys
 from collections.abc import Callable
@@ -106,6 +107,23 @@ def hierarchy() -> Figure:
     return fig
 
 
+def front() -> Figure:
+    """What the package does, at a glance: a plume of El Niño, and an hour of rain."""
+    import xearthformer as xef
+
+    sst = xef.synthetic_sst(years=50, start="1960-01")["sst"]
+    ssta = sst.earthformer.anomaly(climatology=("1970", "1999"))
+    fc = ssta.earthformer.forecast("enso-ersst", members=50)
+    rain = xef.synthetic_storms(seed=7, size=192)["rain_rate"].isel(event=5).load()
+    hour = rain.earthformer.forecast("nowcast-radar", init=rain["time"].values[[12]])
+
+    fig = plt.figure(figsize=(13, 5.6), layout="constrained")
+    left, right = fig.subfigures(1, 2, width_ratios=[1.3, 1])
+    fc.earthformer.plot.plume(obs=ssta.sel(time=slice("2006", None)), ax=left.subplots())
+    hour.earthformer.plot.frames(rain, lead=["15min", "30min", "60min"], figure=right)
+    return fig
+
+
 def pairs(items: list) -> list:
     return list(zip(items[:-1], items[1:], strict=True))
 
@@ -182,20 +200,28 @@ def run_page(page: Path, folder: Path) -> None:
         exec(compile(code, str(page), "exec"), {})
 
 
+def draw(figure: Callable[[], Figure], folder: Path) -> None:
+    """Draw a figure into a folder, under its own name."""
+    drawn = figure()
+    drawn.savefig(folder / f"{figure.__name__}.png", dpi=110)
+    plt.close(drawn)
+
+
 def draw_all(folder: Path) -> None:
-    """Draw every figure into a folder, unless it has been since this file and Start changed."""
+    """Draw every figure into a folder, unless it has been by the same code and the same Start."""
     folder.mkdir(exist_ok=True)
     start, stamp = HERE / "start.md", folder / ".drawn"
-    newest = max(os.path.getmtime(path) for path in (__file__, start))
-    if stamp.exists() and stamp.stat().st_mtime > newest:
+    code = hashlib.sha256(Path(__file__).read_bytes() + start.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == code:
         return
     for figure in FIGURES:
-        drawn = figure()
-        drawn.savefig(folder / f"{figure.__name__}.png", dpi=110)
-        plt.close(drawn)
+        draw(figure, folder)
     run_page(start, folder)
-    stamp.touch()
+    stamp.write_text(code)
 
 
 if __name__ == "__main__":
-    draw_all(Path(sys.argv[1]))
+    if sys.argv[2:] == ["front"]:
+        draw(front, Path(sys.argv[1]))
+    else:
+        draw_all(Path(sys.argv[1]))

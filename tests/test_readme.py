@@ -1,4 +1,4 @@
-"""The README: its Python runs as printed, and the error it shows is the error one gets."""
+"""The README: its Python runs as printed, its links lead somewhere, its numbers are the tables'."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,9 @@ import pytest
 
 pytestmark = pytest.mark.filterwarnings("error")  # what is printed runs without a warning
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +34,30 @@ def test_python_runs_as_printed(said):
 
 
 def test_error_is_as_printed(said):
+    """The one in Start, of the same data."""
     with pytest.raises(ValueError) as error:
         said["sst"].earthformer.forecast("enso-ersst")
-    shown = re.search(r">>> sst.earthformer.forecast\(.*?\)\n(.*?)```", README, re.DOTALL)
+    page = (DOCS / "start.md").read_text()
+    shown = re.search(r">>> sst.earthformer.forecast\(.*?\)\n(.*?)```", page, re.DOTALL)
     assert shown is not None
     assert shown[1].strip() == f"ValueError: {error.value}"
+
+
+def test_links_lead_to_files():
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
+    assert len(links) > 15 and all((ROOT / link).is_file() for link in links), links
+
+
+def test_the_picture_is_small():
+    (picture,) = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert (ROOT / picture).read_bytes()[:4] == b"\x89PNG"
+    assert (ROOT / picture).stat().st_size < 300_000
+
+
+def test_skill_is_that_of_the_tables():
+    """Five lines, all of whose scores stand in the tables."""
+    section = README.split("## How good is it?")[1].split("\n## ")[0]
+    assert section.count("\n- ") == 5
+    scores = re.findall(r"(?<![\d.])0?(\.\d+)", section)
+    tables = re.findall(r"0?(\.\d+)", (DOCS / "skill.md").read_text())
+    assert len(scores) >= 9 and not set(scores) - set(tables)

@@ -247,10 +247,10 @@ def test_an_example_compares_models_of_like_size(example):
     assert len(config["seeds"]) == 3
 
 
-def test_the_readme_compares_what_can_be_compared(tmp_path):
+def test_the_documentation_compares_what_can_be_compared(tmp_path):
     """Its configuration on a record of its own making, for one seed and one epoch."""
-    readme = (EXAMPLES.parent / "README.md").read_text()
-    (block,) = re.findall(r"```yaml\n(models:.*?)```", readme, re.DOTALL)
+    page = (EXAMPLES.parent / "docs" / "howto" / "rivals.md").read_text()
+    (block,) = re.findall(r"```yaml\n(models:.*?)```", page, re.DOTALL)
     config = yaml.safe_load(block)
     rain = np.random.default_rng(0).random((120, 64, 64), "f4")
     attrs = {"standard_name": "rainfall_rate", "units": "mm h-1"}

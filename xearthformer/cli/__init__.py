@@ -12,7 +12,7 @@ import reprlib
 import shlex
 import sys
 from argparse import SUPPRESS, ArgumentError
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
