@@ -39,6 +39,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.viewcode",
     "sphinx_autosummary_accessors",
     "sphinx_copybutton",
@@ -51,12 +52,33 @@ templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
 # --- the API reference
 
 autosummary_generate = True
-autodoc_typehints = "none"  # docstrings tell types in words
 numpydoc_show_class_members = False
 python_maximum_signature_line_length = 90
 default_role = "py:obj"  # `forecast` in a docstring is a link where such a name is documented
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", "(?!xearthformer).*")]  # other projects' names need a network
+nitpick_ignore_regex = [("py:.*", "(?!xearthformer).*")]  # other projects' names, but for these:
+
+# --- other projects' reference
+
+# Kept as files: the build needs no network. They hold the names that signatures here have, in the
+# form of Sphinx's first inventories, which is text: name, role, page.
+INVENTORIES = HERE / "inventories"
+intersphinx_mapping = {
+    project: (address, f"inventories/{project}.txt")
+    for project, address in {
+        "matplotlib": "https://matplotlib.org/stable/",
+        "numpy": "https://numpy.org/doc/stable/",
+        "pandas": "https://pandas.pydata.org/docs/",
+        "python": "https://docs.python.org/3/",
+        "torch": "https://docs.pytorch.org/docs/stable/",
+        "xarray": "https://docs.xarray.dev/en/stable/",
+    }.items()
+}
+THEIRS = {  # by their last word, as a signature may say xr.DataArray, or where a class is defined
+    name.rpartition(".")[2]: name
+    for file in sorted(INVENTORIES.glob("*.txt"))
+    for name in re.findall(r"^(\w[\w.]*) ", file.read_text(), re.MULTILINE)
+}
 
 # --- pages
 
@@ -121,8 +143,23 @@ def write_messages(app: Sphinx) -> None:
 
 
 def write_figures(app: Sphinx) -> None:
-    """Draw the figures of "How it works", unless they are newer than their script."""
+    """Draw the figures of "How it works", unless their script is the one that drew them."""
     figures.draw_all(HERE / "figures")
+
+
+def link_type(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element
+) -> Element | None:
+    """Link a type in a signature: ours where it is documented, other projects' by `THEIRS`."""
+    if node.get("reftype") != "class":
+        return None
+    name = node["reftarget"].rpartition(".")[2]
+    python, ours = env.get_domain("py"), f"xearthformer.{name}"
+    if ours in python.objects:
+        place = env, node["refdoc"], app.builder
+        return python.resolve_xref(*place, "class", ours, node, content)
+    node["reftarget"] = THEIRS.get(name, node["reftarget"])
+    return content if node["reftarget"].startswith("xearthformer") else None
 
 
 def code_or_link(
@@ -155,4 +192,5 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_help)
     app.connect("builder-inited", write_messages)
     app.connect("builder-inited", write_figures)
+    app.connect("missing-reference", link_type, priority=400)  # before intersphinx
     app.connect("missing-reference", code_or_link)
