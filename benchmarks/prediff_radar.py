@@ -6,9 +6,10 @@ python benchmarks/prediff_radar.py radar.nc [--size 128] [--inits 8] [--members 
 The square where it rains most often: prediff-radar forecasts it from its own frames, or from
 --around so many pixels of surroundings too, every ten minutes; nowcast-radar (alone, and its
 members), STEPS (if pysteps is installed) and persistence every five, of which the ten are scored,
-and from 128 pixels of surroundings too, as anyone would run them. Prints the scores of docs/skill.md,
-the ratio of power spectra down to 8 km, ranks, and, with --samplers, what fewer steps cost (hours:
-ddpm takes 1000). With --time it prints seconds alone: of both packs' members of 256 x 256 pixels.
+and from 128 pixels of surroundings too, as anyone would run them. Prints the scores of
+docs/skill.md, the ratio of power spectra down to 8 km, ranks, and, with --samplers, what fewer
+steps cost (hours: ddpm takes 1000). With --time it prints seconds alone: of both packs' members of
+256 x 256 pixels.
 """
 
 import argparse
