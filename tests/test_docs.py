@@ -5,6 +5,7 @@ A block after the line `% needs data` isn't run, but its calls are checked again
 
 import ast
 import inspect
+import os
 import re
 import runpy
 import shlex
@@ -197,3 +198,41 @@ def test_an_error_is_found_by_its_first_words(messages):
     assert str(error.value).partition("\n")[0] in page.splitlines()
     assert "try da.earthformer.anomaly(climatology=(" in page
     assert set(re.findall(r"^## (\w+)$", page, re.M)) >= {"fields", "inference", "packs", "cli"}
+
+
+# --- the links, as far as files tell; make docs-check follows all of them
+
+
+def leads_somewhere(page: str, target: str) -> bool:
+    """Whether a link of a page leads to a page, a figure, a gallery script or a public name."""
+    folder = DOCS / page / ".."
+    place = Path(os.path.normpath(DOCS / target[1:] if target[0] == "/" else folder / target))
+    path, name = place.relative_to(DOCS), place.stem
+    if path.parts[0] == "figures":
+        drawn = (DOCS / "figures.py").read_text() + (DOCS / "start.md").read_text()
+        return f"def {name}() -> Figure" in drawn or f'"{name}.png"' in drawn
+    if path.parts[0] == "auto_gallery":
+        return name == "index" or (DOCS / "gallery" / f"{name}.py").is_file()
+    if path.parts[:2] == ("api", "generated"):
+        return place.name.removeprefix("xearthformer.") in listed("functions.rst")
+    return any((place.parent / (place.name + end)).is_file() for end in ("", ".md", ".rst"))
+
+
+def links(text: str) -> list[str]:
+    """The targets of links, images, cards and tables of contents that aren't on the web."""
+    found = re.findall(r"\]\(([^)#]+)\)|\{doc\}`[^`<]+<([^>]+)>`|^:link: (.+)$", text, re.M)
+    tables = re.findall(r"```\{toctree\}\n(?::.*\n)*((?:[\w/]+\n)+)```", text)
+    targets = [target for groups in found for target in groups if target]
+    targets += [target for table in tables for target in table.split()]
+    return [target for target in targets if not target.startswith("http")]
+
+
+@pytest.mark.parametrize("page", [*PAGES, "api/index.md"])
+def test_links_lead_somewhere(page):
+    text = (DOCS / page).read_text()
+    assert not [target for target in links(text) if not leads_somewhere(page, target)]
+
+
+def test_a_link_to_nowhere_is_found():
+    page = "[a](sst.md) [b](nix.md) {doc}`c </api/generated/xearthformer.nix>` ![d](/figures/e.png)"
+    assert [leads_somewhere("howto/x.md", target) for target in links(page)] == [True] + [False] * 3

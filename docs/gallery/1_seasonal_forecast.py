@@ -23,6 +23,11 @@ fc = ssta.earthformer.forecast("enso-ersst", members=50)
 fc
 
 # %%
+# At a glance: whose forecast it is, from when, and how far.
+
+fc.earthformer
+
+# %%
 # The plume of Niño 3.4 shows where El Niño is heading, and how sure the ensemble is of it.
 
 fc.earthformer.plot.plume(obs=ssta.sel(time=slice("2008", None)))
