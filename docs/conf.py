@@ -15,6 +15,7 @@ import sphinx_autosummary_accessors
 import xarray
 from docutils.nodes import Element, SkipNode, math, math_block
 from latex2mathml.converter import convert
+from pydantic import BaseModel
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -112,6 +113,7 @@ html_theme_options = {
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
     "navbar_align": "left",
+    "header_links_before_dropdown": 6,
     "footer_start": ["copyright"],
     "footer_end": [],
 }
@@ -145,6 +147,14 @@ def write_messages(app: Sphinx) -> None:
 def write_figures(app: Sphinx) -> None:
     """Draw the figures of "How it works", unless their script is the one that drew them."""
     figures.draw_all(HERE / "figures")
+
+
+def own_signature(
+    app: Sphinx, what: str, name: str, documented: object, *rest: object
+) -> tuple[str, str] | None:
+    """Leave out the signature that pydantic makes of a card, whose attributes say it in words."""
+    is_section = isinstance(documented, type) and issubclass(documented, BaseModel)
+    return ("", "") if is_section else None
 
 
 def link_type(
@@ -192,5 +202,6 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_help)
     app.connect("builder-inited", write_messages)
     app.connect("builder-inited", write_figures)
+    app.connect("autodoc-process-signature", own_signature)
     app.connect("missing-reference", link_type, priority=400)  # before intersphinx
     app.connect("missing-reference", code_or_link)

@@ -16,8 +16,8 @@ rain = storms[::2]  # prediff-radar reads and forecasts a frame every ten minute
 now = {"init": rain["time"].values[[10]], "seed": 1}
 
 # %%
-# The figure of the paper: five members, each steered towards another mean intensity, from four
-# standard deviations below the usual to four above.
+# The figure of the paper, on radar: five members, each steered towards another intensity, from
+# the mean - 4 standard deviations of what is usual to the mean + 4.
 
 sigmas = [-4, -2, 0, 2, 4]
 wanted = xef.anticipated_intensity(sigmas=sigmas)
@@ -26,10 +26,11 @@ swept = rain.earthformer.forecast("prediff-radar", guidance=wanted, members=5, *
 levels = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]
 colours = plt.get_cmap("magma_r", len(levels)).with_extremes(under="white", bad="lightgrey")
 norm = BoundaryNorm(levels, len(levels), extend="max")
-rows = {f"{sigma:+d} σ": swept.isel(init=0, member=m) for m, sigma in enumerate(sigmas)}
+names = [f"mean {sigma:+d} σ" if sigma else "mean" for sigma in sigmas]
+rows = {name: swept.isel(init=0, member=m) for m, name in enumerate(names)}
 rows = {"observed": rain.sel(time=swept["valid_time"].values[0])} | rows
 
-fig, axes = plt.subplots(6, 6, figsize=(8, 8), layout="compressed")
+fig, axes = plt.subplots(6, 6, figsize=(8, 7.2), layout="compressed")
 for line, (name, frames) in zip(axes, rows.items(), strict=True):
     for k, ax in enumerate(line):
         image = ax.imshow(frames[k], cmap=colours, norm=norm, origin="lower")
