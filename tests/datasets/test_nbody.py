@@ -151,7 +151,7 @@ def test_writes_and_reads_as_netcdf(tmp_path):
 def test_without_scikit_learn(monkeypatch):
     nbody._scikit_learn_digits.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r'pip install "xearthformer\[nbody\]", or pass your own'):
+    with pytest.raises(ImportError, match=r'pip install "xearthformer\[train\]", or pass your own'):
         xef.nbody(sequences=1)
 
 
