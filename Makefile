@@ -2,8 +2,8 @@
 # then the work. make docs writes docs/_build/html; a script of the gallery runs again when it changed.
 # make test-lowest: the tests with the lowest versions that pyproject.toml allows (torch's as pinned), in
 # .venv-lowest; make test-newest: those with the newest there are, in .venv-newest; uv chooses them.
-# make dist: sdist and wheel in dist/, checked; then a fresh .venv-dist with nothing but the wheel, and pytest,
-# runs the demo, the examples in docstrings, and the README as the sdist has it.
+# make dist: sdist and wheel in dist/, checked; then a fresh .venv-dist, with the wheel, its extras plot and train,
+# and pytest, runs the demo, the examples in docstrings, and the README as the sdist has it.
 #
 # Needs Python 3.11 or newer with venv, and make. Settings:
 #   PYTHON=python3.12    the Python that .venv is made with
@@ -48,7 +48,7 @@ dist: $(READY)
 	$(VENV)/bin/python -m twine check --strict dist/*
 	ls -l dist
 	$(PYTHON) -m venv $(DIST)
-	$(DIST)/bin/python -m pip install $(PIP_ARGS) -c constraints.txt "$$(echo dist/*.whl)[plot]" pytest
+	$(DIST)/bin/python -m pip install $(PIP_ARGS) -c constraints.txt "$$(echo dist/*.whl)[plot,train]" pytest
 	mkdir dist/run && tar -xf dist/*.tar.gz -C dist/run --strip-components=1 && rm -r dist/run/xearthformer
 	cd dist/run && $(DIST)/bin/xearthformer demo
 	cd dist/run && $(DIST)/bin/python -m pytest --pyargs xearthformer tests/test_readme.py $(ARGS)
