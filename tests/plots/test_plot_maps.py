@@ -201,6 +201,18 @@ def test_field_takes_any_longitudes_and_row_order_and_a_dataset(observed):
     assert maps[0].get_xlim()[0] > 150 and maps[0].get_xlim()[1] < 270
 
 
+def test_a_domain_across_the_meridian_of_greenwich_is_drawn_in_one_piece(observed):
+    """Its cells were stretched over the 260 degrees between its ends."""
+    here = (LON - 160) / 2 - 30  # 30W to 20E
+    obs = observed.assign_coords(lon=here)
+    for convention in (here, here % 360):
+        fc = forecasts(obs, [3]).assign_coords(lon=convention).sortby("lon")
+        maps = fc.earthformer.plot.field(obs, lead=2).axes[:2]
+        values = [float(np.ma.mean(ax.collections[0].get_array())) for ax in maps]
+        np.testing.assert_allclose(values, [-0.3, -0.5], rtol=1e-6)
+        assert maps[0].get_xlim() == (-30.5, 19.5)  # the last column is land
+
+
 def test_observations_are_drawn_in_the_units_of_the_forecast(observed):
     fc = forecasts(observed, [3])
     kelvin = observed.assign_attrs(units="K")  # a difference of 1 K is one of 1 degC

@@ -130,8 +130,9 @@ def field(
     Parameters
     ----------
     forecast : DataArray or Dataset ([init,] [lead,] y, x)
-        Outer rows and columns without any value are left out; longitudes run eastward from 0; cells
-        without a value (land) are grey. Maps of 30 degrees and more have the coast.
+        Outer rows and columns without any value are left out; longitudes run eastward from 0, or
+        from the west of a domain that lies across it; cells without a value (land) are grey. Maps
+        of 30 degrees and more have the coast.
     observed : DataArray or Dataset (time, y, x), optional
         On the forecast's cells, or more of them. Its units are converted to the forecast's.
     init : label, optional

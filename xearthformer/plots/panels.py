@@ -138,10 +138,30 @@ def select(
         leads = np.atleast_1d(np.asarray(as_lead(forecast, lead)))
         forecast = forecast.sel(lead=leads)
     forecast = forecast.compute()
-    if x in forecast.coords and is_degrees(forecast[x]):  # from 0 eastward, the Pacific is whole
-        forecast = forecast.assign_coords({x: (x, forecast[x].values % 360, forecast[x].attrs)})
+    if x in forecast.coords and is_degrees(forecast[x]):
+        longitude = _in_one_piece(forecast[x].values)
+        forecast = forecast.assign_coords({x: (x, longitude, forecast[x].attrs)})
     forecast = forecast.sortby([dim for dim in (y, x) if dim in forecast.coords])
     return forecast.transpose("lead", *others, y, x)
+
+
+def _in_one_piece(longitude: np.ndarray) -> np.ndarray:
+    """Return longitudes that run eastward from 0, or from below it where a domain lies across 0.
+
+    So the Pacific is whole, and the Atlantic too.
+
+    >>> _in_one_piece(np.array([-180.0, -90.0, 0.0, 90.0])).tolist()
+    [180.0, 270.0, 0.0, 90.0]
+    >>> _in_one_piece(np.array([350.0, 0.0, 10.0])).tolist()
+    [-10.0, 0.0, 10.0]
+    """
+    longitude = longitude % 360
+    ordered = np.sort(longitude)
+    gaps = np.diff(ordered)
+    beyond = ordered[0] + 360 - ordered[-1]  # the gap at 0
+    if not gaps.size or gaps.max() <= 1.5 * beyond:
+        return longitude
+    return np.where(longitude > ordered[gaps.argmax()], longitude - 360, longitude)
 
 
 def crop(frames: xr.DataArray) -> xr.DataArray:
