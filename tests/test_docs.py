@@ -90,6 +90,16 @@ def test_every_public_name_has_an_example():
     assert not without
 
 
+@pytest.mark.parametrize("path", sorted((DOCS / "inventories").glob("*.txt")), ids=lambda p: p.stem)
+def test_an_inventory_is_as_sphinx_reads_it(path):
+    """Version 1: three lines, then name, role and page; the anchor of a name is the name."""
+    head, project, _, *lines = path.read_text().splitlines()
+    assert (head, project) == ("# Sphinx inventory version 1", f"# Project: {path.stem}")
+    assert lines and all(re.fullmatch(r"[\w.]+ (class|data) [\w./]+\.html", line) for line in lines)
+    conf = (DOCS / "conf.py").read_text()
+    assert re.search(rf'"{path.stem}": "https://', conf)
+
+
 # --- the pages
 
 

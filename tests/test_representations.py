@@ -1,6 +1,7 @@
 """What notebooks show of packs, forecasts and catalogue entries: right, escaped, not computed."""
 
 import dataclasses
+import re
 
 import dask.array
 import numpy as np
@@ -15,9 +16,8 @@ SCRIPT = "<script>alert(1)</script>"
 
 def rows(html: str) -> dict[str, str]:
     """The rows of the one table in there."""
-    table = html.split("<tr>")[1:]
-    pairs = [row.removeprefix("<th>").split("</th><td>") for row in table]
-    return {name: text.partition("</td>")[0] for name, text in pairs}
+    pairs = re.findall(r"<tr><th[^>]*>(.*?)</th><td[^>]*>(.*?)</td></tr>", html, re.DOTALL)
+    return {name.replace("<wbr>", ""): text for name, text in pairs}
 
 
 def rain(**labels) -> xr.DataArray:
