@@ -32,7 +32,8 @@ def to_climpred(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
     Dataset
         A forecast has the dims init, lead (whole numbers, with the attribute `units`), member if it
         has members, then its own; no `valid_time`, which climpred makes. Observations have the dim
-        time. A DataArray becomes the variable of its name. Lazy if `data` is.
+        time. A DataArray becomes the variable of its name. Lazy if `data` is, with one chunk along
+        init, member and time, as climpred needs it.
 
     Raises
     ------
@@ -73,7 +74,8 @@ def to_climpred(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
             raise mismatch("leads of whole seconds", f"{seconds} s", hint)
         numbers = (seconds / UNITS[units[0]]).astype(int)
     ds = ds.assign_coords(lead=("lead", numbers, {**lead.attrs, "units": units[0]}))
-    return ds.transpose("init", "lead", *(["member"] if "member" in ds.dims else []), ...)
+    ds = ds.transpose("init", "lead", *(["member"] if "member" in ds.dims else []), ...)
+    return _in_one_chunk(ds, "init", "member")
 
 
 def _observations(ds: xr.Dataset) -> xr.Dataset:
@@ -81,7 +83,18 @@ def _observations(ds: xr.Dataset) -> xr.Dataset:
     dim = find_time(ds)
     ds = ds.rename({dim: "time"}) if dim != "time" else ds
     monthly = isinstance(check_time(ds["time"]), str)
-    return ds.assign_coords(time=_first_of_month(ds["time"])) if monthly else ds
+    ds = ds.assign_coords(time=_first_of_month(ds["time"])) if monthly else ds
+    return _in_one_chunk(ds, "time")
+
+
+def _in_one_chunk(ds: xr.Dataset, *whole: str) -> xr.Dataset:
+    """Return lazy data with one chunk along some dims; what else is chunked is cut anew to fit.
+
+    climpred computes along these dims, and refuses several chunks there: a hindcast's store has one
+    for each init.
+    """
+    chunks = {dim: -1 if dim in whole else "auto" for dim in ds.chunksizes}
+    return ds.chunk(chunks) if chunks else ds
 
 
 def _first_of_month(time: xr.DataArray) -> xr.DataArray:
