@@ -27,6 +27,7 @@ from .datasets.simulated.nbody import nbody as nbody
 from .datasets.simulated.sst import synthetic_sst as synthetic_sst
 from .datasets.simulated.storms import synthetic_storms as synthetic_storms
 from .errors import PackError as PackError
+from .fields.forecasts import as_forecast as as_forecast
 from .fields.spacing import to_spacing as to_spacing
 from .hindcasts.hindcast import hindcast as hindcast
 from .inference.forecast import forecast as forecast
@@ -65,5 +66,6 @@ from .verification.terciles import rpss as rpss
 from .verification.terciles import terciles as terciles
 from .verification.verify import statistics as statistics
 from .verification.verify import verify as verify
+from .verification.weatherbench import to_weatherbench as to_weatherbench
 
 __version__: str

@@ -1045,6 +1045,18 @@ class EarthformerAccessor(Generic[T]):
 
         return to_climpred(self._obj)
 
+    def to_weatherbench(self) -> xr.Dataset:
+        """Return this forecast, or these observations, as WeatherBench-X takes them.
+
+        Returns
+        -------
+        Dataset
+            For `PredictionsFromXarray`, or `TargetsFromXarray`: `xearthformer.to_weatherbench`.
+        """
+        from .verification.weatherbench import to_weatherbench
+
+        return to_weatherbench(self._obj)
+
     @property
     def plot(self) -> Plots:
         """Pictures of a forecast: `plot.plume(obs=...)`, `plot.frames(obs=...)` and others.

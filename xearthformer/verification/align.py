@@ -35,6 +35,7 @@ def align(
     """
     forecast = _as_forecast(forecast)
     time = find_time(observed)
+    observed = _named_alike(observed, forecast)
     other = [d for d in observed.dims if d not in (time, *forecast.dims) and observed.sizes[d] == 1]
     observed = observed.squeeze(other, drop=True)  # a single level or band
     space = _match_dims(forecast, observed, time)
@@ -254,6 +255,20 @@ def _as_forecast(forecast: xr.DataArray) -> xr.DataArray:
             valid = valid.expand_dims({dim: forecast.sizes[dim]})
     valid = valid.drop_vars(["init", "lead"], errors="ignore").transpose("init", "lead")
     return forecast.assign_coords(valid_time=valid)
+
+
+def _named_alike(observed: xr.DataArray, forecast: xr.DataArray) -> xr.DataArray:
+    """Return observations whose latitude and longitude are named as the forecast's."""
+    own = {dim for dim in forecast.dims if dim not in LEADING}
+    if len(own) != 2 or own <= {*observed.dims} or observed.ndim < 3:
+        return observed
+    pairs = list(zip(find_grid(observed), find_grid(forecast), strict=True))
+    degrees = all(
+        is_degrees(da[dim])
+        for pair in pairs
+        for da, dim in zip((observed, forecast), pair, strict=True)
+    )
+    return observed.rename(dict(pairs)) if degrees else observed
 
 
 def _match_dims(forecast: xr.DataArray, observed: xr.DataArray, time: str) -> list[str]:

@@ -16,6 +16,7 @@ import xarray as xr
 from ..climate.regions import cell_areas
 from ..errors import mismatch, renamed
 from ..fields import quantities
+from ..fields.forecasts import takes_any_forecast
 from ..fields.forms import takes_any_form
 from ..fields.sentinels import check_values
 from ..fields.units import equal_units
@@ -38,6 +39,7 @@ RAIN_UNITS = "mm h-1"  # of RAIN_THRESHOLDS
 
 
 @renamed(scale="window")
+@takes_any_forecast
 @takes_any_form
 def verify(
     forecast: Data,
@@ -56,8 +58,9 @@ def verify(
     Parameters
     ----------
     forecast : DataArray or Dataset ([init,] lead, [member,] [y, x])
-        With the coordinate `valid_time`, as `forecast` gives it. Members are scored one by one,
-        except by the scores of all members together; to score the ensemble mean, pass
+        With the coordinate `valid_time`, as `forecast` gives it, or with any of the names that
+        `as_forecast` knows: those of WeatherBench, earth2studio, cfgrib. Members are scored one by
+        one, except by the scores of all members together; to score the ensemble mean, pass
         `forecast.mean("member", skipna=False, keep_attrs=True)`.
     observed : DataArray or Dataset (time, [y, x])
         The same variable on the cells of the forecast, or more of them; dims in any order,
@@ -198,6 +201,7 @@ def _pool_members(sums: xr.Dataset) -> xr.Dataset:
 
 
 @renamed(scale="window")
+@takes_any_forecast
 @takes_any_form
 def statistics(
     forecast: Data,
