@@ -63,7 +63,7 @@ def test_what_is_written_reads_back_identical(ssta, tiny_pack, tmp_path, out, ca
         xr.testing.assert_identical(found["sst"].load(), expected)
         assert found["lead"].dtype.kind == "i" and found["lead"].attrs["units"] == "months"
         assert found["lead"].values.tolist() == [1, 2, 3]
-        assert found.attrs["Conventions"] == "CF-1.8"
+        assert found.attrs["Conventions"] == "CF-1.11"
     with xr.open_dataset(path, decode_cf=False) as raw:
         assert all("_FillValue" not in raw[name].attrs for name in raw.coords)
     assert not list(tmp_path.glob("*.part"))

@@ -72,7 +72,7 @@ def test_dataset_in_dataset_out(ssta, tiny_pack):
     assert fc.attrs == {
         "title": "Forecast of ssta by pack tiny 1",
         "source": "xearthformer, pack tiny 1, from mine",
-        "Conventions": "CF-1.8",
+        "Conventions": "CF-1.11",
         "license": "free",
     }
     xr.testing.assert_identical(fc["ssta"], ssta.earthformer.forecast(tiny_pack))

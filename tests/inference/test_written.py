@@ -127,7 +127,7 @@ def test_a_forecast_points_to_nothing_that_is_gone(tmp_path):
             gone = {"bounds", "grid_mapping", "cell_measures", "cell_methods", "source_id"}
             gone |= {"ancillary_variables", "processing_level"}
             assert not gone & {*variable.ncattrs()}, name
-        assert file.Conventions == "CF-1.8" and "source_id" not in file.ncattrs()
+        assert file.Conventions == "CF-1.11" and "source_id" not in file.ncattrs()
     assert ds["y"].attrs["bounds"] == "y_bnds"  # the user's own stay
 
 

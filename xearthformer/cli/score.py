@@ -14,6 +14,7 @@ from ..datasets.local import open_files
 from ..errors import mismatch
 from ..fields import quantities
 from ..fields.axes import find_time
+from ..fields.cf import CONVENTIONS
 from ..fields.forms import in_plain_form
 from ..fields.time_axis import check_time, months_of, str_month, str_time
 from ..fields.units import equal_units
@@ -161,7 +162,7 @@ def verify_file(
         print(line)
     if target is not None:
         source = ", ".join(input)
-        write_file(result.assign_attrs(Conventions="CF-1.8", source=source), target)
+        write_file(result.assign_attrs(Conventions=CONVENTIONS, source=source), target)
 
 
 def _widths(window: float | str) -> list[float | str]:

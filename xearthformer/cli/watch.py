@@ -26,6 +26,7 @@ from ..datasets.radar.call import Call, as_called
 from ..datasets.radar.geotiff import init_label
 from ..errors import mismatch, printable, whole_number
 from ..fields.axes import find_axes
+from ..fields.cf import CONVENTIONS
 from ..fields.time_axis import stamps_on_grid, str_time
 from .files import check_raster, remove, write_forecast
 from .folder import UNFINISHED, Failed, Folder, Frame
@@ -413,7 +414,7 @@ class _Output:
 
     def write(self, fc: xr.DataArray, rain: xr.DataArray, target: Path, arrived: int) -> None:
         """Write a forecast and its picture, and delete those that are too old to keep."""
-        ds = self.products.of(fc).assign_attrs(Conventions="CF-1.8")
+        ds = self.products.of(fc).assign_attrs(Conventions=CONVENTIONS)
         if self.suffix:
             write_forecast(ds, target)
         else:

@@ -19,7 +19,7 @@ from .time_axis import MIDDLE
 from .units import convert_units
 
 ROLES: tuple[Role, ...] = ("time", "y", "x")
-CONVENTIONS = "CF-1.8"
+CONVENTIONS = "CF-1.11"  # that of units_metadata, by which anomalies are told
 
 # Attributes that say what the numbers of a file can be, packed or not: new values are others.
 OF_NUMBERS = {

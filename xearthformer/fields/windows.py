@@ -185,6 +185,8 @@ def template(
         for name, coord in user.coords.items()
         if axes.time not in coord.dims
     }
+    for name in {*coords} & {*spatial}:  # else files get one from xarray, which CF forbids
+        coords[name].encoding = {"_FillValue": None}
     attrs: dict[str, str] = {"standard_name": "forecast_reference_time", "axis": "T"}
     coords["init"] = xr.Variable("init", init, attrs, encoding)
     for name, values in times.items():
@@ -198,9 +200,8 @@ def template(
     sizes = {"init": len(positions), "lead": lead}
     if members is not None:
         sizes["member"] = members
-        coords["member"] = xr.Variable(
-            "member", np.arange(members), {"standard_name": "realization"}
-        )
+        attrs = {"standard_name": "realization", "long_name": "ensemble member", "units": "1"}
+        coords["member"] = xr.Variable("member", np.arange(members), attrs)
     _check_name(user.name, coords)
     sizes.update({dim: user.sizes[dim] for dim in spatial})
     for coord in coords.values():

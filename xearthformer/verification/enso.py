@@ -14,6 +14,7 @@ from ..fields.time_axis import MIDDLE, months_of
 from .align import concat, match_index, match_valid_times, pick_indexed, pick_variable, str_span
 from .deterministic import correlation, moments, slope
 from .probabilistic import fair_and_plain_crps
+from .scores import named
 from .seasonal import check_leads, check_members, forward_mean, season_names
 
 Data = xr.DataArray | xr.Dataset
@@ -104,10 +105,7 @@ def skill_of(pairs: xr.Dataset) -> xr.Dataset:
         correlation_weighted_mean=(weight * skill["correlation"]).mean("lead", skipna=False),
         rmse_mean=skill["rmse"].mean("lead", skipna=False),
     )
-    for name in skill:
-        units = pairs.attrs["units"] if name in ("rmse", "rmse_mean") else "1"
-        skill[name].attrs = {"units": units}
-    return skill
+    return named(skill, pairs.attrs["units"])
 
 
 @takes_any_form
@@ -177,9 +175,7 @@ def enso_ensemble_skill(
         "crps": crps.mean("init"),
         "crps_dressed": dressed.mean("init"),
     }
-    units = {name: "1" if name == "spread_skill" else pairs.attrs["units"] for name in scores}
-    scores = {n: da.drop_attrs(deep=False).assign_attrs(units=units[n]) for n, da in scores.items()}
-    return skill.assign(scores).assign_attrs(members=count)
+    return named(skill.assign(scores), pairs.attrs["units"]).assign_attrs(members=count)
 
 
 def _crps_of(members: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -239,11 +235,7 @@ def enso_seasons(forecast_index: Data, observed_index: Data, months: int = SEASO
         parts.append(xr.Dataset({**scores, "n": n}))
     labels = xr.Variable("season", [names[first - 1] for first in order])
     labels.attrs["long_name"] = "target season"
-    skill = concat(parts, labels)
-    units = {"correlation": "1", "rmse": pairs.attrs["units"], "n": "1"}
-    for name, unit in units.items():
-        skill[name].attrs = {"units": unit}
-    return skill
+    return named(concat(parts, labels), pairs.attrs["units"])
 
 
 def icar_nino34(anomaly: xr.DataArray) -> xr.DataArray:

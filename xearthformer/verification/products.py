@@ -106,7 +106,7 @@ def exceedance(
         raise mismatch("a window, for anywhere", "none", 'window="16 km", anywhere=True')
     units = str(forecast.attrs.get("units", ""))
     labels = {"long_name": "threshold", "units": units, **_named(forecast)}
-    along = xr.Variable("threshold", at, labels)
+    along = xr.Variable("threshold", at, labels, {"_FillValue": None})
     if window is None:
         share = _shares(forecast, along)
     else:
@@ -263,6 +263,7 @@ def quantiles(forecast: xr.DataArray, q: float | Sequence[float]) -> xr.DataArra
     lost = {n: c.variable for n, c in forecast.coords.items() if n not in out.coords}  # the crs
     out = out.assign_coords({n: c for n, c in lost.items() if "member" not in c.dims})
     out["quantile"].attrs = {"long_name": "quantile of the members", "units": "1"}
+    out["quantile"].encoding = {"_FillValue": None}
     names = {"member": "quantile"} if at.ndim else {}
     dims = [names.get(str(dim), dim) for dim in forecast.dims]
     return new_values(out.transpose(*[dim for dim in dims if dim != "member"]), forecast)

@@ -25,6 +25,22 @@ SCORES: dict[str, Score] = {
     **spectra.SCORES,
     **probabilistic.SCORES,
 }
+# Scores that are no sums of `verify`'s: long name, and whether they have the variable's units.
+FURTHER = {
+    "slope": ("slope of the regression of forecasts on observations", False),
+    "correlation_mean": ("correlation, mean over leads", False),
+    "correlation_weighted_mean": ("correlation, weighted mean over leads", False),
+    "rmse_mean": ("root mean square error, mean over leads", True),
+    "crps_dressed": ("CRPS of the ensemble mean dressed with normal errors", True),
+    "rps": ("fair ranked probability score", False),
+    "rps_reference": ("ranked probability score of the reference", False),
+    "rpss": ("ranked probability skill score", False),
+}
+ENDINGS = {
+    "_difference": ", forecast less reference",
+    "_low": ", lower end of the interval",
+    "_high": ", upper end of the interval",
+}
 COUNTED = {"n": "pairs of values", "cases": "observations that every member has a value for"}
 
 
@@ -130,6 +146,23 @@ def _units(entry: Score, sums: xr.Dataset) -> dict[str, str]:
     if length != "1":  # a spectral density is of an area
         units = f"{units} {length}^2".removeprefix("1").strip()
     return {"units": units} if units else {}
+
+
+def named(skill: xr.Dataset, units: str) -> xr.Dataset:
+    """Return scores of a variable in these units with the attributes `long_name` and `units` alone.
+
+    >>> named(xr.Dataset({"rmse": 1.0, "rpss": 0.5}), "K")["rmse"].attrs
+    {'long_name': 'root mean square error', 'units': 'K'}
+    """
+    known = {name: (entry.long_name, entry.power > 0) for name, entry in SCORES.items()}
+    known |= FURTHER | {name: (words, False) for name, words in COUNTED.items()}
+    for ending, words in ENDINGS.items():
+        known |= {name + ending: (long + words, has) for name, (long, has) in known.items()}
+    out = skill.copy(deep=False)
+    for name in out:
+        long_name, has_units = known[str(name)]
+        out[name].attrs = {"long_name": long_name, "units": units if has_units else "1"}
+    return out
 
 
 def describe_scores() -> str:

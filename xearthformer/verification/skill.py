@@ -13,6 +13,7 @@ from ..fields.cf import with_labels_of
 from ..fields.forms import takes_any_form
 from .align import align, concat, pick_observed, pick_variable
 from .deterministic import MEANS, correlation, moments
+from .scores import named
 from .seasonal import seasonal_mean
 
 Data = xr.Dataset | xr.DataArray
@@ -61,11 +62,7 @@ def skill_map(forecast: Data, observed: Data, *, months: int = 3) -> xr.Dataset:
         parts.append(
             xr.Dataset({"correlation": correlation(means), "rmse": means["ee"] ** 0.5, "n": n})
         )
-    skill = concat(parts, "lead")
-    units = {"correlation": "1", "rmse": str(fc.attrs.get("units", "1")), "n": "1"}
-    for name, unit in units.items():
-        skill[name].attrs = {"units": unit}
-    return skill
+    return named(concat(parts, "lead"), str(fc.attrs.get("units", "1")))
 
 
 @takes_any_form
@@ -167,11 +164,10 @@ def skill_confidence(
     for i, (name, value) in enumerate(_scores(arrays, -1).items()):
         for suffix, values in {"": value, "_low": low[i], "_high": high[i]}.items():
             da = with_labels_of(template.copy(data=values), fc)
-            da.attrs = {"units": units if name.startswith("rmse") else "1"}
             is_mean = name.startswith("correlation_mean")
             skill[name + suffix] = da.isel(lead=0, drop=True) if is_mean else da
     words = f"{level:g}, from {resamples} resamples of {blocks} blocks of {years} years of inits"
-    return xr.Dataset(skill).assign_attrs(confidence=words)
+    return named(xr.Dataset(skill), units).assign_attrs(confidence=words)
 
 
 def _pairs(forecast: xr.DataArray, observed: xr.DataArray, months: int) -> Iterator[xr.Dataset]:
@@ -210,10 +206,10 @@ def _scores(sums: Sequence[np.ndarray], axis: int) -> dict[str, np.ndarray]:
         totals = [array.sum(axis) for array in sums[start : start + len(SUMS)]]
         with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 in a cell without pairs
             means = [xr.DataArray(total / totals[-1]) for total in totals[:-1]]
-        named = dict(zip(SUMS, means, strict=False))
-        values = correlation(named).values
+        moments_of = dict(zip(SUMS, means, strict=False))
+        values = correlation(moments_of).values
         mean = np.broadcast_to(values.mean(axis=0), values.shape)  # by lead, like the others
-        scores = {"correlation": values, "rmse": (named["ee"] ** 0.5).values}
+        scores = {"correlation": values, "rmse": (moments_of["ee"] ** 0.5).values}
         each.append({**scores, "correlation_mean": mean})
     first, *others = each
     for other in others:

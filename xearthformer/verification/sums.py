@@ -10,6 +10,7 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
+from ..fields.cf import find_grid_mapping
 from .base import Array, Measure
 
 if TYPE_CHECKING:
@@ -39,19 +40,21 @@ def sum_pairs(
     values = sum_all(forecast.data, observed.data, positions, measure)
     leading = [str(dim) for dim in forecast.dims[: _leading(forecast, observed, measure)]]
     units = {key: forecast.attrs[key] for key in ("units",) if key in forecast.attrs}
-    attrs = {"threshold": units, **LABELS}
+    attrs = {"threshold": {"long_name": "threshold of events", **units}, **LABELS}
     if measure.rings is not None:
         attrs["wavelength"] = {"long_name": "wavelength", "units": measure.rings.units}
     named = {
-        name: ((*leading, *dims), part) for name, (dims, part) in measure.split(values).items()
+        name: ((*leading, *dims), part, {"long_name": name.replace("_", " ")})
+        for name, (dims, part) in measure.split(values).items()
     }
-    used = {"threshold", *(dim for dims, _ in named.values() for dim in dims)}
+    used = {"threshold", *(dim for dims, *_ in named.values() for dim in dims)}
     coords: dict[Hashable, object] = {
         name: coord for name, coord in forecast.coords.items() if set(coord.dims) <= {*leading}
     }
+    coords.pop(find_grid_mapping(forecast), None)  # of a map that sums don't have
     for dim, labels in measure.labels.items():
         if labels.size and dim in used:
-            coords[dim] = (dim, labels, attrs[dim])
+            coords[dim] = xr.Variable(dim, labels, attrs[dim], {"_FillValue": None})
     return xr.Dataset(named, coords, units)
 
 

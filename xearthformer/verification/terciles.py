@@ -12,6 +12,7 @@ from ..fields.cf import with_labels_of
 from ..fields.forms import takes_any_form
 from ..fields.time_axis import months_of
 from .align import align, concat, pick_observed, pick_variable
+from .scores import named
 from .seasonal import check_members, seasonal_mean
 
 Data = xr.Dataset | xr.DataArray
@@ -139,9 +140,7 @@ def rpss(
     own, other = own.where(both).mean("init"), other.where(both).mean("init")
     scores = xr.Dataset({"rps": own, "rps_reference": other, "rpss": 1 - own / other})
     scores = with_labels_of(scores.assign(n=both.sum("init")), fc)
-    for name in scores:
-        scores[name].attrs = {"units": "1"}
-    return scores
+    return named(scores, "1")
 
 
 def _rps(

@@ -142,7 +142,8 @@ def _attrs_of(crs: pyproj.CRS) -> Mapping[str, object]:
         proj4, attrs = crs.to_proj4(), crs.to_cf()
     # the file formats have no tuples
     attrs = {key: list(v) if isinstance(v, tuple) else v for key, v in attrs.items()}
-    return MappingProxyType({**attrs, "proj4": proj4})
+    name = {"long_name": "coordinate reference system"}
+    return MappingProxyType({**attrs, **name, "proj4": proj4})
 
 
 def crs_of(da: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
