@@ -233,7 +233,7 @@ NO_LATLON = {
     "no latitudes": (globe([0, 100], [0, 1]), "lat from 0.0 to 100.0"),
     "overlap": (globe([0, 1], [-90, 0, 90, 180, 270, 360]), r"2 of 6 .*slice\(None, -2\)\)"),
     "between": (globe([0, 1], [0, 120, 120, 240]), r"1 of 4 .*isel\(lon=\[0, 1, 3\]\)"),
-    "NaN": (globe([0, 1], [0, 120, np.nan]), r'sel\(lon=da\["lon"\].notnull\(\)\)'),
+    "NaN": (globe([0, 1], [0, 120, np.nan]), r'isel\(lon=da\["lon"\].notnull\(\).values\)'),
     "cyclic": (globe([0, 1], [0, 120, 240, 360]), r"every lon once.*isel\(lon=slice\(None, -1\)\)"),
 }
 

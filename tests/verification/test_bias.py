@@ -88,3 +88,10 @@ def test_what_cannot_be_corrected(past):
     absolute = hindcast.assign_attrs(units_metadata="temperature: on_scale")
     with pytest.raises(ValueError, match="anomalies, as the forecast has them"):
         correct_bias(hindcast, absolute, obs)
+
+
+def test_packed_integers_are_refused(past):
+    hindcast, obs = past
+    packed = (hindcast * 100).astype("i2").assign_attrs(scale_factor=0.01)
+    with pytest.raises(TypeError, match="decode_cf"):
+        correct_bias(packed, hindcast, obs)

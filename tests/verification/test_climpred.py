@@ -77,3 +77,9 @@ def test_what_climpred_cannot_take():
         xef.to_climpred(fc)
     mended = eval(str(error.value).split("try ")[1], {"fc": fc})
     assert xef.to_climpred(mended)["lead"].attrs["units"] == "seconds"
+
+
+def test_packed_integers_are_refused():
+    da = record(pd.date_range("2000-01", periods=3, freq="D"))
+    with pytest.raises(TypeError, match="decode_cf"):
+        xef.to_climpred(da.astype("i2").assign_attrs(scale_factor=0.5))

@@ -58,7 +58,7 @@ def test_what_makes_no_skill(hours):
     with pytest.raises(ValueError, match="a perfect value\n +found bias, me") as error:
         verify(good, observed, ["bias", "me"], reference=bad)
     arguments = str(error.value).split("try ")[1]
-    assert "csi_skill" in eval(f"verify(good, observed, {arguments}, reference=bad)")
+    assert "mse_skill" in eval(f"verify(good, observed, {arguments}, reference=bad)")
     with pytest.raises(ValueError, match="a list of scores"):
         verify(good, observed, "csi", reference=bad)
     with pytest.raises(ValueError, match="with inits of the forecast's, such as 2016"):

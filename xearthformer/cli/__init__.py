@@ -56,6 +56,7 @@ OPTION_TYPES: dict[str, Any] = {
 # What hints of the package say in Python, in the words of the command line.
 QUOTED = r"""['"]([^'"]+)['"]"""
 PERIOD = rf"\({QUOTED}, {QUOTED}\)"
+TEXTS = "batch_size|window|device|sampler|precision|step|beyond|on_error|format|reference"
 PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"\bda\.earthformer\.forecast\(\.\.\., members=(\d+)\)": r"--members \1",
     rf"\w+\.earthformer\.anomaly\(climatology={PERIOD}\)": r"--anomaly \1 \2",
@@ -63,10 +64,10 @@ PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
     rf"\binit=slice{PERIOD}": r"--init \1/\2",
     rf"\binit={QUOTED}": r"--init \1",
     r"\bthresholds=\[([^]]*)\]": lambda m: f"--thresholds {m[1].replace(',', '')}",
-    rf"\b(batch_size|window|device|sampler|precision)={QUOTED}": lambda m: (
-        f"--{m[1].replace('_', '-')} {shlex.quote(m[2])}"
-    ),
-    r"(?<![/\w])(lead|members|seed|steps|batch_size|window)=(\d+)": lambda m: (
+    r"\bscores=\[([^]]*)\]": lambda m: f"--scores {re.sub('[^0-9a-z_ ]', '', m[1])}",
+    r"\b(init|chunks)=None": r"the same without --\1",
+    rf"(?<![/\w])({TEXTS})={QUOTED}": lambda m: f"--{m[1].replace('_', '-')} {shlex.quote(m[2])}",
+    r"(?<![/\w])(lead|members|seed|steps|batch_size|window|keep)=(\d+)": lambda m: (
         f"--{m[1].replace('_', '-')} {m[2]}"
     ),
     r"ds\.drop_vars\(.*\), to keep (\w+)": r"--variable \1",

@@ -67,7 +67,10 @@ def open_data(
 
     Radar files of any format are opened as rain, unless a variable is named.
     """
-    is_rain = pack.card.input.standard_name == quantities.RAIN and len(pack.card.inputs) == 1
+    quantity = pack.card.input.standard_name
+    if quantity is None and radar.given:  # of a pack that takes anything
+        quantity = quantities.RAIN
+    is_rain = quantity == quantities.RAIN and len(pack.card.inputs) == 1
     if is_rain and variable is None:
         yield open_rain(paths, radar), {}
         return

@@ -104,7 +104,7 @@ def rebase(da: Labelled, period: Period) -> Labelled:
 
     def one(each: xr.DataArray) -> xr.DataArray:
         if not is_difference(each):
-            hint = "da.earthformer.anomaly(climatology=(start, end))"
+            hint = f"da.earthformer.anomaly(climatology={period!r})"
             raise mismatch("anomalies", "absolute values", hint)
         dim = find_time(each)
         cycle = climatology(each, period)

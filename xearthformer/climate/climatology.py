@@ -15,7 +15,7 @@ from ..errors import mismatch
 from ..fields.axes import Role, coordinate, find_curvilinear, find_grid, find_time
 from ..fields.cf import new_values
 from ..fields.forms import takes_any_form
-from ..fields.quantities import Labelled, check_float, is_difference, on_each
+from ..fields.quantities import Labelled, check_float, is_difference, on_each, years_of
 from ..fields.sentinels import check_values
 from ..fields.time_axis import check_time, months_of, str_month
 from ..fields.time_bounds import reading, with_middles
@@ -150,7 +150,7 @@ def _anomaly(
             raise mismatch(
                 f"a climatology with the variable {da.name!r}",
                 ", ".join(map(str, reference.data_vars)) or "none",
-                f'anomaly(ds["{da.name}"], climatology["..."])',
+                f'xef.anomaly(ds["{da.name}"], climatology["..."])',
             )
         reference = reference[da.name]
     check_float(da)
@@ -192,7 +192,7 @@ def _monthly(da: xr.DataArray) -> tuple[str, xr.DataArray]:
     time = da[dim] if time is None else time
     step = check_time(time)
     if not isinstance(step, str):
-        hint = f'da.resample({dim}="MS").mean()'
+        hint = f'da.resample({dim}="MS").mean(keep_attrs=True)'
         raise mismatch("monthly data", f"a step of {step.item()}", hint)
     return dim, time
 
@@ -208,20 +208,20 @@ def _bounds(period: Period | None, months: np.ndarray) -> tuple[int, int]:
     if isinstance(period, slice):
         period = (period.start, period.stop)
     first, last = int(months[0]), int(months[-1])
+    # the longest run of calendar years in the data, for whoever has to choose another period
+    start, end = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1
+    hint = f'("{start:04d}", "{end:04d}")' if start <= end else "a record of whole years"
     if period is not None:
         if isinstance(period, str) or np.size(period) != 2:
-            raise mismatch("a period (start, end)", repr(period), '("1981", "2010")')
+            raise mismatch("a period (start, end)", repr(period), hint)
         ends = []
         # a year without a month begins in January, and ends in December
         for when, month in zip(period, (1, 12), strict=True):
             match = re.match(r"^(\d{4})(?:-(\d{2}))?", str(when))
             if not match or not 1 <= int(match[2] or month) <= 12:
-                raise mismatch("a year or a month", repr(when), '("1981", "2010")')
+                raise mismatch("a year or a month", repr(when), hint)
             ends.append(int(match[1]) * 12 + int(match[2] or month) - 1)
         first, last = ends
-    # the longest run of calendar years in the data, for whoever has to choose another period
-    start, end = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1
-    hint = f'("{start:04d}", "{end:04d}")' if start <= end else "a record of whole years"
     found = f"{str_month(first)} to {str_month(last)}"
     if first > last or first < months[0] or last > months[-1]:
         record = f"{str_month(months[0])} to {str_month(months[-1])}"
@@ -235,17 +235,20 @@ def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
     """Return a climatology in the units and on the cells of `da`, and a note for `history`."""
     if is_difference(clim):
         found = f"an anomaly ({clim.attrs.get('long_name', clim.name)})"
-        raise mismatch("a climatology of absolute values", found, "climatology=(start, end)")
+        raise mismatch("a climatology of absolute values", found, f"climatology={years_of(da)}")
     if "month" not in clim.dims:  # it may have 12 time stamps of any year instead
         dim = find_time(clim)
         if clim.sizes[dim] == 12 and dim in clim.coords and hasattr(clim[dim].dt, "month"):
             clim = clim.assign_coords(month=(dim, clim[dim].dt.month.values))
             clim = clim.swap_dims({dim: "month"})
     if "month" not in clim.coords or sorted(clim["month"].values.tolist()) != list(range(1, 13)):
+        hint = "clim.assign_coords(month=range(1, 13))"
+        if "month" not in clim.dims:
+            hint = f'clim.groupby("{find_time(clim)}.month").mean(keep_attrs=True)'
         raise mismatch(
             "a climatology with a dimension month, 1 to 12",
             ", ".join(f"{dim} ({size})" for dim, size in clim.sizes.items()),
-            'clim.groupby("time.month").mean(), or clim.assign_coords(month=range(1, 13))',
+            hint,
         )
     note = ", made elsewhere"
     units, theirs = str(da.attrs.get("units", "")), str(clim.attrs.get("units", ""))
@@ -288,7 +291,7 @@ def _check_same_curvilinear(clim: xr.DataArray, da: xr.DataArray) -> None:
             raise mismatch(
                 f"a climatology on the cells of the data, {' x '.join(map(str, ours.shape))}",
                 f"{' x '.join(map(str, others.shape))} others by {theirs}",
-                "climatology=(start, end), of the data itself",
+                f"climatology={years_of(da)}, of the data itself",
             )
 
 
@@ -296,7 +299,7 @@ def _same_cells(
     clim: xr.DataArray, da: xr.DataArray, role: Role, dim: str, own: str
 ) -> np.ndarray | slice:
     """Return where along `dim` the climatology has the cells of the data, in whatever order."""
-    hint = "climatology=clim.interp_like(da)"
+    hint = f"climatology={years_of(da)}, of the data itself, or monthly means on its cells (xesmf)"
     mine, theirs = coordinate(da, role), coordinate(clim, role)
     if mine is None or theirs is None:
         if da.sizes[own] == clim.sizes[dim]:
@@ -338,11 +341,13 @@ def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
     """
     along = dim or ("lead" if "lead" in da.dims else find_time(da))
     if along not in da.dims:
-        raise mismatch(f"a dimension {along!r}", ", ".join(map(str, da.dims)), "dim=...")
+        usual = "lead" if "lead" in da.dims else find_time(da)
+        found = ", ".join(map(str, da.dims))
+        raise mismatch(f"a dimension {along!r}", found, f'dim="{usual}"')
     size = da.sizes[along]
     if n < 1 or n % 2 == 0 or n > size:
         odd = min(max(n | 1, 1), size - 1 + size % 2)
-        raise mismatch(f"an odd number of steps, at most {size}", str(n), f"running_mean({odd})")
+        raise mismatch(f"an odd number of steps, at most {size}", str(n), f"n={odd}")
     if along in da.coords and da[along].dtype.kind in "MO" and n > 1:
         gaps = np.diff(da[along].values)
         if gaps.max() > 1.5 * gaps.min():  # years, seasons and months are even enough

@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from ..errors import mismatch, renamed
-from ..fields.axes import find_axes
+from ..fields.axes import find_axes, find_grid
 from ..fields.forms import takes_any_form
 from ..fields.sentinels import check_values
 from ..fields.time_axis import (
@@ -358,7 +358,8 @@ def _square(
         return find_square(scored, side, surroundings, at[0] if len(at) else None)
     if surroundings is not None:
         expected = "a square that the surroundings lie around"
-        raise mismatch(expected, f"surroundings={surroundings} alone", "square=128")
+        half = min(scored.sizes[dim] for dim in find_grid(scored)) // 2
+        raise mismatch(expected, f"surroundings={surroundings} alone", f"square={half}")
     return None
 
 

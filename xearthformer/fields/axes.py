@@ -70,10 +70,11 @@ def find_grid(obj: Data) -> tuple[str, str]:
     """Return which dims are y and x; the data may have no time axis (a forecast, a climatology)."""
     y, x = _locate(obj, "y")[0], _locate(obj, "x")[0]
     if y == x:
+        latlon = [obj.cf.coordinates.get(CF_KEYS[role][1], [y])[0] for role in ("y", "x")]
         raise mismatch(
             "a grid, with one dimension for y and another for x",
             f"latitude and longitude both along {y!r} (stations, or an unstructured grid)",
-            f"da.set_index({y}=['lat', 'lon']).unstack({y!r}) if the points fill a grid",
+            f"da.set_index({y}={latlon}).unstack({y!r}) if the points fill a grid",
         )
     return y, x
 
@@ -109,11 +110,17 @@ def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
         _check_one_grid(obj, candidates)
     if candidates:
         listed = f"{len(candidates)}: {', '.join(candidates)}"
-        raise mismatch(f"one {role} axis", listed, f"da.isel({[*candidates][-1]}=0)")
+        usual = AXIS_NAMES[role]
+        place = {
+            dim: usual.index(dim.lower()) if dim.lower() in usual else 99 for dim in candidates
+        }
+        least = max(candidates, key=place.__getitem__)  # the least likely to be the axis
+        raise mismatch(f"one {role} axis", listed, f"da.isel({least}=0)")
     found = "dimensions " + (", ".join(f"{d} ({n})" for d, n in obj.sizes.items()) or "none")
     usual = AXIS_NAMES[role]
     hint = f"da.rename({{...: {usual[0]!r}}}), with the dimension's name for the dots"
-    scalars = [str(n) for n in marked if obj[n].ndim == 0]
+    named = [str(n) for n in obj.coords if str(n).lower() in usual]
+    scalars = [str(n) for n in (*marked, *named) if obj[n].ndim == 0]
     if scalars:  # one time was selected, and its dim went with it
         found += f"; {scalars[0]} is a single value"
         hint = f"da.expand_dims({scalars[0]!r})"
@@ -162,8 +169,8 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     if curved:
         raise mismatch(expected, f"a curvilinear grid: 2-D {' and '.join(curved)}", hint)
     if y is None or x is None:
-        names = "da.assign_coords(lat=..., lon=...) along the dims of these names"
-        raise mismatch(expected, "no coordinates along y or x", names)
+        labels = ", ".join(f"{dim}=..." for dim in find_grid(da))
+        raise mismatch(expected, "no coordinates along y or x", f"da.assign_coords({labels})")
     projected = [
         str(axis.name)
         for axis in (y, x)
@@ -174,13 +181,11 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
         raise mismatch(expected, f"a map projection along {' and '.join(projected)}", hint)
     latitude, longitude = y.values.astype(float), x.values.astype(float) % 360.0
     longitude[longitude >= 360.0] = 0.0  # -1e-15 % 360.0 is 360.0
-    if not (np.abs(latitude) <= 90.01).all():
+    if (np.abs(latitude) > 90.01).any():
         raise mismatch(expected, f"{y.name} from {y.values.min()} to {y.values.max()}", hint)
     for axis, values in ((y, latitude), (x, longitude)):
         if not np.isfinite(values).all():
-            hint = f'da.dropna("{axis.dims[0]}")'
-            if axis.name == axis.dims[0]:
-                hint = f'da.sel({axis.name}=da["{axis.name}"].notnull())'
+            hint = f'da.isel({axis.dims[0]}=da["{axis.name}"].notnull().values)'
             raise mismatch(f"every {axis.name}", "NaN among them", hint)
         first = np.unique(values.round(6), return_index=True)[1]
         if first.size < values.size:
@@ -242,7 +247,7 @@ def cell_edges(labels: Data, centres: xr.DataArray, around: bool = False) -> np.
         low = np.where(width <= 180.0, edges[:, 0], edges[:, 1])
         return np.column_stack([low, low + np.where(width <= 180.0, width, 360.0 - width)])
     if centres.size < 2:
-        hint = f'ds["{centres.name}"].attrs["bounds"] with the edges of the cell'
+        hint = f"a Dataset that holds the cell's edges, by the attribute bounds of {centres.name}"
         raise mismatch(f"2 cells or more along {centres.name}", "1", hint)
     order = np.argsort(centres.values)
     values = centres.values[order]

@@ -134,7 +134,7 @@ def _check_others(
             "an anomaly",
             f"absolute values of {absolute}, and {_describe(ds[others[0]])}",
             f'ds["{others[0]}"].assign_attrs(standard_name="{standard_name}"), if that is its '
-            f'anomaly, or ds["{absolute}"].earthformer.anomaly({_period(ds[absolute])})',
+            f'anomaly, or ds["{absolute}"].earthformer.anomaly({years_of(ds[absolute])})',
         )
 
 
@@ -220,8 +220,14 @@ def check_unpacked(da: xr.DataArray) -> None:
     """Raise TypeError for what is no float and has attributes that say how to unpack it."""
     if da.dtype.kind != "f" and {"scale_factor", "add_offset", "_FillValue"} & {*da.attrs}:
         found = f"{da.dtype} ({_describe(da)})"
-        hint = "ds = xr.decode_cf(ds): the data is packed"
+        hint = f"ds = xr.decode_cf(ds), as the data is packed, or of an array {decoded(da)}"
         raise TypeError(str(mismatch("floating-point data", found, hint)))
+
+
+def decoded(da: xr.DataArray) -> str:
+    """Return the line that decodes an array that was opened as it is stored."""
+    name = da.name or "data"
+    return f'xr.decode_cf(da.to_dataset(name="{name}"))["{name}"]'
 
 
 def check_quantity(da: xr.DataArray, standard_name: str | None, difference: bool) -> None:
@@ -248,7 +254,7 @@ def check_quantity(da: xr.DataArray, standard_name: str | None, difference: bool
         expected, other, mark = "an anomaly", "absolute values", f'units_metadata="{DIFFERENCE}"'
         if not is_temperature(str(da.attrs.get("units", ""))):  # of which CF has no such mark
             mark = f'long_name="{da.name or "data"} anomaly"'
-        hint = f"da.earthformer.anomaly(climatology={_period(da)}), or if these are anomalies"
+        hint = f"da.earthformer.anomaly(climatology={years_of(da)}), or if these are anomalies"
     else:
         expected, other, mark = "absolute values", "an anomaly", f'units_metadata="{ON_SCALE}"'
         hint = 'da + climatology.sel(month=da["time"].dt.month), or if these are absolute values'
@@ -262,11 +268,11 @@ def _is_of_rain(units: str) -> bool:
     return any(commensurable(units, one) for one in kinds)
 
 
-def _period(da: xr.DataArray) -> str:
+def years_of(da: xr.DataArray) -> str:
     """Return the years of a climatology that the record holds: 1981-2010, else the latest thirty.
 
     >>> time = xr.date_range("1960-01", periods=600, freq="MS")
-    >>> _period(xr.DataArray(time, dims="time", coords={"time": time}))
+    >>> years_of(xr.DataArray(time, dims="time", coords={"time": time}))
     '("1980", "2009")'
     """
     time = da[find_time(da)]

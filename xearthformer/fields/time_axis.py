@@ -111,7 +111,7 @@ def check_time(time: xr.DataArray) -> Step:
         raise mismatch(
             "one stamp a month",
             f"duplicate months, with different days: {_shortened(twice)}",
-            f'da.resample({_name(time)}="MS").mean()',
+            f'da.resample({_name(time)}="MS").mean(keep_attrs=True)',
         )
     raise _irregular(time, deltas)
 
@@ -462,7 +462,7 @@ def _check_decoded(time: xr.DataArray, name: str) -> None:
         missing = int(time.isnull().sum())
         if not missing:
             return
-        found, hint = f"{missing} missing stamps", f'da.dropna("{name}")'
+        found, hint = f"{missing} missing stamps", f'da.isel({name}=da["{name}"].notnull().values)'
     elif name not in time.coords:
         found = "no coordinate along it"
         hint = f'da.assign_coords({name}=xr.date_range("1960-01", periods=..., freq="MS"))'
@@ -471,7 +471,7 @@ def _check_decoded(time: xr.DataArray, name: str) -> None:
         hint = f'ds["{name}"].attrs["calendar"] = "360_day"; ds = xr.decode_cf(ds)'
     elif " since " in units:
         found = f"numbers in {units!r}: time was not decoded"
-        hint = "ds = xr.decode_cf(ds), or open it with decode_times=True"
+        hint = 'ds = xr.decode_cf(ds), or of an array xr.decode_cf(da.to_dataset(name="a"))["a"]'
     else:
         first = time.values.flat[0] if time.size else None
         found = f"{time.dtype} values ({first}, ...)" if time.size else "nothing"
@@ -496,12 +496,17 @@ def _irregular(time: xr.DataArray, deltas: np.ndarray) -> ValueError:
         return mismatch("ascending time", f"{order} time", f'da.sortby("{name}")')
     steps, counts = np.unique(deltas, return_counts=True)
     step = int(steps[counts.argmax()]) if counts.max() > 1 else int(np.median(deltas))
+    gaps = np.flatnonzero(deltas > 1.5 * step)
+    # rounding mends jitter up to a quarter of the step; beyond it, only means of steps do
+    jitters = not gaps.size and np.abs(deltas - step).max() * 4 <= step
+    if jitters and not _is_one_each(deltas, step):  # in turns more and less than the step
+        step = _round_step(deltas.mean())
+        jitters = _is_one_each(deltas, step)
     if 28 * DAY <= step <= 31 * DAY:
         freq = "MS"
     else:  # as pandas and xarray write it: "5min", "1D"
         freq = pd.tseries.frequencies.to_offset(pd.Timedelta(_timedelta(step))).freqstr
         freq = freq if freq[0].isdigit() else f"1{freq}"
-    gaps = np.flatnonzero(deltas > 1.5 * step)
     if gaps.size and counts.max() * 2 >= deltas.size and (deltas >= 0.99 * step).all():
         ends = [f"{str_time(time.values[i])} to {str_time(time.values[i + 1])}" for i in gaps]
         hint = f'da.sel({name}=slice("{str_time(time.values[gaps[-1] + 1])}", None))'
@@ -509,15 +514,26 @@ def _irregular(time: xr.DataArray, deltas: np.ndarray) -> ValueError:
             fill = f'da.resample({name}="{freq}").asfreq().interpolate_na("{name}")'
             hint = f"{fill} to fill them, or {hint}"
         return mismatch(f"a time every {freq}", f"gaps from {_shortened(ends)}", hint)
-    # rounding mends jitter up to a quarter of the step; beyond it, only means of steps do
-    jitters = np.abs(deltas - step).max() * 4 <= step
     return mismatch(
         "one constant step, or one stamp a month",
         f"steps from {pd.Timedelta(deltas.min(), 'us')} to {pd.Timedelta(deltas.max(), 'us')}",
         f'da.assign_coords({name}=da["{name}"].dt.round("{freq}"))'
         if jitters
-        else f'da.resample({name}="{freq}").mean()',
+        else f'da.resample({name}="{freq}").mean(keep_attrs=True)',
     )
+
+
+def _is_one_each(deltas: np.ndarray, step: int) -> bool:
+    """Return whether stamps so far apart are one in each step, whose start is that of the first."""
+    return bool((np.diff(np.rint(np.append(0, deltas.cumsum()) / step)) == 1).all())
+
+
+def _round_step(microseconds: float) -> int:
+    """Return a step in whole days, hours, minutes or seconds, the largest that is near."""
+    for unit in (DAY, 60 * MINUTE, MINUTE):
+        if abs(round(microseconds / unit) * unit - microseconds) <= 0.02 * microseconds:
+            return round(microseconds / unit) * unit
+    return max(1, round(microseconds / SECOND)) * SECOND
 
 
 def _timedelta(microseconds: int) -> np.timedelta64:

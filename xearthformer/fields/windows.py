@@ -62,9 +62,9 @@ def find_inits(time: xr.DataArray, context: int, init: InitLike = None) -> Inits
     if init is None:
         return Inits(np.array([time.size - 1]))
     if isinstance(init, slice):
-        hint = f"init=slice({init.start!r}, {init.stop!r}, 12), for every twelfth"
+        every = f"init=slice({init.start!r}, {init.stop!r}, 12), for every twelfth"
         step = 1 if init.step is None else init.step  # counts times, whatever the labels are
-        step = whole_number("the step of the slice init", step, hint=hint)
+        step = whole_number("the step of the slice init", step, hint=every)
         inside = _positions(time, slice(init.start, init.stop))[::step]
         positions = inside[inside >= first]
         if not positions.size:

@@ -483,4 +483,4 @@ def _check_once(job: blocks.Job) -> None:
     unique, counts = np.unique(job.positions, return_counts=True)
     if (counts > 1).any():
         twice = str_time(job.times[unique[counts > 1][0]])
-        raise mismatch("every init once", f"{twice} more than once", "init=sorted(set(init))")
+        raise mismatch("every init once", f"{twice} more than once", "init=np.unique(init)")

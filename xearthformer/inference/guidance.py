@@ -223,9 +223,8 @@ def anticipated_intensity(
     AnticipatedIntensity(value=None, sigmas=(-4.0, 0.0, 4.0), strength=50.0)
     """
     if (value is None) == (sigmas is None):
-        raise mismatch(
-            "one of value and sigmas", f"value={value!r}, sigmas={sigmas!r}", "sigmas=+4"
-        )
+        hint = "sigmas=+4" if value is None else "value=None"
+        raise mismatch("one of value and sigmas", f"value={value!r}, sigmas={sigmas!r}", hint)
     level = None if value is None else _numbers("value", value)
     spread = None if sigmas is None else _numbers("sigmas", sigmas)
     return AnticipatedIntensity(level, spread, _positive(strength))
@@ -482,7 +481,7 @@ def _distance(model: PreDiff, context: Context, term: Guidance, terms: Terms) ->
             raise mismatch(
                 f"a constraint whose answer has `member` as its first dim, of size {rows}",
                 f"{found}, of shape {tuple(getattr(values, 'shape', ()))}",
-                'fc.mean("lead", "y", "x"), which keeps member',
+                f"fc.mean{frames.dims[1:]}, which keeps member",
             )
         if not values.requires_grad:
             raise mismatch(

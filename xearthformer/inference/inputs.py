@@ -43,6 +43,7 @@ EXPVER = "expver"
 FEW = 0.01  # share of values beyond that may be real ones; more are in other units
 CODES = 4  # numbers beyond the range of rain; more are no codes, but other units
 OWN_UNITS = "own_units"  # of prepared data, in its encoding: what the user has it in
+OWN_TIME = "own_time"  # the name of its dim
 LONGEST_MOVED = 30  # minutes between frames of rain that `to_step` can bring to another step
 
 
@@ -242,6 +243,7 @@ def prepare(entry: Entry, card: Card, exact: bool = False) -> tuple[xr.DataArray
     )
     # for a line that names numbers of the user's
     prepared.encoding[OWN_UNITS] = str(entry.da.attrs.get("units", ""))
+    prepared.encoding[OWN_TIME] = origin.axes.time
     _check_baseline(entry.da, card)
     if isinstance(card.grid, LatLonGrid) or entry.name == next(iter(card.inputs)):
         _check_grid(prepared, entry.da, card)  # other inputs are taken onto the pixels of the first
@@ -363,7 +365,7 @@ def _check_step(entry: Entry, card: Card) -> None:
         raise mismatch(
             f"a time step of {card.time_step} (pack {card.name!r})",
             f"one of {interval}",
-            f'da.resample(time="{frequency}").mean()',
+            f'da.resample({find_time(entry.da)}="{frequency}").mean(keep_attrs=True)',
         )
 
 
@@ -535,9 +537,9 @@ def _mend_missing(da: xr.DataArray, variable: Variable, card: Card) -> str:
     filled = f"{_mend(line, da, card)}, which reads what is missing as {meaning}"
     empty = ~np.isfinite(da.to_numpy()).any(axis=(1, 2))
     if empty.any() and (empty[1:] != empty[:-1]).sum() <= 1:  # a record that begins or ends there
-        several = len(card.inputs) > 1
+        several, time = len(card.inputs) > 1, da.encoding.get(OWN_TIME, "time")
         subset = f', subset=["{da.name}"]' if several else ""
-        cut = f'{"ds" if several else "da"}.dropna("time", how="all"{subset})'
+        cut = f'{"ds" if several else "da"}.dropna("{time}", how="all"{subset})'
         return f"{cut}, the months with values alone, or {filled}"
     return f"{filled}, or data without gaps"
 

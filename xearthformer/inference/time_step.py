@@ -140,7 +140,7 @@ def to_step(
 def _microseconds(step: str | timedelta | np.timedelta64) -> int:
     length = duration(step)
     if length is None or length < np.timedelta64(1, "s"):
-        raise mismatch("a time step of a second or more", repr(step), 'xef.to_step(rain, "5min")')
+        raise mismatch("a time step of a second or more", repr(step), 'step="5min"')
     return int(length // np.timedelta64(1, "us"))
 
 

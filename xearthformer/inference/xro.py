@@ -233,11 +233,11 @@ def _one_record(da: xr.DataArray) -> xr.DataArray:
     axes = find_axes(da)
     step = check_time(da[axes.time])
     if step != "month":
-        hint = f'data.resample({axes.time}="MS").mean()'
+        hint = f'data.resample({axes.time}="MS").mean(keep_attrs=True)'
         raise mismatch("monthly data", f"a step of {step}", hint)
     if not quantities.is_difference(da):
         period = _whole_years(months_of(da[axes.time]))
-        hint = f"xearthformer.anomaly(data, climatology={period})"
+        hint = f"xef.anomaly(data, climatology={period})"
         raise mismatch("anomalies", f"absolute values of {da.name or 'data'}", hint)
     others = [str(dim) for dim in da.dims if dim not in (axes.time, axes.y, axes.x)]
     several = [dim for dim in others if da.sizes[dim] > 1]

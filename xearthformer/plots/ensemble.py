@@ -68,7 +68,8 @@ def stamps(
         lead = forecast["lead"].values[-1]
     members = _select(forecast, init, lead)
     if members.sizes["lead"] > 1:
-        raise mismatch("one lead, for stamps", f"{members.sizes['lead']}", 'lead="30min"')
+        hint = f"lead={panels.as_typed(members['lead'][-1])}"
+        raise mismatch("one lead, for stamps", f"{members.sizes['lead']}", hint)
     frames = {f"member {m.item()}": members.sel(member=m)[0] for m in members["member"]}
     if observed is not None:
         first = panels.observed_at(members, pick_observed(observed, members))[0]

@@ -242,10 +242,13 @@ def _as_index(forecast: xr.DataArray) -> xr.DataArray:
     """Return an index (init, lead, member) in memory, from whichever of these dims it has."""
     extra = set(forecast.dims) - {"init", "lead", "member"}
     if extra or "lead" not in forecast.dims or "valid_time" not in forecast.coords:
+        hint = 'fc.earthformer.index("nino3.4") first'
+        if len(extra) == 1:  # of several models, say
+            hint = f"fc.isel({extra.pop()}=0)"
         raise mismatch(
             "an index of a forecast, dims ([init,] lead[, member]) with valid_time",
             f"dims {forecast.dims}, coordinates {list(forecast.coords)}",
-            'fc.earthformer.index("nino3.4") first',
+            hint,
         )
     for dim in ("init", "member"):
         if dim not in forecast.dims:

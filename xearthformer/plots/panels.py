@@ -81,6 +81,13 @@ def has_durations(forecast: xr.DataArray) -> bool:
     return "lead" in forecast.coords and forecast["lead"].dtype.kind == "m"
 
 
+def as_typed(lead: xr.DataArray) -> str:
+    """Return a lead as the user types it: "30min", or a number of months."""
+    if lead.dtype.kind != "m":
+        return str(lead.item())
+    return f'"{lead.values / np.timedelta64(1, "m"):g}min"'
+
+
 def as_lead(forecast: xr.DataArray, lead: object) -> object:
     """Return the labels of a lead or of several: of durations in any form, such as "30min"."""
     if not has_durations(forecast):
@@ -88,7 +95,7 @@ def as_lead(forecast: xr.DataArray, lead: object) -> object:
     is_one = isinstance(lead, str) or np.ndim(lead) == 0  # type: ignore[arg-type]
     lengths = [duration(one) for one in ([lead] if is_one else lead)]  # type: ignore[attr-defined]
     if any(length is None for length in lengths):
-        raise mismatch("leads as durations", repr(lead), 'lead=["30min", "60min"]')
+        raise mismatch("leads as durations", repr(lead), f"lead={as_typed(forecast['lead'][-1])}")
     return lengths[0] if is_one else lengths
 
 

@@ -163,7 +163,11 @@ def match_valid_times(forecast: xr.DataArray, time: xr.DataArray) -> np.ndarray:
         twice = next(stamp for stamp in stamps if stamps.count(stamp) > 1)
         expected, hint = "every time of observation once", f'obs.drop_duplicates("{time.name}")'
         if monthly:
-            expected, hint = "one observation a month", f'obs.resample({time.name}="MS").mean()'
+            ordered = (
+                "obs" if time.to_index().is_monotonic_increasing else f'obs.sortby("{time.name}")'
+            )
+            expected = "one observation a month"
+            hint = f'{ordered}.resample({time.name}="MS").mean(keep_attrs=True)'
         when = str_time(time.values[stamps.index(twice)])
         raise mismatch(expected, f"more than one for {when}", hint)
     valid = _comparable(forecast["valid_time"], monthly)
@@ -197,7 +201,7 @@ def match_cells(
     error = mismatch(
         f"observations that hold the cells of the forecast along {dim}",
         f"{observed.sizes[dim]} others, or a part of them",
-        "obs.interp_like(fc), or a forecast from these observations",
+        _mend_cells(forecast, observed),
     )
     if dim not in forecast.coords or dim not in observed.coords:
         if forecast.sizes[dim] != observed.sizes[dim]:
@@ -217,6 +221,26 @@ def match_cells(
         raise error
     # Untouched where nothing moves: an index along a lazy dim would split its chunks.
     return observed if np.array_equal(at, np.arange(centres.size)) else observed.isel({dim: at})
+
+
+def _mend_cells(forecast: xr.DataArray | xr.Dataset, observed: xr.DataArray) -> str:
+    """Return the line that brings observations onto the cells of a forecast.
+
+    Longitudes that go to 180 on one side and to 360 on the other would meet on a half of the globe.
+    """
+    line, others = "obs", "a forecast from these observations"
+    for dim in [dim for dim in observed.dims if dim in forecast.dims]:
+        if dim not in forecast.coords or dim not in observed.coords:
+            return others
+        if not is_degrees(observed[dim]):
+            continue
+        ends = [(float(each[dim].min()), float(each[dim].max())) for each in (forecast, observed)]
+        (west, east), (their_west, their_east) = ends
+        if west >= 0 and east > 180 and their_west < 0:
+            line += f'.assign_coords({dim}=obs["{dim}"] % 360).sortby("{dim}")'
+        elif west < 0 and their_west >= 0 and their_east > 180:
+            line += f'.assign_coords({dim}=(obs["{dim}"] + 180) % 360 - 180).sortby("{dim}")'
+    return f"{line}.interp_like(fc), or {others}"
 
 
 def concat(parts: list[Labelled], dim: str | xr.Variable) -> Labelled:
@@ -276,14 +300,22 @@ def _match_dims(forecast: xr.DataArray, observed: xr.DataArray, time: str) -> li
     own = {dim for dim in forecast.dims if dim not in LEADING}
     others = {dim for dim in observed.dims if dim != time}
     if own != others or len(own) not in (0, 2):
-        pairs = zip(sorted(others - own, key=str), sorted(own - others, key=str), strict=False)
-        names = dict(pairs)
+        names = _other_names(forecast, observed)
         raise mismatch(
             f"observations with the forecast's dims {tuple(map(str, own))} and time",
             f"dims {observed.dims}",
             f"obs.rename({names})" if names else "an index of both, or the fields of both",
         )
     return list(find_grid(observed)) if own else []
+
+
+def _other_names(forecast: xr.DataArray, observed: xr.DataArray) -> dict[str, str]:
+    """Return the forecast's names of the observations' rows and columns; none without a grid."""
+    try:
+        grids = find_grid(observed), find_grid(forecast)
+    except ValueError:  # an index
+        return {}
+    return {theirs: own for theirs, own in zip(*grids, strict=True) if theirs != own}
 
 
 def _comparable(time: xr.DataArray, monthly: bool) -> np.ndarray:

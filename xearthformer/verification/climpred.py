@@ -10,6 +10,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_time
+from ..fields.quantities import check_unpacked
 from ..fields.time_axis import check_time
 
 # Seconds of the units that climpred knows; a lead is in the longest that all are whole in.
@@ -54,6 +55,8 @@ def to_climpred(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
     >>> hindcast = hindcast.add_observations(to_climpred(obs))  # doctest: +SKIP
     """
     ds = data if isinstance(data, xr.Dataset) else data.to_dataset(name=data.name or "forecast")
+    for da in ds.values():
+        check_unpacked(da)
     if "lead" not in ds.dims:
         return _observations(ds)
     if "init" not in ds.coords:

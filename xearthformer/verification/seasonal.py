@@ -77,7 +77,7 @@ def seasonal_mean(da: Labelled, months: int = 3) -> Labelled:
         step = check_time(first)
         if not isinstance(step, str) or da.sizes[along] < months:
             found = f"{da.sizes[along]}" if isinstance(step, str) else f"a step of {step.item()}"
-            hint = f'da.resample({along}="MS").mean()'
+            hint = f'da.resample({along}="MS").mean(keep_attrs=True)'
             raise mismatch(f"{months} months or more", found, hint)
     first = first.isel({along: slice(da.sizes[along] - months + 1)})
     names = np.array(season_names(months))[months_of(first) % 12]

@@ -48,7 +48,7 @@ def skill_score(scores: xr.Dataset, reference: xr.Dataset | str) -> xr.Dataset:
         names = [str(label) for label in scores["forecast"].values] if "forecast" in scores else []
         if reference not in names:
             expected = f"a reference among {', '.join(names)}" if names else "forecasts with names"
-            hint = f"reference={names[0]!r}" if names else "skill_score(scores, other_scores)"
+            hint = f"reference={names[0]!r}" if names else "xef.skill_score(scores, other_scores)"
             raise mismatch(expected, repr(reference), hint)
         name, reference = reference, scores.sel(forecast=reference, drop=True)
     skills = {}
@@ -64,7 +64,7 @@ def skill_score(scores: xr.Dataset, reference: xr.Dataset | str) -> xr.Dataset:
             skills[f"{column}_skill"] = skill.drop_attrs(deep=False).assign_attrs(attrs)
     if not skills:
         common = [str(key) for key in scores.data_vars if key in reference]
-        hint = 'scores=["csi", "mse"], of both'
+        hint = 'scores=["mse"], of both'
         raise mismatch("a score that has a perfect value", ", ".join(common) or "none", hint)
     return xr.Dataset(skills)
 

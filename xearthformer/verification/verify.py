@@ -190,7 +190,7 @@ def _with_skill(scores: Sequence[str] | None) -> Sequence[str] | None:
         return scores
     names = [name for name in scores if name not in SCORES or SCORES[name].perfect is not None]
     if not names:
-        hint = 'scores=["csi", "mse"]'
+        hint = 'scores=["mse"]'
         raise mismatch("a score that has a perfect value", ", ".join(scores) or "none", hint)
     return names
 
@@ -345,4 +345,4 @@ def _check(name: str, at: Sequence[float], window: object, members: int, gridded
     if group.window and window is None:
         raise mismatch(f"a window, for {name}", "none", 'window="16 km", or a number of pixels')
     if group.fields and not gridded:
-        raise mismatch(f"fields, for {name}", "an index", 'scores=["csi", "mse"]')
+        raise mismatch(f"fields, for {name}", "an index", 'scores=["mse"]')

@@ -69,7 +69,7 @@ def check_own_step(values: NDArray, axis: int, name: str, call: Call, line: str)
     if fell.any():
         return
     one = call.variable(name)
-    apart = replace(call, data=f'{one}.diff("time").assign_attrs({one}.attrs)').again()
+    apart = replace(call, data=f'{one}.diff("{call.time}").assign_attrs({one}.attrs)').again()
     raise mismatch(
         "amounts of each step",
         f"{len(frames)} frames of {name} in which no pixel ever falls, as in sums since a start",
@@ -107,7 +107,7 @@ def _of_one_length(time: xr.DataArray, length: pd.Timedelta, call: Call) -> str:
     bounds = time.attrs.get("bounds") or time.encoding.get("bounds") or "time_bnds"
     own = f'np.diff({call.opened}["{bounds}"])[:, 0]'
     wanted = f'np.timedelta64({length / pd.Timedelta("1min"):g}, "m")'
-    return replace(call, data=f"{call.opened}.isel(time={own} == {wanted})").again()
+    return replace(call, data=f"{call.opened}.isel({call.time}={own} == {wanted})").again()
 
 
 def minutes(hours: float) -> str:

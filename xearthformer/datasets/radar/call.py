@@ -25,6 +25,7 @@ class Call:
     zero_below: float | None = None
     missing: tuple[float, ...] = ()
     on_error: OnError = "raise"
+    time: str = "time"  # the dim of the data, which is no option
 
     @property
     def opened(self) -> str:
@@ -44,7 +45,7 @@ class Call:
         new = replace(self, **options)  # type: ignore[arg-type]
         given = [
             f"{field.name}={_typed(getattr(new, field.name))}"
-            for field in fields(new)[1:]
+            for field in fields(new)[1:-1]
             if getattr(new, field.name) != field.default
         ]
         return f"xef.open_radar({', '.join([self.data, *given])})"

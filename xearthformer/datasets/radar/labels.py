@@ -39,6 +39,11 @@ def with_labels(ds: xr.Dataset, call: Call) -> xr.Dataset:
     return _with_projection(out, ds, name)
 
 
+def time_of(ds: xr.Dataset, call: Call) -> str:
+    """Return what the data calls the dim of time of its rain."""
+    return _time_of(ds[find_rain(ds, call)[0]]) or "time"
+
+
 def _along_time(ds: xr.Dataset, name: str, call: Call) -> xr.Dataset:
     """Return the variable with a dim time, and a copy of its labels."""
     out = ds[[name]].drop_vars(START, errors="ignore")

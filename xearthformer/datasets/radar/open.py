@@ -1,13 +1,14 @@
 """Radar composites as one quantity: a rain rate in mm/h, from whatever a service publishes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import xarray as xr
 
 from .call import Paths, as_called
 from .files import open_paths
-from .labels import with_labels
+from .labels import time_of, with_labels
 from .rain import to_rain
 
 
@@ -89,9 +90,11 @@ def open_radar(
     """
     call = as_called(data, zr, zero_below, missing, on_error)
     if isinstance(data, xr.Dataset):
+        call = replace(call, time=time_of(data, call))
         return to_rain(with_labels(data, call), call)
     if isinstance(data, xr.DataArray):
         named = data.rename("rain" if data.name is None else data.name).to_dataset()
+        call = replace(call, time=time_of(named, call))
         rain = to_rain(with_labels(named, call), call)
         return rain.rename(None) if data.name is None and rain.name == "rain" else rain
     # codes of two bytes with a scale in eight are decoded to eight

@@ -1,0 +1,410 @@
+"""Scores, products, seasons, confidence, and the pictures of them."""
+
+from mends.typed import Case
+
+SEA = "da = absolute(); obs = da; fc = forecasts(da)"
+ANOMALY = "da = anomalies(); obs = da; fc = forecasts(da)"
+RAIN = "da = rainfall(12); obs = da; fc = forecasts(da)"
+WET = "da = rainfall(12); obs = da; fc = ensemble(forecasts(da))"
+NINO = "obs = nino(); fc = ensemble(forecasts(anomalies(step=10), lead=6).earthformer.index('nino3.4'))"
+VERIFY = "xef.verify(fc, obs, ['mse'])"
+MSE = "answer.mse.sizes == {'lead': 3} and answer.mse.notnull().all()"
+FILE = "import tempfile; path = tempfile.mkdtemp() + '/a.nc'; fc.to_netcdf(path); fc = xr.open_dataset(path, decode_timedelta=False).rain_rate"
+SCORED = "'csi' in answer and answer.csi.notnull().any()"
+DIFF = "'mse_diff_low' in answer or 'mse_low' in answer or answer"
+
+CASES = {
+    "verification.align:align": [
+        Case(
+            RAIN + "; obs = da.convert_calendar('noleap', use_cftime=True).rename(time='T')",
+            VERIFY,
+            MSE,
+        )
+    ],
+    "verification.align:pick_variable": [
+        Case(
+            SEA + "; ds = xr.Dataset({'a': fc, 'b': fc})",
+            "ds.earthformer.verify(obs, ['mse'])",
+            MSE,
+        )
+        if False
+        else Case(
+            SEA + "; ds = xr.Dataset({'a': obs, 'b': obs})", "xef.verify(fc, ds, ['mse'])", MSE
+        )
+    ],
+    "verification.align:match_units": [
+        Case(
+            ANOMALY
+            + "; obs = da.assign_attrs(units_metadata='temperature: on_scale', long_name='x')",
+            VERIFY,
+            MSE,
+            only=1,
+            dots={"...": "(2000, 2002)"},
+        ),
+        Case(
+            "da = absolute(40).earthformer.anomaly((2000, 2002)); fc = forecasts(da); obs = absolute(40)",
+            VERIFY,
+            "np.isclose(answer.mse, xef.verify(fc, da, ['mse']).mse).all()",
+            only=0,
+        ),
+        Case(SEA + "; del fc.attrs['units']", VERIFY, MSE),
+    ],
+    "verification.align:match_valid_times": [
+        Case(RAIN + "; obs = da.isel(time=[0, *range(12)]).rename(time='T')", VERIFY, MSE),
+        Case(
+            SEA
+            + "; obs = xr.concat([da, da[3:4].assign_coords(time=[np.datetime64('2000-04-20')])], 'time').rename(time='T')",
+            VERIFY,
+            MSE,
+        ),
+    ],
+    "verification.align:match_cells": [
+        Case(SEA + "; obs = absolute(step=10)", VERIFY, MSE),
+        Case(
+            SEA + "; obs = absolute(step=10); obs['lon'] = obs.lon - 180",
+            VERIFY,
+            MSE + " and answer.n[0] == 35 * 162",
+        ),
+    ],
+    "verification.align:_as_forecast": [
+        Case(
+            "da = absolute(); fc = da; obs = da",
+            "xef.verify(fc, obs, ['mse'])",
+            MSE,
+            {"...": "'persistence', init=slice(None), lead=3"},
+            into="fc",
+            only=0,
+        ),
+        Case(
+            RAIN
+            + "; import tempfile; path = tempfile.mkdtemp() + '/a.nc'; fc.to_netcdf(path); fc = xr.open_dataset(path, decode_timedelta=False).rain_rate",
+            VERIFY,
+            MSE,
+            {"...": "path", "decode_timedelta=True)": "decode_timedelta=True).rain_rate"},
+            into="fc",
+            only=0,
+        ),
+    ],
+    "verification.align:_match_dims": [
+        Case(SEA + "; obs = da.rename(lat='Y', lon='X')", VERIFY, MSE)
+    ],
+    "verification.bias:_match": [
+        Case(
+            SEA + "; hindcast = forecasts(da, lead=2)",
+            "fc.earthformer.correct_bias(forecasts(da, lead=2), obs)",
+            "answer.sizes['lead'] == 3",
+        )
+    ],
+    "verification.climpred:to_climpred": [
+        Case(
+            SEA + "; fc = fc.isel(init=0).drop_vars('init')",
+            "fc.earthformer.to_climpred()",
+            "answer.sizes['init'] == 1",
+            {"...": "np.datetime64('2000-01')"},
+            only=0,
+        ),
+        Case(
+            RAIN + "; fc['lead'] = fc.lead + np.timedelta64(1, 'us')",
+            "fc.earthformer.to_climpred()",
+            "answer.lead.units == 'minutes'",
+        ),
+    ],
+    "verification.confidence:score_confidence": [
+        Case(
+            RAIN + "; sums = xef.statistics(fc, obs, ['mse']).sum('init')",
+            "xef.score_confidence(sums)",
+            "answer.mse_low.notnull().all()",
+            into="sums",
+        ),
+        Case(
+            "da = rainfall(30); obs = da; fc = forecasts(da, lead=1); other = fc; sums = xef.statistics(fc, obs, ['mse']); reference = xef.statistics(fc[:9], obs, ['mse'])",
+            "xef.score_confidence(sums, reference=reference)",
+            "answer.mse_low.notnull().all()",
+            into="answer",
+        ),
+    ],
+    "verification.confidence:check_confidence": [
+        Case(
+            "da = rainfall(30); obs = da; fc = forecasts(da, lead=1)",
+            "xef.verify(fc, obs, ['mse'], confidence=95)",
+            "answer.mse_low.notnull().all()",
+            into="confidence",
+        ),
+    ],
+    "verification.confidence:_blocks": [
+        Case(
+            "da = rainfall(60, step='1h'); obs = da; fc = forecasts(da, lead=1); sums = xef.statistics(fc, obs, ['mse'])",
+            "xef.score_confidence(sums, block='many')",
+            "answer.mse_low.notnull().all()",
+        ),
+    ],
+    "verification.enso:enso_ensemble_skill": [
+        Case(
+            "da = anomalies(60, step=2); fc = ensemble(forecasts(da).earthformer.index('nino3.4'), 1); obs = da.earthformer.index('nino3.4')",
+            "xef.enso_ensemble_skill(fc.earthformer.index('nino3.4') if 'lat' in fc.dims else fc, obs)",
+            "answer is not None",
+            {"...": "'lim', lead=3, init=slice(None)", "members=50": "members=2"},
+            into="fc",
+        )
+    ],
+    "verification.grid:window_pixels": [
+        Case(
+            RAIN,
+            "xef.verify(fc, obs, ['fss'], thresholds=[5], window=0.5)",
+            "answer.fss.notnull().any()",
+        ),
+        Case(
+            RAIN,
+            "xef.verify(fc, obs, ['fss'], thresholds=[5], window='4 miles per h')",
+            "answer.fss.notnull().any()",
+        ),
+        Case(
+            RAIN + "; obs, fc = obs.drop_vars(['x', 'y', 'crs']), fc.drop_vars(['x', 'y', 'crs'])",
+            "xef.verify(fc, obs, ['fss'], thresholds=[5], window='4 km')",
+            "answer.fss.notnull().any()",
+        ),
+    ],
+    "verification.grid:rings_of": [
+        Case(
+            RAIN + "; obs, fc = obs[:, :1], fc[:, :, :1]",
+            "xef.verify(fc, obs, scores=['spectrum'])",
+            "'mse' in answer",
+        )
+    ],
+    "verification.products:exceedance": [
+        Case(WET, "fc.earthformer.exceedance([1, 1])", "answer.sizes['threshold'] == 3"),
+        Case(WET, "fc.earthformer.exceedance(1, anywhere=True)", "answer.notnull().all()"),
+    ],
+    "verification.products:_in_own_units": [
+        Case(WET, "fc.earthformer.exceedance('heavy')", "answer.sizes['threshold'] == 3"),
+        Case(
+            WET + "; del fc.attrs['units']",
+            "fc.earthformer.exceedance('heavy')",
+            "answer.sizes['threshold'] == 3",
+        ),
+        Case(WET, "fc.earthformer.exceedance('5 mm')", "answer.dims == ('init', 'lead', 'y', 'x')"),
+    ],
+    "verification.products:quantiles": [
+        Case(
+            WET,
+            "fc.earthformer.quantiles([10, 90])",
+            "answer['quantile'].values.tolist() == [0.1, 0.9]",
+        ),
+        Case(WET, "fc.earthformer.quantiles('most')", "answer.sizes['quantile'] == 3"),
+    ],
+    "verification.products:_rates": [
+        Case(
+            RAIN + "; fc = fc.isel(lead=0)",
+            "fc.earthformer.accumulate('5min')",
+            "answer.notnull().all()",
+            {"...": "'persistence', lead=3"},
+            into="fc",
+        ),
+        Case(
+            "da = absolute().assign_attrs(standard_name='rainfall_rate', units='mm h-1'); fc = forecasts(da)",
+            "fc.earthformer.accumulate('1h')",
+            "answer.sizes['lead'] == 1",
+            into="answer",
+        ),
+        Case(
+            "da = rainfall(12); fc = forecasts(da, lead=1)",
+            "forecasts(da, lead=1).earthformer.accumulate('5min')",
+            "answer.sizes['lead'] == 2",
+        ),
+        Case(
+            RAIN + "; fc = forecasts(da, lead=6).isel(lead=[0, 1, 5])",
+            "fc.earthformer.accumulate('10min')",
+            "answer.sizes['lead'] > 0",
+            {"...": "'persistence', lead=6"},
+            into="fc",
+        ),
+        Case(
+            RAIN
+            + "; import tempfile; path = tempfile.mkdtemp() + '/a.nc'; fc.to_netcdf(path); fc = xr.open_dataset(path, decode_timedelta=False).rain_rate",
+            "fc.earthformer.accumulate('15min')",
+            "answer.sizes['lead'] == 1",
+            {"...": "path", "decode_timedelta=True)": "decode_timedelta=True).rain_rate"},
+            into="fc",
+            only=0,
+        ),
+    ],
+    "verification.products:_length": [
+        Case(RAIN, "fc.earthformer.accumulate('long')", "answer.sizes['lead'] == 1"),
+        Case(RAIN, "fc.earthformer.accumulate('10min')", "answer.sizes['lead'] == 1"),
+    ],
+    "verification.regimes:wet_area": [
+        Case(RAIN, "xef.wet_area(obs, edges=[0.5, 0.2])", "answer.sizes == {'time': 12}")
+    ],
+    "verification.regimes:rain_regime": [
+        Case(RAIN, "xef.rain_regime(obs, winter=[0])", "answer.sizes == {'time': 12}")
+    ],
+    "verification.regimes:_kilometres": [
+        Case(
+            RAIN + "; obs = obs.drop_vars(['x', 'y', 'crs'])",
+            "xef.rain_regime(obs)",
+            "answer.sizes == {'time': 12}",
+        )
+    ],
+    "verification.regimes:labels_of": [
+        Case(RAIN, "xef.verify(fc, obs, ['mse'], by='wet')", "'wet_area' in answer.dims", only=0),
+        Case(
+            RAIN + "; labels = xr.DataArray([['a', 'b']], dims=('p', 'q')).isel(p=[0, 0])",
+            "xef.verify(fc, obs, ['mse'], by=labels)",
+            "'wet_area' in answer.dims",
+        ),
+        Case(
+            RAIN + "; labels = xef.wet_area(obs)[2:]",
+            "xef.verify(fc, obs, ['mse'], by=labels)",
+            "'wet_area' in answer.dims",
+        ),
+        Case(
+            RAIN + "; labels = xef.wet_area(obs).where(False, '')",
+            "xef.verify(fc, obs, ['mse'], by=labels)",
+            "'wet_area' in answer.dims",
+        ),
+    ],
+    "verification.scores:check_names": [
+        Case(RAIN, "xef.verify(fc, obs, scores=['csy'])", "'mse' in answer")
+    ],
+    "verification.scores:printed_columns": [],
+    "verification.scores:score": [],
+    "verification.seasonal:seasonal_mean": [
+        Case(
+            "da = absolute().resample(time='D').ffill().rename(time='T')",
+            "da.earthformer.seasonal_mean()",
+            "answer.sizes['T'] == 34",
+        )
+    ],
+    "verification.seasonal:check_leads": [
+        Case(
+            "da = anomalies(step=10); fc = da.isel(time=slice(3)).rename(time='lead')",
+            "fc.earthformer.seasonal_mean()",
+            "answer.sizes['lead'] == 1",
+            {"...": "'persistence', lead=3"},
+            into="fc",
+        ),
+        Case(
+            "da = anomalies(step=10); fc = forecasts(da, lead=6).isel(lead=[0, 3, 5])",
+            "fc.earthformer.seasonal_mean()",
+            "answer.sizes['lead'] == 1",
+            {"...": "'persistence', lead=3"},
+            into="fc",
+        ),
+        Case(
+            "da = anomalies(step=10)",
+            "forecasts(da, lead=2).earthformer.seasonal_mean()",
+            "answer.sizes['lead'] == 1",
+        ),
+    ],
+    "verification.seasonal:check_members": [
+        Case(
+            "da = anomalies(36, step=2); fc = forecasts(da, lead=6)",
+            "fc.earthformer.categories()",
+            "answer.sizes['category'] == 3",
+            {"...": "'lim', lead=6", "members=50": "members=3"},
+            into="fc",
+        )
+    ],
+    "verification.seasonal:categories": [
+        Case(NINO, "fc.earthformer.categories(thresholds=[1, 1])", "answer.sizes['category'] == 3")
+    ],
+    "verification.seasonal:_in_degrees": [
+        Case(
+            NINO + "; fc = fc.rename('pdo').drop_attrs(deep=False)",
+            "fc.earthformer.categories()",
+            "answer.sizes['category'] == 3",
+        ),
+        Case(
+            NINO + "; fc.attrs['units_metadata'] = 'temperature: on_scale'",
+            "fc.earthformer.categories()",
+            "answer.sizes['category'] == 3",
+        ),
+    ],
+    "verification.skill:skill_confidence": [
+        Case(
+            "da = anomalies(60, step=2); fc = forecasts(da).earthformer.index('nino3.4'); obs = da.earthformer.index('nino3.4')",
+            "xef.skill_confidence(fc, obs, level=95)",
+            "answer is not None",
+        )
+    ],
+    "verification.skill_score:skill_score": [
+        Case(
+            SEA
+            + "; scores = xr.concat([xef.verify(fc, obs, ['mse'])] * 2, pd.Index(['a', 'b'], name='forecast'))",
+            "xef.skill_score(scores, reference='c')",
+            "(answer.mse_skill == 0).any()",
+        ),
+        Case(
+            SEA + "; scores = xef.verify(fc, obs, ['mse']); other_scores = scores",
+            "xef.skill_score(scores, reference='c')",
+            "(answer.mse_skill == 0).all()",
+        ),
+        Case(
+            RAIN + "; scores = ['bias']",
+            "xef.skill_score(xef.verify(fc, obs, scores), xef.verify(fc, obs, scores))",
+            "'mse_skill' in answer",
+            into="scores",
+        ),
+    ],
+    "verification.skill_score:on_common_pixels": [
+        Case(
+            RAIN + "; other = forecasts(da)[:2]; fc = fc[4:]",
+            "xef.verify(fc, obs, ['mse'], reference=other)",
+            "'mse_skill' in answer",
+            {
+                "a reference from ": "da.earthformer.forecast('persistence', lead=3, ",
+                "values)": "values))",
+            },
+            into="other",
+        )
+    ],
+    "verification.terciles:rpss": [
+        Case(
+            "da = anomalies(72, step=10); obs = da; fc = forecasts(da)[40:]; other = forecasts(da)[:10]",
+            "fc.earthformer.rpss(obs, reference=forecasts(da, init=slice('2000', '2000-06')))",
+            "answer.sizes['lead'] == 1",
+        )
+    ],
+    "verification.terciles:_edges": [
+        Case(
+            "da = anomalies(72, step=10); obs = da; fc = ensemble(forecasts(da)[40:])",
+            "fc.earthformer.terciles(obs, period=('2000', '2000-06'))",
+            "answer.sizes['category'] == 3",
+        )
+    ],
+    "verification.verify:_with_skill": [
+        Case(RAIN, "xef.verify(fc, obs, scores=['bias'], reference=fc)", "'mse_skill' in answer")
+    ],
+    "verification.verify:where_known": [Case(RAIN, "xef.verify(fc, obs, ['mse'], known=0.5)", MSE)],
+    "verification.verify:check_share": [
+        Case(
+            "da = rainfall(12, side=(40, 40)); obs = da; fc = forecasts(da); fc = fc.assign_coords(known=fc.astype('f4') * 0 + 1)",
+            "xef.verify(fc, obs, ['mse'], known=50)",
+            "'mse' in answer",
+        )
+    ],
+    "verification.verify:_measures": [
+        Case(RAIN, "xef.verify(fc, obs, ['csi'], thresholds=5)", SCORED),
+        Case(RAIN, "xef.verify(fc, obs, scores='csi')", SCORED),
+        Case(
+            RAIN,
+            "xef.verify(fc, obs, ['fss'], window=['1 km', '1 km'])",
+            "answer.sizes['window'] == 3",
+        ),
+    ],
+    "verification.verify:_check": [
+        Case(SEA, "xef.verify(fc, obs, ['csi'])", SCORED),
+        Case(
+            "da = rainfall(12); obs = da; fc = ensemble(forecasts(da))[:, :, :1]",
+            "xef.verify(fc, obs, scores=['spread'])",
+            "'rmse' in answer",
+        ),
+        Case(RAIN, "xef.verify(fc, obs, ['fss'])", "'fss' in answer"),
+        Case(
+            "da = anomalies(step=10); obs = da.earthformer.index('nino3.4'); fc = forecasts(da).earthformer.index('nino3.4')",
+            "xef.verify(fc, obs, scores=['spectrum'])",
+            "'mse' in answer",
+        ),
+    ],
+}
+CASES = {place: cases for place, cases in CASES.items() if cases}

@@ -1,0 +1,119 @@
+"""Every line that a message tells the user to type is typed, and what it gives is right."""
+
+import ast
+import inspect
+import re
+
+import pytest
+from mends import climate, fields, inference, others, radar, verification
+from mends.command import COMMANDS, type_command
+from mends.excepted import EXCEPTED
+from mends.source import HOLE, Source, is_typed, pattern
+from mends.typed import hints_made, tree_of, type_it, typed_lines
+
+import xearthformer as xef
+from xearthformer.accessor import EarthformerAccessor, Plots
+from xearthformer.cli import parser
+
+ROOMS = (climate, fields, inference, others, radar, verification)
+TABLE = {place: cases for room in ROOMS for place, cases in room.CASES.items()}
+HINTS = {
+    place: typed
+    for place, texts in Source().hints().items()
+    if (typed := [text for text in texts if is_typed(text)])
+}
+
+
+@pytest.mark.parametrize("place", TABLE)
+def test_what_a_message_says_works_as_typed(place, monkeypatch):
+    """Each case of the place, and each of the hints that it has."""
+    missing = {text for text in HINTS[place] if text.strip(HOLE)}
+    for case in TABLE[place]:
+        with hints_made(monkeypatch) as made:
+            hint = type_it(case)
+        assert (place, hint) in made, f"the message was made elsewhere: {made}"
+        missing -= {text for text in missing if pattern(text).match(hint)}
+    left = {text.replace(HOLE, "{}") for text in missing}
+    left = {text for text in left if not _is_excepted(place, text)}
+    assert not left, f"no case of {place} prints {left}: tests/mends/ has the cases"
+
+
+def test_every_place_that_says_what_to_type_has_a_case():
+    """A new message comes with one, or with the reason why it can't be typed in a test."""
+    unknown = {*TABLE, *EXCEPTED} - {*HINTS}
+    assert not unknown, f"places that make no hint: {unknown}"
+    left = {
+        place: said
+        for place, texts in HINTS.items()
+        if place not in TABLE
+        and (said := [t for t in texts if not _is_excepted(place, t.replace(HOLE, "{}"))])
+    }
+    assert not left
+
+
+def _is_excepted(place: str, text: str) -> bool:
+    reason = EXCEPTED.get(place, {})
+    return isinstance(reason, str) or text in reason
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_the_command_line_says_works_as_typed(name, tmp_path):
+    type_command(COMMANDS[name], tmp_path)
+
+
+# --- of all hints, typed or not: what they name is there
+
+
+class Anything:
+    """The names that a user may have."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+ALL = sorted({text for texts in HINTS.values() for text in texts})
+FUNCTIONS = {n: f for n in dir(xef) if callable(f := getattr(xef, n)) and not n.startswith("_")}
+METHODS = dict(inspect.getmembers(EarthformerAccessor, callable))
+PICTURES = dict(inspect.getmembers(Plots, callable))
+
+
+def test_functions_and_methods_in_hints_are_there():
+    for text in ALL:
+        assert {*re.findall(r"\b(?:xef|xearthformer)\.(\w+)", text)} <= {*dir(xef)}, text
+        assert {*re.findall(r"\.earthformer\.(\w+)", text)} <= {*METHODS, "plot"}, text
+        assert {*re.findall(r"\.plot\.(\w+)", text)} <= {*PICTURES}, text
+
+
+def test_arguments_in_hints_are_those_of_the_functions():
+    for text in ALL:
+        for line in typed_lines(text.replace(HOLE, "x"), Anything()):
+            for call in [n for n in ast.walk(tree_of(line)) if isinstance(n, ast.Call)]:
+                function = _function_of(call)
+                known = {*inspect.signature(function).parameters} if function else None
+                given = {k.arg for k in call.keywords}
+                assert known is None or given <= known, f"{text}: {given - known}"
+
+
+def _function_of(call: ast.Call) -> object:
+    """Return the function of this package that a line calls; None for others."""
+    match call.func:
+        case ast.Attribute(value=ast.Name(id="xef" | "xearthformer"), attr=name):
+            return FUNCTIONS.get(name)
+        case ast.Attribute(value=ast.Attribute(attr="plot"), attr=name):
+            return PICTURES.get(name)
+        case ast.Attribute(value=ast.Attribute(attr="earthformer"), attr=name):
+            return METHODS.get(name)
+    return None
+
+
+def test_options_in_hints_are_those_of_the_command_line():
+    options = {option for part in _parsers(parser()) for option in part._option_string_actions}
+    for text in ALL:
+        assert {*re.findall(r"(?<![\w-])--?[a-z][\w-]*", text)} <= {*options, "-k"}, text
+
+
+def _parsers(one):
+    yield one
+    for action in one._actions:
+        for part in (action.choices or {}).values() if isinstance(action.choices, dict) else ():
+            yield from _parsers(part)
