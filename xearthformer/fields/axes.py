@@ -114,7 +114,7 @@ def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
         place = {
             dim: usual.index(dim.lower()) if dim.lower() in usual else 99 for dim in candidates
         }
-        least = max(candidates, key=place.__getitem__)  # the least likely to be the axis
+        least = max(reversed(candidates), key=place.__getitem__)  # the least likely to be the axis
         raise mismatch(f"one {role} axis", listed, f"da.isel({least}=0)")
     found = "dimensions " + (", ".join(f"{d} ({n})" for d, n in obj.sizes.items()) or "none")
     usual = AXIS_NAMES[role]
