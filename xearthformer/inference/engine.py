@@ -110,7 +110,7 @@ def settings(
 
 def _computes_bf16() -> bool:
     """Whether this CPU has instructions for bf16, as far as torch can tell."""
-    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # which torch before 2.11 lacks
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
     told = [has for name, has in known.items() if "bf16" in name]
     return not told or any(told)
 
