@@ -46,6 +46,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if self.headers["Authorization"] != "Bearer hf_write":
             self.answer({"error": "no"}, 401)
         elif self.path == "/api/repos/create":
+            self.commits.setdefault("main", {})
             self.answer({"url": host, **json.loads(sent)})
         elif self.path == "/api/validate-yaml":
             self.answer({"errors": [], "warnings": []})
@@ -67,7 +68,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.asked.append(self.path)
-        found = re.fullmatch(r"/api/models/owner/tiny/revision/(\w+)", self.path)
+        found = re.fullmatch(r"/api/models/owner/tiny/revision/(\w+)(\?.*)?", self.path)
         if found and found[1] in self.commits:
             files = self.commits[found[1]]
             oid = next(key for key, value in self.commits.items() if value is files)
