@@ -166,24 +166,24 @@ CASES |= {
             ),
         )
         for name, one in (
-            ("relative_nino3.4", "anomalies(40, step=10)"),
-            ("pdo", "anomalies(40, step=10)"),
+            ("relative_nino3.4", "anomalies(24, step=10)"),
+            ("pdo", "anomalies(24, step=10)"),
         )
     ]
     + [
         Case(
-            "da = anomalies(40, step=10); ssta = None; ds = xr.Dataset({'tos': da}); fc = forecasts(da)",
+            "da = anomalies(24, step=10); ssta = None; ds = xr.Dataset({'tos': da}); fc = forecasts(da)",
             "fc.earthformer.index('pdo', reference=ds)",
             "answer.sizes['lead'] == 3",
             {'reference=ssta)  # ssta = ds["..."], with': 'reference=ds["tos"]), with'},
         ),
         Case(
-            "da = anomalies(40, step=10); fc = forecasts(da); ssta = da; other = absolute(40, step=10)",
+            "da = anomalies(24, step=10); fc = forecasts(da); ssta = da; other = absolute(24, step=10)",
             "fc.earthformer.index('pdo', reference=other)",
             "answer.sizes['lead'] == 3",
         ),
         Case(
-            "da = anomalies(40, step=10); fc = forecasts(da); ssta = da; other = da[:, 1:]",
+            "da = anomalies(24, step=10); fc = forecasts(da); ssta = da; other = da[:, 1:]",
             "fc.earthformer.index('pdo', reference=other)",
             "answer.sizes['lead'] == 3",
         ),

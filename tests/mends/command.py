@@ -106,7 +106,7 @@ COMMANDS = {
     ),
     "a folder to keep": Command(
         "rainfall(6, side=(32, 32))",
-        "watch FOLDER --pack SMALL -o OUT --once --keep 0",
+        "watch FOLDER --pack SMALL -o OUT --once --lead 1 --keep 0",
         "True",
         out="out",
     ),

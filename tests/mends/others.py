@@ -2,8 +2,8 @@
 
 from mends.typed import Case
 
-RAIN = "da = rainfall(12); obs = da; fc = forecasts(da)"
-WET = "da = rainfall(12); obs = da; fc = ensemble(forecasts(da))"
+RAIN = "da = rainfall(6); obs = da; fc = forecasts(da)"
+WET = "da = rainfall(6); obs = da; fc = ensemble(forecasts(da))"
 MONTHS = "da = anomalies(step=10); obs = da; fc = forecasts(da, lead=6)"
 STORE = "import tempfile; store = tempfile.mkdtemp() + '/a.zarr'; da = absolute()"
 COMPARE = "xef.compare(da, ['persistence'], lead=1, {})"

@@ -89,9 +89,10 @@ def type_it(case: Case) -> str:
         assert lines, f"nothing to type in: {message}"
         if case.only is not None:
             lines = [lines[case.only]]
-        for line in lines:
-            names = scope()
-            exec(case.fault, names)
+        for k, line in enumerate(lines):
+            if k:  # as it was before the line above
+                names = scope()
+                exec(case.fault, names)
             try:
                 names["answer"] = _again(line, case, names)
             except Exception as error:

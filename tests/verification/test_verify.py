@@ -402,6 +402,15 @@ def test_nothing_aligned_is_an_error_with_both_spans(small):
         verify(fc, observations(observed.values, "1999-01-01"))
 
 
+def test_leads_in_units_of_a_month_are_months():
+    time = xr.date_range("2000-01", periods=3, freq="MS")
+    obs = xr.DataArray([0.0, 1.0, 3.0], {"time": time}, ("time",), attrs={"units": "degC"})
+    coords = {"init": time[:1], "lead": ("lead", [1, 2], {"units": "month"})}
+    fc = xr.DataArray([[0.0, 0.0]], coords, ("init", "lead"), attrs={"units": "degC"})
+    fc = fc.assign_coords(valid_time=(("init", "lead"), time.values[None, 1:]))
+    assert verify(fc, obs, ["mse"])["mse"].values.tolist() == [1.0, 9.0]
+
+
 REFUSED = {
     "no forecast": (lambda fc, obs: (obs, obs), r"a forecast, with .* init, lead and valid_time"),
     "other cells": (lambda fc, obs: (fc, obs.isel(x=[0])), r"cells of the forecast along x"),

@@ -264,7 +264,7 @@ def _as_forecast(forecast: xr.DataArray) -> xr.DataArray:
     valid = forecast["valid_time"].reset_coords(drop=True)
     lead = forecast["lead"]
     # Bare numbers are months; leads in "minutes" are durations that were not decoded.
-    months = lead.dtype.kind in "iuf" and lead.attrs.get("units", "months") == "months"
+    months = lead.dtype.kind in "iuf" and lead.attrs.get("units", "months") in ("months", "month")
     if valid.dtype.kind not in "MO" or not (months or lead.dtype.kind == "m"):
         raise mismatch(
             "valid times as dates, and leads as durations or months",
@@ -301,10 +301,14 @@ def _match_dims(forecast: xr.DataArray, observed: xr.DataArray, time: str) -> li
     others = {dim for dim in observed.dims if dim != time}
     if own != others or len(own) not in (0, 2):
         names = _other_names(forecast, observed)
+        hint = f"obs.rename({names})" if names else "an index of both, or the fields of both"
+        if not names and len(own) == len(others) == 2:  # dims that don't say what they are
+            dots = ", ".join(f"{dim!r}: ..." for dim in observed.dims if dim != time)
+            hint = f"obs.rename({{{dots}}}), with {' and '.join(map(str, own))} for the dots"
         raise mismatch(
             f"observations with the forecast's dims {tuple(map(str, own))} and time",
             f"dims {observed.dims}",
-            f"obs.rename({names})" if names else "an index of both, or the fields of both",
+            hint,
         )
     return list(find_grid(observed)) if own else []
 
