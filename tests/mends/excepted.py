@@ -4,8 +4,8 @@ FILES = "of a format's files, which its own tests write: "
 TRAINING = "of a training file, or of the call that it makes: tests/training"
 INSIDE = "of a function inside the package: no door leads there with such data"
 WORDS = "words about data that only the user has"
-COMMAND = "of the command line: COMMANDS and tests/cli type it"
-SEVERAL = "of a pack of several inputs: tests/inference/test_several_variables.py types it"
+COMMAND = "of the command line: see COMMANDS, and tests/cli"
+SEVERAL = "of a pack of several inputs: see tests/inference/test_several_variables.py"
 
 EXCEPTED: dict[str, str | dict[str, str]] = {
     "cli:_entries": TRAINING,
@@ -28,7 +28,7 @@ EXCEPTED: dict[str, str | dict[str, str]] = {
     "comparison.compare:run": INSIDE,
     "datasets.catalog:open_catalog": "opens a catalogue that may call anything",
     "datasets.catalog:read_entry": TRAINING,
-    "datasets.catalog:_read": "a word after a call: tests/datasets/test_catalog.py types it",
+    "datasets.catalog:_read": "a word after a call: see tests/datasets/test_catalog.py",
     "datasets.icar_enso:open_icar_enso": FILES + "tests/datasets/test_icar_enso.py",
     "datasets.radar.files:open_paths": FILES + "tests/datasets/test_radar_files.py",
     "datasets.radar.files:open_one": FILES + "tests/datasets/test_radar_files.py",
@@ -42,7 +42,7 @@ EXCEPTED: dict[str, str | dict[str, str]] = {
     "datasets.radar.odim:_located": FILES + "tests/datasets/test_odim.py",
     "datasets.radar.odim:_pixel": FILES + "tests/datasets/test_odim.py",
     "datasets.radar.odim:_dataset": FILES + "tests/datasets/test_odim.py",
-    "datasets.radar.odim_write:_where": "needs rioxarray: tests/cli/test_outputs.py types it",
+    "datasets.radar.odim_write:_where": "needs rioxarray: see tests/cli/test_outputs.py",
     "datasets.radar.projection:read_crs": {
         "xr.open_dataset({}, engine='knmi', projection=False)": FILES + "test_knmi.py",
         "xr.open_dataset({}, engine={}, projection=False)": FILES + "test_odim.py",
@@ -73,9 +73,9 @@ EXCEPTED: dict[str, str | dict[str, str]] = {
     "fields.units:convert_units": {
         "da.pint.dequantify()": "needs pint-xarray; doors take Pint arrays as plain numbers"
     },
-    "hindcasts.hindcast:_fill": "tests/hindcasts/test_hindcast_faults.py types it",
-    "hindcasts.hindcast:_check_finished": "needs icechunk: tests/hindcasts/test_sessions.py",
-    "hindcasts.hindcast:_check_data": "tests/hindcasts/test_hindcast_growth.py types it",
+    "hindcasts.hindcast:_fill": "of data that fails while it is read: see tests/hindcasts/test_hindcast_faults.py",
+    "hindcasts.hindcast:_check_finished": "needs icechunk: see tests/hindcasts/test_sessions.py",
+    "hindcasts.hindcast:_check_data": "of a record that has grown: see tests/hindcasts/test_hindcast_growth.py",
     "inference.forecast:_lead_steps": SEVERAL,
     "inference.inputs:_found": SEVERAL,
     "inference.inputs:_check_projections": SEVERAL,
