@@ -14,7 +14,7 @@ ANOMALY = {"units": "degC", "long_name": "SST anomaly", "units_metadata": "tempe
 
 
 def globe(step=2.0, lon0=0.0, values=None):
-    """A global field that holds each cell's longitude in [0, 360), or `values(lat, lon)`."""
+    """A global field of a hundredth of each cell's longitude in [0, 360), or `values(lat, lon)`."""
     lat = np.arange(-90 + step / 2, 90, step)
     lon = np.arange(lon0, lon0 + 360, step)
     da = xr.DataArray(
@@ -24,7 +24,7 @@ def globe(step=2.0, lon0=0.0, values=None):
         "ssta",
         ANOMALY,
     )
-    return (da + (values(da.lat, da.lon) if values else da.lon % 360)).rename("ssta")
+    return (da + (values(da.lat, da.lon) if values else da.lon % 360 / 100)).rename("ssta")
 
 
 def strip(values, lon, lat=(-5.0, 5.0)):
@@ -127,16 +127,17 @@ def test_other_dims_coordinates_dtype_and_attributes_stay():
 
 def test_index():
     out = index(globe(), "Niño 3.4")
-    assert out.name == "nino3.4" and out.item() == pytest.approx(215.0)  # the middle of 190..240
+    assert out.name == "nino3.4" and out.item() == pytest.approx(2.15)  # the middle of 190..240
     assert out.attrs["long_name"] == "nino3.4 index of SST anomaly"
     assert out.attrs["units"] == "degC" and out.attrs["region"] == "5S-5N, 170W-120W"
 
 
 def test_indices_that_are_differences():
-    assert index(globe(), "iod").item() == pytest.approx(60.0 - 100.0)  # west minus east
+    assert index(globe(), "iod").item() == pytest.approx(0.6 - 1.0)  # west minus east
     assert index(globe(), "DMI").name == "iod"
     # centre 165E-140W: 192.5; east 110W-70W: 270; west 125E-145E: 135
-    assert index(globe(), "emi").item() == pytest.approx(192.5 - 0.5 * 270 - 0.5 * 135, abs=0.01)
+    expected = (192.5 - 0.5 * 270 - 0.5 * 135) / 100
+    assert index(globe(), "emi").item() == pytest.approx(expected, abs=1e-4)
     assert (
         index(globe(), "emi").attrs["region"].startswith("+1 emi_centre (10S-10N, 165E-140W) -0.5")
     )
@@ -146,7 +147,7 @@ def test_a_dataset_keeps_its_variables():
     ds = globe().to_dataset().assign(n=1)
     out = index(ds, "nino3")
     assert isinstance(out, xr.Dataset) and set(out) == {"ssta", "n"}
-    assert out["ssta"].item() == pytest.approx(240.0)
+    assert out["ssta"].item() == pytest.approx(2.4)
 
 
 @pytest.mark.parametrize(

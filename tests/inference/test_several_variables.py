@@ -66,10 +66,10 @@ def adds(monkeypatch, tmp_path):
 
 
 def ocean(months=6, start="2000-01", **sizes):
-    """SST anomalies that count months, and a height of .1, .2, ... m."""
+    """SST anomalies that count months up to 8 and again, and a height of .1, .2, ... m."""
     time = xr.date_range(start, periods=months, freq="MS")
     coords = {"time": time, "lat": [-2.0, 0.0, 2.0], "lon": [0.0, 2.0]}
-    count = np.arange(months, dtype="f4")[:, None, None] * np.ones((1, 3, 2), "f4")
+    count = np.arange(months, dtype="f4")[:, None, None] % 9 * np.ones((1, 3, 2), "f4")
     attrs = {"units": "degC", "units_metadata": "temperature: difference"}
     sst = xr.DataArray(count, coords, ("time", "lat", "lon"), attrs=attrs)
     long_name = "sea surface height anomaly"
