@@ -206,7 +206,7 @@ def test_an_error_is_found_by_its_first_words(messages):
     with pytest.raises(ValueError, match="^expected an anomaly\n") as error:
         xef.synthetic_sst(years=2)["sst"].earthformer.forecast("lim")
     assert str(error.value).partition("\n")[0] in page.splitlines()
-    assert "try da.earthformer.anomaly(climatology=(" in page
+    assert "try da.earthformer.anomaly(climatology=" in page
     assert set(re.findall(r"^## (\w+)$", page, re.M)) >= {"fields", "inference", "packs", "cli"}
 
 

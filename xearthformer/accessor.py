@@ -1052,6 +1052,14 @@ class EarthformerAccessor(Generic[T]):
         -------
         Dataset
             For `PredictionsFromXarray`, or `TargetsFromXarray`: `xearthformer.to_weatherbench`.
+
+        Examples
+        --------
+        >>> import xearthformer as xef
+        >>> rain = xef.synthetic_storms(events=1, frames=4, size=64)["rain_rate"].isel(event=0)
+        >>> fc = rain.earthformer.forecast("persistence", lead=2)
+        >>> fc.earthformer.to_weatherbench()["rain_rate"].dims
+        ('init_time', 'lead_time', 'y', 'x')
         """
         from .verification.weatherbench import to_weatherbench
 

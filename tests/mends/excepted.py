@@ -6,6 +6,7 @@ INSIDE = "of a function inside the package: no door leads there with such data"
 WORDS = "words about data that only the user has"
 COMMAND = "of the command line: see COMMANDS, and tests/cli"
 SEVERAL = "of a pack of several inputs: see tests/inference/test_several_variables.py"
+PYSTEPS = "of a call by pysteps: tests/inference/test_pysteps_plugin.py types it"
 
 EXCEPTED: dict[str, str | dict[str, str]] = {
     "cli:_entries": TRAINING,
@@ -89,6 +90,9 @@ EXCEPTED: dict[str, str | dict[str, str]] = {
     },
     "inference.inputs:_check_grid": WORDS,
     "inference.optical_flow:_check_rain": INSIDE + ": open_radar names the numbers before",
+    "inference.pysteps_plugin:import_xearthformer": PYSTEPS,
+    "inference.pysteps_plugin:_steps": PYSTEPS,
+    "inference.pysteps_plugin:_labelled": PYSTEPS,
     "inference.xro:_one_record": "a second for each fit: tests/inference/test_xro.py has such data",
     "inference.xro:_years": "a second for each fit: tests/inference/test_xro.py has such data",
     "inference.xro:_without": "a second for each fit: tests/inference/test_xro.py has such data",

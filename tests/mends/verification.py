@@ -66,7 +66,7 @@ CASES = {
             MSE + " and answer.n[0] == 35 * 162",
         ),
     ],
-    "verification.align:_as_forecast": [
+    "fields.forecasts:_renamed": [
         Case(
             "da = absolute(); fc = da; obs = da",
             "xef.verify(fc, obs, ['mse'])",
@@ -75,6 +75,20 @@ CASES = {
             into="fc",
             only=0,
         ),
+    ],
+    "fields.forecasts:_one_variable": [
+        Case(
+            SEA
+            + "; fc = xr.concat([fc, fc + 9], pd.Index(['sst', 'u10'], name='variable'))"
+            + ".drop_vars('valid_time').rename(init='time', lead='lead_time')",
+            VERIFY,
+            "np.isclose(answer.mse, xef.verify(forecasts(da), obs, ['mse']).mse).all()",
+        )
+    ],
+    "verification.weatherbench:to_weatherbench": [
+        Case(SEA, "fc.earthformer.to_weatherbench()", "'init' in answer.dims", into="answer")
+    ],
+    "verification.align:_as_forecast": [
         Case(
             RAIN
             + "; import tempfile; path = tempfile.mkdtemp() + '/a.nc'; fc.to_netcdf(path); fc = xr.open_dataset(path, decode_timedelta=False).rain_rate",
@@ -86,7 +100,11 @@ CASES = {
         ),
     ],
     "verification.align:_match_dims": [
-        Case(SEA + "; obs = da.rename(lat='Y', lon='X')", VERIFY, MSE),
+        Case(
+            RAIN + "; obs = da.rename(y='north', x='east')",
+            VERIFY,
+            "np.isclose(answer.mse, xef.verify(fc, da, ['mse']).mse).all()",
+        ),
         Case(
             RAIN + "; obs = da.rename(y='b', x='a').drop_vars(['a', 'b'])",
             VERIFY,

@@ -14,6 +14,7 @@ from ..climate.baseline import baseline, check_baselines, str_period
 from ..errors import mismatch
 from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees
 from ..fields.curvilinear import to_latlon
+from ..fields.forecasts import as_forecast
 from ..fields.quantities import Labelled, check_unpacked, is_difference, names_of
 from ..fields.stamps import GREGORIAN, microseconds
 from ..fields.time_axis import SECOND, months_of, str_time, to_minute
@@ -255,12 +256,7 @@ def str_span(time: xr.DataArray) -> str:
 
 def _as_forecast(forecast: xr.DataArray) -> xr.DataArray:
     """Return a forecast with the dims init and lead, and valid_time along both."""
-    if "valid_time" not in forecast.coords or not {"init", "lead"} <= {*forecast.coords}:
-        raise mismatch(
-            "a forecast, with the coordinates init, lead and valid_time",
-            f"dims {forecast.dims}, coordinates {list(forecast.coords)}",
-            "da.earthformer.forecast(...) for the forecast, obs for the observations",
-        )
+    forecast = as_forecast(forecast)
     valid = forecast["valid_time"].reset_coords(drop=True)
     lead = forecast["lead"]
     # Bare numbers are months; leads in "minutes" are durations that were not decoded.
@@ -283,16 +279,11 @@ def _as_forecast(forecast: xr.DataArray) -> xr.DataArray:
 
 def _named_alike(observed: xr.DataArray, forecast: xr.DataArray) -> xr.DataArray:
     """Return observations whose latitude and longitude are named as the forecast's."""
-    own = {dim for dim in forecast.dims if dim not in LEADING}
-    if len(own) != 2 or own <= {*observed.dims} or observed.ndim < 3:
-        return observed
-    pairs = list(zip(find_grid(observed), find_grid(forecast), strict=True))
+    names = _other_names(forecast, observed)
     degrees = all(
-        is_degrees(da[dim])
-        for pair in pairs
-        for da, dim in zip((observed, forecast), pair, strict=True)
+        is_degrees(observed[theirs]) and is_degrees(forecast[own]) for theirs, own in names.items()
     )
-    return observed.rename(dict(pairs)) if degrees else observed
+    return observed.rename(names) if degrees else observed
 
 
 def _match_dims(forecast: xr.DataArray, observed: xr.DataArray, time: str) -> list[str]:
