@@ -315,6 +315,7 @@ def test_the_graph_is_small(rain, network):
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 def test_a_continents_radar_through_a_model_of_384(shared, tmp_path):
     path = shared / "data" / "radar_mrms_20190610_east.nc"
     if not path.is_file():

@@ -238,6 +238,7 @@ RECORD = {
     "lead": "3",
     "precision": "float32",
     "compile": "False",
+    "device": "cpu",
     "init": "3, 2010-10-15 .. 2010-12-15, digest 0d422f5941d3447b5ddfd47b",
     "grid": "lat (89), lon (180), digest cf40ae13483c5145ed419ed9",
     "variable": "sst float32 degree_Celsius temperature: difference",

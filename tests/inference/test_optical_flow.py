@@ -279,7 +279,7 @@ def steps():
 def test_an_ensemble_is_labelled(steps):
     assert steps.dims == ("init", "lead", "member", "y", "x") and steps.dtype == "f4"
     assert steps["member"].values.tolist() == [0, 1, 2, 3]
-    assert steps["member"].attrs == {"standard_name": "realization"}
+    assert steps["member"].attrs["standard_name"] == "realization"
     assert steps["valid_time"].dims == ("init", "lead")
     assert "STEPS, 4 members, seed 0" in steps.attrs["history"]
     assert float(steps.min()) == 0 and bool(steps.notnull().all())

@@ -101,7 +101,7 @@ def noisy(package, ocean):
 
 def test_an_ensemble_is_labelled_and_widens(noisy):
     assert noisy.dims == ("init", "lead", "member")
-    assert noisy["member"].attrs == {"standard_name": "realization"}
+    assert noisy["member"].attrs["standard_name"] == "realization"
     assert noisy["member"].values.tolist() == list(range(60))
     assert "60 members, seed 0" in noisy.attrs["history"]
     deviation = noisy.std("member")

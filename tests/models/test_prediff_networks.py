@@ -210,6 +210,7 @@ def test_a_fresh_denoiser_says_how_noisy_it_is():
     assert not torch.allclose(near, far)
 
 
+@pytest.mark.slow
 def test_the_denoiser_compiles_as_one_graph():
     net = untrained("tiny").denoiser
     args = torch.randn(1, 2, 4, 4, 4), torch.tensor([5]), torch.randn(1, 3, 4, 4, 4)

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# climpred's bootstrap of a hindcast without members asks for the members.
+#
+# climpred 2.6.0, xarray 2026.9.0, Python 3.11, Linux.
+#
+# HindcastEnsemble takes a hindcast of one forecast an init, and verify() scores it. A good guess is
+# that bootstrap() of the same object, with the same metric, comparison and dim, resamples the inits:
+# there is nothing else to resample. But its `resample_dim` is "member" whatever the hindcast holds,
+# and the answer is a KeyError about a dim that nobody named. With resample_dim="init" it works.
+#
+# Output seen:
+#     verify: ok
+#     bootstrap: KeyError 'member'
+#     bootstrap with resample_dim="init": ok
+set -eu
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+python3 -m venv venv
+venv/bin/pip install -q climpred==2.6.0 xarray==2026.9.0
+venv/bin/python -W ignore - <<'PY' | tee seen
+import numpy as np
+import xarray as xr
+from climpred import HindcastEnsemble
+
+rng = np.random.default_rng(0)
+init = xr.date_range("1990-01-01", periods=30, freq="YS", use_cftime=True)
+lead = xr.DataArray([1, 2], dims="lead", attrs={"units": "years"})
+hindcast = xr.Dataset({"sst": (("init", "lead"), rng.normal(size=(30, 2)))}, {"init": init, "lead": lead})
+time = xr.date_range("1990-01-01", periods=33, freq="YS", use_cftime=True)
+observed = xr.Dataset({"sst": ("time", rng.normal(size=33))}, {"time": time})
+both = HindcastEnsemble(hindcast).add_observations(observed)
+how = {"metric": "rmse", "comparison": "e2o", "dim": "init", "alignment": "same_inits"}
+
+
+def tried(name, call):
+    try:
+        call()
+        print(f"{name}: ok")
+    except Exception as error:
+        print(f"{name}: {type(error).__name__} {error}")
+
+
+tried("verify", lambda: both.verify(**how))
+tried("bootstrap", lambda: both.bootstrap(iterations=3, **how))
+tried('bootstrap with resample_dim="init"', lambda: both.bootstrap(iterations=3, resample_dim="init", **how))
+PY
+grep -q "^bootstrap: KeyError 'member'" seen && [ "$(grep -c ': ok$' seen)" = 2 ] || { echo "it has changed"; exit 1; }
