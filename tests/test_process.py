@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 import sys
 import threading
 import warnings
@@ -92,3 +93,13 @@ def test_pysteps_of_the_users_own_still_speaks_and_seeds(capsys):
     motion = np.zeros((2, *frames.shape[1:]))
     nowcasts.get_method("sprog")(frames, motion, 1, precip_thr=-10.0)
     assert "S-PROG" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    """As of `xearthformer packs show lim | head -1`."""
+    code = "from xearthformer.cli import main; raise SystemExit(main(['packs', 'show', 'lim']))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    done = subprocess.Popen([sys.executable, "-c", code], **pipes)
+    done.stdout.close()
+    said = done.stderr.read()
+    assert (done.wait(), said) == (141, "")

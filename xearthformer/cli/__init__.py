@@ -32,7 +32,7 @@ USER_ERRORS = (
     *(ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError),
     *(RuntimeError, EOFError, ArithmeticError, MemoryError),
 )
-INTERRUPTED = 130  # the exit status of shells for Ctrl-C
+INTERRUPTED, CLOSED = 130, 141  # the exit status of shells for Ctrl-C, and for a closed pipe
 KEY_WIDTH = 40  # of the first column of `packs show`
 
 Command = Callable[..., int | None]
@@ -568,7 +568,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(command, dict):
             action = arguments["action"]
             command, arguments = command[action], arguments.get(action)
-        return command(**(arguments or {})) or 0
+        status = command(**(arguments or {})) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # of `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+        return CLOSED
     except USER_ERRORS as error:
         print(f"xearthformer: error: {_one_line(error, name)}", file=sys.stderr)
         return 2
