@@ -139,6 +139,7 @@ def test_along_the_motion_members_are_the_same_bits(tmp_path):
     xr.testing.assert_equal(two, three.isel(member=slice(2)))
 
 
+@pytest.mark.slow
 def test_a_compiled_denoiser_draws_the_same_to_rounding(pack, da, five, monkeypatch):
     asked, compile = [], partial(torch.compile, fullgraph=True, backend="eager")
     monkeypatch.setattr(torch, "compile", lambda call: asked.append(call) or compile(call))
