@@ -331,6 +331,14 @@ class TestForecastsFromFramesInBetween:
         ahead = (newest - stepped["time"]) // np.timedelta64(1, "m")
         assert ahead.values.tolist() == [0, 5, 0, 5, 0, 5, 0]
 
+    def test_a_frame_of_nan_is_bridged_by_a_later_one(self):
+        rain = storms(minutes=10, frames=4)
+        rain[1] = np.nan
+        stepped = xef.to_step(rain, "5min")
+        assert minutes_of(stepped) == [0, 5, 10, 15, 20, 25, 30]
+        ahead = (stepped["newest"] - stepped["time"]) // np.timedelta64(1, "m")
+        assert ahead.values.tolist() == [0, 15, 10, 5, 0, 5, 0]
+
     def test_a_mean_of_what_was_seen_knows_nothing_later(self):
         means = xef.to_step(storms(minutes=5, frames=7), "10min")
         assert (means["newest"] == means["time"]).all()

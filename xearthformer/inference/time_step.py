@@ -96,8 +96,8 @@ def to_step(
     sides are at most 30 minutes apart; else they are NaN. A pixel is NaN where neither frame has
     it, and in a mean where fewer than half of the frames have it.
     A frame in between knows the frame after it. The coordinate `newest` along time is the stamp of
-    the newest frame that each was made of (a frame of NaN counts as one), and forecasts from
-    frames that know later ones warn: scored, they would look better than they are.
+    the newest frame that each was made of, and forecasts from frames that know later ones warn:
+    scored, they would look better than they are. A frame of NaN in lazy data counts as one there.
 
     Examples
     --------
@@ -131,7 +131,8 @@ def to_step(
     answer = xr.concat(values, "time").assign_coords(time=_stamps(time, times))
     line = f"xearthformer {__version__}: {_words(times, deltas, regular is None, new)}"
     stepped = cf.new_values(cf.restore(answer, origin), data, line)
-    return stepped.assign_coords({NEWEST: (find_time(stepped), *_newest(time, times))})
+    newest = _newest(prepared, time, times)
+    return stepped.assign_coords({NEWEST: (find_time(stepped), *newest)})
 
 
 # --- when
@@ -189,12 +190,21 @@ def _stamps(time: xr.DataArray, times: Times) -> xr.Variable:
     return xr.Variable("time", stamps.astype(time.dtype), attrs)
 
 
-def _newest(time: xr.DataArray, times: Times) -> tuple[np.ndarray, dict[str, str]]:
-    """Return the stamp of the newest frame of the record that each new frame is made of."""
+def _newest(
+    prepared: xr.DataArray, time: xr.DataArray, times: Times
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the stamp of the newest frame of the record that each new frame is made of.
+
+    A frame of NaN is bridged by the one after it; of lazy data nobody knows which these are.
+    """
+    own_T, stamps = times.own_T, time.values
+    if prepared.chunks is None:
+        there_T = prepared.notnull().any(["y", "x"]).values
+        own_T, stamps = (own_T[there_T], stamps[there_T]) if there_T.any() else (own_T, stamps)
     last_N = [part[-1] for part in times.parts]
-    after_N = np.searchsorted(times.own_T, last_N)  # both ascend, and end within the record
+    after_N = np.searchsorted(own_T, last_N).clip(max=own_T.size - 1)
     attrs = {"long_name": "time of the newest frame that a frame is made of"}
-    return time.values[after_N], attrs
+    return stamps[after_N], attrs
 
 
 def _blocks(times: Times) -> list[slice]:
