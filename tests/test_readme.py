@@ -16,8 +16,10 @@ DOCS = ROOT / "docs"
 def said(tmp_path_factory) -> dict:
     """Names after the README's Python has run, in a folder of its own."""
     import matplotlib
+    import matplotlib.pyplot as plt
 
     matplotlib.use("agg")
+    plt.close("all")  # of other tests: more than twenty are a warning
     code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
     names: dict = {"folder": tmp_path_factory.mktemp("readme")}
     with pytest.MonkeyPatch.context() as patch:
