@@ -238,7 +238,7 @@ CASES = {
         Case(
             "da = rainfall(); da = da.assign_coords(x=(da.x * 2e-8).assign_attrs(units='rad'), y=(da.y * 2e-8).assign_attrs(units='rad'))",
             "xef.to_spacing(da, '2 km')",
-            "answer.sizes['x'] == 4 or answer.sizes",
+            "answer.sizes['x'] == 4",
         ),
     ],
     "fields.spacing:_length": [
@@ -317,7 +317,7 @@ CASES = {
         Case(
             "da = absolute()",
             "da.earthformer.forecast('persistence', lead='30min')",
-            "answer.sizes['lead'] == 12 or answer.sizes",
+            "answer.sizes['lead'] == 14",
         ),
         Case(
             RAIN, "da.earthformer.forecast('persistence', lead='7min')", "answer.sizes['lead'] > 0"
@@ -406,12 +406,6 @@ CASES = {
     ],
     "fields.units:convert_units": [
         Case(
-            "pytest.importorskip('pint_xarray'); da = anomalies().pint.quantify()",
-            "da.earthformer.forecast(strict())",
-            "answer.units == 'degC'",
-        )
-        if False
-        else Case(
             "da = anomalies(); del da.attrs['units']",
             "da.earthformer.forecast(strict())",
             "answer.units == 'degC'",

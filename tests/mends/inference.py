@@ -25,11 +25,7 @@ CASES = {
         )
     ],
     "inference.engine:settings": [
-        Case(
-            "da = absolute()", "da.earthformer.forecast('damped-persistence', device='gpu')", "True"
-        )
-        if False
-        else Case(f"da = {SEA}", "da.earthformer.forecast(strict(), lead=2, device='gpu')", FIRST),
+        Case(f"da = {SEA}", "da.earthformer.forecast(strict(), lead=2, device='gpu')", FIRST),
         Case(f"da = {SEA}", "da.earthformer.forecast(strict(), lead=2, precision='fp8')", FIRST),
     ],
     "errors:whole_number": [
