@@ -197,7 +197,8 @@ def hindcast(
     )
     _check_once(job)
     # before a lock is left in another's store
-    _check_record(read_record(opened), _record(job, setup, opened), opened, leave_out=LISTS)
+    theirs = read_record(opened)
+    _check_record(theirs, _record(job, setup, theirs), opened, leave_out=LISTS)
     if not is_writable(opened):
         _check_finished(job, setup, opened)
         return xr.open_zarr(opened)
@@ -221,9 +222,10 @@ def _begin_or_grow(
     order, known = put_in_order(job.times[job.positions], there)
     job = replace(job, positions=job.positions[order])
     begun = replace(job, positions=job.positions[: known or None])
-    record = _record(begun, setup, store)
+    theirs = read_record(store)
+    record = _record(begun, setup, theirs)
     # nothing is lost where the skeleton isn't whole: it is built again, for the inits of this call
-    _check_record(read_record(store), record, store, leave_out=LISTS if there is None else ())
+    _check_record(theirs, record, store, leave_out=LISTS if there is None else ())
     batch_size, light = setup.plan.settings.batch_size, engine.is_light(job.pack.card)
     own = {entry.name: entry.da.name or "forecast" for entry in job.entries}
     empty = xr.Dataset({own[name]: answer for name, answer in setup.answers.items()})
@@ -243,7 +245,7 @@ def _begin_or_grow(
     _check_data(begun, ledger)
     if len(job.positions) > len(begun.positions):
         frames, before = job.used.stop - job.used.start, begun.used.start - job.used.start
-        ledger = grow(ledger, empty, _record(job, setup, store), frames=frames, before=before)
+        ledger = grow(ledger, empty, _record(job, setup, theirs), frames=frames, before=before)
     return job, ledger
 
 
@@ -293,9 +295,10 @@ def _inits_per_block(answers: Sequence[xr.DataArray], batch_size: int, light: bo
 # --- what a store was made from
 
 
-def _record(job: blocks.Job, setup: Setup, store: Store) -> dict[str, str]:
+def _record(job: blocks.Job, setup: Setup, theirs: Mapping[str, str] | None) -> dict[str, str]:
     """What goes into a hindcast, as text that people can read; long lists end in a digest.
 
+    `theirs` is the record that the store has, if any: its words are kept where they say the same.
     The texts stay as they are: a store of an earlier version goes on if they are equal.
     """
     card, plan = job.pack.card, setup.plan
@@ -327,7 +330,7 @@ def _record(job: blocks.Job, setup: Setup, store: Store) -> dict[str, str]:
     return {
         **record,
         "init": _list_text(job.times[job.positions]),
-        "grid": _grids(arrays, job.time, read_record(store)),
+        "grid": _grids(arrays, job.time, theirs),
         "variable": "; ".join(variables),
         "times": _list_text(job.times[job.used]),
     }
@@ -417,7 +420,8 @@ def _check_finished(job: blocks.Job, setup: Setup, store: Store) -> None:
             'the store of repo.writable_session("main")' if is_session(store) else "another store",
         )
     job = replace(job, positions=job.positions[order])
-    _check_record(read_record(store), _record(job, setup, store), store)
+    theirs = read_record(store)
+    _check_record(theirs, _record(job, setup, theirs), store)
     _check_data(job, ledger)
 
 
