@@ -46,6 +46,7 @@ def test_a_script_for_each_shell(shell, capsys):
     pytest.importorskip("shtab")
     script = printed(capsys, "--print-completion", shell)
     assert "--batch-size" in script and "nowcast-radar" in script
+    assert "(null)" not in script  # the one word that zsh and tcsh would type after --lead
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")

@@ -73,7 +73,8 @@ class PrintCompletion(Action):
                 action.complete = FILES  # type: ignore[attr-defined]
             elif action.dest in PACKS:
                 action.choices = names
-        print(parser.get_completion_script(f"shtab-{values}"))
+        script = parser.get_completion_script(f"shtab-{values}")
+        print(script.replace("(null)", "()"))  # the only word known of "a number, or none"
         sys.exit()  # the parser is of no more use
 
 
