@@ -171,6 +171,14 @@ def check_command(words: list[str]) -> None:
         assert program in {"pip", "hf"}
 
 
+@pytest.mark.skipif(not (ROOT / ".ci").is_dir(), reason="not in an sdist")
+def test_continuous_integration_builds_the_site_and_ends_with_the_suite():
+    steps = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if "make" in line]
+    assert "make docs" in steps and steps[-1] == "make test"
+    (code_of_pages,) = [step for step in steps if "tests/test_docs.py" in step]
+    assert "-m slow" in code_of_pages and "runs_as_printed" in code_of_pages
+
+
 # --- the list of error messages
 
 

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.collections import FillBetweenPolyCollection, QuadMesh
+from matplotlib.collections import PolyCollection, QuadMesh
 
 import xearthformer as xef
 from xearthformer.plots import ensemble
@@ -142,7 +142,7 @@ def test_plumes_have_a_median_in_bands_where_members_are_many():
     from xearthformer.plots.maps import plume
 
     ax = plume(fc)
-    bands = [c for c in ax.collections if isinstance(c, FillBetweenPolyCollection)]
+    bands = [c for c in ax.collections if isinstance(c, PolyCollection)]
     assert len(bands) == 4  # two an init
     assert np.ptp(bands[0].get_paths()[0].vertices[:, 1]) == pytest.approx(9)  # 0.5 .. 9.5
     medians = [line for line in ax.get_lines() if line.get_label().startswith("from")]
