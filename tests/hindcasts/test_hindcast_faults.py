@@ -70,7 +70,7 @@ def writer_of(store):
     return json.loads(path.read_bytes())["pid"] if path.exists() else None
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=120):  # a child imports all it needs first, on a busy machine
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it took too long"
