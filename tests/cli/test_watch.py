@@ -243,6 +243,56 @@ def test_a_forecast_by_another_version_of_the_pack_is_made_again(folder, arrive,
     assert made.again == "with other options"
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"members": 3},
+        {"seed": 1},
+        {"beyond": "nan"},
+        {"zr": (300.0, 1.5)},
+        {"zero_below": 0.1},
+        {"products": module.Products(quantiles=[0.5])},
+    ],
+)
+def test_whatever_decides_a_forecast_is_an_option_of_it(folder, tmp_path, other):
+    """Labels alone: `nowcast-radar` isn't run. Device and size of batches decide nothing."""
+
+    def made_with(zr=None, zero_below=None, products=None, **options):
+        products = products or module.Products()
+        call = module.as_called(folder, zr, zero_below, None, "raise")
+        return module._made_with(module._forecast_of_nothing(nowcast, options), products, call)
+
+    nowcast = xef.open_pack("nowcast-radar")
+    first = made_with(members=2)
+    assert "12 leads" in first and f"weights {nowcast.card.weights_sha256[:12]}" in first
+    assert first == made_with(members=2, seed=0, lead="60min", device="cpu", batch_size=3)
+    assert first != made_with(**{"members": 2} | other)
+
+
+def test_the_command_with_another_z_r_relation_forecasts_again(
+    folder, arrive, pack, tmp_path, capsys
+):
+    arrive(0, 1, 2)
+    words = ["watch", str(folder), "--pack", str(pack.path), "-o", str(tmp_path), "--once"]
+    for options, done in (([], "from 3"), (["--zr", "300", "1.5"], "again, with other options")):
+        assert main([*words, *options]) == 0
+        assert f", {done}" in capsys.readouterr().err
+        assert main([*words, *options]) == 0
+        assert "has been forecast" in capsys.readouterr().err
+    made_with = xr.open_dataset(tmp_path / NAME.format(1600))["rain_rate"].attrs["made_with"]
+    assert made_with.endswith("; 2 leads; xef.open_radar(rain, zr=(300, 1.5))")
+
+
+def test_a_pack_of_the_same_version_with_another_card_is_another(folder, arrive, pack, tmp_path):
+    arrive(0, 1, 2)
+    now(folder, pack, tmp_path)
+    (name,) = pack.card.inputs
+    bounded = pack.card.input.model_copy(update={"valid_max": 300.0})
+    new = pack.card.model_copy(update={"inputs": {name: bounded}})
+    (made,) = now(folder, xef.save_pack(tmp_path / "second", pack.model(), new), tmp_path)
+    assert made.again == "with other options"
+
+
 def test_frames_every_ten_minutes_for_a_pack_of_five(folder, arrive, pack, rain, tmp_path):
     arrive(0, 2, 4)
     (made,) = now(folder, pack, tmp_path)
@@ -337,14 +387,14 @@ def test_the_command_logs_and_stops(folder, arrive, pack, tmp_path, capsys, monk
 
 
 @pytest.mark.parametrize("kind", ["nc", "zarr", "tif", "odim"])
-def test_leads_and_members_are_told_from_what_is_there(rain, pack, tmp_path, kind):
+def test_what_a_forecast_was_made_with_is_told_from_what_is_there(rain, pack, tmp_path, kind):
     fc = rain[:3].earthformer.forecast(pack).expand_dims(member=3, axis=2)
     fc = fc.assign_coords(member=range(3))
-    asked = module._Shape(leads=2, members=3, version="1")
-    output = module._Output(tmp_path, "still", kind, asked, picture=False, keep=None)
+    output = module._Output(tmp_path, "still", kind, "2 leads", False, picture=False, keep=None)
     target = output.target(rain.time[2])
+    assert output._read(target) is None
     output.write(fc, rain, target, 0)
-    assert output._shape(target) == asked
+    assert output._read(target) == "2 leads"
 
 
 def test_codes_are_read_as_the_options_say(folder, arrive, rain, pack, tmp_path):

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ import pandas as pd
 import xarray as xr
 
 from ..datasets.radar.call import Call, as_called
-from ..datasets.radar.geotiff import init_label
+from ..datasets.radar.geotiff import MADE_WITH, init_label
 from ..errors import mismatch, printable, whole_number
 from ..fields.axes import find_axes
 from ..fields.cf import CONVENTIONS
@@ -172,8 +172,9 @@ def watch(
       `open_radar`, are named and left out; nothing is forecast while it isn't clear which are most.
     - Frames that are missing are read as not seen, by packs that can; others wait for them. A
       record with another step than the pack's is brought to it by `to_step`.
-    - A forecast has its name once it is whole. One that is there with other leads or members, or
-      of another version of the pack, is made again.
+    - A forecast has its name once it is whole, and its attribute `made_with` says what decided it:
+      pack, weights, lead, members, seed, products, how files are read, ... The newest one is made
+      again where it was made with anything else.
 
     Examples
     --------
@@ -193,11 +194,12 @@ def watch(
         found = f"{pack.card.name!r}, of {rain or 'any quantity'}"
         raise mismatch("a pack of rain, with a time step", found, 'the pack "nowcast-radar"')
     nothing = _forecast_of_nothing(pack, options)
-    leads, members = products.of(nothing).sizes["lead"], nothing.sizes.get("member", 1)
-    asked = _Shape(leads, members, pack.card.version, str(products))
+    products.of(nothing)
     if picture:
         import matplotlib  # noqa: F401  # or the first forecast would be the first to lack it
-    written = _Output(out, pack.card.name, format, asked, picture, keep, products)
+    made_with = _made_with(nothing, products, call)
+    alone = "member" not in nothing.dims or nothing.sizes["member"] == 1
+    written = _Output(out, pack.card.name, format, made_with, alone, picture, keep, products)
     return _loop(str(folder), pack, written, every, once, call, options)
 
 
@@ -238,6 +240,26 @@ def _forecast_of_nothing(pack: "Pack", options: dict[str, Options]) -> xr.DataAr
     attrs = {"standard_name": "rainfall_rate", "units": "mm h-1"}
     rain = xr.DataArray(values, coords, ("time", "y", "x"), "rain", attrs)
     return forecast(rain, pack, **options)
+
+
+def _made_with(nothing: xr.DataArray, products: Products, call: Call) -> str:
+    """Return all that decides a forecast, in words, from one that isn't computed.
+
+    The pack, its weights and card; leads, members, seed and what else its history says; products;
+    how the files are read.
+    """
+    attrs = nothing.attrs
+    history = attrs["history"].partition(": ")[2]  # without the version of this package
+    digests = [attrs[f"pack_{of}_sha256"][:12] for of in ("weights", "card")]
+    return "; ".join(
+        [
+            history,
+            "weights {}, card {}".format(*digests),
+            f"{nothing.sizes['lead']} leads",
+            *([str(products)] if products else []),
+            replace(call, data="rain").again(),
+        ]
+    )
 
 
 def _loop(
@@ -342,23 +364,14 @@ def _record(folder: Folder, step: pd.Timedelta) -> tuple[xr.DataArray, bool]:
 
 
 @dataclass(frozen=True)
-class _Shape:
-    """What tells a forecast from one with other options."""
-
-    leads: int
-    members: int
-    version: str  # of the pack
-    products: str = ""
-
-
-@dataclass(frozen=True)
 class _Output:
     """Where forecasts are written, and what they are called."""
 
     folder: Path
     pack: str
     format: str
-    asked: _Shape
+    made_with: str  # all that decides a forecast: it is an attribute of each
+    alone: bool  # one member, or none
     picture: bool
     keep: int | None
     products: Products = Products()
@@ -366,7 +379,7 @@ class _Output:
     @property
     def suffix(self) -> str:
         """How the names of forecasts end: "" for a folder of files."""
-        return "" if self.format == "odim" and self.asked.members > 1 else SUFFIXES[self.format]
+        return SUFFIXES[self.format] if self.format != "odim" or self.alone else ""
 
     @property
     def kind(self) -> str:
@@ -395,26 +408,19 @@ class _Output:
         if made < latest.arrived:
             return f"after {latest.path}"
         is_drawn = not self.picture or self._picture(target).exists()
-        return None if is_drawn and self._shape(target) == self.asked else "with other options"
+        return None if is_drawn and self._read(target) == self.made_with else "with other options"
 
-    def _shape(self, target: Path) -> _Shape | None:
-        """Return leads, members and pack of a forecast that is there; None if it can't be read."""
+    def _read(self, target: Path) -> str | None:
+        """Return what a forecast that is there was made with; None if it doesn't say."""
         try:
-            if self.format == "tif":
-                return _shape_of_tif(target)
-            if self.format == "odim":
-                return _shape_of_odim(target, self.asked.version)
-            with xr.open_dataset(target) as ds:
-                attrs = next(one.attrs for one in ds.data_vars.values())
-                members = int(attrs.get("members", ds.sizes.get("member", 1)))
-                made = str(attrs["pack_version"]), str(attrs.get("products", ""))
-                return _Shape(ds.sizes["lead"], members, *made)
+            return READERS[self.format](target).get(MADE_WITH)
         except (*FAILURES, StopIteration):
             return None
 
     def write(self, fc: xr.DataArray, rain: xr.DataArray, target: Path, arrived: int) -> None:
         """Write a forecast and its picture, and delete those that are too old to keep."""
-        ds = self.products.of(fc).assign_attrs(Conventions=CONVENTIONS)
+        ds = self.products.of(fc.assign_attrs({MADE_WITH: self.made_with}))
+        ds = ds.assign_attrs(Conventions=CONVENTIONS)
         if self.suffix:
             write_forecast(ds, target)
         else:
@@ -442,25 +448,32 @@ class _Output:
         return sorted(self.folder.glob(pattern))
 
 
-def _shape_of_tif(target: Path) -> _Shape:
+def _attrs(target: Path) -> Mapping[str, str]:
+    with xr.open_dataset(target) as ds:
+        return next(one.attrs for one in ds.data_vars.values())
+
+
+def _attrs_of_tif(target: Path) -> Mapping[str, str]:
     import rasterio
 
-    files = sorted(target.glob("*.tif"))
-    leads = {path.stem.rpartition("_")[2] for path in files}  # a file for each, and each product
-    with rasterio.open(files[0]) as file:
-        tags = file.tags()
-        members = int(tags.get("members", file.count))
-        return _Shape(len(leads), members, tags.get("pack_version", ""), tags.get("products", ""))
+    with rasterio.open(next(target.glob("*.tif"))) as file:
+        tags: dict[str, str] = file.tags()
+        return tags
 
 
-def _shape_of_odim(target: Path, version: str) -> _Shape:
-    """Return leads and members; the files don't say the version."""
+def _attrs_of_odim(target: Path) -> Mapping[str, str]:
     import h5py  # type: ignore[import-untyped]
 
-    members = sorted(target.glob("*.h5")) if target.is_dir() else [target]
-    with h5py.File(members[0]) as file:
-        leads = sum(name.startswith("dataset") for name in file)
-    return _Shape(leads, len(members), version)
+    with h5py.File(next(target.glob("*.h5")) if target.is_dir() else target) as file:
+        return {key: value.decode() for key, value in file["how"].attrs.items() if key == MADE_WITH}
+
+
+READERS: dict[str, Callable[[Path], Mapping[str, str]]] = {
+    "nc": _attrs,
+    "zarr": _attrs,
+    "tif": _attrs_of_tif,
+    "odim": _attrs_of_odim,
+}
 
 
 def _draw(fc: xr.DataArray, rain: xr.DataArray, path: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyproj
 
 BANDS = "member", "threshold", "quantile"
+MADE_WITH = "made_with"  # what decided a forecast, of those that a watch writes
 TAGS = (
     "units",
     "standard_name",
@@ -30,6 +31,7 @@ TAGS = (
     "seed",
     "members",
     "products",
+    MADE_WITH,
     "zr_a",
     "zr_b",
 )

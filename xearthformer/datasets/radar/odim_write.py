@@ -18,6 +18,7 @@ from ...fields.axes import find_grid, find_time
 from ...fields.quantities import check_quantity
 from ...fields.units import convert_units, to_metres
 from .frames import RATE
+from .geotiff import MADE_WITH
 from .projection import crs_of, crs_variable
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def write_odim(rain: xr.DataArray, path: str | os.PathLike[str]) -> str:
             _put(file, "what", {**what, **_date("", nominal)})
             _put(file, "where", where)
             law = {key: float(rain.attrs[key]) for key in ("zr_a", "zr_b") if key in rain.attrs}
-            _put(file, "how", {"software": "xearthformer", "sw_version": __version__, **law})
+            made = {MADE_WITH: str(rain.attrs[MADE_WITH])} if MADE_WITH in rain.attrs else {}
+            how = {"software": "xearthformer", "sw_version": __version__}
+            _put(file, "how", {**how, **law, **made})
             for i, (start, end) in enumerate(times):
                 _put_frame(file, f"dataset{i + 1}", frames.isel({dim: i}), start, end)
         os.replace(half, path)
