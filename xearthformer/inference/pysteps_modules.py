@@ -1,15 +1,13 @@
 """Methods of pysteps, so that they leave the process as it is.
 
 pysteps prints, warns, seeds NumPy's global generator (though it draws from generators of its own),
-and uses whatever scheduler of dask is set. To restore these afterwards fails in threads: one puts
-back what another has set. Here its modules are loaded a second time, next to its own, with other
-names in them.
+and uses whatever scheduler of dask is set. Here its modules are loaded a second time, next to its
+own, with other names in them.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import sys
 import threading
 from types import ModuleType, SimpleNamespace
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ignored
+from .copies import NumPy, found
 
 IMPORTING = threading.Lock()
 
@@ -32,21 +31,12 @@ class _Random:
         """Do nothing: no number is drawn from the global generator."""
 
 
-class _NumPy:
-    """`numpy` with that module `random`."""
-
-    random = _Random()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(np, name)
-
-
 def _say_nothing(*_: object, **__: object) -> None:
     """Stand in for `print` and `warn`."""
 
 
 NAMES = {
-    "np": _NumPy(),
+    "np": NumPy(_Random()),
     "print": _say_nothing,
     "warnings": SimpleNamespace(warn=_say_nothing),
     "DASK_IMPORTED": False,
@@ -58,7 +48,7 @@ def load_quietly() -> None:
     with IMPORTING:
         if "pysteps" in sys.modules:
             return
-        module, run = _found("pysteps")
+        module, run = found("pysteps")
         vars(module)["print"] = _say_nothing
         sys.modules["pysteps"] = module
         try:
@@ -80,7 +70,7 @@ def load_methods(names: tuple[str, ...]) -> dict[str, Any]:
 
 def _copy(name: str, *others: ModuleType) -> Any:
     """Return a module of pysteps as a copy, that uses other copies in place of the originals."""
-    module, run = _found(f"pysteps.{name}")
+    module, run = found(f"pysteps.{name}")
     run()
     own = vars(module)
     for other in others:
@@ -92,12 +82,3 @@ def _copy(name: str, *others: ModuleType) -> Any:
                 own[key] = vars(other)[key]
     own.update(NAMES)
     return module
-
-
-def _found(name: str) -> tuple[ModuleType, Any]:
-    """Return an empty module, and the function that fills it."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no module {name}")
-    module = importlib.util.module_from_spec(spec)
-    return module, functools.partial(spec.loader.exec_module, module)

@@ -6,9 +6,7 @@ Pacific drive one another, and eight modes of other oceans take part, each link 
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -26,6 +24,7 @@ from ..fields.cf import add_history
 from ..fields.forms import takes_any_form
 from ..fields.time_axis import LeadLike, check_time, count_steps, months_of, str_month
 from ..fields.time_bounds import with_middles
+from .copies import NumPy, found
 
 SST = "sea_surface_temperature"
 # What can stand for warm water volume: the first of these that is there. Its units don't matter:
@@ -132,8 +131,8 @@ def xro(
     inits = windows.find_inits(time, 1, init)
     answer = _template(sst, time, inits.positions, lead, members)
     values = np.empty(answer.shape, answer.dtype)
-    with _undisturbed():
-        model = _fit(package, table.isel(time=fitted_to), noise=members is not None)
+    with ignored():  # the package calls xarray by names that these days warn
+        model = _fit(_with_own_generator(), table.isel(time=fitted_to), noise=members is not None)
         for i, position in enumerate(inits.positions):
             values[i] = model.ahead(table.isel(time=[position]), lead, members, seed)
     stand_in = "without warm water volume" if heat is None else f"{heat.name} as warm water volume"
@@ -164,6 +163,17 @@ def load_xro() -> ModuleType:
             'the recharge oscillator needs the package xro: pip install "xearthformer[xro]"'
         ) from error
     return XRO
+
+
+def _with_own_generator() -> ModuleType:
+    """Return the package's module once more, which seeds and draws from a generator of its own.
+
+    The package's seeds NumPy's global one; the legacy generator of NumPy has the same bits.
+    """
+    module, run = found("XRO.core")
+    run()
+    vars(module)["np"] = NumPy(np.random.RandomState())
+    return module
 
 
 @dataclass(frozen=True)
@@ -332,17 +342,3 @@ def _template(
     empty = windows.template(sst, time, positions, lead, members)
     empty = empty.isel({axes.y: 0, axes.x: 0}, drop=True)
     return empty.rename(like.name).assign_attrs(like.attrs)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Restore the state of NumPy's generator, which the package seeds; hide its warnings.
-
-    It calls xarray by names that these days warn.
-    """
-    with ignored():
-        state = np.random.get_state()
-        try:
-            yield
-        finally:
-            np.random.set_state(state)
