@@ -7,7 +7,10 @@ from scipy.ndimage import uniform_filter
 from xearthformer.verification.base import COUNT, Measure
 from xearthformer.verification.categorical import CONTINGENCY, POOLED, max_pool
 from xearthformer.verification.deterministic import MOMENTS
+from xearthformer.verification.sal import SAL
 from xearthformer.verification.spatial import FRACTIONS, count_in_windows, summed_area
+from xearthformer.verification.spectra import SPECTRUM, Rings
+from xearthformer.verification.sums import _sum_frames
 
 NAN = np.nan
 
@@ -116,3 +119,24 @@ def test_names_fit_sums_of_any_leading_shape():
     assert named["n"].tolist() == [0, 17]
     assert named["misses"].tolist() == [[3, 4], [20, 21]]
     assert named["ee"].tolist() == [16, 33]
+
+
+def test_members_share_what_is_computed_of_their_observation_and_nothing_else():
+    """Five members, one with a gap: the observed frame is transformed three times, not five."""
+    rng = np.random.default_rng(0)
+    o = rng.gamma(1.0, size=(2, 12, 16))
+    f = rng.gamma(1.0, size=(2, 1, 5, 12, 16))
+    f[:, :, 2, 3:5] = NAN
+    groups = COUNT, CONTINGENCY, FRACTIONS, SAL, SPECTRUM
+    how = {"thresholds": (0.5, 2.0), "windows": [(1, 1), (4, 4)], "widths": [1, 4]}
+    measure = Measure(groups, rings=Rings((12, 16), (1.0, 1.0)), **how)
+    found = _sum_frames(f, o, np.array([[1], [0]]), measure)
+    for init, member in np.ndindex(2, 5):
+        alone = measure.compute(f[init, 0, member], o[1 - init])
+        np.testing.assert_array_equal(found[init, 0, member], alone)
+    seen = {}
+    looked_at = []
+    for member in f[0, 0]:
+        measure.compute(member, o[1], seen)
+        looked_at.append(seen["density"])
+    assert len({id(density) for density in looked_at}) == 3  # before the gap, in it, after it

@@ -10,9 +10,9 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .spectra import Rings
 
+Result = TypeVar("Result")
 Array: TypeAlias = "np.ndarray | dask.array.Array"
 Formula: TypeAlias = "Callable[[xr.Dataset], xr.DataArray]"  # a score of the total of its sums
 
@@ -37,17 +38,28 @@ class Pair:
     forecast: np.ndarray
     observed: np.ndarray
     valid: np.ndarray  # bool
+    areas: np.ndarray | None = None  # as in a measure
+    # What was computed of the observed frame for other members, over the same valid pixels.
+    seen: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """Return what depends on the observed frame and the valid pixels alone."""
+        if key not in self.seen:
+            self.seen[key] = compute()
+        result: Result = self.seen[key]
+        return result
 
     def events(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the valid pixels that reach a threshold, forecast and observed."""
         forecast, observed = self.forecast >= threshold, self.observed >= threshold
         return forecast & self.valid, observed & self.valid
 
-    def cases(self, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return members (member, pixel), observations and weights where all members are valid."""
+    @functools.cached_property
+    def cases(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Members (member, pixel), observations and weights where all members are valid."""
         valid = np.asarray(self.valid.all(axis=0))
         count = np.count_nonzero(valid)
-        weights = np.ones(count) if measure.areas is None else measure.areas[valid]
+        weights = np.ones(count) if self.areas is None else self.areas[valid]
         members = self.forecast[:, valid].astype(float)
         return members, np.asarray(self.observed)[valid].astype(float), weights
 
@@ -116,10 +128,20 @@ class Measure:
         """The number of sums."""
         return sum(math.prod(shape) for shape in self.shapes)
 
-    def compute(self, forecast: np.ndarray, observed: np.ndarray) -> np.ndarray:
-        """Return all sums of a pair of frames, float64 (size,); `split` names them."""
+    def compute(
+        self, forecast: np.ndarray, observed: np.ndarray, seen: dict[Hashable, Any] | None = None
+    ) -> np.ndarray:
+        """Return all sums of a pair of frames, float64 (size,); `split` names them.
+
+        `seen` is the same dict for all forecasts of one observed frame, which is looked at once.
+        """
         # An ensemble's members broadcast against the one observed frame.
-        pair = Pair(forecast, observed, ~(np.isnan(forecast) | np.isnan(observed)))
+        valid = ~(np.isnan(forecast) | np.isnan(observed))
+        seen = {} if seen is None else seen
+        if not np.array_equal(seen.get("valid", ()), valid):  # it was looked at elsewhere
+            seen.clear()
+            seen["valid"] = valid
+        pair = Pair(forecast, observed, valid, self.areas, seen)
         return np.concatenate([np.ravel(group.compute(pair, self)) for group in self.groups])
 
     def split(self, sums: Array) -> dict[str, tuple[tuple[str, ...], Array]]:
@@ -141,7 +163,7 @@ def count_pairs(pair: Pair, measure: Measure) -> np.ndarray:
 
 def count_cases(pair: Pair, measure: Measure) -> np.ndarray:
     """Return the number and the weight of the pixels where all members are valid."""
-    *_, weights = pair.cases(measure)
+    *_, weights = pair.cases
     return np.array([weights.size, weights.sum()])
 
 

@@ -48,7 +48,7 @@ def fair_and_plain_crps(members: np.ndarray, observed: np.ndarray) -> tuple[np.n
 
 def sum_crps(pair: Pair, measure: Measure) -> np.ndarray:
     """Return the weighted sums of the fair and of the plain CRPS."""
-    members, observed, weights = pair.cases(measure)
+    members, observed, weights = pair.cases
     return np.array([np.vdot(weights, each) for each in fair_and_plain_crps(members, observed)])
 
 
@@ -59,7 +59,7 @@ def sum_spread(pair: Pair, measure: Measure) -> np.ndarray:
     distribution its mean is the mean squared error of an ensemble mean of M members (Fortin et al.,
     2014, J. Hydrometeorol. 15, 1708-1713).
     """
-    members, observed, weights = pair.cases(measure)
+    members, observed, weights = pair.cases
     count = len(members)
     mean = members.mean(axis=0)
     error = mean - observed
@@ -69,7 +69,7 @@ def sum_spread(pair: Pair, measure: Measure) -> np.ndarray:
 
 def count_ranks(pair: Pair, measure: Measure) -> np.ndarray:
     """Return how many observations have k members below them, k = 0 .. M (1, rank)."""
-    members, observed, _ = pair.cases(measure)
+    members, observed, _ = pair.cases
     size = len(members) + 2  # ranks 0 .. M, and an end after the last
     low, high = (members < observed).sum(axis=0), (members <= observed).sum(axis=0)
     # Members that equal the observation leave its rank open: all ranks low .. high share it evenly.
@@ -85,7 +85,7 @@ def count_probabilities(pair: Pair, measure: Measure) -> np.ndarray:
     First of all pixels, then of those where the observation is an event too. Brier score,
     reliability and ROC are all computed from these.
     """
-    members, observed, _ = pair.cases(measure)
+    members, observed, _ = pair.cases
     size = len(members) + 1  # k = 0 .. M
     counts = np.zeros((2, len(measure.thresholds), size))
     for i, threshold in enumerate(measure.thresholds):

@@ -30,9 +30,8 @@ def sal(pair: Pair, measure: Measure) -> np.ndarray:
     shape = pair.valid.shape
     place = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) * measure.spacing
     diagonal = np.hypot(*np.multiply(shape, measure.spacing))  # the longest way in the domain
-    (total, volume, centre, scatter), (total_o, volume_o, centre_o, scatter_o) = (
-        _rain(field, place) for field in fields
-    )
+    total, volume, centre, scatter = _rain(fields[0], place)
+    total_o, volume_o, centre_o, scatter_o = pair.once("rain", lambda: _rain(fields[1], place))
     parts = np.zeros(2 * len(PARTS))
     if total + total_o > 0:
         parts[:2] = (

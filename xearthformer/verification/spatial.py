@@ -10,6 +10,8 @@ of others.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from .base import Group, Measure, Pair, Score, ratio
@@ -26,19 +28,26 @@ def sum_fractions(pair: Pair, measure: Measure) -> np.ndarray:
         events = pair.events(threshold)
         if not (events[0].any() or events[1].any()):
             continue  # nothing to compare: the sums are 0
-        tables = [summed_area(each) for each in events]
+        ours = _count(events[0], pair, measure)
+        theirs = pair.once(("events", threshold), partial(_count, events[1], pair, measure))
         for i, window in enumerate(measure.windows):
-            forecast, observed = (
-                np.multiply(count_in_windows(table, window), pair.valid, dtype=float)
-                for table in tables
-            )
-            # The worst error: events that never meet.
-            square = np.vdot(forecast, forecast) + np.vdot(observed, observed)
+            (forecast, own), (observed, other) = ours[i], theirs[i]
+            square = own + other  # the worst error: events that never meet
             # Whole numbers: what is left of the difference is not rounded.
             error = square - 2 * np.vdot(forecast, observed)
             pixels = window[0] * window[1]
             sums[:, i, j] = error / pixels**2, square / pixels**2
     return sums
+
+
+def _count(events: np.ndarray, pair: Pair, measure: Measure) -> list[tuple[np.ndarray, float]]:
+    """Return the events around each valid pixel, and the sum of their squares, of each window."""
+    table = summed_area(events)
+    counts = [
+        np.multiply(count_in_windows(table, window), pair.valid, dtype=float)
+        for window in measure.windows
+    ]
+    return [(count, float(np.vdot(count, count))) for count in counts]
 
 
 def summed_area(events: np.ndarray) -> np.ndarray:
@@ -48,8 +57,8 @@ def summed_area(events: np.ndarray) -> np.ndarray:
     the time of a filter for each, and without rounding.
     """
     table = np.zeros([size + 1 for size in events.shape], np.int32)
-    np.cumsum(events, axis=0, out=table[1:, 1:])
-    np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
+    np.cumsum(events, axis=1, out=table[1:, 1:])
+    np.cumsum(table[1:, 1:], axis=0, out=table[1:, 1:])
     return table
 
 

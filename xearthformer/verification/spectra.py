@@ -48,6 +48,21 @@ class Rings:
         return np.broadcast_to(times, self._ring.shape)
 
     @cached_property
+    def _places(self) -> np.ndarray:
+        """The ring of each coefficient in a row; one for all that are beyond the last."""
+        return np.minimum(self._ring, len(self.wavelengths) + 1).ravel()
+
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        """How many coefficients of the whole transform each ring holds."""
+        return self._sums(self._multiplicity)
+
+    def _sums(self, of: np.ndarray) -> np.ndarray:
+        """Return sums over each ring but that of the mean."""
+        size = len(self.wavelengths) + 1
+        return np.bincount(self._places, of.ravel(), minlength=size)[1:size]
+
+    @cached_property
     def _taper(self) -> np.ndarray:
         """Hann's taper along both sides, so that the edges of the domain leave no spectrum."""
         y, x = (np.hanning(n + 2)[1:-1] for n in self.shape)  # without the zeros at both ends
@@ -68,19 +83,17 @@ class Rings:
         filled = np.where(valid, field, 0).astype(float)
         departure = (filled - np.vdot(taper, filled) / total) * taper
         power = np.square(np.abs(rfft2(departure))) * self._multiplicity
-        size = len(self.wavelengths) + 1
-        ring = np.minimum(self._ring, size).ravel()  # beyond the last ring: left out below
-        sums = np.bincount(ring, power.ravel(), minlength=size)[1:size]
-        counts = np.bincount(ring, self._multiplicity.ravel(), minlength=size)[1:size]
         # Divided by the taper's power, which the transform is short of.
-        return sums / counts * (np.prod(self.spacing) / np.square(taper).sum())
+        return self._sums(power) / self._counts * (np.prod(self.spacing) / np.square(taper).sum())
 
 
 def sum_spectra(pair: Pair, measure: Measure) -> np.ndarray:
     """Return (3, wavelength): 1 for a frame with valid pixels, and both spectral densities."""
     assert measure.rings is not None  # as for every measure with this group
-    densities = [measure.rings.density(f, pair.valid) for f in (pair.forecast, pair.observed)]
-    return np.stack([np.full_like(densities[0], pair.valid.any()), *densities])
+    density = measure.rings.density
+    power = density(pair.forecast, pair.valid)
+    observed = pair.once("density", lambda: density(pair.observed, pair.valid))
+    return np.stack([np.full_like(power, pair.valid.any()), power, observed])
 
 
 SPECTRUM = Group(("frames", "power", "power_observed"), sum_spectra, ("wavelength",), fields=True)

@@ -124,8 +124,11 @@ def _sum_frames(
         o = o[0] if len(o) == 1 else np.concatenate(o)
     leading = f.shape[: _leading(f, o, measure)]
     sums = np.zeros((*leading, measure.size))
-    for index in np.ndindex(leading):
-        position = positions[index[:2]]  # members share their observation
-        if position >= 0:
-            sums[index] = measure.compute(f[index], o[position])
+    for at in np.ndindex(leading[:2]):
+        if positions[at] < 0:
+            continue
+        seen: dict[Hashable, object] = {}  # members share their observation
+        for member in np.ndindex(leading[2:]):
+            index = (*at, *member)
+            sums[index] = measure.compute(f[index], o[positions[at]], seen)
     return sums
