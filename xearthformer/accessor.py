@@ -969,6 +969,7 @@ class EarthformerAccessor(Generic[T]):
         reference: Data | None = None,
         by: str | xr.DataArray | None = None,
         confidence: float | None = None,
+        block: int | str | None = None,
     ) -> xr.Dataset:
         """Score this forecast against observations: `xearthformer.verify`.
 
@@ -994,6 +995,9 @@ class EarthformerAccessor(Generic[T]):
             as `xearthformer.wet_area(obs)`.
         confidence : float, optional
             Level of confidence intervals, such as 0.9.
+        block : int or str, optional
+            Length of the blocks of inits that these are from, such as "3h". Default: the longest
+            lead.
 
         Returns
         -------
@@ -1022,6 +1026,7 @@ class EarthformerAccessor(Generic[T]):
             reference=reference,
             by=by,
             confidence=confidence,
+            block=block,
         )
 
     def to_climpred(self) -> xr.Dataset:

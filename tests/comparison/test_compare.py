@@ -419,3 +419,79 @@ def test_cells_that_one_forecast_lacks_are_told_and_scored_for_none(tmp_path, ca
     assert still.split()[-1] == damped.split()[-1]
     ssta = sst.earthformer.anomaly(climatology=("1990", "1992"))
     assert pairs + int(words[1]) == int(ssta.sel(time="1991-02").count())
+
+
+# --- by label
+
+
+@pytest.fixture
+def turns(rain):
+    """Frames that are wet everywhere by turns with frames of which a pixel in eighty is."""
+    wet = xr.DataArray(np.arange(12) % 2 == 0, dims="time")
+    one = (rain.x == 9000) & (rain.y == 0)
+    return (rain.where(wet | one, 0) + 1 * wet).astype("f4").assign_attrs(RAIN)
+
+
+def test_rows_by_label_are_those_of_their_inits(turns, flow):
+    ways = ["persistence", "pysteps"]
+    found = compare(turns, ways, lead=1, by=xef.wet_area, reference="persistence")
+    assert found["wet_area"].values.tolist() == ["over 20 %", "under 5 %"]
+    assert found["inits"].values.tolist() == [4, 4]  # of the frames 3 to 10
+    inits = list(turns.time.values[4:11:2])
+    alone = compare(turns, ways, lead=1, init=inits, reference="persistence")
+    scored = found.sel(wet_area="over 20 %")
+    for name in alone.data_vars:
+        np.testing.assert_allclose(scored[name], alone[name], err_msg=name)
+    named = turns.assign_coords(weather=("time", np.where(np.arange(12) % 2, "dry", "wet")))
+    again = compare(named, ways, lead=1, by="weather", reference="persistence")
+    assert again["weather"].values.tolist() == ["dry", "wet"]
+    np.testing.assert_array_equal(again["mse"][::-1], found["mse"])
+
+
+def test_labels_are_of_the_square_that_is_scored(turns):
+    """The wet pixel of dry frames is at the edge of the domain: one of sixteen, not of eighty."""
+    square = comparison._square(turns, 4, None, [0.5])
+    at = [int(square.scored[dim].start) for dim in ("y", "x")]
+    one = xr.zeros_like(turns)
+    one[1::2, at[0], at[1]] = 1
+    data = turns.where(turns.time.dt.minute % 10 == 0, one).assign_attrs(RAIN)
+    found = compare(data.chunk(time=1), ["persistence"], lead=1, square=4, by=xef.wet_area)
+    assert found["wet_area"].values.tolist() == ["5 to 20 %", "over 20 %"]
+
+
+def test_blocks_are_as_long_as_they_are_said_to_be(turns):
+    expected = xef.verify(
+        turns.earthformer.forecast("persistence", init=slice(None), lead=1)[:-1],
+        turns,
+        ["mse"],
+        thresholds=[1],
+        confidence=0.9,
+        block="15min",
+    )
+    found = compare(turns, ["persistence"], lead=1, confidence=0.9, block="15min")
+    assert found.attrs["confidence"].endswith("4 blocks of 15min of inits")
+    for end in ("mse_low", "mse_high"):
+        np.testing.assert_allclose(found[end][0], expected[end])
+    by_label = compare(turns, ["persistence"], lead=1, by=xef.wet_area, confidence=0.9, block=2)
+    assert by_label.attrs["confidence"] == "0.9, from 1000 resamples of blocks of 2 inits"
+    assert np.isfinite(by_label["mse_low"]).all()
+    with pytest.raises(ValueError, match="expected 3 blocks of inits or more"):
+        compare(turns, ["persistence"], lead=1, confidence=0.9, block="30min")
+
+
+def test_the_command_has_a_table_for_each_label(turns, tmp_path, capsys):
+    turns.to_netcdf(tmp_path / "rain.nc")
+    words = ["verify", str(tmp_path / "rain.nc"), "--packs", "persistence", "--lead", "1"]
+    more = ["--by", "wet_area", "--confidence", "0.9", "--block", "2", "-o", f"{tmp_path}/out.nc"]
+    assert main([*words, *more]) == 0
+    said = capsys.readouterr().out
+    tables = re.split(r"\n(?=over 20 %|under 5 %)", said)
+    assert [table.splitlines()[0] for table in tables[1:]] == [
+        "over 20 %, 6 inits",
+        "under 5 %, 5 inits",
+    ]
+    assert "intervals of 0.9, from 1000 resamples of blocks of 2 inits" in tables[1]
+    with xr.open_dataset(tmp_path / "out.nc") as out:
+        assert out["csi"].dims == ("wet_area", "forecast", "lead", "threshold")
+    assert main([*words, "--by", "season"]) == 0
+    assert "\nJJA, 11 inits\n" in capsys.readouterr().out

@@ -96,6 +96,10 @@ COMMANDS = {
     "a square": Command(RAIN, VERIFY + " --square 50 --thresholds 5", SAID),
     "surroundings": Command(RAIN, VERIFY + " --surroundings 4 --thresholds 5", SAID),
     "known": Command(RAIN, VERIFY + " --known 0.5", SAID),
+    "labels": Command(RAIN, VERIFY + " --by wet", "'under 5 %, ' in said or 'over 20 %, ' in said"),
+    "a block": Command(
+        "rainfall(60, side=(32, 32))", VERIFY + " --block 20min", "'blocks of 20min' in said"
+    ),
     "a map": Command(
         "rainfall().drop_vars('crs').drop_attrs(deep=False).assign_attrs(units='mm h-1')",
         FORECAST.format("persistence --lead 2"),

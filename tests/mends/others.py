@@ -60,6 +60,18 @@ CASES = {
         ),
         Case(RAIN, COMPARE.format("reference='lim'"), "answer.sizes['forecast'] == 1"),
     ],
+    "verification.confidence:check_block": [
+        Case(
+            "da = rainfall(30)",
+            COMPARE.format("block='10min'"),
+            "'mse_low' in answer",
+        ),
+        Case(
+            "da = rainfall(30); obs = da; fc = forecasts(da, lead=1)",
+            "xef.verify(fc, obs, ['mse'], block=2)",
+            "'mse_low' in answer",
+        ),
+    ],
     "comparison.compare:_square": [
         Case(RAIN, COMPARE.format("surroundings=2"), "answer.sizes['forecast'] == 1")
     ],

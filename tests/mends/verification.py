@@ -263,6 +263,17 @@ CASES = {
     "verification.regimes:labels_of": [
         Case(RAIN, "xef.verify(fc, obs, ['mse'], by='wet')", "'wet_area' in answer.dims", only=0),
         Case(
+            RAIN,
+            "xef.compare(da, ['persistence'], lead=1, by='wet')",
+            "'wet_area' in answer.dims",
+            only=0,
+        ),
+        Case(
+            RAIN + "; labels = xef.wet_area(obs)[2:]",
+            "xef.compare(da, ['persistence'], lead=1, by=labels)",
+            "'wet_area' in answer.dims and answer.inits.sum() == 3",
+        ),
+        Case(
             RAIN + "; labels = xr.DataArray([['a', 'b']], dims=('p', 'q')).isel(p=[0, 0])",
             "xef.verify(fc, obs, ['mse'], by=labels)",
             "'wet_area' in answer.dims",

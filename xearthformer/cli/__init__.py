@@ -56,7 +56,7 @@ OPTION_TYPES: dict[str, Any] = {
 # What hints of the package say in Python, in the words of the command line.
 QUOTED = r"""['"]([^'"]+)['"]"""
 PERIOD = rf"\({QUOTED}, {QUOTED}\)"
-TEXTS = "batch_size|window|device|sampler|precision|step|beyond|on_error|format|reference"
+TEXTS = "batch_size|window|device|sampler|precision|step|beyond|on_error|format|reference|block"
 PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"\bda\.earthformer\.forecast\(\.\.\., members=(\d+)\)": r"--members \1",
     rf"\w+\.earthformer\.anomaly\(climatology={PERIOD}\)": r"--anomaly \1 \2",
@@ -104,6 +104,8 @@ COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
         r"\bmethod=\"extrapolation\"": "--packs pysteps",
         rf"\bmethod={QUOTED}(?:, (?:or )?members=None)?": r"--packs \1",
         r"\bscores=\[([^]]*)\]": lambda m: f"--scores {m[1].replace(',', '').replace(chr(34), '')}",
+        r"\bconfidence=([\d.]+)": r"--confidence \1",
+        r"\bby=xef\.(\w+)(?:, or labels as a DataArray \(init,\))?": r"--by \1",
         r'\breference="([^"]+)"': lambda m: f"--reference {shlex.quote(m[1])}",
     },
 }

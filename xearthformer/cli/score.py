@@ -1,6 +1,6 @@
 """The commands that score: verify, on the user's own data; table, as the papers do."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..fields.forms import in_plain_form
 from ..fields.time_axis import check_time, months_of, str_month, str_time
 from ..fields.units import equal_units
 from ..verification.align import pick_variable
+from ..verification.regimes import rain_regime, wet_area
 from .files import (
     Radar,
     check_anomaly,
@@ -55,7 +56,9 @@ def verify_file(
     square: int | None = None,
     surroundings: int | None = None,
     known: float | None = None,
+    by: str | None = None,
     confidence: float | None = None,
+    block: int | str | None = None,
     variable: str | None = None,
     anomaly: tuple[str, str] | None = None,
     step: str | None = None,
@@ -98,8 +101,14 @@ def verify_file(
         Pixels around the square that every forecast reads; the whole domain when not given.
     known : float
         Score pixels alone of which at least this share stems from what was seen.
+    by : str
+        Print the scores by a label of each init: rain_regime and wet_area of the frame observed,
+        its season, or a coordinate along time.
     confidence : float
         Level of confidence intervals by blocks of inits, such as 0.9.
+    block : int or str
+        Length of these blocks: a number of inits, or a duration such as 3h; the longest lead when
+        not given.
     step : str
         Bring rain to this time step first, along its motion, such as 5min.
     """
@@ -139,18 +148,21 @@ def verify_file(
             square=square,
             surroundings=surroundings,
             known=known,
+            by=LABELS.get(by, by) if by is not None else None,
             confidence=confidence,
+            block=block,
         )
         observed = index(da, NINO).compute() if indices else None
         if XRO in packs and fit is not None:
             indices[XRO] = [_by_xro(data, result, fit, members, seed)]
-    print(f"{', '.join(input)}: {da.name}, {_words(result)}\n{summary(result, scores)}")
-    tables = [ensemble_tables(result), lead_tables(result) if by_lead else ""]
-    tables += [fss_tables(result)] if fss_table and "fss" in result else []
-    tables += [confidence_tables(result, scores)] if confidence is not None else []
-    tables += [skill_table(result, reference, scores)] if reference is not None else []
-    for table in filter(None, tables):
-        print(f"\n{table}")
+    print(f"{', '.join(input)}: {da.name}, {_words(result)}")
+    for heading, scored in _by_label(result):
+        tables = [heading + summary(scored, scores)]
+        tables += [ensemble_tables(scored), lead_tables(scored) if by_lead else ""]
+        tables += [fss_tables(scored)] if fss_table and "fss" in scored else []
+        tables += [confidence_tables(scored, scores)] if confidence is not None else []
+        tables += [skill_table(scored, reference, scores)] if reference is not None else []
+        print("\n\n".join(filter(None, tables)))
     if observed is not None:
         skills = {row: _nino_skill(parts, observed) for row, parts in indices.items()}
         units = str(observed.attrs.get("units", "degC"))
@@ -170,6 +182,32 @@ def _widths(window: float | str) -> list[float | str]:
     return [window, *(pixels for pixels in FSS_PIXELS if pixels != window)]
 
 
+def _season(observed: xr.DataArray) -> xr.DataArray:
+    """Return the season of each frame: DJF, MAM, JJA or SON."""
+    season: xr.DataArray = observed[find_time(observed)].dt.season
+    return season
+
+
+# What inits are grouped by, of the frames observed then.
+LABELS: dict[str, Callable[[xr.DataArray], xr.DataArray]] = {
+    "rain_regime": rain_regime,
+    "wet_area": wet_area,
+    "season": _season,
+}
+
+
+def _by_label(result: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+    """Yield the scores of each label of inits with a heading; all scores where there is none."""
+    if "inits" not in result:
+        yield "", result
+        return
+    (dim,) = result["inits"].dims
+    for i, label in enumerate(result[dim].values):
+        scored = result.isel({dim: i}, drop=True)
+        inits = scored["inits"].item()
+        yield f"\n{label}, {inits} init{'s' * (inits > 1)}\n", scored
+
+
 def _words(result: xr.Dataset) -> str:
     """Return what was scored, in words."""
     first, last = (str_time(stamp) for stamp in result["init"].values[[0, -1]])
@@ -178,7 +216,8 @@ def _words(result: xr.Dataset) -> str:
         words += f"; thresholds in {result['threshold'].attrs.get('units', 'units of the data')}"
     for attribute in ("members", "square", "known"):
         words += f"; {result.attrs[attribute]}" if attribute in result.attrs else ""
-    left_out = result["left_out"].sum("lead")
+    left_out = result["left_out"]
+    left_out = left_out.sum([dim for dim in left_out.dims if dim != "forecast"])
     if left_out.any():
         name = left_out.idxmax("forecast").item()
         words += "; all are scored where each has a value, which leaves out "

@@ -34,10 +34,10 @@ from ..inference.forecast import BLOCK_BYTES, forecast
 from ..inference.pysteps_methods import METHODS
 from ..packs.pack import NoPackError, Pack, open_pack
 from ..verification.align import pick_variable
-from ..verification.confidence import check_confidence, score_confidence
-from ..verification.scores import SCORES, check_names, default_scores, printed_columns, score
-from ..verification.skill_score import skill_score
-from ..verification.verify import check_share, default_thresholds, quantity, statistics
+from ..verification.confidence import check_block, check_confidence
+from ..verification.regimes import by_regime, labels_of
+from ..verification.scores import SCORES, check_names, default_scores, printed_columns
+from ..verification.verify import check_share, default_thresholds, quantity, scores_at, statistics
 from .square import Square, find_square
 
 # Among the names of packs: methods of pysteps, which read the last frames alone.
@@ -181,7 +181,9 @@ def compare(
     square: int | None = None,
     surroundings: int | None = None,
     known: float | None = None,
+    by: str | xr.DataArray | Callable[[xr.DataArray], xr.DataArray] | None = None,
     confidence: float | None = None,
+    block: int | str | None = None,
     device: str = "auto",
     progress: Progress = "auto",
 ) -> xr.Dataset:
@@ -223,8 +225,15 @@ def compare(
     known : float, optional
         Score pixels alone of which at least this share stems from what was seen, by every forecast
         that says it (see the coordinate `known` of nowcasts).
+    by : str, DataArray or function, optional
+        A label of each init, which scores are grouped by: the name of a coordinate along time, or
+        labels along it, as in `xearthformer.verify`; or a function that gives them of the frames
+        observed at the inits (of the square, where one is scored), such as `rain_regime`.
     confidence : float, optional
         Level of confidence intervals by blocks of inits, as in `xearthformer.verify`.
+    block : int or str, optional
+        Length of these blocks: a number of inits, or a duration such as "3h". Default: the longest
+        lead.
     device : str
         Where packs run: "auto", "cpu", "cuda".
     progress : bool or "auto"
@@ -232,11 +241,12 @@ def compare(
 
     Returns
     -------
-    Dataset (forecast, lead, [window], [threshold], [rank], [wavelength])
+    Dataset ([label,] forecast, lead, [window], [threshold], [rank], [wavelength])
         Scores as `verify` gives them, in memory; `forecast` are the names in `packs`. All are
         scored on the same pairs of values: from the inits in the coordinate `init`, where every
         forecast has a value. `left_out` is the number of pairs of each that another has no value
-        for. With an ensemble among them also its ranks, and for rain the spectra of all.
+        for; with labels, `inits` is the number of theirs. With an ensemble among them also its
+        ranks, and for rain the spectra of all.
 
     Raises
     ------
@@ -271,6 +281,7 @@ def compare(
         found, hint = repr(reference), f'reference="{names[0]}"'
         raise mismatch(f"a reference among {', '.join([*names, *means])}", found, hint)
     check_names(scores)
+    check_block(block, confidence)
     if known is not None:
         check_share(known)
     data, present = _with_every_stamp(data, variable)
@@ -295,7 +306,8 @@ def compare(
         positions = positions[present[positions]]
     positions = _with_future(time, positions, lead, init)
     if confidence is not None:
-        _check_inits(time[positions], step, lead, confidence)
+        _check_inits(time[positions], step, lead, confidence, block)
+    labels = None if by is None else _labels(by, scored, positions, setting.square)
     read = data if setting.square is None else setting.square.crop(data)
     sums: dict[str, list[xr.Dataset]] = {}
     forecasts_at_once = sum(row.members for row in rows)
@@ -304,8 +316,12 @@ def compare(
             sums.setdefault(row, []).append(part)
     totals = {name: _concat(parts, "init") for name, parts in sums.items()}
     other = None if reference is None else totals[reference]
-    results = [_scores(total, other, confidence) for total in totals.values()]
-    result = _concat(results, "forecast")
+
+    def scores_of(inits: slice | np.ndarray) -> xr.Dataset:
+        each = [_scores(total, other, confidence, block, inits) for total in totals.values()]
+        return _concat(each, "forecast")
+
+    result = scores_of(slice(None)) if labels is None else by_regime(labels, scores_of)
     count = positions.size
     result.attrs["pairs"] = f"{lead} lead{'s' * (lead > 1)} from {count} init{'s' * (count > 1)}"
     if setting.square is not None:
@@ -373,12 +389,29 @@ def _default_lead(rows: Sequence[Forecaster], step: Step, size: int, context: in
     return max(1, min(hour, size - context))
 
 
-def _check_inits(inits: xr.DataArray, step: Step, lead: int, level: float) -> None:
+def _check_inits(
+    inits: xr.DataArray, step: Step, lead: int, level: float, block: int | str | None
+) -> None:
     """Raise for too few inits for confidence, before anything is forecast."""
     steps = np.arange(1, lead + 1)
     leads = steps if isinstance(step, str) else steps * step
     init = inits.rename({inits.dims[0]: "init"}) if inits.dims != ("init",) else inits
-    check_confidence(init, xr.DataArray(leads, dims="lead"), level)
+    check_confidence(init, xr.DataArray(leads, dims="lead"), level, block)
+
+
+def _labels(
+    by: str | xr.DataArray | Callable[[xr.DataArray], xr.DataArray],
+    scored: xr.DataArray,
+    positions: np.ndarray,
+    square: Square | None,
+) -> xr.DataArray:
+    """Return the label of each init, by what was observed then."""
+    dim = find_axes(scored).time
+    at_init = scored.isel({dim: positions})
+    if callable(by):
+        by = by(at_init if square is None else square.inside(at_init))
+    inits = at_init.rename({dim: "init"})
+    return labels_of(by, inits, "xef.wet_area", f'da["{dim}"].values')
 
 
 def _block_sums(
@@ -440,16 +473,16 @@ def _pooled_sums(fc: xr.DataArray, observed: xr.DataArray, setting: _Setting) ->
     return sums.sum("member", keep_attrs=True).assign(n=sums["cases"])  # pairs, not times members
 
 
-def _scores(sums: xr.Dataset, reference: xr.Dataset | None, confidence: float | None) -> xr.Dataset:
+def _scores(
+    sums: xr.Dataset,
+    reference: xr.Dataset | None,
+    confidence: float | None,
+    block: int | str | None,
+    inits: slice | np.ndarray,
+) -> xr.Dataset:
     """Return the scores of one row, and the number of its own pairs that they leave out."""
-    if confidence is not None:
-        result = score_confidence(sums, reference=reference, level=confidence)
-    else:
-        result = score(sums)
-        if reference is not None:
-            skill = skill_score(result, score(reference))
-            result = result.merge(skill, compat="no_conflicts", join="outer")
-    left_out = sums["own"].sum("init").astype(np.int64) - result["n"]
+    result = scores_at(sums, reference, None, confidence, block, inits)
+    left_out = sums["own"].isel(init=inits).sum("init").astype(np.int64) - result["n"]
     attrs = {"long_name": "pairs of values that another forecast has none for", "units": "1"}
     return result.assign(left_out=left_out.assign_attrs(attrs))
 

@@ -97,7 +97,9 @@ def _with_ends(value: float, *ends: float) -> float | str:
     if not ends:
         return value
     low, high = ends[:2]
-    return f"{value:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(value) else "-"
+    if not np.isfinite([low, high]).all():  # of a label with too few inits
+        return f"{value:.3f}" if np.isfinite(value) else "-"
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _rank_table(result: xr.Dataset) -> str:

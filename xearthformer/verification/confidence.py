@@ -117,9 +117,15 @@ def check_confidence(
     return labels, length
 
 
-def count_blocks(init: xr.DataArray, lead: xr.DataArray) -> int:
-    """Return the number of blocks that inits fall in, as long as the longest lead."""
-    return np.unique(_blocks(init, lead, None)[0]).size
+def check_block(block: int | str | None, level: float | None) -> None:
+    """Raise ValueError for the length of blocks where no interval is asked for."""
+    if block is not None and level is None:
+        raise mismatch(f"a confidence level, for block={block!r}", "none", "confidence=0.9")
+
+
+def count_blocks(init: xr.DataArray, lead: xr.DataArray, block: int | str | None = None) -> int:
+    """Return the number of blocks that inits fall in, as long as the longest lead or as named."""
+    return np.unique(_blocks(init, lead, block)[0]).size
 
 
 def _with_ends(result: xr.Dataset, resampled: xr.Dataset, level: float) -> xr.Dataset:

@@ -6,6 +6,7 @@ Labels are of what is seen at the init, never of what came: a forecaster could c
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..fields.units import convert_units
 from .align import concat, pick_variable
 
 Data = xr.Dataset | xr.DataArray
+CONFIDENCE = "confidence"  # the attribute of scores with intervals
 WET = 0.1  # mm h-1: a pixel with rain
 EDGES = 0.05, 0.2  # of the wet share of the domain: showers, and widespread rain
 INTENSE = 5.0  # mm h-1: about 34 dBZ, which steady rain seldom reaches
@@ -207,33 +209,39 @@ def _length(area_YX: np.ndarray, spacing: tuple[float, float]) -> float:
     return float(4 * np.sqrt(np.linalg.eigvalsh(moments)[-1]))
 
 
-def labels_of(by: Hashable | xr.DataArray, forecast: xr.DataArray) -> xr.DataArray:
+def labels_of(
+    by: Hashable | xr.DataArray,
+    forecast: xr.DataArray,
+    wet: str = "xef.wet_area(obs)",
+    inits: str = "fc.init.values",
+) -> xr.DataArray:
     """Return the label of each init: of a coordinate's name, or of labels along init or a time.
 
-    ValueError where inits are missing, none has a label, or there is no such coordinate along init.
+    ValueError where inits are missing, none has a label, or there is no such coordinate along init;
+    `wet` and `inits` are what its hints name.
     """
     init = np.atleast_1d(forecast["init"].values)
     if not isinstance(by, xr.DataArray):
         along = [str(n) for n, c in forecast.coords.items() if c.dims == ("init",) and n != "init"]
         if by not in along:
-            hint = "by=xef.wet_area(obs), or labels as a DataArray (init,)"
+            hint = f"by={wet}, or labels as a DataArray (init,)"
             found = f"{by!r}, of the coordinates {', '.join(along) or 'none'}"
             raise mismatch("a label of each init as a coordinate along init", found, hint)
         by = forecast[by]
     by = by.squeeze(drop=True) if by.ndim > 1 else by
     if by.ndim != 1:
-        hint = "by=xef.wet_area(obs)"
+        hint = f"by={wet}"
         raise mismatch("labels along one dim, init or time", f"dims {by.dims}", hint)
     dim = by.dims[0]
     missing = ~np.isin(init, by[dim].values)
     if missing.any():
-        hint = f'by=labels.reindex({dim}=fc.init.values, fill_value=""), which leaves it out'
+        hint = f'by=labels.reindex({dim}={inits}, fill_value=""), which leaves it out'
         raise mismatch("a label of every init", f"none for {str_time(init[missing][0])}", hint)
     values = by.drop_vars([n for n in by.coords if n != dim]).sel({dim: init}).values
     name = by.name if by.name not in (None, "init", "lead", "member") else "regime"
     labels = xr.DataArray(values, dims="init", name=name, attrs=by.attrs)
     if not _has_label(labels).any():
-        raise mismatch("inits with a label", "none", "by=xef.wet_area(obs)")
+        raise mismatch("inits with a label", "none", f"by={wet}")
     return labels
 
 
@@ -250,8 +258,10 @@ def by_regime(labels: xr.DataArray, score_of: Callable[[np.ndarray], xr.Dataset]
     named = _has_label(labels)
     values = np.unique(labels.values[named])
     positions = [np.flatnonzero(named & (labels.values == value)) for value in values]
-    scores = concat(
-        [score_of(at) for at in positions], xr.Variable(labels.name, values, labels.attrs)
-    )
+    each = [score_of(at) for at in positions]
+    scores = concat(each, xr.Variable(labels.name, values, labels.attrs))
+    for words in [one.attrs[CONFIDENCE] for one in each if CONFIDENCE in one.attrs][:1]:
+        # how many blocks there are differs from label to label
+        scores.attrs[CONFIDENCE] = re.sub(r"\d+ blocks", "blocks", words)
     attrs = {"long_name": "inits of this label", "units": "1"}
     return scores.assign(inits=(labels.name, [at.size for at in positions], attrs))

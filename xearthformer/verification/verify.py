@@ -22,7 +22,13 @@ from ..fields.sentinels import check_values
 from ..fields.units import equal_units
 from .align import align, pick_observed, pick_variable
 from .base import Measure
-from .confidence import LEAST_BLOCKS, check_confidence, count_blocks, score_confidence
+from .confidence import (
+    LEAST_BLOCKS,
+    check_block,
+    check_confidence,
+    count_blocks,
+    score_confidence,
+)
 from .grid import is_latlon, rings_of, spacing_of, window_pixels
 from .regimes import by_regime, labels_of
 from .scores import SCORES, check_names, default_scores, describe_scores, groups_of, score
@@ -52,6 +58,7 @@ def verify(
     reference: Data | None = None,
     by: Hashable | xr.DataArray | None = None,
     confidence: float | None = None,
+    block: int | str | None = None,
 ) -> xr.Dataset:
     """Score forecasts against observations, by lead and over all leads.
 
@@ -85,8 +92,11 @@ def verify(
         A label of each init, which scores are grouped by: the name of a coordinate along `init`, or
         labels along init or time, such as `wet_area(observed)`.
     confidence : float, optional
-        Level of confidence intervals by `score_confidence`, such as 0.9, in blocks of inits as long
-        as the longest lead. The result is then in memory.
+        Level of confidence intervals by `score_confidence`, such as 0.9, in blocks of inits. The
+        result is then in memory.
+    block : int or str, optional
+        Length of these blocks: a number of inits, or a duration such as "3h". Default: the longest
+        lead.
 
     Returns
     -------
@@ -139,8 +149,9 @@ def verify(
     fc = pick_variable(forecast)
     at = default_thresholds(fc) if thresholds is None else thresholds
     arguments: dict = {"thresholds": at, "window": window, "known": known}
+    check_block(block, confidence)
     if confidence is not None:  # before anything is computed
-        check_confidence(fc["init"], fc["lead"], confidence)
+        check_confidence(fc["init"], fc["lead"], confidence, block)
     other = None
     if reference is not None:
         ref = pick_variable(reference, fc.name)
@@ -154,10 +165,10 @@ def verify(
     if reference is not None:
         other = _pool_members(statistics(ref, observed, _with_skill(scores), **arguments))
     sums = statistics(fc, observed, scores, **arguments)
-    score_of = partial(_scores_at, sums, other, scores, confidence)
+    score_of = partial(scores_at, sums, other, scores, confidence, block)
     if labels is None:
         return score_of(slice(None))
-    return by_regime(labels, score_of).assign_attrs(sums.attrs)
+    return by_regime(labels, score_of)
 
 
 # The registry's list in place of its mark, indented like the mark; python -OO has no docstrings.
@@ -165,19 +176,20 @@ MARK = r"(?m)^( *)<list of scores>$"
 verify.__doc__ = re.sub(MARK, lambda m: indent(describe_scores(), m[1]), verify.__doc__ or "")
 
 
-def _scores_at(
+def scores_at(
     sums: xr.Dataset,
     other: xr.Dataset | None,
     scores: Sequence[str] | None,
     confidence: float | None,
+    block: int | str | None,
     inits: slice | np.ndarray,
 ) -> xr.Dataset:
     """Return the scores of some inits, their skill against another forecast, and intervals."""
     sums = sums.isel(init=inits)
     other = None if other is None else other.isel(init=inits)
     # Of a regime with too few inits the ends of intervals are missing.
-    if confidence is not None and count_blocks(sums["init"], sums["lead"]) >= LEAST_BLOCKS:
-        return score_confidence(sums, scores, reference=other, level=confidence)
+    if confidence is not None and count_blocks(sums["init"], sums["lead"], block) >= LEAST_BLOCKS:
+        return score_confidence(sums, scores, reference=other, block=block, level=confidence)
     result = score(sums, scores)
     if other is None:
         return result
