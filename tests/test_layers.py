@@ -13,7 +13,7 @@ ROWS = [
     ["cli"],
     ["accessor"],
     ["plots", "comparison"],
-    ["verification", "hindcasts", "training"],
+    ["hindcasts", "verification", "training"],
     ["inference", "climate", "datasets"],
     ["packs"],
     ["fields"],

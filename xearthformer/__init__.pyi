@@ -57,6 +57,7 @@ from .verification.products import exceedance as exceedance
 from .verification.products import quantiles as quantiles
 from .verification.regimes import rain_regime as rain_regime
 from .verification.regimes import wet_area as wet_area
+from .verification.request import Products as Products
 from .verification.seasonal import categories as categories
 from .verification.seasonal import seasonal_mean as seasonal_mean
 from .verification.skill import skill_confidence as skill_confidence

@@ -10,9 +10,9 @@ from small_radar import small_rain
 from small_still import still_pack
 
 from xearthformer.cli import main
-from xearthformer.cli.products import Products
 from xearthformer.cli.watch import watch
 from xearthformer.inference import tasks
+from xearthformer.verification.request import Products
 
 DRAWN = ["--members", "3", "--seed", "1", "--steps", "2"]
 

@@ -8,7 +8,7 @@ import xarray as xr
 import zarr
 from small_nowcast import small_nowcast
 from small_prediff import rain, save
-from zarr.storage import MemoryStore
+from zarr.storage import LocalStore, MemoryStore
 
 import xearthformer as xef
 from xearthformer.cli import main
@@ -54,6 +54,56 @@ def test_a_hindcast_of_members_of_a_nowcast_grows(tmp_path):
     np.testing.assert_array_equal(done["known"], whole["known"])
     with pytest.raises(ValueError, match="(?s)2 members of seed 0.*found none.*another store"):
         xef.hindcast(da, pack, store)
+
+
+@pytest.mark.parametrize("chunks", [None, 2])
+def test_a_hindcast_of_products_is_the_forecasts_and_grows(tmp_path, chunks):
+    """Amounts, their probabilities and quantiles: one lead of three; no member is kept."""
+    pack, store = small_nowcast(tmp_path), tmp_path / "h.zarr"
+    da = xef.synthetic_storms(3, events=1, size=40, frames=8)["rain_rate"].isel(event=0, drop=True)
+    kept = {
+        "members": 3,
+        "products": xef.Products([0.1, 1], quantiles=[0.2, 0.9], accumulate="15min"),
+    }
+    xef.hindcast(da[:6], pack, store, chunks=chunks, **kept)
+    done = xef.hindcast(da.chunk(time=3), pack, store, chunks=chunks, **kept)
+    amounts = da.earthformer.forecast(pack, init=slice(None), members=3).earthformer.accumulate(
+        "15min"
+    )
+    assert done.sizes["init"] == 5 and "incomplete" not in done.attrs
+    assert [*done.data_vars] == ["probability", "rain_amount_quantiles"]
+    chances = amounts.earthformer.exceedance([0.1, 1])
+    np.testing.assert_array_equal(done["probability"], chances)
+    np.testing.assert_array_equal(done["threshold"], chances["threshold"])
+    np.testing.assert_array_equal(
+        done["rain_amount_quantiles"], amounts.earthformer.quantiles([0.2, 0.9])
+    )
+    np.testing.assert_array_equal(done["known"], amounts["known"])
+    assert done["lead"].values.tolist() == amounts["lead"].values.tolist()
+    for other in (None, xef.Products(quantiles=[0.2, 0.9])):
+        message = "(?s)the products that .* --exceed 0.1 1 --quantiles.*another store, or the argum"
+        with pytest.raises(ValueError, match=message):
+            xef.hindcast(da, pack, store, members=3, products=other)
+
+
+def test_products_of_a_finished_store_and_what_is_none(tmp_path):
+    pack, store = small_nowcast(tmp_path), tmp_path / "h.zarr"
+    da = xef.synthetic_storms(3, events=1, size=40, frames=5)["rain_rate"].isel(event=0, drop=True)
+    da.to_netcdf(tmp_path / "rain.nc")
+    words = [str(tmp_path / "rain.nc"), "--pack", str(pack.path), "-o", str(store)]
+    asked = ["--members", "2", "--exceed", "0.5", "--window", "3"]
+    assert main(["hindcast", *words, *asked]) == 0
+    opened = LocalStore(store, read_only=True)
+    wanted = xef.Products(exceed=[0.5], window=3)
+    done = xef.hindcast(da, pack, opened, members=2, products=wanted)
+    fc = da.earthformer.forecast(pack, init=slice(None), members=2)
+    expected = fc.earthformer.exceedance([0.5], window=3)
+    np.testing.assert_array_equal(done["probability"], expected)
+    with pytest.raises(ValueError, match="an ensemble, with the dim member"):
+        xef.hindcast(da, pack, tmp_path / "o.zarr", products=wanted)
+    with pytest.raises(ValueError, match="thresholds, for --window"):
+        xef.hindcast(da, pack, tmp_path / "o.zarr", products=xef.Products(window=3))
+    assert [*(tmp_path / "o.zarr").rglob("*")] == []
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ EXCEPTED: dict[str, str | dict[str, str]] = {
     "cli:_entries": TRAINING,
     "cli.files:check_anomaly": COMMAND,
     "cli.files:pick_raster": COMMAND,
-    "cli.products:check": COMMAND,
     "cli.score:verify_file": COMMAND,
     "cli.score:_check_xro": COMMAND,
     "cli.score:_data": COMMAND,

@@ -253,6 +253,18 @@ CASES = {
     "verification.regimes:rain_regime": [
         Case(RAIN, "xef.rain_regime(obs, winter=[0])", "answer.sizes == {'time': 6}")
     ],
+    "verification.request:check": [
+        Case(
+            "import tempfile; store = tempfile.mkdtemp(); da = anomalies(24, step=2)",
+            "xef.hindcast(da, 'lim', store, lead=2, members=2, products=xef.Products(window=3))",
+            "'probability' in answer",
+        ),
+        Case(
+            "import tempfile; store = tempfile.mkdtemp(); da = absolute()",
+            "xef.hindcast(da, 'persistence', store, lead=2, products=xef.Products(with_members=True))",
+            "'sst' in answer",
+        ),
+    ],
     "verification.regimes:_kilometres": [
         Case(
             RAIN + "; obs = obs.drop_vars(['x', 'y', 'crs'])",

@@ -70,6 +70,8 @@ PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"(?<![/\w])(lead|members|seed|steps|batch_size|window|keep)=(\d+)": lambda m: (
         f"--{m[1].replace('_', '-')} {m[2]}"
     ),
+    r"products=xef\.Products\(exceed=\[([^]]*)\]\)": lambda m: f"--exceed {m[1].replace(',', '')}",
+    r"\bproducts=None": "the same without --with-members",
     r"ds\.drop_vars\(.*\), to keep (\w+)": r"--variable \1",
     r"fc\.earthformer\.exceedance\(\[([^]]*)\]\)": lambda m: f"--exceed {m[1].replace(',', '')}",
     r"fc\.earthformer\.quantiles\(\[([^]]*)\]\)": lambda m: f"--quantiles {m[1].replace(',', '')}",

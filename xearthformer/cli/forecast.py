@@ -7,6 +7,7 @@ from typing import Any, Literal
 import xarray as xr
 
 from ..fields.cf import file_of_forecasts
+from ..verification.request import Products
 from .files import (
     FORECASTS,
     Radar,
@@ -16,7 +17,6 @@ from .files import (
     parse_inits,
     write_forecast,
 )
-from .products import Products
 
 # The fields of `inference.options.Options` but guidance, which `sigmas` stands for: cli.OPTIONS.
 Options = Any
@@ -89,6 +89,12 @@ def hindcast_file(
     missing: Sequence[float] | None = None,
     zero_below: float | None = None,
     skip_broken: bool = False,
+    exceed: Sequence[float | str] = (),
+    window: float | str | None = None,
+    anywhere: bool = False,
+    quantiles: Sequence[float] = (),
+    accumulate: str | None = None,
+    with_members: bool = False,
     chunks: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     **options: Options,
@@ -116,7 +122,8 @@ def hindcast_file(
         # a variable that the pack finds by itself brings the file's attributes with it
         data = da if variable else _as_dataset(da).assign_attrs(attrs)
         options |= {"guidance": _guidance(sigmas), "chunks": chunks, "on_error": on_error}
-        result = hindcast(data, opened, output, init=inits, **options)
+        products = Products(exceed, window, anywhere, quantiles, accumulate, with_members)
+        result = hindcast(data, opened, output, init=inits, products=products, **options)
     names = " and ".join(map(str, _as_dataset(result).data_vars))
     print(f"{output}: {_sizes(result)} of {names} by {opened.card.name}, {_elapsed(started)}")
     if "incomplete" in result.attrs:

@@ -28,9 +28,9 @@ from ..errors import mismatch, printable, whole_number
 from ..fields.axes import find_axes
 from ..fields.cf import CONVENTIONS
 from ..fields.time_axis import stamps_on_grid, str_time
+from ..verification.request import Products
 from .files import check_raster, remove, write_forecast
 from .folder import UNFINISHED, Failed, Folder, Frame
-from .products import Products
 
 if TYPE_CHECKING:
     from ..packs.pack import Pack

@@ -6,11 +6,11 @@ Results come back one block at a time, in the order in which they are finished.
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import dask
 import numpy as np
@@ -19,11 +19,13 @@ import xarray as xr
 from ..errors import ignored
 from ..fields import windows
 from ..fields.time_axis import str_time
-from ..inference.forecast import compute, set_up
+from ..inference.forecast import Setup, compute, set_up
 from ..inference.inputs import Entry
 from ..inference.options import Options
+from ..inference.tasks import KNOWN
 from ..inference.workers import open_client
 from ..packs.pack import Pack
+from ..verification.request import Products
 from .store import frame_digests
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Job:
     positions: np.ndarray  # (init,), the position of each init along it
     pack: Pack
     options: Options  # how to forecast
+    products: Products = Products()  # what is kept of it
 
     @property
     def used(self) -> slice:
@@ -106,7 +109,12 @@ class Job:
         """The function that forecasts pieces; it carries neither data nor weights to a worker."""
         bare = [replace(entry, da=xr.DataArray()) for entry in self.entries]
         return partial(
-            _forecast, time=self.time, entries=bare, pack=self.pack, options=self.options
+            _forecast,
+            time=self.time,
+            entries=bare,
+            pack=self.pack,
+            options=self.options,
+            products=self.products,
         )
 
     @cached_property
@@ -231,6 +239,7 @@ def _forecast(
     entries: list[Entry],
     pack: Pack,
     options: Options,
+    products: Products,
     scheduler: Scheduler,
 ) -> BlockForecast:
     """Forecast a block."""
@@ -238,10 +247,23 @@ def _forecast(
     for data, init in pieces:
         loaded = [da.load(scheduler=scheduler) for da in data]
         own = [replace(entry, da=da) for entry, da in zip(entries, loaded, strict=True)]
-        values.append(compute(set_up(own, pack, init, options), "auto", progress=False))
+        setup = set_up(own, pack, init, options)
+        forecasts = compute(setup, "auto", progress=False)
+        values.append(_products(setup, forecasts, products) if products else forecasts)
         digests.append(frame_digests(loaded, time))
     of_each = [np.concatenate(parts) for parts in zip(*values, strict=True)]
     return BlockForecast(of_each, np.concatenate(digests))
+
+
+def _products(setup: Setup, values: Sequence[Any], products: Products) -> list[np.ndarray]:
+    """Return the values of products, and what is known of them, from those of forecasts."""
+    answers = dict(zip(setup.answers, values, strict=False))
+    ds = xr.Dataset({n: setup.answers[n].copy(data=data) for n, data in answers.items()})
+    if setup.known is not None:
+        ds = ds.assign_coords({KNOWN: setup.known.copy(data=values[-1])})
+    made = products.of(ds)
+    known = [made[KNOWN]] if KNOWN in made.coords else []
+    return [da.to_numpy() for da in (*made.data_vars.values(), *known)]
 
 
 def _two_or_more(first: int, end: int, lowest: int) -> slice:

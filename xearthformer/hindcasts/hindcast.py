@@ -29,6 +29,7 @@ from ..inference.tasks import KNOWN
 from ..models.prediff.samplers import Sampler
 from ..packs.card import Card
 from ..packs.pack import Pack, open_pack
+from ..verification.request import Products
 from . import blocks
 from .growth import finish_growth, grow, put_in_order, read_inits
 from .lock import Lock, hold
@@ -73,6 +74,7 @@ def hindcast(
     sampler: str | Sampler = "dpm++",
     steps: int | None = None,
     guidance: Guidance | Sequence[Guidance] | None = None,
+    products: Products | None = None,
     chunks: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     device: str = "auto",
@@ -95,6 +97,9 @@ def hindcast(
     init : label, slice or list of labels, optional
         Default: every time that has the context the pack needs.
     {options}
+    products : Products, optional
+        What is kept in place of members: probabilities, quantiles, amounts, as
+        `Products(quantiles=[0.1, 0.5, 0.9])`. Default: the forecasts as they are.
     chunks : int, optional
         Number of inits that are one Zarr chunk, and are forecast, written and marked together.
         Default: one chunk per init, and blocks of about 8 inits (64 of a light model, such as
@@ -107,17 +112,17 @@ def hindcast(
     -------
     Dataset
         The store, opened by `xarray.open_zarr`: the variable of `data` with dims init, lead and the
-        user's own, the labels and attributes that `forecast` gives. While inits are missing, its
-        attribute `incomplete` says how many and why, and `status` (init) in the store's group
-        "hindcast_log" says which.
+        user's own, the labels and attributes that `forecast` gives; or its products. While inits
+        are missing, its attribute `incomplete` says how many and why, and `status` (init) in the
+        store's group "hindcast_log" says which.
 
     Raises
     ------
     ValueError, TypeError
         What `forecast` refuses; a store that another process is writing; a store of other data, of
         another pack, grid, lead, ensemble, constraint, precision, batch size (where it is part of
-        the bits) or chunks, compiled or not; a list of inits that lacks some of the store's; an
-        init that fails.
+        the bits), products or chunks, compiled or not; a list of inits that lacks some of the
+        store's; an init that fails.
     OSError
         A disk that is full, or another failure of the store. What is written stays.
 
@@ -161,6 +166,8 @@ def hindcast(
         raise mismatch('on_error="raise" or "skip"', repr(on_error), 'on_error="skip"')
     if chunks is not None:
         chunks = whole_number("chunks", chunks, hint="chunks=None")
+    products = Products() if products is None else products
+    products.check()
     pack, opened = open_pack(pack), open_store(store)
     if batch_size == "auto":  # of which other devices have others
         made_with = (read_record(opened) or {}).get(BATCH)
@@ -194,7 +201,9 @@ def hindcast(
         positions=setup.inits.positions,
         pack=pack,
         options=replace(options, lead=answers[0].sizes["lead"]),
+        products=products,
     )
+    _empty(job, setup)  # products that can't be made are refused
     _check_once(job)
     # before a lock is left in another's store
     theirs = read_record(opened)
@@ -227,11 +236,7 @@ def _begin_or_grow(
     # nothing is lost where the skeleton isn't whole: it is built again, for the inits of this call
     _check_record(theirs, record, store, leave_out=LISTS if there is None else ())
     batch_size, light = setup.plan.settings.batch_size, engine.is_light(job.pack.card)
-    own = {entry.name: entry.da.name or "forecast" for entry in job.entries}
-    empty = xr.Dataset({own[name]: answer for name, answer in setup.answers.items()})
-    if setup.known is not None:
-        empty = empty.assign_coords({KNOWN: setup.known})
-    empty = empty.isel(init=order)
+    empty = _empty(job, setup).isel(init=order)
     empty.attrs = file_of_forecasts(attrs, empty.data_vars.values())
     ledger = open_ledger(
         store,
@@ -247,6 +252,15 @@ def _begin_or_grow(
         frames, before = job.used.stop - job.used.start, begun.used.start - job.used.start
         ledger = grow(ledger, empty, _record(job, setup, theirs), frames=frames, before=before)
     return job, ledger
+
+
+def _empty(job: blocks.Job, setup: Setup) -> xr.Dataset:
+    """Return what the store is to hold, without its values."""
+    own = {entry.name: entry.da.name or "forecast" for entry in job.entries}
+    empty = xr.Dataset({own[name]: answer for name, answer in setup.answers.items()})
+    if setup.known is not None:
+        empty = empty.assign_coords({KNOWN: setup.known})
+    return job.products.of(empty)
 
 
 # --- the work
@@ -317,6 +331,8 @@ def _record(job: blocks.Job, setup: Setup, theirs: Mapping[str, str] | None) -> 
         record["constraints"] = code
     if plan.beyond == "nan":  # the default is not said: earlier records know no other
         record["beyond"] = plan.beyond
+    if job.products:
+        record["products"] = str(job.products)
     if plan.ensemble is not None:
         # Records say `scale` for a constraint's strength, its name until 0.1.
         record["ensemble"] = str(plan.ensemble).replace(" strength=", " scale=")
@@ -408,7 +424,7 @@ def _check_finished(job: blocks.Job, setup: Setup, store: Store) -> None:
     """Refuse a store that can't be written unless it holds all of this hindcast."""
     there = read_inits(store)
     order, known = put_in_order(job.times[job.positions], there)
-    names = [str(answer.name) for answer in setup.answers.values()]
+    names = [str(name) for name in _empty(job, setup).data_vars]
     ledger = None if there is None else load_ledger(store, names, "r")
     missing = len(order)
     if ledger is not None:

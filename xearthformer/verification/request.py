@@ -1,4 +1,4 @@
-"""What the commands write of a forecast in place of its members, or next to them."""
+"""The products that are asked for: what is written in place of members, or next to them."""
 
 import shlex
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ from ..errors import mismatch
 
 @dataclass(frozen=True)
 class Products:
-    """The products that are asked for, as the options of the command line have them.
+    """The products of a forecast that are kept in place of its members: for `hindcast`.
+
+    The command line has the same options.
 
     Parameters
     ----------
@@ -26,6 +28,14 @@ class Products:
         The period of amounts, which all products are of: as in `accumulate`.
     with_members : bool
         Whether the members are written too.
+
+    Examples
+    --------
+    >>> import xearthformer as xef
+    >>> fc = xr.DataArray([[0.0, 1.0, 2.0]], dims=("x", "member"), name="t")
+    >>> ds = xef.Products(exceed=[1], quantiles=[0.5]).of(fc)
+    >>> ds["probability"].values.round(2), ds["t_quantiles"].values
+    (array([[0.67]]), array([[1.]]))
     """
 
     exceed: Sequence[float | str] = ()
@@ -55,16 +65,17 @@ class Products:
             words += [f"--{name.replace('_', '-')}"] if getattr(self, name) else []
         return shlex.join(f"{word:g}" if isinstance(word, float) else str(word) for word in words)
 
-    def check(self, path: Path, hint: str) -> None:
+    def check(self, path: Path | None = None, hint: str = "") -> None:
         """Raise ValueError for options that are of no product, or a file that can't hold any."""
         if not self:
             return
         if not self.exceed and (self.window is not None or self.anywhere):
             given = "--window" if self.window is not None else "--anywhere"
-            raise mismatch(f"thresholds, for {given}", "none", "--exceed 0.5 1 5")
+            hint = "products=xef.Products(exceed=[0.5, 1, 5])"
+            raise mismatch(f"thresholds, for {given}", "none", hint)
         if self.with_members and not (self.exceed or self.quantiles or self.accumulate):
-            raise mismatch("products, for --with-members", "none", "the same without")
-        if path.suffix == ".h5":
+            raise mismatch("products, for --with-members", "none", "products=None")
+        if path is not None and path.suffix == ".h5":
             raise mismatch("file.nc, store.zarr or file.tif, for products", str(path), hint)
 
     def of(self, fc: xr.DataArray | xr.Dataset) -> xr.Dataset:
@@ -74,7 +85,7 @@ class Products:
         """
         if not self:
             return fc if isinstance(fc, xr.Dataset) else fc.to_dataset()
-        from ..verification import products
+        from . import products
 
         if isinstance(fc, xr.Dataset) and len(fc.data_vars) > 1:
             names = ", ".join(map(str, fc.data_vars))
