@@ -5,6 +5,7 @@ Small storms whose motion is known, so that the frames in between are too.
 
 import warnings
 
+import dask
 import numpy as np
 import pandas as pd
 import pytest
@@ -362,3 +363,41 @@ class TestForecastsFromFramesInBetween:
             honest = make(rain, lead=2, **eval(f"dict({line})"))
         assert honest["init"].dt.minute.values.tolist() == [20, 30, 40, 50]
         assert "know frames" not in honest.attrs["history"]
+
+    @pytest.mark.parametrize("door", ["forecast", "extrapolate", "hindcast"])
+    def test_a_missing_frame_of_lazy_data_is_told_when_it_is_read(self, door):
+        """10 minutes to 5: of three whole stamps the middle one is NaN, and bridged by the next."""
+
+        def refuse(dsk, keys, **kwargs):
+            raise AssertionError("something was computed")
+
+        rain = storms(minutes=10, frames=6)
+        rain[3] = np.nan
+        eager, lazy = (xef.to_step(da, "5min") for da in (rain, rain.chunk(time=2)))
+        assert lazy["newest"].chunks is not None
+        xr.testing.assert_identical(lazy.compute(), eager)
+        init = ["2016-07-11T22:20", "2016-07-11T22:30", "2016-07-11T22:40"]
+        said = "1 of 3 inits know frames after them"
+        if door == "forecast":
+            with warnings.catch_warnings(), dask.config.set(scheduler=refuse):
+                warnings.simplefilter("error")
+                fc = xef.forecast(lazy, "persistence", init=init, lead=1)
+            assert "may know frames after them" in fc.attrs["history"]
+            with pytest.warns(UserWarning, match="2016-07-11 22:30:00: .*know frames after"):
+                fc.compute(scheduler="synchronous")
+            return
+        pytest.importorskip("pysteps") if door == "extrapolate" else pytest.importorskip("zarr")
+        with pytest.warns(UserWarning, match=said) as told:
+            if door == "extrapolate":
+                fc = xef.extrapolate(lazy, init=init, lead=1)
+                assert said in fc.attrs["history"]
+            else:
+                xef.hindcast(lazy, "persistence", "memory://later.zarr", init=init, lead=1)
+        assert sum(said in str(each.message) for each in told) == 1
+
+    def test_a_call_warns_once_whatever_it_forecasts(self):
+        rain = xef.to_step(storms(minutes=10, frames=4), "5min")
+        rain = rain.expand_dims(model=2)  # each is forecast by itself
+        with pytest.warns(UserWarning, match="1 of 1 inits know frames after") as told:
+            xef.forecast(rain, "persistence", init="2016-07-11T22:15", lead=1)
+        assert len(told) == 1

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 import xbatcher
+from numpy.typing import NDArray
 
 from ..errors import mismatch, warn, whole_number
 from .axes import coordinate, find_axes, find_time
@@ -94,28 +95,44 @@ def find_inits(time: xr.DataArray, context: int, init: InitLike = None) -> Inits
     return Inits(positions)
 
 
-def warn_of_later(da: xr.DataArray, init: np.ndarray) -> str:
-    """Warn of inits whose own frame was made of later ones (`to_step`); return it for the history.
+def later_inits(
+    da: xr.DataArray, init: np.ndarray, compute: bool = False
+) -> NDArray[np.bool_] | None:
+    """Return which inits' own frames were made of later ones (`to_step`): bool (init,).
 
-    Returns "" where there are none. `init` are stamps of the time axis of `da`. Names the slice of
-    the others where these are evenly apart.
+    `init` are stamps of the time axis of `da`. None where values alone tell, in lazy data, unless
+    they may be computed.
     """
     time = da[find_time(da)]
-    newest = time.coords.get(NEWEST)
-    if newest is None or newest.dims != time.dims:
-        return ""
-    late = np.isin(init, time.values[newest.values > time.values])
-    if not late.any():
-        return ""
+    if NEWEST not in time.coords or time.coords[NEWEST].dims != time.dims:
+        return np.zeros(len(init), bool)
+    own = time[np.isin(time.values, init)]
+    newest = own.coords[NEWEST]
+    if newest.chunks is not None and not compute:
+        return None
+    return np.isin(init, own.values[newest.values > own.values])
+
+
+def describe_later(late: NDArray[np.bool_] | None) -> str:
+    """Return in words, for the history, what `later_inits` found; "" if there are none."""
+    if late is None:
+        return "inits may know frames after them, as frames in between and bridged ones do"
     words = f"{late.sum()} of {late.size} inits know frames after them, as frames in between do"
-    own = init[~late]
-    steps = np.unique(np.diff(np.flatnonzero(np.isin(time.values, own))))
+    return words if late.any() else ""
+
+
+def warn_of_later(da: xr.DataArray, init: np.ndarray, late: NDArray[np.bool_] | None) -> None:
+    """Warn of `late` inits, and name the slice of the others where these are evenly apart."""
+    if late is None or not late.any():
+        return
+    time = da[find_time(da)].values
+    places = np.flatnonzero(np.isin(time, init[~late]))
+    steps = np.unique(np.diff(places))
     mend = ""
     if steps.size == 1:
-        first, last = str_time(own[0]), str_time(own[-1])
+        first, last = str_time(time[places[0]]), str_time(time[places[-1]])
         mend = f"; init=slice({first!r}, {last!r}, {steps[0]}) has those that don't"
-    warn(f"{words}: scores of theirs would be too good{mend}")
-    return words
+    warn(f"{describe_later(late)}: scores of theirs would be too good{mend}")
 
 
 def blocks(positions: np.ndarray, context: int, size: int) -> Iterator[slice]:

@@ -46,11 +46,12 @@ class Piece(NamedTuple):
 
 
 class BlockForecast(NamedTuple):
-    """A block's forecasts, and the digests of the frames they were made from."""
+    """A block's forecasts, digests of the frames they were made from, and inits that know more."""
 
     # of each output, and what is known of a nowcast: (init, lead, *the user's spatial dims)
     values: list[np.ndarray]
     digests: np.ndarray  # (time,), uint64
+    late: np.ndarray  # (init,), bool: whose own frame was made of later ones
 
 
 # A block's positions among the inits, and its forecasts, or the error that it ended with.
@@ -243,7 +244,7 @@ def _forecast(
     scheduler: Scheduler,
 ) -> BlockForecast:
     """Forecast a block."""
-    values, digests = [], []
+    values, digests, late = [], [], []
     for data, init in pieces:
         loaded = [da.load(scheduler=scheduler) for da in data]
         own = [replace(entry, da=da) for entry, da in zip(entries, loaded, strict=True)]
@@ -251,8 +252,9 @@ def _forecast(
         forecasts = compute(setup, "auto", progress=False)
         values.append(_products(setup, forecasts, products) if products else forecasts)
         digests.append(frame_digests(loaded, time))
+        late.append(np.asarray(windows.later_inits(loaded[0], np.array(init), compute=True)))
     of_each = [np.concatenate(parts) for parts in zip(*values, strict=True)]
-    return BlockForecast(of_each, np.concatenate(digests))
+    return BlockForecast(of_each, np.concatenate(digests), np.concatenate(late))
 
 
 def _products(setup: Setup, values: Sequence[Any], products: Products) -> list[np.ndarray]:

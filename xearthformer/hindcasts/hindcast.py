@@ -275,6 +275,7 @@ def _fill(
 ) -> None:
     """Forecast and write what is missing. A block that fails is tried again chunk by chunk."""
     todo = deque(ledger.todo())
+    made: dict[int, np.bool_] = {}  # inits, and whether they know frames after them
     bar = engine.progress_bar(ledger.size, "init", progress, ledger.size - sum(map(len, todo)))
     outcomes = blocks.outcomes(job, todo)
     with bar, closing(outcomes):
@@ -284,6 +285,7 @@ def _fill(
             if not isinstance(outcome, Exception):
                 ledger.save(inits, outcome.values, job.frames(inits), outcome.digests)
                 bar.update(len(inits))
+                made |= dict(zip(inits.tolist(), outcome.late, strict=True))
             elif len(chunks) > 1:
                 todo.extendleft(reversed(chunks))
             else:
@@ -297,6 +299,8 @@ def _fill(
                         f"{ledger.size} inits are in the store and stay",
                     ) from outcome
         ledger.update_attributes()
+    stamps = job.times[job.positions[[*made]]] if made else job.times[:0]
+    windows.warn_of_later(job.entries[0].da, stamps, np.array([*made.values()], np.bool_))
 
 
 def _inits_per_block(answers: Sequence[xr.DataArray], batch_size: int, light: bool) -> int:

@@ -29,10 +29,10 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from .. import __version__
-from ..errors import mismatch, whole_number
+from ..errors import mismatch, warn, whole_number
 from ..fields import cf, regrid, windows
 from ..fields.tiles import Axis, Tiles, blend_lazily
-from ..fields.time_axis import LeadLike, Step, check_time, count_steps
+from ..fields.time_axis import NEWEST, LeadLike, Step, check_time, count_steps, str_time
 from ..fields.time_bounds import reading
 from ..models.prediff.samplers import Sampler
 from ..packs.card import Card, LatLonGrid, PixelGrid
@@ -169,6 +169,8 @@ def forecast(
     if engine.moves_rain(pack.card):
         entries, init = gaps.with_frames(entries, pack.card, init)
     answers = _for_each(entries, pack, init, options, chunks, progress)
+    stamps = next(iter(answers.values()))["init"].values
+    windows.warn_of_later(entries[0].da, stamps, windows.later_inits(entries[0].da, stamps))
     if not is_lazy:  # nor is the answer, however the gaps were filled
         answers = {
             name: answer.compute() if dask.is_dask_collection(answer) else answer
@@ -192,7 +194,7 @@ def _for_each(
     further = inputs.further_dims(entries)
     if not further:
         setup = set_up(entries, pack, init, options)
-        values = compute(setup, chunks, progress)
+        values = _warning_of_later(compute(setup, chunks, progress), setup, entries[0].da)
         filled = [one.copy(data=data) for one, data in zip(setup.computed, values, strict=True)]
         known = {} if setup.known is None else {KNOWN: filled.pop()}
         answers = zip(setup.answers, filled, strict=True)
@@ -337,6 +339,35 @@ def compute(
     return _run_at_once(blocks, answers, plan, progress)
 
 
+def _warning_of_later(
+    values: "list[np.ndarray] | list[dask.array.Array]", setup: Setup, da: xr.DataArray
+) -> "list[np.ndarray] | list[dask.array.Array]":
+    """Return lazy values that warn of inits made of later frames, where values alone tell these."""
+    stamps = setup.data[0]["time"].values[setup.inits.positions]
+    first, *others = values
+    if windows.later_inits(da, stamps) is not None or not isinstance(first, dask.array.Array):
+        return values
+    late = da[NEWEST].data[setup.inits.positions] > stamps
+    late = late.rechunk((first.chunks[0],))[(slice(None), *(None,) * (first.ndim - 1))]
+    warned = dask.array.map_blocks(
+        _warn_of_later, first, late, stamps=stamps, dtype=first.dtype, meta=first._meta
+    )
+    return [warned, *others]
+
+
+def _warn_of_later(
+    values: np.ndarray, late: np.ndarray, stamps: np.ndarray, block_info: dict
+) -> np.ndarray:
+    start, stop = block_info[0]["array-location"][0]
+    if (late := late.ravel()).any():
+        first, more = str_time(stamps[start:stop][late][0]), int(late.sum()) - 1
+        warn(
+            f"{first}{f' and {more} more inits' if more else ''}: inits that know frames after "
+            "them, as frames in between do; scores of theirs would be too good"
+        )
+    return values
+
+
 def _check_values(setup: Setup) -> None:
     """See that all the data can be served before the first forecast is made, piece by piece."""
     plan = setup.plan
@@ -478,7 +509,8 @@ def _attributes(
         notes.append(f"{entry.variable.standard_name} read in place of {entry.name}")
     if inits.dropped:
         notes.append(inits.dropped)
-    if later := windows.warn_of_later(entry.da, da["time"].values[inits.positions]):
+    late = windows.later_inits(entry.da, da["time"].values[inits.positions])
+    if later := windows.describe_later(late):
         notes.append(later)
     if entry.note:
         notes.append(entry.note)

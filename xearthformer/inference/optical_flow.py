@@ -153,7 +153,10 @@ def extrapolate(
     notes = [_method_note(way, frames, members, seed), *_warnings(said, len(inits.positions))]
     if inits.dropped:
         notes.append(inits.dropped)
-    if later := windows.warn_of_later(data, prepared["time"].values[inits.positions]):
+    stamps = prepared["time"].values[inits.positions]
+    late = windows.later_inits(data, stamps, compute=True)
+    windows.warn_of_later(data, stamps, late)
+    if later := windows.describe_later(late):
         notes.append(later)
     fc = cf.restore(xr.DataArray(rain, dims=(*empty.dims[:-2], "y", "x")), origin)
     line = f"xearthformer {__version__}: {'; '.join(notes)}"

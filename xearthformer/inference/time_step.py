@@ -10,9 +10,10 @@ in whole coarse cells, h w coarse cells, 2 the components (x, y).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,9 @@ from ..fields.time_axis import (
 )
 from ..models.layers import flow
 from ..packs.scale import Scale
+
+if TYPE_CHECKING:
+    import dask.array
 
 RAIN, UNITS = "rainfall_rate", "mm h-1"
 SCALE = Scale(factor=20.0, floor=0.1)  # on which motion is looked for: heavy rain is of order one
@@ -97,7 +101,8 @@ def to_step(
     it, and in a mean where fewer than half of the frames have it.
     A frame in between knows the frame after it. The coordinate `newest` along time is the stamp of
     the newest frame that each was made of, and forecasts from frames that know later ones warn:
-    scored, they would look better than they are. A frame of NaN in lazy data counts as one there.
+    scored, they would look better than they are. Of lazy data it is lazy, as a frame of NaN is made
+    of the next one, and forecasts warn when they are computed.
 
     Examples
     --------
@@ -132,7 +137,7 @@ def to_step(
     line = f"xearthformer {__version__}: {_words(times, deltas, regular is None, new)}"
     stepped = cf.new_values(cf.restore(answer, origin), data, line)
     newest = _newest(prepared, time, times)
-    return stepped.assign_coords({NEWEST: (find_time(stepped), *newest)})
+    return stepped.assign_coords({NEWEST: (find_time(stepped), newest.data, newest.attrs)})
 
 
 # --- when
@@ -184,27 +189,35 @@ def _times(time: xr.DataArray, deltas: np.ndarray, own: int | None, new: int) ->
 
 def _stamps(time: xr.DataArray, times: Times) -> xr.Variable:
     """Return the stamps of the new frames, in the calendar of the record."""
-    ahead = (times.new_N - times.own_T[0]).astype("timedelta64[us]")
-    stamps = time.values[0] + (ahead if time.dtype.kind == "M" else ahead.astype(object))
     attrs = {key: value for key, value in time.attrs.items() if key != "bounds"}
-    return xr.Variable("time", stamps.astype(time.dtype), attrs)
+    stamps = _after(times.new_N - times.own_T[0], time.values[0], time.dtype)
+    return xr.Variable("time", stamps, attrs)
 
 
-def _newest(
-    prepared: xr.DataArray, time: xr.DataArray, times: Times
-) -> tuple[np.ndarray, dict[str, str]]:
+def _after(microseconds: np.ndarray, start: object, dtype: np.dtype) -> np.ndarray:
+    """Return stamps so long after the first one of a record."""
+    ahead = microseconds.astype("timedelta64[us]")
+    return (start + (ahead if dtype.kind == "M" else ahead.astype(object))).astype(dtype)
+
+
+def _newest(prepared: xr.DataArray, time: xr.DataArray, times: Times) -> xr.Variable:
     """Return the stamp of the newest frame of the record that each new frame is made of.
 
-    A frame of NaN is bridged by the one after it; of lazy data nobody knows which these are.
+    A frame of NaN is bridged by the one after it; which these are, lazy data tells when computed.
     """
-    own_T, stamps = times.own_T, time.values
+    parts = [
+        _per_block(_newest_in, (len(times.parts[block]),), "i8", prepared, times, block)
+        for block in _blocks(times)
+    ]
+    variables = [xr.Variable("time", part) for part in parts]
+    newest = xr.Variable.concat(variables, "time").data
+    start, dtype = time.values[0], time.dtype
     if prepared.chunks is None:
-        there_T = prepared.notnull().any(["y", "x"]).values
-        own_T, stamps = (own_T[there_T], stamps[there_T]) if there_T.any() else (own_T, stamps)
-    last_N = [part[-1] for part in times.parts]
-    after_N = np.searchsorted(own_T, last_N).clip(max=own_T.size - 1)
+        stamps = _after(newest, start, dtype)
+    else:
+        stamps = newest.map_blocks(_after, start, dtype, dtype=dtype)
     attrs = {"long_name": "time of the newest frame that a frame is made of"}
-    return stamps[after_N], attrs
+    return xr.Variable("time", stamps, attrs)
 
 
 def _blocks(times: Times) -> list[slice]:
@@ -233,22 +246,47 @@ def _words(times: Times, deltas: np.ndarray, irregular: bool, new: int) -> str:
 
 def _lazily(da: xr.DataArray, times: Times, block: slice) -> xr.DataArray:
     """Return a block of new frames of (time, y, x): one task if the data is lazy."""
+    labels = {name: c for name, c in da.coords.items() if "time" not in c.dims}
+    shape = len(times.parts[block]), da.sizes["y"], da.sizes["x"]
+    values = _per_block(_frames, shape, "f4", da, times, block)
+    return xr.DataArray(values, labels, ("time", "y", "x"))
+
+
+def _per_block(
+    function: Callable[..., np.ndarray],
+    shape: tuple[int, ...],
+    dtype: str,
+    da: xr.DataArray,
+    times: Times,
+    block: slice,
+) -> np.ndarray | dask.array.Array:
+    """Return what a function makes of the frames that a block of new ones is made of."""
     parts = times.parts[block]
     # what bridges a gap may lie as far away as the longest gap
     near = (times.own_T >= parts[0][0] - LONGEST) & (times.own_T <= parts[-1][-1] + LONGEST)
     piece = da.isel(time=np.flatnonzero(near))
     own_T, first = times.own_T[near], int(times.own_T[0])
-    labels = {name: c for name, c in da.coords.items() if "time" not in c.dims}
-    shape = len(parts), da.sizes["y"], da.sizes["x"]
     if da.chunks is None:
-        values = _frames(piece.to_numpy(), own_T, first, parts)
-    else:
-        import dask
-        import dask.array
+        return function(piece.to_numpy(), own_T, first, parts)
+    import dask
+    import dask.array
 
-        task = dask.delayed(_frames)(piece.data, own_T, first, parts)
-        values = dask.array.from_delayed(task, shape, np.float32)
-    return xr.DataArray(values, labels, ("time", "y", "x"))
+    task = dask.delayed(function)(piece.data, own_T, first, parts)
+    return dask.array.from_delayed(task, shape, np.dtype(dtype))
+
+
+def _newest_in(
+    past_TYX: np.ndarray, own_T: np.ndarray, first: int, parts: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return how long after the first frame of the record the newest one of each part is (N,)."""
+    own_T = own_T[~np.isnan(past_TYX).all(axis=(1, 2))]
+    last_N = np.array([part[-1] for part in parts])
+    begins = own_T.size > 0 and own_T[0] == first  # which is moved back too
+    around = np.concatenate([[first if begins else -np.inf], own_T, [np.inf]])
+    after_N = np.searchsorted(own_T, last_N)
+    bridged_N = around[after_N + 1] - around[after_N] <= LONGEST
+    exact_N = around[after_N + 1] == last_N
+    return np.where(bridged_N | exact_N, around[after_N + 1], last_N).astype(np.int64) - first
 
 
 def _frames(
