@@ -113,6 +113,42 @@ def test_fill_values_of_anomalies_at_every_door(bad, lazy):
         xr.testing.assert_equal(use(eval(line, {name.strip(): da, "np": np})), use(good))
 
 
+@pytest.mark.parametrize(("bad", "lazy"), [(50.0, False), (-40.0, True)])
+@pytest.mark.filterwarnings("ignore:values for 75%")  # land is a quarter of the box
+def test_one_number_far_off_among_a_models_anomalies(bad, lazy):
+    """As far off a model may drift, but not to the same number in each cell of land."""
+    right = (sst() - 20.0).assign_attrs(units="degC", units_metadata="temperature: difference")
+    good = right.earthformer.forecast("persistence", init=slice("2000-06", "2001-06", 12), lead=3)
+    good = good.expand_dims(member=2, axis=2)
+    fc = good.fillna(bad).chunk() if lazy else good.fillna(bad)
+    doors = (
+        lambda fc: xef.verify(fc, right, ["crps"])["crps"],
+        lambda fc: fc.earthformer.index(Region(-10, 10, 0, 4)),
+        lambda fc: xef.skill_map(fc, right)["rmse"],
+        lambda fc: fc.earthformer.exceedance(0.0),
+        lambda fc: fc.earthformer.quantiles(0.5),
+        lambda fc: xef.correct_bias(fc, good, right),
+    )
+    for use in doors:
+        with pytest.raises(ValueError, match=f"and no fill value\n   found {bad:g} at") as error:
+            use(fc).compute()
+        line = str(error.value).split("try ")[1].split(", for")[0]
+        name = "fc" if line.startswith("fc") else "da"
+        xr.testing.assert_equal(use(eval(line, {name: fc})).compute(), use(good).compute())
+    drifts = good.compute().copy()
+    drifts[..., 0, 0] = 30.0 + np.arange(12).reshape(2, 3, 2) / 7
+    for use in doors[:3]:
+        use(drifts)  # numbers that differ are a model's own
+
+
+def test_a_number_just_beyond_the_sea_among_a_models_values():
+    fc = sst().earthformer.forecast("persistence", init="2001-06", lead=2)
+    with pytest.raises(ValueError, match=r"from -30 to 70 degC, and no fill value"):
+        xef.verify(fc.fillna(-9.0), sst(), ["mse"])
+    with pytest.raises(ValueError, match=r"and no fill value"):
+        xef.verify(fc.fillna(49.99), sst(), ["mse"])
+
+
 def test_fill_values_where_a_pack_has_land():
     """Of cells that the pack reads as land they would be averaged into the coasts."""
     ssta = small_ssta()
@@ -175,6 +211,25 @@ def test_a_total_that_kept_the_mark_of_an_anomaly(lazy):
     )
     right = xef.verify(fc, ssta, ["mse"])["mse"]
     np.testing.assert_allclose(sums["mse"], right, rtol=1e-4)
+
+
+def test_a_total_of_a_cold_sea_that_kept_the_mark_is_told_by_its_ice():
+    """Where nothing is frozen, values alone don't tell: -1 to 4 degrees may be an anomaly's."""
+    marks = {"units": "degC", "units_metadata": "temperature: difference"}
+    cold = sst(warm=0.0).fillna(0.0)
+    cold[:] = np.random.default_rng(0).uniform(-1, 4, cold.shape)
+    ice = cold.copy()
+    ice[:, 1] = -1.8
+    for lazy in (ice, ice.chunk()):
+        with pytest.raises(ValueError, match=r"-1.8 to .*\n +try da.assign_attrs\(units_m"):
+            check_values(lazy.assign_attrs(marks)).compute()
+    kelvin = (cold + 273.15).assign_attrs(marks, units="K")
+    with pytest.raises(ValueError, match="as the sum of an anomaly"):
+        check_values(kelvin)
+    colder = ice.copy()
+    colder[0, 0, 0] = -3.0  # no sea is
+    for passes in (cold, colder, cold.where(cold > 0, -1.8)[:2]):
+        assert check_values(passes.assign_attrs(marks)) is not None
 
 
 def test_what_is_no_absolute_sea_surface_temperature_passes():

@@ -14,6 +14,7 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_latlon, find_time
 from ..fields.cf import new_values
+from ..fields.columns import find_repeats, first_columns
 from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled, check_quantity, is_difference, on_each
 from ..fields.time_axis import months_of
@@ -191,6 +192,9 @@ def _north_pacific(da: xr.DataArray) -> xr.DataArray:
 
 def _within(da: xr.DataArray, box: Region) -> xr.DataArray:
     """Return where the centres of cells (y, x) lie in a box."""
+    if (place := find_repeats(da)) is not None:
+        dim = find_grid(da)[1]
+        return _within(da.isel({dim: first_columns(place)}), box).isel({dim: place})
     latitude, longitude = find_latlon(da)
     rows = (latitude >= box.south) & (latitude <= box.north)
     columns = (longitude - box.west) % 360.0 <= box.width

@@ -13,6 +13,7 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.axes import cell_edges, find_grid, find_latlon
 from ..fields.cf import new_values
+from ..fields.columns import find_repeats, first_columns, without_repeats
 from ..fields.curvilinear import Curvilinear, area_of, geometry, grid_of
 from ..fields.quantities import Labelled, check_float, on_each
 from ..fields.sentinels import check_values
@@ -219,6 +220,10 @@ def cell_areas(da: xr.DataArray) -> xr.DataArray:
         areas = area_of(da)
         return _on_grid(grid, grid.areas) if areas is None else areas
     y, x = find_grid(da)
+    if (place := find_repeats(da)) is not None:  # of a column that is there twice one alone counts
+        kept = first_columns(place)
+        whole = cell_areas(da.isel({x: kept})).isel({x: place})
+        return whole * xr.DataArray(np.isin(np.arange(place.size), kept), dims=x)
     latitude, longitude = find_latlon(da)
     north = np.sin(np.radians(np.clip(cell_edges(da, latitude), -90.0, 90.0)))
     rows = xr.DataArray(np.diff(north)[:, 0], dims=y)
@@ -255,6 +260,9 @@ def _mean(
     """
     check_float(da)
     grid = grid_of(da, labels)
+    da, place = without_repeats(da)
+    if place is not None:
+        labels = labels.isel({find_grid(da)[1]: first_columns(place)})
     weights = _weights(da, box, labels) if grid is None else _shares(da, grid, box, labels)
     inside = {
         dim: np.flatnonzero(weights.any([d for d in weights.dims if d != dim]))
@@ -292,6 +300,7 @@ def _shares(
     else:
         eastwards = (grid.longitude - west) % 360.0
         part = (grid.latitude >= box.south) & (grid.latitude < box.north) & (eastwards < box.width)
+        part &= grid.first  # a halo repeats columns, and counts once
     return _on_grid(grid, part) * areas.transpose(*grid.dims).fillna(0)
 
 

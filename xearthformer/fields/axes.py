@@ -189,9 +189,7 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
             raise mismatch(f"every {axis.name}", "NaN among them", hint)
         first = np.unique(values.round(6), return_index=True)[1]
         if first.size < values.size:
-            kept = f"slice(None, {first.size - values.size})"  # the first of each
-            if first.max() >= first.size:
-                kept = str(sorted(first.tolist()))
+            kept = first_of_each(first, values.size)
             found = f"{values.size - first.size} of {values.size} twice (as 0 and 360 are)"
             raise mismatch(
                 f"every {axis.name} once",
@@ -199,6 +197,17 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
                 f"da.isel({axis.dims[0]}={kept}), where those have the same values",
             )
     return y.copy(data=latitude), x.copy(data=longitude)
+
+
+def first_of_each(first: np.ndarray, size: int) -> str:
+    """Return what to type in `isel` for the first of each label, by their places.
+
+    >>> first_of_each(np.array([2, 0, 1]), 5), first_of_each(np.array([0, 1, 3]), 4)
+    ('slice(None, -2)', '[0, 1, 3]')
+    """
+    if first.max() < first.size:
+        return f"slice(None, {first.size - size})"
+    return str(sorted(first.tolist()))
 
 
 def find_curvilinear(da: Data) -> tuple[str | None, str | None]:

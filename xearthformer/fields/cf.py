@@ -14,6 +14,7 @@ import xarray as xr
 
 from ..errors import mismatch
 from .axes import Axes, Role, coordinate, find_axes, find_latlon
+from .columns import without_repeats
 from .quantities import Labelled, check_float, check_quantity
 from .time_axis import MIDDLE
 from .units import convert_units
@@ -70,8 +71,9 @@ REFERENCES = {
 class Origin:
     """The user's form of a prepared array: what `restore` needs to give it back.
 
-    `order_y` and `order_x` are the user's positions in prepared order; `model_units` is None where
-    the units were left as they are.
+    `order_y` and `order_x` are the user's positions in prepared order, and `back_x` is where each
+    of the user's columns is among the prepared ones, several in one place where a column repeats.
+    `model_units` is None where the units were left as they are.
     """
 
     axes: Axes
@@ -84,6 +86,7 @@ class Origin:
     difference: bool
     order_y: np.ndarray  # int, (y,)
     order_x: np.ndarray  # int, (x,)
+    back_x: np.ndarray  # int, (the user's x,)
 
 
 def find_grid_mapping(da: xr.DataArray) -> str | None:
@@ -234,7 +237,7 @@ def prepare(
     The data has dims time, y and x (`find_axes`) in any order, and others only of size 1. What
     comes back is float32 (time, y, x), lazy if `da` is. With `latlon`, the model's grid is of
     latitude and longitude, not of pixels: y is latitude, ascending, and x is longitude in
-    [0, 360), ascending; else y ascends if it has a coordinate.
+    [0, 360), ascending, each once (`columns`); else y ascends if it has a coordinate.
 
     `difference` says whether the model takes anomalies, and `standard_name` which quantity; with
     `units` None the numbers are taken as they are, anomalies or not. With `exact`, float64 stays.
@@ -251,15 +254,17 @@ def prepare(
             "also " + ", ".join(f"{dim} ({da.sizes[dim]})" for dim in longer),
             f"da.isel({longer[0]}=0), or forecast each on its own",
         )
-    out = da.isel(dict.fromkeys(others, 0), drop=True)
+    once, place = without_repeats(da) if latlon else (da, None)
+    out = once.isel(dict.fromkeys(others, 0), drop=True)
     if latlon:
-        y, x = find_latlon(da)
+        y, x = find_latlon(once)
     if units is not None:
         check_quantity(da, standard_name, difference)
         out = convert_units(out, units, difference=difference)
     order_y = np.arange(da.sizes[axes.y]) if y is None else np.argsort(y.values)
     # columns of a projection stay: only longitudes come in more than one convention
     order_x = np.argsort(x.values) if latlon and x is not None else np.arange(da.sizes[axes.x])
+    back_x = np.argsort(order_x)  # of a permutation it is the inverse
     dtype = np.float64 if exact and da.dtype == np.float64 else np.float32
     out = out.transpose(axes.time, axes.y, axes.x).astype(dtype)
     out = _reorder(_reorder(out, axes.y, order_y), axes.x, order_x)
@@ -281,6 +286,7 @@ def prepare(
         difference=difference,
         order_y=order_y,
         order_x=order_x,
+        back_x=back_x if place is None else back_x[place],
     )
     return xr.DataArray(out.data, coords, ROLES, da.name, out.attrs), origin
 
@@ -303,8 +309,7 @@ def restore(da: xr.DataArray, origin: Origin) -> xr.DataArray:
         names["time"] = origin.axes.time
     # not narrower than it was made: in float16, units of small numbers lose their digits
     out = da.transpose(*leading, "y", "x").astype(np.promote_types(origin.dtype, np.float32))
-    # argsort of a permutation is its inverse
-    out = _reorder(_reorder(out, "y", np.argsort(origin.order_y)), "x", np.argsort(origin.order_x))
+    out = _reorder(_reorder(out, "y", np.argsort(origin.order_y)), "x", origin.back_x)
     if origin.model_units is not None:
         out = out.assign_attrs(units=origin.model_units)
         out = convert_units(out, str(origin.attrs["units"]), difference=origin.difference)
@@ -322,7 +327,7 @@ def restore(da: xr.DataArray, origin: Origin) -> xr.DataArray:
 
 def _reorder(da: xr.DataArray, dim: str, order: np.ndarray) -> xr.DataArray:
     """Return `da` in another order along `dim`; slices where possible, for they copy nothing."""
-    ascending = np.arange(order.size)
+    ascending = np.arange(da.sizes[dim])
     if np.array_equal(order, ascending):
         return da
     if np.array_equal(order, ascending[::-1]):

@@ -91,10 +91,10 @@ class Curvilinear:
         """Cells with corners in order; one that holds a pole, or lies there twice, has none."""
         assert self.corners is not None
         width = np.ptp(self.corners[..., 0], axis=1)  # NaN compares as false
-        return (width < 180.0) & self._first
+        return (width < 180.0) & self.first
 
     @cached_property
-    def _first(self) -> NDArray[np.bool_]:
+    def first(self) -> NDArray[np.bool_]:
         """The first of the cells with the same centre: a halo repeats columns, a fold its row."""
         centres = np.round([self.latitude, self.longitude % 360.0], 5).T
         first = np.zeros(len(centres), dtype=bool)
@@ -152,7 +152,7 @@ class Curvilinear:
         """Yield rectangles, cells and the areas of the points of one nearest to the other."""
         from scipy.spatial import cKDTree
 
-        cells = np.flatnonzero(self._first)
+        cells = np.flatnonzero(self.first)
         tree = cKDTree(_on_sphere(self.latitude[cells], self.longitude[cells]))
         half_diagonal = np.hypot(*self._sides)[cells] / 2
         step = float(np.median(half_diagonal)) * np.sqrt(2)

@@ -26,6 +26,7 @@ LARGEST = 25.0  # degrees from the climatology: no sea is further, -999 and 99 a
 TYPICAL = 10.0  # the same, in the mean of a field: absolute values are further
 MODELS_OWN = 25.0  # degrees beyond, which a model that drifts away may give
 FILL = 9.9e19  # of any quantity: 1e20, 1e30 and NetCDF's 9.97e36 are fill values, and infinity too
+ICY = 20  # values at the freezing point, which are ice and no coincidence
 ICE, FREEZING = -1000.0, -1.8  # what HadISST has under ice, and the temperature there, degC
 
 
@@ -40,6 +41,7 @@ class Range:
     low: float
     high: float
     typical: float = np.inf  # the most that their mean size may be
+    margin: float = 0.0  # inside both ends: where a model drifts, but no one number stands often
 
 
 def check_values(
@@ -53,9 +55,11 @@ def check_values(
     """Return data as it is; values that its quantity cannot have are an error.
 
     Sea surface temperature, absolute or an anomaly, is within the range of the sea, and rain of
-    what falls (`codes.check_rain`); no other quantity is infinite or 1e20. The error names the
-    first place, the count and the line that mends it: at once for data in memory, else when the
-    values are computed.
+    what falls (`codes.check_rain`); no other quantity is infinite or 1e20. Absolute values that are
+    marked as anomalies, as a sum may be, are told where they are large (in kelvin, all are) or at
+    the freezing point under ice; not those of an ice-free sea of less than ten degrees. The error
+    names the first place, the count and the line that mends it: at once for data in memory, else
+    when the values are computed.
 
     Parameters
     ----------
@@ -66,7 +70,8 @@ def check_values(
     units, few : str and bool, optional
         Of rain: as in `check_rain`.
     forecast : bool
-        Whether a model may have made it: its values may lie somewhat beyond.
+        Whether a model may have made it: its values may lie somewhat beyond, unless most of those
+        are one number, such as 50.
 
     >>> sst = xr.DataArray([20.0, -1000.0], dims="x", name="sst", attrs={"units": "degC"})
     >>> check_values(sst)
@@ -109,13 +114,15 @@ def _range(da: xr.DataArray, name: str, forecast: bool) -> Range:
         size, typical = (_in(units, s, difference=True) if units else s for s in sizes)
         if size is not None and typical is not None:
             quantity = f"{SST} anomalies".replace("_", " ")
-            return Range(name, quantity, dims, units, -size, size, typical)
+            inside = size * margin / sizes[0]
+            return Range(name, quantity, dims, units, -size, size, typical, inside)
     elif is_sst(da):
         # without units, of both scales: only fill values are beyond
         ends = LOWEST - margin, HIGHEST + margin
         low, high = (_in(units, end) for end in ends) if units else (ends[0], 320.0 + margin)
         if low is not None and high is not None:
-            return Range(name, SST.replace("_", " "), dims, units, low, high)
+            inside = margin * (high - low) / (ends[1] - ends[0])
+            return Range(name, SST.replace("_", " "), dims, units, low, high, margin=inside)
     return Range(name, "values", dims, units, -FILL, FILL)
 
 
@@ -153,6 +160,9 @@ def _check_block(
 def _check(values: NDArray, labels: dict[str, NDArray], allowed: Range) -> None:
     """Raise ValueError for values beyond; NaN is land, and infinity a fill value."""
     beyond = (values < allowed.low) | (values > allowed.high)
+    code = None if beyond.any() or not allowed.margin else _find_code(values, allowed)
+    if code is not None:
+        beyond = values == code
     if allowed.typical < np.inf and _look_absolute(values, beyond, allowed):
         seen = values[np.isfinite(values)]
         raise mismatch(
@@ -168,23 +178,47 @@ def _check(values: NDArray, labels: dict[str, NDArray], allowed: Range) -> None:
         f"{dim} {_text(labels[dim][i]) if dim in labels else i}"
         for dim, i in zip(allowed.dims, first, strict=True)
     ]
+    span = f"{allowed.quantity} from {allowed.low:g} to {allowed.high:g} {allowed.units}".strip()
     raise mismatch(
-        f"{allowed.quantity} from {allowed.low:g} to {allowed.high:g} {allowed.units}".strip(),
+        span if code is None else f"{span}, and no fill value",
         f"{values[tuple(first)]:g} at {', '.join(place)}, and in all {beyond.sum()} of "
         f"{values.size} values beyond",
-        _mend(values, beyond, allowed),
+        _mend(values, beyond, allowed)
+        if code is None
+        else f"{allowed.name}.where(abs({allowed.name} - {code:g}) > 0.01), for land that is NaN",
     )
+
+
+def _find_code(values: NDArray, allowed: Range) -> float | None:
+    """Return the number that most of the values in the margin are; None where these differ."""
+    inner = allowed.low + allowed.margin, allowed.high - allowed.margin
+    numbers, counts = np.unique(
+        values[(values < inner[0]) | (values > inner[1])], return_counts=True
+    )
+    if not numbers.size or counts.max() * 2 <= counts.sum():
+        return None
+    code = numbers[counts.argmax()]
+    return float(code) if counts.max() > 1 or code == np.rint(code) else None
 
 
 def _look_absolute(values: NDArray, beyond: NDArray[np.bool_], allowed: Range) -> bool:
     """Return whether values that are marked as anomalies are the sea's own: xarray keeps the mark.
 
-    Those beyond are the same number if they are a fill value.
+    By their size, and near 0 degC by the ice among them: the sea under it is at its freezing point
+    in cell after cell, and none is colder. Cold water without ice can't be told from an anomaly by
+    its values. Those beyond are the same number if they are a fill value.
     """
     if beyond.any() and (values[beyond] == values[beyond][0]).all():
         values = values[~beyond]
-    sizes = np.abs(values[np.isfinite(values)])
-    return bool(sizes.size) and sizes.max() < 400 and sizes.mean() > allowed.typical
+    own = values[np.isfinite(values)]
+    if not own.size or np.abs(own).max() >= 400:
+        return False
+    if np.abs(own).mean() > allowed.typical:
+        return True
+    frozen = np.abs(own - FREEZING) < 0.01
+    floor = own.min() > FREEZING - 0.2 and own.max() > FREEZING + 1
+    in_celsius = allowed.units and _in(allowed.units, FREEZING) == FREEZING
+    return bool(in_celsius and floor and frozen.sum() >= max(ICY, 0.1 * own.size))
 
 
 def _mend(values: NDArray, beyond: NDArray[np.bool_], allowed: Range) -> str:

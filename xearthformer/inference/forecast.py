@@ -525,6 +525,9 @@ def _attributes(
         notes.append(f"in {plan.settings.precision}")
     if plan.tiles is not None:
         notes.append(f"{plan.tiles}, blended")
+    origin = plan.origins[entry.name]
+    if origin.back_x.size > origin.order_x.size:
+        notes.append("columns of longitude that are there twice read once")
     if isinstance(card.grid, LatLonGrid):
         if regridding := regrid.describe(da, card.grid.latitude, card.grid.longitude):
             notes.append(regridding)

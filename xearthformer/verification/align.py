@@ -13,9 +13,11 @@ import xarray as xr
 from ..climate.baseline import baseline, check_baselines, str_period
 from ..errors import mismatch
 from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees
+from ..fields.columns import without_repeats
 from ..fields.curvilinear import to_latlon
 from ..fields.forecasts import as_forecast
 from ..fields.quantities import Labelled, check_unpacked, is_difference, names_of
+from ..fields.sentinels import check_values
 from ..fields.stamps import GREGORIAN, microseconds
 from ..fields.time_axis import SECOND, months_of, str_time, to_minute
 from ..fields.time_bounds import with_middles
@@ -32,14 +34,17 @@ def align(
 
     Dims are (init, lead, [member,] [y, x]) and (time, [y, x]). The third is an int array (init,
     lead) of positions along `time`, -1 where a valid time is not observed. Errors are as `verify`;
-    that nothing is observed of what was forecast is one where they have to `meet`.
+    that nothing is observed of what was forecast is one where they have to `meet`, and so are
+    values that are no data (`check_values`).
     """
+    units = observed.attrs.get("units")
     forecast = _as_forecast(forecast)
     time = find_time(observed)
     observed = _named_alike(observed, forecast)
     other = [d for d in observed.dims if d not in (time, *forecast.dims) and observed.sizes[d] == 1]
     observed = observed.squeeze(other, drop=True)  # a single level or band
     space = _match_dims(forecast, observed, time)
+    observed = without_repeats(observed)[0] if space else observed
     forecast = forecast.transpose(*[dim for dim in LEADING if dim in forecast.dims], *space)
     observed = match_units(forecast, observed.transpose(time, *space))
     positions = match_valid_times(forecast, observed[time])
@@ -56,7 +61,8 @@ def align(
         )
     for dim in space:
         observed = match_cells(forecast, observed, dim)
-    return forecast, observed, positions
+    observed = check_values(observed, "obs", units=units, few=True)
+    return check_values(forecast, "fc", forecast=True), observed, positions
 
 
 def pick_variable(data: xr.Dataset | xr.DataArray, name: Hashable | None = None) -> xr.DataArray:

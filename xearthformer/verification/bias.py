@@ -9,6 +9,7 @@ from ..errors import mismatch
 from ..fields.cf import new_values
 from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled, check_unpacked
+from ..fields.sentinels import check_values
 from ..fields.time_axis import month_numbers, str_month
 from .align import LEADING, align, concat, match_cells, match_units, pick_observed, pick_variable
 
@@ -70,6 +71,7 @@ def _correct(
     forecast: xr.DataArray, hindcast: xr.DataArray, observed: xr.DataArray
 ) -> xr.DataArray:
     check_unpacked(forecast)
+    forecast = check_values(forecast, "fc", forecast=True)
     fc = forecast if "init" in forecast.dims else forecast.expand_dims("init")
     error = _match(fc, _errors(fc, hindcast, observed))
     init, past = fc["init"], error["init"]

@@ -18,6 +18,7 @@ from ..errors import mismatch
 from ..fields.axes import find_grid
 from ..fields.cf import new_values, with_labels_of
 from ..fields.quantities import RAIN, RAIN_AMOUNT, check_quantity, is_difference
+from ..fields.sentinels import check_values
 from ..fields.time_axis import duration
 from ..fields.units import convert_units
 from .grid import window_pixels
@@ -96,6 +97,7 @@ def exceedance(
     array([[0.5, 0.5]])
     """
     check_members(forecast)
+    forecast = check_values(forecast, "fc", forecast=True)
     is_one = np.ndim(threshold) == 0
     given = [threshold] if is_one else list(threshold)  # type: ignore[arg-type]
     at = [_in_own_units(each, forecast) for each in given]  # type: ignore[arg-type]
@@ -249,6 +251,7 @@ def quantiles(forecast: xr.DataArray, q: float | Sequence[float]) -> xr.DataArra
     array([2., 3.])
     """
     check_members(forecast)
+    forecast = check_values(forecast, "fc", forecast=True)
     try:
         at = np.asarray(q, float)
     except (TypeError, ValueError):
@@ -338,6 +341,7 @@ def _by_period(da: xr.DataArray, steps: int) -> xr.DataArray:
 def _rates(forecast: xr.DataArray) -> tuple[xr.DataArray, np.timedelta64, np.timedelta64]:
     """Return rain rates in mm h-1, the step between their leads, and how long they last."""
     check_quantity(forecast, RAIN, difference=False)
+    forecast = check_values(forecast, "fc", forecast=True)
     rates = convert_units(forecast, RAIN_UNITS, difference=False)
     if "lead" not in forecast.dims or "lead" not in forecast.coords:
         hint = "da.earthformer.forecast(...), with all its leads"

@@ -18,7 +18,6 @@ from ..errors import mismatch, renamed
 from ..fields import quantities
 from ..fields.forecasts import takes_any_forecast
 from ..fields.forms import takes_any_form
-from ..fields.sentinels import check_values
 from ..fields.units import equal_units
 from .align import align, pick_observed, pick_variable
 from .base import Measure
@@ -248,10 +247,7 @@ def statistics(
     if known is not None:
         fc = where_known(fc, known)
     # Labels are compared before any value is read.
-    picked = pick_observed(observed, fc)
-    fc, obs, positions = align(fc, picked)
-    obs = check_values(obs, "obs", units=picked.attrs.get("units"), few=True)
-    fc = check_values(fc, "fc", forecast=True)
+    fc, obs, positions = align(fc, pick_observed(observed, fc))
     measures, attrs = _measures(fc, obs, scores, thresholds, window)
     # Without members it is an ensemble of one; scores one by one keep the dims as they are.
     ensemble = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)
