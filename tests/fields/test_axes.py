@@ -258,3 +258,15 @@ def test_real_radar(shared, name, axes, spacing):
         assert find_axes(ds) == find_axes(ds["rain_rate"]) == Axes(*axes)
         found = spacing_in_metres(ds, axes[1])
         assert found == spacing or abs(found / spacing - 1) < 0.01
+
+
+def test_latitude_and_longitude_along_dims_of_other_names():
+    """By their names; along one dim they are stations, and no grid."""
+    labels = {"lat": ("row", [0.0, 1]), "lon": ("col", [0.0, 1, 2])}
+    da = xr.DataArray(np.zeros((2, 3)), labels, ("row", "col"))
+    assert find_grid(da) == ("row", "col")
+    assert coordinate(da, "x").name == "lon"
+    labels = {"lat": ("station", [0.0, 1]), "lon": ("station", [0.0, 1])}
+    with pytest.raises(ValueError, match="latitude and longitude both along 'station'") as error:
+        find_grid(xr.DataArray(np.zeros(2), labels, ("station",)))
+    assert "set_index(station=['lat', 'lon'])" in str(error.value)

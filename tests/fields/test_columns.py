@@ -87,6 +87,7 @@ def test_what_is_no_longitude_repeats_nothing():
     for coords in (
         {"x": ("x", x, {"units": "m"})},
         {"x": ("x", x, {"standard_name": "projection_x_coordinate"})},
+        {"x": x},
         {},
     ):
         da = xr.DataArray(np.zeros((2, 4)), coords, ("y", "x"))

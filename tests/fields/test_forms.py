@@ -1,12 +1,14 @@
 """Labelled data in the forms that files and libraries give: pint, Zarr's codecs and shards."""
 
 import numpy as np
+import pandas as pd
 import pint
 import pytest
 import xarray as xr
 from small_radar import small_rain
 
 import xearthformer as xef
+from xearthformer.climate.indices import index
 from xearthformer.fields.forms import in_plain_form
 
 
@@ -84,3 +86,24 @@ def test_data_named_like_a_label_of_its_forecast(rain, name):
             data.earthformer.forecast("persistence", lead=1)
     mended = eval(str(error.value).split(", or ")[1], {"ds": ds})
     assert list(mended.earthformer.forecast("persistence", lead=1)) == [f"{name}_value"]
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_places_that_are_written_again_at_each_time(lazy):
+    """WRF's XLAT and XLONG lie along time too; of a grid that moves they stay as they are."""
+    lon, lat = np.meshgrid(np.arange(185.0, 245, 5), np.arange(-10.0, 11, 5))
+    time = pd.date_range("2000-01", periods=24, freq="MS")
+    coords = {"XTIME": ("Time", time)}
+    values = np.random.default_rng(0).normal(size=(24, *lat.shape)).astype("f4")
+    dims = "Time", "south_north", "west_east"
+    flat = {"XLAT": (dims[1:], lat), "XLONG": (dims[1:], lon)}
+    again = {name: (dims, np.tile(map_, (24, 1, 1))) for name, (_, map_) in flat.items()}
+    attrs = {"units": "degC", "units_metadata": "temperature: difference"}
+    ours = xr.DataArray(values, coords | flat, dims, "SST", attrs)
+    theirs = xr.DataArray(values, coords | again, dims, "SST", attrs)
+    theirs = theirs.chunk(Time=5) if lazy else theirs
+    found = index(theirs.to_dataset(), "nino3.4")["SST"]
+    np.testing.assert_array_equal(found, index(ours, "nino3.4"))
+    moving = theirs.assign_coords(XLAT=theirs["XLAT"] + xr.DataArray(np.arange(24.0), dims="Time"))
+    with pytest.raises(ValueError, match="expected latitude and longitude"):
+        index(moving, "nino3.4")

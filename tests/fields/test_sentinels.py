@@ -1,5 +1,7 @@
 """Values that no sea has: named with their place, and a line that mends them."""
 
+import warnings
+
 import dask
 import numpy as np
 import pytest
@@ -230,6 +232,19 @@ def test_a_total_of_a_cold_sea_that_kept_the_mark_is_told_by_its_ice():
     colder[0, 0, 0] = -3.0  # no sea is
     for passes in (cold, colder, cold.where(cold > 0, -1.8)[:2]):
         assert check_values(passes.assign_attrs(marks)) is not None
+
+
+def test_land_that_is_zero_is_told():
+    """Its anomaly is 0 too, and scores would count it."""
+    zero = sst().fillna(0.0)
+    with pytest.warns(UserWarning, match=r"where that is land, da.where\(da != 0\)"):
+        anomaly(zero, (2000, 2001))
+    rounded = zero.copy()  # of a cold sea in whole degrees
+    rounded[:] = np.random.default_rng(0).integers(-1, 3, zero.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for da in (sst(), zero * 0.0, rounded, zero.where(zero != 0)):
+            check_values(da.assign_attrs(zero.attrs))
 
 
 def test_what_is_no_absolute_sea_surface_temperature_passes():

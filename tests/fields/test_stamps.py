@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from small_radar import small_rain
 
+import xearthformer as xef
 from xearthformer.fields.axes import find_time
 from xearthformer.fields.stamps import as_label, microseconds, with_datetimes
 from xearthformer.fields.windows import find_inits
@@ -107,3 +109,27 @@ def test_one_moment_is_one_number_in_all_calendars_with_the_same_dates():
         here = xr.DataArray(cf, dims="time")
         assert (microseconds(here) == microseconds(xr.DataArray(DAYS, dims="time"))).all()
     assert microseconds(xr.DataArray([cftime.DatetimeNoLeap(1940, 1, 1)], dims="time")).dtype == "O"
+
+
+def test_steps_of_one_forecast_of_cfgrib_are_a_time_axis():
+    """Whose valid times need no attributes: of `to_step` too, and of what it gives."""
+    rain = small_rain(np.arange(6.0 * 3 * 4).reshape(6, 3, 4))
+    labels = {
+        "time": rain["time"].values[0],
+        "step": rain["time"].values - rain["time"].values[0],
+        "valid_time": ("step", rain["time"].values),
+    }
+    own = rain.rename(time="step").assign_coords(labels)
+    made, right = (xef.to_step(da, "10min") for da in (own, rain))
+    np.testing.assert_array_equal(made, right)
+    fc, wanted = (da.earthformer.forecast("persistence", lead=1) for da in (made, right))
+    np.testing.assert_array_equal(fc, wanted)
+    assert fc["valid_time"].values == wanted["valid_time"].values
+
+
+@pytest.mark.parametrize("form", ["%Y%m%d%H%M", "%Y%m%d%H%M%S"])
+def test_dates_and_times_as_numbers(form):
+    rain = small_rain(np.ones((4, 3, 4)))
+    own = rain.assign_coords(time=rain["time"].dt.strftime(form).astype(np.int64))
+    fc = own.earthformer.forecast("persistence", lead=1)
+    assert fc["init"].values == rain["time"].values[-1]

@@ -50,12 +50,12 @@ CASES = {
             "answer.sizes == {'time': 40} and answer[13] == 4",
         ),
         Case(
-            "da = xr.concat([absolute(40, step=10), absolute(40, step=10)[..., :1].assign_coords(lon=[365.0])], 'lon')",
+            "da = xr.concat([absolute(40, step=10), absolute(40, step=10)[:, :1].assign_coords(lat=[-85.0])], 'lat')",
             "da.earthformer.index('nino3.4')",
             "answer[13] == 4",
         ),
         Case(
-            "da = absolute(40, step=10).isel(lon=[0, *range(36)])",
+            "da = absolute(40, step=10).isel(lat=[0, *range(18)])",
             "da.earthformer.index('nino3.4')",
             "answer[13] == 4",
         ),
@@ -135,8 +135,25 @@ CASES = {
             {"...": "sst"},
         )
     ],
+    "fields.columns:_values_of_both": [
+        Case(
+            "da = absolute(); da = xr.concat([da, (da[..., :1] + 1).assign_coords(lon=da.lon[:1] + 360)], 'lon')",
+            MEAN,
+            "answer[13] == 4",
+        ),
+        Case(
+            "da = absolute().chunk(time=12); da = xr.concat([da, (da[..., :1] + 1).assign_coords(lon=da.lon[:1] + 360)], 'lon').chunk(lon=-1)",
+            f"{MEAN}.compute()",
+            "answer[13] == 4",
+        ),
+    ],
     "fields.quantities:check_float": [
-        Case("da = absolute().astype(int)", "da.earthformer.climatology()", "answer[0, 0, 0] == 3")
+        Case("da = absolute().astype(int)", "da.earthformer.climatology()", "answer[0, 0, 0] == 3"),
+        Case(
+            "da = absolute().astype('longdouble')",
+            "da.earthformer.climatology()",
+            "answer[0, 0, 0] == 3",
+        ),
     ],
     "fields.quantities:check_unpacked": [
         Case(
@@ -202,6 +219,11 @@ CASES = {
     "fields.sentinels:_check": [
         Case("da = absolute().assign_attrs(units_metadata='temperature: difference')", SEA, STAYS),
         Case("da = anomalies(); da[-1, 0, 0] = 1e20", SEA, "answer.isnull().sum() == 2"),
+        Case(
+            "obs = anomalies(); fc = obs.earthformer.forecast('persistence', init=obs.time[-3], lead=2); fc[..., 0, 0] = 50",
+            "xef.verify(fc, obs, ['mse']).n",
+            "(answer == obs[0].size - 1).all()",
+        ),
         Case("da = absolute(); da[:, 0, 0] = -999", SEA, "answer.isnull().sum() == 2"),
         Case("da = absolute(); da[:, 0, 0] = 1e20", SEA, "answer.isnull().sum() == 2"),
         Case(
@@ -371,6 +393,12 @@ CASES = {
     ],
     "fields.time_axis:_irregular": [
         Case(
+            "da = rainfall(24, step='10min'); da['time'] = pd.date_range('2016-10-29T23:00', periods=24, freq='10min', tz='UTC').tz_convert('Europe/Berlin').tz_localize(None)",
+            "da.earthformer.forecast('persistence', lead=2)",
+            "answer.init == np.datetime64('2016-10-30T02:50') and (answer[0, 0] == da[-1]).all()",
+            {"...": "'Europe/Berlin'"},
+        ),
+        Case(
             "da = absolute().isel(time=[*range(36), 35]).rename(time='T')",
             GO,
             "(answer == 17).all()",
@@ -431,6 +459,11 @@ CASES = {
             "da = rainfall(8, side=(4, 6)).assign_attrs(units='mm/5min')",
             "da.earthformer.forecast(still())",
             "answer.units == 'mm h-1' and np.isclose(answer.max(), 12 * 12)",
+        ),
+        Case(
+            "da = rainfall(8, side=(4, 6)); da = (10 * np.log10(da.clip(0.03))).assign_attrs(da.attrs, units='dBR')",
+            "da.earthformer.forecast(still())",
+            "answer.units == 'mm h-1' and np.isclose(answer.max(), 12)",
         ),
         Case(
             "da = rainfall(8, side=(4, 6)).assign_attrs(units='decibel Z')",

@@ -100,6 +100,11 @@ CASES = {
             "np.isclose(answer.max(), 1.4)",
         ),
         Case(
+            "da = (10 * np.log10(rainfall().clip(0.03))).assign_attrs(rainfall().attrs, units='dBR')",
+            "xef.open_radar(da)",
+            "np.isclose(answer.max(), 14) and np.allclose(answer, rainfall())",
+        ),
+        Case(
             "da = rainfall().rename('a').drop_attrs(deep=False)",
             "xef.open_radar(da)",
             "answer.max() == 14",

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from small_radar import small_rain
 
 import xearthformer as xef
 from xearthformer.climate.regions import cell_areas
@@ -528,3 +529,24 @@ def test_observations_of_other_dates_name_the_line_that_converts_them():
         verify(forecast, obs, ["mse"])
     mended = eval(str(error.value).split("try ")[1], {"obs": obs})
     assert verify(forecast, mended, ["mse"])["mse"].item() == 1.0
+
+
+@pytest.mark.parametrize("places", [True, False])
+def test_a_rotated_pole_is_scored_on_its_own_cells(places):
+    """Its degrees are none of latitude, whether or not these stand next to them."""
+    values = np.random.default_rng(0).uniform(0, 5, (4, 5, 6)).astype("f4")
+    degrees = {"y": np.arange(5) / 100, "x": np.arange(6) / 100}
+    plain = small_rain(values).drop_vars(["y", "x"])
+    named = {d: ("r" + d, v, {"units": "degrees"}) for d, v in degrees.items()}
+    rotated = plain.rename(y="ry", x="rx").assign_coords(ry=named["y"], rx=named["x"])
+    rotated["ry"].attrs |= {"standard_name": "grid_latitude", "axis": "Y"}
+    rotated["rx"].attrs |= {"standard_name": "grid_longitude", "axis": "X"}
+    if places:  # the same numbers, in another order
+        lon, lat = np.meshgrid(degrees["x"][::-1], degrees["y"][::-1])
+        rotated = rotated.assign_coords(lat=(("ry", "rx"), lat), lon=(("ry", "rx"), lon))
+    scores = [
+        da.earthformer.forecast("persistence", init=da["time"][1], lead=2).earthformer.verify(da)
+        for da in (plain, rotated)
+    ]
+    for name in ("mse", "csi"):
+        np.testing.assert_allclose(scores[1][name], scores[0][name], rtol=1e-5)

@@ -70,7 +70,11 @@ def find_grid(obj: Data) -> tuple[str, str]:
     """Return which dims are y and x; the data may have no time axis (a forecast, a climatology)."""
     y, x = _locate(obj, "y")[0], _locate(obj, "x")[0]
     if y == x:
-        latlon = [obj.cf.coordinates.get(CF_KEYS[role][1], [y])[0] for role in ("y", "x")]
+        named = {
+            key: [n for n in obj.coords if str(n).lower() in names[:2]] or [y]
+            for key, names in CURVED_NAMES.items()
+        }
+        latlon = [obj.cf.coordinates.get(key, names)[0] for key, names in named.items()]
         raise mismatch(
             "a grid, with one dimension for y and another for x",
             f"latitude and longitude both along {y!r} (stations, or an unstructured grid)",
@@ -99,9 +103,10 @@ def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
         likeliest = [by_case[name] for name in AXIS_NAMES[role] if name in by_case][:1]
         likeliest = likeliest or _of_curvilinear(obj, role)
         candidates = {dim: [dim] if dim in obj.coords else [] for dim in likeliest}
-    if not candidates and role == "time":  # nor is a dim: a coordinate along another, a record's
+    if not candidates:  # nor is a dim: a coordinate along another, a record's
         along = {str(n): c.dims[0] for n, c in obj.coords.items() if c.ndim == 1}
-        named = sorted((n for n in along if n.lower() in AXIS_NAMES[role]), key=str.lower)
+        usual = AXIS_NAMES[role] if role == "time" else CURVED_NAMES[CF_KEYS[role][1]][:2]
+        named = sorted((n for n in along if n.lower() in usual), key=str.lower)
         candidates = {str(along[name]): [name] for name in named}
     if len(candidates) == 1:
         dim, names = next(iter(candidates.items()))

@@ -22,11 +22,10 @@ def find_repeats(da: xr.DataArray) -> NDArray[np.intp] | None:
     array([0, 1, 2, 0])
     """
     x = coordinate(da, "x")
-    if x is None or any(find_curvilinear(da)) or x.dtype.kind not in "iuf":
+    if x is None or not is_degrees(x) or any(find_curvilinear(da)) or x.dtype.kind not in "iuf":
         return None
-    bare = not {"units", "standard_name"} & {*x.attrs}  # of a projection it would say
     values = x.values.astype(float)
-    if not (is_degrees(x) or bare) or not np.isfinite(values).all():
+    if not np.isfinite(values).all():
         return None
     _, first, place = np.unique(
         (values % 360.0).round(6) % 360.0, return_index=True, return_inverse=True

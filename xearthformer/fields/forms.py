@@ -1,7 +1,8 @@
 """Labelled data in the forms that files and libraries give, as the package reads it.
 
-Quantities of pint become numbers with units among the attributes, and stamps datetimes. How a Zarr
-store holds data is forgotten: an answer has another shape, and may be written in another format.
+Quantities of pint become numbers with units among the attributes, stamps datetimes, and places that
+are written again at each time one map. How a Zarr store holds data is forgotten: an answer has
+another shape, and may be written in another format.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import xarray as xr
 
+from .axes import CURVED_NAMES
 from .stamps import with_datetimes
 from .units import DIFFERENCE
 
@@ -19,6 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+PLACES = {name for names in CURVED_NAMES.values() for name in names}
 CODECS = {"compressor", "compressors", "filters", "serializer", "chunks", "shards"}
 DELTA = "delta_"  # how pint marks a difference of temperatures
 
@@ -49,7 +52,7 @@ def in_plain_form(data: T) -> T:
         plain = _as_numbers(data) if _is_pint(data) else data
     else:
         return data
-    return with_datetimes(_without_codecs(plain))  # type: ignore[return-value]
+    return with_datetimes(_with_still_places(_without_codecs(plain)))  # type: ignore[return-value]
 
 
 def _is_pint(da: xr.DataArray) -> bool:
@@ -63,6 +66,20 @@ def _as_numbers(da: xr.DataArray) -> xr.DataArray:
     attrs = {"units_metadata": DIFFERENCE} if units.startswith(DELTA) else {}
     out = da.copy(data=da.data.magnitude)
     return out.assign_attrs(units=units.removeprefix(DELTA) or "1", **attrs)
+
+
+def _with_still_places(data: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
+    """Return data whose latitudes and longitudes (time, y, x), as WRF writes them, are (y, x).
+
+    Only where they stay the same: a grid that moves is left as it is.
+    """
+    still = {}
+    for name, coord in data.coords.items():
+        if coord.ndim == 3 and str(name).lower() in PLACES:
+            first = coord.variable[0]
+            if bool((coord.variable == first).all()):
+                still[name] = first
+    return data.drop_vars(list(still)).assign_coords(still) if still else data
 
 
 def _without_codecs(data: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:

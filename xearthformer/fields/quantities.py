@@ -209,11 +209,15 @@ def of_cells(ds: xr.Dataset) -> set[str]:
 
 
 def check_float(da: xr.DataArray) -> None:
-    """Raise TypeError for dtypes that hold no NaN: integers (packed data?), booleans, objects."""
+    """Raise TypeError for dtypes that hold no NaN: integers (packed data?), booleans, objects.
+
+    So do floats of more than eight bytes, which few libraries know.
+    """
     check_unpacked(da)
-    if da.dtype.kind != "f":
+    if da.dtype.kind != "f" or da.dtype.itemsize > 8:
         found = f"{da.dtype} ({_describe(da)})"
-        raise TypeError(str(mismatch("floating-point data", found, 'da.astype("float32")')))
+        hint = f'da.astype("{"float32" if da.dtype.kind != "f" else "float64"}")'
+        raise TypeError(str(mismatch("floating-point data", found, hint)))
 
 
 def check_unpacked(da: xr.DataArray) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..errors import mismatch
+from ..errors import mismatch, warn
 from .codes import check_rain, is_rain
 from .quantities import is_difference, names_of
 from .time_axis import str_time
@@ -26,6 +26,7 @@ LARGEST = 25.0  # degrees from the climatology: no sea is further, -999 and 99 a
 TYPICAL = 10.0  # the same, in the mean of a field: absolute values are further
 MODELS_OWN = 25.0  # degrees beyond, which a model that drifts away may give
 FILL = 9.9e19  # of any quantity: 1e20, 1e30 and NetCDF's 9.97e36 are fill values, and infinity too
+NEAR_ZERO = 1.5  # degrees, beyond the next number of data that is rounded to whole ones
 ICY = 20  # values at the freezing point, which are ice and no coincidence
 ICE, FREEZING = -1000.0, -1.8  # what HadISST has under ice, and the temperature there, degC
 
@@ -172,6 +173,11 @@ def _check(values: NDArray, labels: dict[str, NDArray], allowed: Range) -> None:
             "values, as the sum of an anomaly and a climatology is",
         )
     if not beyond.any():
+        if allowed.high < FILL and allowed.typical == np.inf and _has_zero_land(values):
+            warn(
+                f"exactly 0 {allowed.units} in many places of {allowed.name}: where that is land, "
+                f"{allowed.name}.where({allowed.name} != 0)"
+            )
         return
     first = np.argwhere(beyond)[0]
     place = [
@@ -187,6 +193,15 @@ def _check(values: NDArray, labels: dict[str, NDArray], allowed: Range) -> None:
         if code is None
         else f"{allowed.name}.where(abs({allowed.name} - {code:g}) > 0.01), for land that is NaN",
     )
+
+
+def _has_zero_land(values: NDArray) -> bool:
+    """Return whether 0 stands more often than all that is near it, as it does on land."""
+    zeros = int((values == 0).sum())
+    if zeros < max(ICY, 0.01 * values.size):
+        return False
+    near = np.abs(values) < NEAR_ZERO
+    return bool(zeros > 2 * (near.sum() - zeros)) and bool((~near & np.isfinite(values)).any())
 
 
 def _find_code(values: NDArray, allowed: Range) -> float | None:

@@ -17,6 +17,8 @@ import xarray as xr
 from ..errors import mismatch
 from .axes import AXIS_NAMES, Data, find_time
 
+# Dates as numbers, by how many digits they have.
+FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 DAY = np.timedelta64(1, "D")
 GREGORIAN = "standard", "gregorian", "proleptic_gregorian"  # the same dates from 1582 on
 EPOCH = "seconds since 1970-01-01"
@@ -27,8 +29,8 @@ def with_datetimes(data: Data) -> Data:
     """Return data whose time dim has a coordinate of its own name, of datetimes without a zone.
 
     Stamps may stand in a coordinate of another name (WRF's XTIME, `valid_time` along `step`), be in
-    UTC, dates, periods, or numbers such as 19400101. Other data is returned as it is. Another time
-    zone is an error: in UTC, its days and months would begin on the day before.
+    UTC, dates, periods, or numbers such as 19400101 and 194001010630. Other data is returned as it
+    is. Another time zone is an error: in UTC, its days and months would begin on the day before.
 
     >>> rain = xr.DataArray([1.0, 2], {"XTIME": ("Time", pd.to_datetime(["2000", "2001"]))}, "Time")
     >>> with_datetimes(rain)["Time"].dt.year.values
@@ -47,6 +49,8 @@ def with_datetimes(data: Data) -> Data:
         if coord.name == dim and stamps is coord:
             return data
         attrs = {k: v for k, v in coord.attrs.items() if not str(v).startswith("day as")}
+        if dim.lower() not in AXIS_NAMES["time"]:  # such as `step`, which says no time by its name
+            attrs = {"standard_name": "time", **attrs}
         new = xr.Variable(dim, stamps.values, attrs, coord.encoding)
         return data.assign_coords({dim: new})
     return data
@@ -93,8 +97,10 @@ def _index(coord: xr.DataArray, first: object) -> pd.DatetimeIndex | None:
         if units and not units.startswith("day as"):
             return None
         whole = coord.values.astype(np.int64)
-        is_date = np.array_equal(whole, coord.values) and (whole // 10**7 > 0).all()
-        return pd.to_datetime(whole.astype(str), format="%Y%m%d") if is_date else None
+        digits = np.unique(np.char.str_len(whole.astype(str)))
+        is_date = np.array_equal(whole, coord.values) and digits.size == 1
+        known = FORMATS.get(int(digits[0])) if is_date else None
+        return pd.to_datetime(whole.astype(str), format=known) if known else None
     own = coord.to_index()
     if isinstance(own, pd.PeriodIndex):
         return own.to_timestamp()

@@ -25,7 +25,8 @@ Stamp: TypeAlias = "pd.Timestamp | cftime.datetime"
 
 SECOND = 1_000_000  # microseconds
 MINUTE = 60 * SECOND
-DAY = 24 * 60 * MINUTE
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 MONTH_APART = 20 * DAY, 45 * DAY  # stamps in consecutive months, whatever the day in each
 MIDDLE = "time_middle"  # the coordinate along time with the middles of the bounds
 NEWEST = "newest"  # that with the time of the newest frame which each frame was made of
@@ -490,7 +491,12 @@ def _irregular(time: xr.DataArray, deltas: np.ndarray) -> ValueError:
     unique, count = np.unique(time.values, return_counts=True)
     twice = _shortened([str_time(stamp) for stamp in unique[count > 1]])
     if twice:
-        return mismatch("every time once", f"duplicate {twice}", f'da.drop_duplicates("{name}")')
+        hint = f'da.drop_duplicates("{name}")'
+        back = deltas[deltas < 0]
+        if back.size and (back - int(np.median(deltas)) == -HOUR).all():  # clocks, in autumn
+            zoned = f'da.indexes["{name}"].tz_localize(..., ambiguous="infer").tz_convert("UTC")'
+            hint = f"da.assign_coords({name}={zoned}), with the zone of these clocks for the dots"
+        return mismatch("every time once", f"duplicate {twice}", hint)
     if (deltas <= 0).any():
         order = "descending" if (deltas < 0).all() else "unordered"
         return mismatch("ascending time", f"{order} time", f'da.sortby("{name}")')

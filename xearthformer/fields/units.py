@@ -45,6 +45,7 @@ JOINED = r"(?:\s*[./*·]\s*|\s+)"
 TERM = rf"(?:{FACTOR}|\({FACTOR}(?:{JOINED}{FACTOR})*\))"
 PRODUCT = re.compile(rf"{TERM}(?:{JOINED}{TERM})*")
 LONGEST = 100  # characters
+DECIBELS, LEAST = "dbr", 0.1  # what pysteps calls rates in dB, and its threshold of rain, mm/h
 AMOUNT_PER_STEP = re.compile(r"\d\s*min")  # "mm/5min", which pint doesn't take
 WATER = 1000.0  # kg m-3: rain of 1 kg m-2 stands 1 mm high
 
@@ -155,6 +156,15 @@ def to_metres(units: str) -> float | None:
         return None
 
 
+def undecibeled(one: str) -> str:
+    """Return what to type for rates in mm h-1 from `one` in dBR.
+
+    >>> undecibeled("da")
+    '(10 ** (da / 10)).assign_attrs(da.attrs, units="mm h-1")'
+    """
+    return f'(10 ** ({one} / 10)).assign_attrs({one}.attrs, units="mm h-1")'
+
+
 def equal_units(one: str, other: str) -> bool:
     """Return whether two spellings are of the same units; False for what isn't understood.
 
@@ -178,6 +188,8 @@ def _conversion(found: str, units: str, difference: bool) -> tuple[float, float]
     except Exception as error:  # as above
         if AMOUNT_PER_STEP.search(found) and commensurable(units, "mm h-1"):
             hint = "xef.open_radar(da), which reads amounts per step"
+        elif found.lower() == DECIBELS and commensurable(units, "mm h-1"):
+            hint = f"xef.open_radar({undecibeled('da')}, zero_below={LEAST}), if that is what it is"
         elif meant := respelled(found, units):
             hint = f"{_with_units(*meant)}, if that is what the numbers are in"
         elif commensurable(units, "mm h-1") and (meant := respelled(found, "dBZ")):

@@ -109,6 +109,8 @@ def pick_observed(data: xr.Dataset | xr.DataArray, forecast: xr.DataArray) -> xr
     y_x = find_grid(forecast)
     if not all(dim in forecast.coords and is_degrees(forecast[dim]) for dim in y_x):
         return observed
+    if all(find_curvilinear(forecast)):  # on the same cells: degrees of a rotated pole
+        return observed
     latitude, longitude = (np.sort(forecast[dim].values) for dim in y_x)
     regridded = to_latlon(observed, latitude, longitude, data)
     names = zip(("lat", "lon"), y_x, strict=True)

@@ -6,15 +6,24 @@ import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
-from ..fields.axes import METRES_PER_DEGREE, coordinate, find_grid, is_degrees, spacing_in_metres
+from ..fields.axes import (
+    METRES_PER_DEGREE,
+    coordinate,
+    find_curvilinear,
+    find_grid,
+    is_degrees,
+    spacing_in_metres,
+)
 from ..fields.units import to_metres
 from .spectra import Rings
 
 
 def is_latlon(da: xr.DataArray) -> bool:
-    """Return whether a grid is of latitude and longitude."""
-    axes = coordinate(da, "y"), coordinate(da, "x")
-    return all(axis is not None and is_degrees(axis) for axis in axes)
+    """Return whether a grid is of latitude and longitude, 1-D or 2-D; not of a rotated pole's."""
+    axes = [axis for axis in (coordinate(da, "y"), coordinate(da, "x")) if axis is not None]
+    rotated = any(str(a.attrs.get("standard_name", "")).startswith("grid_") for a in axes)
+    in_degrees = len(axes) == 2 and all(map(is_degrees, axes))
+    return in_degrees and (not rotated or all(find_curvilinear(da)))
 
 
 def window_pixels(da: xr.DataArray, window: float | str) -> tuple[int, int]:

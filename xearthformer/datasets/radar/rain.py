@@ -14,7 +14,16 @@ from ...errors import mismatch
 from ...fields.cf import OF_NUMBERS, add_history, with_labels_of
 from ...fields.codes import HIGHEST_RATE, NO_FULL_BYTES, NOISE, full_bytes
 from ...fields.quantities import RAIN, RAIN_AMOUNT, REFLECTIVITY, names_of
-from ...fields.units import commensurable, convert_units, equal_units, is_readable, respelled
+from ...fields.units import (
+    DECIBELS,
+    LEAST,
+    commensurable,
+    convert_units,
+    equal_units,
+    is_readable,
+    respelled,
+    undecibeled,
+)
 from .amounts import as_rates, check_own_step, minutes, periods
 from .call import Call
 from .declared import FILLS, VALID, Declared, check_unpacked, declared
@@ -107,9 +116,17 @@ def _several(found: list[str], call: Call) -> ValueError:
 def _none(on_grid: dict[str, xr.DataArray], call: Call) -> ValueError:
     """Return the error for no variable of rain, with the line for one that may be meant."""
     for name, da in on_grid.items():
+        one = call.variable(name)
+        if units_of(da).lower() == DECIBELS:  # its dry pixels are some number below the threshold
+            line = undecibeled(one)
+            return mismatch(
+                "units that can be read: mm h-1, kg m-2 s-1, mm, kg m-2, dBZ, mm6 m-3",
+                f"{name} in {units_of(da)!r}, decibels of mm h-1 for pysteps",
+                f"{replace(call, data=line, zero_below=call.zero_below or LEAST).again()}, if "
+                "that is what it is",
+            )
         if meant := _meant(da):
             units, factor = meant
-            one = call.variable(name)
             line = f'{one}.assign_attrs(units="{units}")'
             if factor != 1:
                 line = f'({one} * {factor:g}).assign_attrs({one}.attrs, units="{units}")'
