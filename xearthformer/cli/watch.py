@@ -419,8 +419,9 @@ class _Output:
 
     def write(self, fc: xr.DataArray, rain: xr.DataArray, target: Path, arrived: int) -> None:
         """Write a forecast and its picture, and delete those that are too old to keep."""
-        ds = self.products.of(fc.assign_attrs({MADE_WITH: self.made_with}))
-        ds = ds.assign_attrs(Conventions=CONVENTIONS)
+        ds = self.products.of(fc).assign_attrs(Conventions=CONVENTIONS)
+        said = {MADE_WITH: self.made_with}
+        ds = ds.assign({name: da.assign_attrs(said) for name, da in ds.data_vars.items()})
         if self.suffix:
             write_forecast(ds, target)
         else:
