@@ -47,6 +47,18 @@ def test_a_script_for_each_shell(shell, capsys):
     script = printed(capsys, "--print-completion", shell)
     assert "--batch-size" in script and "nowcast-radar" in script
     assert "(null)" not in script  # the one word that zsh and tcsh would type after --lead
+    assert shell != "zsh" or '"*:any file that xarray opens' in script  # each of several
+    assert shell != "tcsh" or script.rstrip().endswith("'p/*/f/'")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_a_shell_reads_its_script(shell, capsys, tmp_path):
+    pytest.importorskip("shtab")
+    if not shutil.which(shell):
+        pytest.skip(f"needs {shell}")
+    (tmp_path / "completion").write_text(printed(capsys, "--print-completion", shell))
+    done = subprocess.run([shell, "-n", tmp_path / "completion"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")

@@ -46,6 +46,12 @@ PATHS = {"checkpoint", "config", "data", "data_root", "folder", "input", "output
 PACKS = {"name", "pack", "packs"}
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # shtab's own
 SHELLS = tuple(FILES)
+# What shtab 1.13 writes, and what completes as the parser reads.
+COMPLETES = {
+    "(null)": "()",  # the one word that is known of "a number, or none"
+    '"(*):': '"*:',  # zsh: of several files the second as well
+    "'p/*/()/'": "'p/*/f/'",  # tcsh: the same
+}
 
 
 def with_examples(text: str, command: str) -> str:
@@ -74,7 +80,9 @@ class PrintCompletion(Action):
             elif action.dest in PACKS:
                 action.choices = names
         script = parser.get_completion_script(f"shtab-{values}")
-        print(script.replace("(null)", "()"))  # the only word known of "a number, or none"
+        for written, completes in COMPLETES.items():
+            script = script.replace(written, completes)
+        print(script)
         sys.exit()  # the parser is of no more use
 
 
