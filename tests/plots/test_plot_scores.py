@@ -71,8 +71,7 @@ def test_fss_is_a_table_whose_useful_cells_are_framed(fc, rain):
 def test_fss_of_one_lead_and_of_several_forecasts(fc, rain):
     verified = {
         name: xef.verify(each, rain, ["fss"], thresholds=[1], window=[1, 4])
-        for name, each in {"persistence": fc, "dry": fc * 0}.items()
-        if name == "persistence" or each.attrs
+        for name, each in {"persistence": fc, "dry": xr.zeros_like(fc)}.items()
     }
     rows = xr.concat([*verified.values()], xr.Variable("forecast", [*verified]))
     figure = scores.fss(rows, lead="5min")

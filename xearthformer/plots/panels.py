@@ -423,7 +423,7 @@ def ramp_colours(
     # From 0.05 on: the first class differs from white.
     ramp = mpl.colormaps[RAMP](np.linspace(0.05, end, len(edges) - 1))
     listed = list(ramp if shades is None else shades)
-    cmap = ListedColormap(listed, under=DRY, over=listed[-1])
+    cmap = ListedColormap(listed).with_extremes(under=DRY, over=listed[-1])
     return Colours(cmap, BoundaryNorm(edges, cmap.N))
 
 
