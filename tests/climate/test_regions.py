@@ -203,6 +203,21 @@ def test_cells_of_a_curvilinear_grid_count_by_the_area_that_stands_next_to_them(
     assert region_mean(ds, Region(0, 15, 10, 30))["tos"].item() == pytest.approx(expected.item())
 
 
+def test_columns_of_a_halo_count_once_by_their_areas():
+    """As on NEMO's grids: the columns at the seam are there twice."""
+    da = globe(5.0, values=lambda lat, lon: np.cos(np.radians(lon)) + lat / 10)
+    halo = da.isel(lon=[-2, -1, *range(da.sizes["lon"]), 0, 1])
+    boxes = Region(-10, 10, 350, 20), Region(-10, 10, 340, 360)
+    for own in boxes:
+        found = []
+        for each in (da, halo):
+            ds = curved(each).to_dataset(name="tos")
+            rows = np.cos(np.radians(each["lat"].values))
+            ds["areacello"] = ("y", "x"), rows[:, None] * np.ones(each.sizes["lon"])
+            found.append(region_mean(ds, own)["tos"].item())
+        assert found[1] == pytest.approx(found[0], abs=1e-9)
+
+
 def test_areas_of_curvilinear_cells():
     da = globe(5.0)
     ratio = cell_areas(curved(da)) / cell_areas(da).values

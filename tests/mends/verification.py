@@ -92,6 +92,11 @@ CASES = {
     ],
     "verification.align:_match_dims": [
         Case(
+            f"{SEA}; fc = xr.concat([fc, fc], 'number')",
+            "xef.verify(fc, obs, ['crps'])",
+            "answer.crps.sizes['lead'] == 3",
+        ),
+        Case(
             RAIN + "; obs = da.rename(y='north', x='east')",
             VERIFY,
             "np.isclose(answer.mse, xef.verify(fc, da, ['mse']).mse).all()",

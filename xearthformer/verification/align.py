@@ -304,6 +304,10 @@ def _match_dims(forecast: xr.DataArray, observed: xr.DataArray, time: str) -> li
         if not names and len(own) == len(others) == 2:  # dims that don't say what they are
             dots = ", ".join(f"{dim!r}: ..." for dim in observed.dims if dim != time)
             hint = f"obs.rename({{{dots}}}), with {' and '.join(map(str, own))} for the dots"
+        extra = sorted(map(str, own - others))
+        if others < own and len(others) in (0, 2) and len(extra) == 1 and "member" not in extra:
+            members = f'fc.rename({extra[0]}="member"), of an ensemble, or '
+            hint = f"{members if 'member' not in forecast.dims else ''}fc.isel({extra[0]}=0)"
         raise mismatch(
             f"observations with the forecast's dims {tuple(map(str, own))} and time",
             f"dims {observed.dims}",
