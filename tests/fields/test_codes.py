@@ -141,3 +141,13 @@ def test_dry_pixels_that_are_missing_are_told(lazy, recwarn):
     assert float(mended["csi_pooled"][0]) == 0.25
     xef.verify(fc, obs.where(obs.y > 2), ["csi"])  # a radar that sees a quarter, and dry pixels
     assert not len(recwarn)
+
+
+def test_weak_echoes_that_are_zero_dont_hide_dry_pixels_that_are_missing():
+    dbz = np.full((2, 10, 10), np.nan)
+    dbz[:, 2:6, 2:6], dbz[:, 2, 2] = 25.0, -5.0  # below 0 dBZ is no rain: 1 of 16 pixels seen
+    time = xr.date_range("2016-07-11", periods=2, freq="5min")
+    da = xr.DataArray(dbz, {"time": time}, ("time", "y", "x"), attrs={"units": "dBZ"})
+    rain = xef.open_radar(da)
+    with pytest.warns(UserWarning, match=r"84% of da is missing and few pixels are 0: .*fillna"):
+        check_rain(rain)

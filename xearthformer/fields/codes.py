@@ -22,6 +22,7 @@ NOISE = 1e-3  # mm/h: what packing and interpolation leave below zero
 # The largest numbers of one byte and two, packed in hundredths or tenths too: of what isn't seen
 PACKED = (254.0, 255.0, 327.67, 655.35, 3276.7)
 NO_FULL_BYTES = ", and none that stands for a full byte or two"
+FEW_DRY = 0.2  # of what is there: rain seen by radar has 0 at a third of the pixels or more
 SHOWN = 4  # codes that an error names; more are no codes, but other units
 
 
@@ -64,10 +65,13 @@ class _Check:
         """Warn where what is missing may be what is dry: scores leave it out, as not seen."""
         missing = np.isnan(values)
         some = missing & ~missing.all(axis=(-2, -1), keepdims=True) if values.ndim > 1 else missing
-        if some.sum() * 2 > values.size and not (values == 0).any():
+        dry = int((values == 0).sum())
+        # echoes too weak to be rain are 0 too: a tenth of them
+        if some.sum() * 2 > values.size and dry <= FEW_DRY * (values.size - missing.sum()):
             warn(
-                f"{missing.mean():.0%} of {self.name} is missing and no pixel is 0: where that is "
-                f"for no rain, {self.name}.fillna(0)"
+                f"{missing.mean():.0%} of {self.name} is missing and "
+                f"{'few pixels are' if dry else 'no pixel is'} 0: where that is for no rain, "
+                f"{self.name}.fillna(0)"
             )
 
     def _mend(self, codes: NDArray) -> str:
