@@ -431,3 +431,9 @@ def test_a_card_in_a_training_file_may_say_history_and_reach(tmp_path, capsys):
     assert main(["train", str(tmp_path / "config.yaml"), "model.name=damped-persistence"]) == 0
     card = xef.open_pack(tmp_path / "pack").card
     assert (card.context, card.lead) == (1, 14)
+
+
+def test_python_runs_the_package_as_the_command():
+    command = [sys.executable, "-m", "xearthformer", "packs", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "nowcast-radar" in done.stdout
