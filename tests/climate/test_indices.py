@@ -111,6 +111,12 @@ def test_warming_everywhere_leaves_the_relative_nino_alone(waves):
     assert relative.name == "relative_nino3.4"
 
 
+@pytest.mark.parametrize("name", ["oni", "relative_nino3.4"])
+def test_a_reference_may_hold_more_cells_than_the_forecast(waves, name):
+    tropics = waves.isel(lat=slice(None, None, -1)).where(abs(waves.lat) <= 25, drop=True)
+    np.testing.assert_allclose(index(tropics, name, reference=waves), index(waves, name))
+
+
 def pdo_pattern():
     """Below normal in the middle of the North Pacific, above it along America."""
     lat, lon = xr.DataArray(LAT, dims="lat"), xr.DataArray(LON, dims="lon")

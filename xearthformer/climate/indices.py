@@ -246,9 +246,15 @@ def _observations(
     check_baselines(da, reference)
     names = dict(zip(find_grid(reference), find_grid(da), strict=True))
     for their_dim, dim in names.items():
-        if not np.array_equal(reference[their_dim], da[dim]):
-            expected = f"a reference on the cells of the data along {dim}"
+        if np.array_equal(reference[their_dim], da[dim]):
+            continue
+        index = reference[their_dim].to_index()
+        labelled = dim in da.coords and their_dim in reference.coords and index.is_unique
+        cells = index.get_indexer(da[dim].values) if labelled else np.array([-1])
+        if (cells < 0).any():
+            expected = f"a reference on the cells of the data along {dim}, or more of them"
             raise mismatch(expected, f"{reference.sizes[their_dim]} others", began)
+        reference = reference.isel({their_dim: cells})
     units, theirs = (str(each.attrs.get("units", "")) for each in (da, reference))
     if units and theirs and not equal_units(units, theirs):
         reference = convert_units(reference, units, difference=difference)
