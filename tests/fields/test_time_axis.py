@@ -304,3 +304,16 @@ def test_without_one_step_there_is_no_grid(minutes):
     stamps = np.datetime64("2016-07-11T22:00", "s") + np.array(minutes, "m8[m]")
     with pytest.raises(ValueError, match="one constant step"):
         stamps_on_grid(record(stamps))
+
+
+def test_the_stamps_of_two_monthly_records_become_months_by_the_line_printed():
+    first = xr.date_range("2000-01-01", periods=6, freq="MS")
+    one = xr.DataArray(np.arange(6.0), {"time": first}, ("time",))
+    two = (one + 10).assign_coords(time=first + np.timedelta64(14, "D"))
+    joined = xr.merge([one.rename("sst"), two.rename("zos")], join="outer")
+    with pytest.raises(ValueError, match="one stamp a month") as raised:
+        check_time(joined["time"])
+    assert str(raised.value).endswith('try da.resample(time="MS").mean(keep_attrs=True)')
+    mended = joined.resample(time="MS").mean(keep_attrs=True)
+    assert check_time(mended["time"]) == "month"
+    assert (mended["sst"] == np.arange(6)).all() and (mended["zos"] == np.arange(6) + 10).all()

@@ -34,6 +34,13 @@ NO_LEADS += [
 ]
 
 
+@pytest.mark.parametrize("lead", ["6 months", "6 month", " 6months "])
+def test_months_in_words(lead):
+    assert count_steps(lead, "month", 14) == 6
+    with pytest.raises(ValueError, match="lead as a whole number of time steps"):
+        count_steps(lead, STEP, 12)
+
+
 @pytest.mark.parametrize("lead", HALF_HOUR, ids=repr)
 def test_six_steps_in_any_form(lead):
     assert count_steps(lead, STEP, 12) == 6

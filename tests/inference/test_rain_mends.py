@@ -263,3 +263,10 @@ def test_jitter_of_rain_for_a_pack_of_any_step():
     line = line_of(jittered, "persistence")
     assert line == 'xef.to_step(da, "5min")'
     assert xef.forecast(eval(line, {"xef": xef, "da": jittered}), "persistence", lead=1).size
+
+
+def test_pixels_without_labels_are_said_to_be_taken_as_the_pack_has_them(small):
+    rain = storms()
+    bare = xef.forecast(rain.drop_vars(["y", "x"]), small, lead=1)
+    assert "pixels taken to be of 1000 m, as nothing tells their size" in bare.attrs["history"]
+    assert "pixels taken" not in xef.forecast(rain, small, lead=1).attrs["history"]

@@ -520,7 +520,17 @@ CASES = {
             "da = absolute()",
             "da.earthformer.forecast('persistence', init='2010')",
             "answer.init.dt.year == 2002",
-        )
+        ),
+        Case(
+            "da = absolute()",
+            "da.earthformer.forecast('persistence', init=np.datetime64('2001-05-31'))",
+            "str(answer.init.values[0])[:7] == '2001-05'",
+        ),
+        Case(
+            RAIN,
+            "da.earthformer.forecast('persistence', init=da.time.values[3] + np.timedelta64(2, 'm'), lead=2)",
+            "(answer.init == da.time[3]).all()",
+        ),
     ],
 }
 del CASES["fields.regrid:_centres"]

@@ -159,6 +159,7 @@ CASES = {
         ),
     ],
     "inference.inputs:_check_spacing": [
+        Case(f"da = {WIDE}; da = da.assign_coords(x=da.x / 1000, y=da.y / 1000)", NOW, WET),
         Case("da = rainfall(8, side=(80, 80), pixel=500.0)", NOW, WET),
         Case(
             "da = rainfall(8, side=(40, 40)).drop_vars(['x', 'y', 'crs']); del da.attrs['grid_mapping']; j, i = np.indices((40, 40)); da = da.assign_coords(lat=(('y', 'x'), 50 - j / 55.6, {'units': 'degrees_north'}), lon=(('y', 'x'), 8 + i / 35.7, {'units': 'degrees_east'}))",

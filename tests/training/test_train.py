@@ -214,6 +214,17 @@ def test_it_learns_and_the_pack_forecasts(tmp_path):
     assert fc.isel(lat=0, lon=0).isnull().all()
 
 
+def test_a_step_that_the_data_tells_is_written_as_pandas_writes_it(tmp_path):
+    da = anomalies()
+    hours = xr.date_range("2000-01-01", periods=da.sizes["time"], freq="h")
+    period = ("2000-01-01", "2000-01-02")
+    pack = run(tmp_path, data=da.assign_coords(time=hours), period=period, validation=None)
+    assert pack.card.time_step == "1h" and "x 1h in" in repr(pack)
+    words = r'a time step of 1h .*\n.*found one of 3h\n.*time="1h"'
+    with pytest.raises(ValueError, match=words):
+        da.assign_coords(time=hours)[::3].earthformer.forecast(pack)
+
+
 def test_the_card_says_what_the_data_told(tmp_path):
     card = run(tmp_path).card
     assert (card.context, card.lead, card.time_step, card.input.missing) == (3, 2, "month", "land")

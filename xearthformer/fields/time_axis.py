@@ -5,6 +5,7 @@ NumPy and cftime datetimes alike; an irregular time axis is an error that names 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -35,6 +36,7 @@ DECODED = 1e-3  # share of a step that times decoded from floats may be off by
 JITTER = 20 * SECOND  # between the earliest and the latest of stamps that are rounded
 YEAR_AND_MONTH = 100001, 299912  # numbers that may be both
 LONGEST_FILLED = 2  # missing months in a row that are filled rather than cut off
+MOST_JOINED = 3  # stamps a month that are those of monthly records, or of dekads
 SHOWN = 4  # stamps or months an error names before it counts the rest
 
 
@@ -81,6 +83,21 @@ def str_time(stamp: np.datetime64 | Stamp) -> str:
     return text.removesuffix(" 00:00:00")
 
 
+def str_step(step: Step) -> str:
+    """Return a time step as pandas and xarray write it.
+
+    >>> str_step(np.timedelta64(300, "s")), str_step(np.timedelta64(1, "D")), str_step("month")
+    ('5min', '1D', 'month')
+    """
+    if isinstance(step, str):
+        return step
+    days = step / np.timedelta64(1, "D")
+    if days == int(days):  # which pandas writes as hours
+        return f"{int(days)}D"
+    text = pd.tseries.frequencies.to_offset(pd.Timedelta(step)).freqstr
+    return text if text[0].isdigit() else f"1{text}"
+
+
 def check_time(time: xr.DataArray) -> Step:
     """Return the one step of a time coordinate, of NumPy or cftime datetimes in any calendar.
 
@@ -107,7 +124,10 @@ def check_time(time: xr.DataArray) -> Step:
         missing = sorted(set(range(months[0], months[-1])) - set(months.tolist()))
         found = f"no {_shortened([str_month(m) for m in missing])}"
         raise mismatch("every month", found, _mend_gaps(months, missing, _name(time)))
-    if 27 * DAY <= longest <= 32 * DAY and len(np.unique(months)) < months.size:
+    # of a month each, now and then two; or the stamps of two monthly records, as of an outer join
+    months_there = len(np.unique(months))
+    joined = regular is None and months.size <= MOST_JOINED * months_there
+    if months_there < months.size and longest <= 32 * DAY and (joined or longest >= 27 * DAY):
         twice = [str_month(int(m)) for m in months[1:][np.diff(months) == 0]]
         raise mismatch(
             "one stamp a month",
@@ -167,7 +187,7 @@ def count_steps(lead: LeadLike, step: Step, default: int) -> int:
 
     What is no whole number of steps from 1 is an error, whose hint is the `default`.
 
-    >>> count_steps("30min", np.timedelta64(300, "s"), 12), count_steps(np.int32(3), "month", 12)
+    >>> count_steps("30min", np.timedelta64(300, "s"), 12), count_steps("3 months", "month", 12)
     (6, 3)
     """
     value, units = _bare(lead)
@@ -177,6 +197,8 @@ def count_steps(lead: LeadLike, step: Step, default: int) -> int:
     elif step != "month":
         length = duration(lead)
         steps = 0 if length is None else length / step
+    elif isinstance(value, str) and (months := re.fullmatch(r" *(\d+) *months? *", value)):
+        steps = float(months[1])
     elif isinstance(value, np.timedelta64) and np.datetime_data(value)[0] in "YM":
         steps = value / np.timedelta64(1, "M")  # others are no number of months
     if steps < 1 or steps != int(steps):
@@ -508,11 +530,7 @@ def _irregular(time: xr.DataArray, deltas: np.ndarray) -> ValueError:
     if jitters and not _is_one_each(deltas, step):  # in turns more and less than the step
         step = _round_step(deltas.mean())
         jitters = _is_one_each(deltas, step)
-    if 28 * DAY <= step <= 31 * DAY:
-        freq = "MS"
-    else:  # as pandas and xarray write it: "5min", "1D"
-        freq = pd.tseries.frequencies.to_offset(pd.Timedelta(_timedelta(step))).freqstr
-        freq = freq if freq[0].isdigit() else f"1{freq}"
+    freq = "MS" if 28 * DAY <= step <= 31 * DAY else str_step(_timedelta(step))
     if gaps.size and counts.max() * 2 >= deltas.size and (deltas >= 0.99 * step).all():
         ends = [f"{str_time(time.values[i])} to {str_time(time.values[i + 1])}" for i in gaps]
         hint = f'da.sel({name}=slice("{str_time(time.values[gaps[-1] + 1])}", None))'

@@ -260,7 +260,19 @@ def _positions(time: xr.DataArray, label: Label | slice | xr.DataArray) -> np.nd
     if positions.size or (isinstance(label, slice) and not cause):
         return positions
     expected = f"an init among the data's own times, {_period(time)}"
-    raise mismatch(expected, repr(label), "init=None, for the latest") from cause
+    raise mismatch(expected, repr(label), _mend_init(label, time)) from cause
+
+
+def _mend_init(label: Label | slice, time: xr.DataArray) -> str:
+    """Return what to type for a label that isn't there: its month, or the stamp before it."""
+    if isinstance(label, np.datetime64 | datetime) and time.dtype.kind == "M":
+        stamp = np.datetime64(label)
+        if time.values[0] <= stamp <= time.values[-1]:
+            before = time.values[np.searchsorted(time.values, stamp) - 1]
+            # a month's stamp may be its first day, its middle or its last
+            month = np.median(np.diff(time.values)) >= np.timedelta64(28, "D")
+            return f'init="{str(stamp)[:7] if month else str_time(before)}"'
+    return "init=None, for the latest"
 
 
 def _found_at_once(time: xr.DataArray, labels: list[Label]) -> np.ndarray | None:

@@ -31,6 +31,7 @@ from tqdm.auto import tqdm
 from .. import __version__
 from ..errors import mismatch, warn, whole_number
 from ..fields import cf, regrid, windows
+from ..fields.spacing import pixel_size
 from ..fields.tiles import Axis, Tiles, blend_lazily
 from ..fields.time_axis import NEWEST, LeadLike, Step, check_time, count_steps, str_time
 from ..fields.time_bounds import reading
@@ -544,6 +545,8 @@ def _attributes(
         notes.append(f"where little is known, rain is {elsewhere}")
     elif isinstance(card.grid, PixelGrid) and entry.variable.missing == "allowed":
         notes.append("missing pixels read as not seen, answered as NaN where the last frame is")
+    if isinstance(card.grid, PixelGrid) and card.grid.spacing and not any(pixel_size(entry.da)):
+        notes.append(f"pixels taken to be of {card.grid.spacing:g} m, as nothing tells their size")
     if plan.lead > card.lead:
         rollout = f"leads {card.lead + 1} to {plan.lead} from the model's own output"
         notes.append(rollout + (", tile by tile" if plan.tiles else ""))

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from ..climate.baseline import ATTRIBUTE as PERIOD
@@ -16,7 +15,7 @@ from ..climate.baseline import baseline, str_period
 from ..climate.ocean import is_open_sea
 from ..errors import mismatch
 from ..fields import cf, quantities, regrid
-from ..fields.axes import find_axes, find_curvilinear, find_time
+from ..fields.axes import find_axes, find_curvilinear, find_grid, find_time
 from ..fields.codes import NOISE
 from ..fields.curvilinear import to_latlon
 from ..fields.forms import in_plain_form
@@ -29,6 +28,7 @@ from ..fields.time_axis import (
     months_of,
     regular_steps,
     round_jitter,
+    str_step,
     str_time,
 )
 from ..fields.time_bounds import with_middles
@@ -360,11 +360,10 @@ def _check_step(entry: Entry, card: Card) -> None:
     _check_rain(entry, card, gaps=False)
     step = check_time(entry.da[find_time(entry.da)])
     if card.step is not None and step != card.step:
-        interval = step if step == "month" else pd.Timedelta(step)
         frequency = "MS" if card.step == "month" else card.time_step
         raise mismatch(
             f"a time step of {card.time_step} (pack {card.name!r})",
-            f"one of {interval}",
+            f"one of {str_step(step)}",
             f'da.resample({find_time(entry.da)}="{frequency}").mean(keep_attrs=True)',
         )
 
@@ -453,6 +452,9 @@ def _check_spacing(da: xr.DataArray, spacing: float, card: Card) -> None:
     if off > tolerance or not even:
         length = f"{spacing / 1000:g} km" if spacing >= 1000 else f"{spacing:g} m"
         hint = f'xef.to_spacing({with_labels(da)}, "{length}")'
+        if _is_near_km(known, spacing):  # kilometres under the units of metres, as after x / 1000
+            labels = [f'{d}=da["{d}"].assign_attrs(units="km")' for d in find_grid(da)]
+            hint = f"da.assign_coords({', '.join(labels)}), if that is what they are in"
         if not even and "assign_coords" in hint:
             hint = "a regrid onto a map projection first (rioxarray, xesmf)"
         raise mismatch(
@@ -461,6 +463,10 @@ def _check_spacing(da: xr.DataArray, spacing: float, card: Card) -> None:
             + f", along y and x{'' if even else ', and others of other sizes'}",
             hint,
         )
+
+
+def _is_near_km(sizes: list[float], spacing: float) -> bool:
+    return all(abs(1000 * size / spacing - 1) <= SPACING_TOLERANCE for size in sizes)
 
 
 def _check_values(entered: xr.DataArray, da: xr.DataArray, variable: Variable, card: Card) -> None:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pydantic
 import xarray as xr
 from torch import nn
 
 from ..errors import mismatch, problems
-from ..fields.time_axis import check_time
+from ..fields.time_axis import check_time, str_step
 from ..packs.card import LAND, SEA, Card, LatLonGrid, ModelSpec, Quantity
 from ..packs.pack import Pack
 from ..packs.published import PUBLISHED
@@ -164,7 +163,7 @@ def complete_card(
             variable["scale"] = Scale(offset=offset, factor=factor)
     if draft.time_step is None:
         step = check_time(first["time"])
-        card["time_step"] = step if step == "month" else str(pd.Timedelta(step))
+        card["time_step"] = str_step(step)
     for name, span in (("period", period), ("validation", validation)):
         if isinstance(span, list):
             card["training"][name] = "; ".join(map(ends, span))
