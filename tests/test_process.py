@@ -16,6 +16,8 @@ import xarray as xr
 
 import xearthformer as xef
 from tests.test_attributes import NEW, SCORES, Data, rain
+from xearthformer.cli import main
+from xearthformer.cli.files import write_file
 
 METHODS = {"sprog": None, "steps": 2, "anvil": None, "linda": None}
 
@@ -103,3 +105,34 @@ def test_a_reader_that_has_enough_is_no_error():
     done.stdout.close()
     said = done.stderr.read()
     assert (done.wait(), said) == (141, "")
+
+
+LOADED = """
+import sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "WHEN":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder())
+sys.argv[0] = "COMMAND"
+from xearthformer.cli import main
+"""
+
+
+@pytest.mark.parametrize("when", ["xearthformer.accessor", "xearthformer.cli.files"])
+@pytest.mark.parametrize("command", ["/usr/bin/xearthformer", "/home/me/notebook.py"])
+def test_ctrl_c_while_the_command_is_loaded(when, command):
+    code = LOADED.replace("WHEN", when).replace("COMMAND", command)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    own = command.endswith("xearthformer")
+    assert (done.returncode == 130, done.stderr == "xearthformer: interrupted\n") == (own, own)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_error(stream, tmp_path, monkeypatch):
+    """As of a service; Python has None for it."""
+    da = rain().to_dataset(name="rain")
+    monkeypatch.setattr(sys, stream, None)
+    write_file(da, tmp_path / "rain.nc")
+    assert (tmp_path / "rain.nc").is_file() and main(["packs", "list"]) == 0
+    xef.forecast(da["rain"], "persistence", lead=1)

@@ -4,6 +4,11 @@ Importing registers `da.earthformer` and `ds.earthformer`. The public names stan
 and are loaded when they are first used: torch stays unloaded until a model is needed.
 """
 
+import sys
+
+if [*getattr(sys, "argv", ()), ""][0].endswith(("/xearthformer", "\\xearthformer.exe")):
+    from . import interrupted  # noqa: F401  # Ctrl-C may end the command while it is loaded
+
 import lazy_loader
 
 from . import accessor as accessor

@@ -75,7 +75,8 @@ def problems(error: ValidationError, names: Iterable[str] = ()) -> str:
     for one in error.errors():
         place = printable(".".join(map(str, one["loc"]))) or "card"
         given = "" if one["type"].startswith("missing") else f", found {reprlib.repr(one['input'])}"
-        meant = did_you_mean(place, names) if one["type"].startswith("unexpected") else ""
+        last = one["loc"][-1] if one["loc"] else ""  # of an entry in an entry
+        meant = did_you_mean(last, names) if one["type"].startswith("unexpected") else ""
         found.append(f"{place}: {one['msg']}{given}{meant}")
     return "; ".join(found)
 

@@ -141,6 +141,17 @@ def test_what_stands_there_stays_until_it_is_replaced_whole(file, tiny_pack, tmp
     assert "stays: name another" in capsys.readouterr().err and store.is_dir()
 
 
+@pytest.mark.parametrize("given", ["in.nc", "in*.nc", "link.nc"])
+def test_what_is_read_is_not_written_over(ssta, tiny_pack, tmp_path, capsys, given):
+    ssta.to_netcdf(tmp_path / "in.nc")
+    (tmp_path / "link.nc").symlink_to("in.nc")
+    words = "--pack", tiny_pack.path, "-o", tmp_path / "in.nc", "--overwrite"
+    assert forecast(tmp_path / given, *words) == 2
+    assert "in.nc is read, and stays: name another" in capsys.readouterr().err
+    with xr.open_dataset(tmp_path / "in.nc") as ds:
+        assert ds.sizes["time"] == ssta.sizes["time"]
+
+
 def test_missing_values_found_late_leave_nothing_behind(ssta, tiny_pack, tmp_path, capsys):
     ssta.where(ssta.lat > -12).to_netcdf(tmp_path / "in.nc")
     before = sorted(tmp_path.iterdir())
@@ -342,6 +353,27 @@ def test_training_from_a_file(tmp_path, capsys):
     assert "epochs" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "nowhere.yaml")]) == 2
     assert "no configuration file" in capsys.readouterr().err
+
+
+def test_a_training_is_mended_by_entries_and_overrides(tmp_path, capsys):
+    """In the words of its file: a training has no --anomaly, and no None."""
+    pytest.importorskip("lightning")
+    path = tmp_path / "config.yaml"
+    words = ["train", str(path), "model.name=damped-persistence"]
+    path.write_text(CONFIG.replace("PACK", str(tmp_path / "pack")).replace("1963]}", "1990]}"))
+    assert main(words) == 2
+    (line,) = re.findall("try (anomaly: .*), in the section data", capsys.readouterr().err)
+    path.write_text(re.sub(r"anomaly: \[.*?\]", line, path.read_text()))
+    assert main([*words, "stage=autoencoder"]) == 2
+    override = re.findall("try (.*)", capsys.readouterr().err)
+    assert override == ["stage=null"] and main([*words, *override]) == 0
+    assert main(["train", str(path), "1: 2"]) == 2
+    path.write_bytes(b"pack: \xe9")
+    assert main(words) == 2
+    assert f"a text file in UTF-8; found {path}" in capsys.readouterr().err
+    path.write_text("1: 2")
+    assert main(words) == 2
+    assert "names of entries; found 1" in capsys.readouterr().err
 
 
 def test_the_old_name_of_stage_is_read_for_one_version_more(tmp_path, capsys):

@@ -45,6 +45,9 @@ def test_dates_are_text_as_times_are():
         ("pack=[1", "YAML in the value of pack"),
         ("pack=" + "x" * 30_000, "at most 20000 characters in the value of pack"),
         ("pack", "expected KEY=VALUE"),
+        ("=3", "expected KEY=VALUE\n +found '=3'\n +try KEY.KEY=VALUE"),
+        ("recipe..epochs=3", "expected KEY=VALUE"),
+        (".model=3", "expected KEY=VALUE"),
     ],
 )
 def test_overrides_are_read_alike(override, message):

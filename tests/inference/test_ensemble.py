@@ -161,6 +161,7 @@ def test_bf16_is_near(pack, da, five):
         ({"members": 0}, "members as a whole number from 1"),
         ({"members": 2.5}, "members as a whole number from 1"),
         ({"seed": -1}, "seed as a whole number from 0"),
+        ({"seed": 2**63}, "seed as a whole number up to 9223372036854775807"),
         ({"sampler": "euler"}, "expected a sampler, one of"),
         ({"steps": 1}, "steps as a whole number from 2"),
         ({"sampler": "ddpm", "steps": 2000}, "at most 1000 steps"),

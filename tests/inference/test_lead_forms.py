@@ -9,7 +9,7 @@ import xarray as xr
 from small_radar import small_rain
 
 import xearthformer as xef
-from xearthformer.fields.time_axis import count_steps
+from xearthformer.fields.time_axis import check_end, count_steps
 from xearthformer.plots.panels import as_lead
 
 STEP = np.timedelta64(300, "s")
@@ -44,6 +44,21 @@ def test_months_in_words(lead):
 @pytest.mark.parametrize("lead", HALF_HOUR, ids=repr)
 def test_six_steps_in_any_form(lead):
     assert count_steps(lead, STEP, 12) == 6
+
+
+@pytest.mark.parametrize("lead", [30_000_000, 10**12, 2**63])
+@pytest.mark.parametrize("calendar", ["standard", "noleap"])
+def test_leads_beyond_what_stamps_can_say(lead, calendar):
+    """NumPy would begin again in 1677; a list of all of them may not fit into memory."""
+    time = xr.date_range("2000", periods=3, freq="5min", calendar=calendar)
+    time, month = xr.DataArray(time, dims="time"), xr.DataArray(time[:1], dims="time")
+    if calendar == "standard" or lead > 10**9:
+        with pytest.raises(ValueError, match=r"a time that stamps can say\n +found lead=.*2000-01"):
+            check_end(time, STEP, np.array([2]), lead)
+        with pytest.raises(ValueError, match="a time that stamps can say"):
+            check_end(month, "month", np.array([0]), lead)
+    check_end(time, STEP, np.array([0, 2]), 27_000_000)  # to 2256
+    check_end(month, "month", np.array([0]), 3100)  # to 2258
 
 
 @pytest.mark.parametrize("lead", NO_LEADS, ids=repr)

@@ -70,6 +70,7 @@ EXCEPTED: dict[str, str | dict[str, str]] = {
     "fields.regrid:_centres": INSIDE,
     "fields.regrid:_steps": INSIDE + ": repeated longitudes are refused before",
     "fields.regrid:check_contains": WORDS,
+    "fields.time_axis:check_end": WORDS,
     "fields.units:convert_units": {
         "da.pint.dequantify()": "needs pint-xarray; doors take Pint arrays as plain numbers"
     },
@@ -101,6 +102,8 @@ EXCEPTED: dict[str, str | dict[str, str]] = {
     "training.config:__post_init__": TRAINING,
     "training.config:open": TRAINING,
     "training.config:call_with_entries": TRAINING,
+    "training.config:opened": TRAINING,
+    "training.config:_check_truth": TRAINING,
     "training.loop:device_of": TRAINING,
     "training.records:check_periods": TRAINING,
     "training.records:make_windows": TRAINING,

@@ -26,10 +26,14 @@ import xearthformer as xef
 from xearthformer import models
 from xearthformer.cli import main
 from xearthformer.errors import PackError
+from xearthformer.inference import engine
 from xearthformer.models import from_published
 from xearthformer.models.published.weights import load_published
+from xearthformer.packs.card import Card
 from xearthformer.packs.pack import save_pack, weights_hash
 from xearthformer.packs.scale import Scale
+
+NAN = float("nan")
 
 
 @pytest.mark.parametrize("name", ["pack", "pack.safetensors"])
@@ -83,6 +87,16 @@ def test_damaged_weights_are_refused(tiny_pack):
         ({"scores": {"a\x07": 1.0}}, "scores has characters"),
         ({"model": {"name": "unet", "config": {"a": "\x00"}}}, "model has characters"),
         ({"un\x1bknown": 1}, "has characters"),
+        ({"time_step": "-5min"}, "'-5min' is no duration above zero"),
+        ({"time_step": "NaT"}, "'NaT' is no duration above zero"),
+        ({"grid": {"kind": "latlon", "latitude": [0, NAN], "longitude": [0, 5]}}, "finite number"),
+        ({"grid": {"kind": "latlon", "latitude": [0, 95], "longitude": [0, 5]}}, "90, 90"),
+        ({"fill": NAN}, "fill: .*finite number"),
+        ({"scale": {"offset": 0, "factor": 1e-300}}, "factor of 1e-30 to 1e30"),
+        ({"format": 3}, "input is of format 1, found format 3"),
+        ({"context": 4}, "history is context: give one"),
+        ({"known": ["month", "month"]}, "known has each name once"),
+        ({"name": "a" * 101}, "name: .*at most 100 characters"),
     ],
 )
 def test_a_card_that_fails_validation(tiny_pack, change, message):
@@ -92,6 +106,19 @@ def test_a_card_that_fails_validation(tiny_pack, change, message):
     (tiny_pack.path / "card.json").write_text(json.dumps({**card, **change}))
     with pytest.raises(PackError, match=message):
         xef.open_pack(tiny_pack.path)
+
+
+def test_land_alone_has_no_forecast(tiny_pack):
+    card = tiny_pack.card.model_dump()
+    card["grid"]["land"] = ["########"] * 8
+    with pytest.raises(ValueError, match="grid.land has no sea"):
+        Card.model_validate(card)
+
+
+def test_a_score_may_be_nan(tiny_pack, tmp_path):
+    """As of a correlation with zeros: a training that took hours isn't lost for it."""
+    card = tiny_pack.card.model_copy(update={"scores": {"correlation": NAN}})
+    assert np.isnan(save_pack(tmp_path / "new", tiny_pack.model(), card).card.scores["correlation"])
 
 
 def test_what_weights_were_made_from_may_take_two_lines(tiny_pack, tmp_path):
@@ -117,6 +144,44 @@ def test_a_network_larger_than_its_weights_is_not_built(tiny_pack, case):
     (tiny_pack.path / "card.json").write_text(json.dumps(card))
     with pytest.raises(PackError, match="don't fit: |and its model's is "):
         xef.open_pack(tiny_pack.path).model()
+
+
+@pytest.mark.parametrize("shape", [[3, 8, 8], 5, "abc", {"a": 1}])
+@pytest.mark.parametrize("name", ["input_shape", "target_shape"])
+def test_shapes_of_another_form(tiny_pack, name, shape):
+    card = json.loads((tiny_pack.path / "card.json").read_text())
+    card["model"]["config"][name] = shape
+    (tiny_pack.path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(PackError, match="expected shapes of four numbers"):
+        xef.open_pack(tiny_pack.path)
+
+
+def test_places_outside_of_a_table_are_refused(tiny_pack):
+    """Of a table of 9 biases, the tenth: an IndexError in a forecast, or a GPU's end."""
+    file = tiny_pack.path / "weights.safetensors"
+    arrays = load_file(file)
+    name = next(name for name in arrays if name.endswith("relative_position_index"))
+    arrays[name] = arrays[name] + 1
+    save_file(arrays, file)
+    card = json.loads((tiny_pack.path / "card.json").read_text())
+    card["weights_sha256"] = weights_hash(arrays)
+    (tiny_pack.path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(PackError, match=f"don't fit: expected {name} as the configuration"):
+        xef.open_pack(tiny_pack.path).model()
+
+
+def test_a_card_that_changes_is_read_again(tiny_pack):
+    """A process keeps networks; with the same weights, another card is another network."""
+    ssta = anomalies(tiny_pack)
+    ssta.earthformer.forecast(tiny_pack)
+    card = json.loads((tiny_pack.path / "card.json").read_text())
+    card["model"]["config"]["num_heads"] = 4
+    (tiny_pack.path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(PackError, match="don't fit"):
+        ssta.earthformer.forecast(xef.open_pack(tiny_pack.path))
+    engine._load.cache_clear()  # as in another process, a worker
+    with pytest.raises(PackError, match="another card now than when the forecast was set up"):
+        ssta.earthformer.forecast(tiny_pack)
 
 
 @pytest.mark.parametrize("name", ["card.json", "weights.safetensors", "pack.safetensors"])

@@ -88,6 +88,38 @@ def test_a_source_that_is_none_is_an_error(entry, words):
         DataSource(**entry).open()
 
 
-def test_an_entry_that_is_misspelt_is_asked_for():
-    with pytest.raises(ValueError, match="pakc: .*did you mean 'pack'"):
-        call_with_entries(train_from_config, {"pakc": "mine"})
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"pakc": "mine"}, "pakc: .*did you mean 'pack'"),
+        ({"recipe": {"epoch": 1}}, "recipe.epoch: .*did you mean 'epochs'"),
+        ({"data": {"catalog": "nbody", "evry": 2}}, "evry: .*did you mean 'every'"),
+    ],
+)
+def test_an_entry_that_is_misspelt_is_asked_for(entries, words):
+    with pytest.raises(ValueError, match=words):
+        call_with_entries(train_from_config, entries)
+
+
+WHOLE = {
+    "model": {"name": "persistence", "config": {}},
+    "data": {"catalog": "nbody"},
+    "card": {},
+    "pack": "never",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"recipe": {"epochs": True}}, "recipe.epochs as a number\n +found true"),
+        ({"share": True}, "share as a number"),
+        ({"period": [True, 1999]}, "period.0 as a number"),
+        ({"data": [{"catalog": "nbody", "every": True}]}, "data.0.every as a number"),
+        ({"data": []}, "a source of data or more"),
+    ],
+)
+def test_what_a_file_says_for_a_number_and_for_data(change, words):
+    """YAML's yes and on are true, and true is 1 for pydantic."""
+    with pytest.raises(ValueError, match=words):
+        call_with_entries(train_from_config, WHOLE | change)

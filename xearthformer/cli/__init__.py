@@ -62,6 +62,8 @@ PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
     rf"\w+\.earthformer\.anomaly\(climatology={PERIOD}\)": r"--anomaly \1 \2",
     rf"^{PERIOD}": r"--anomaly \1 \2",  # a period alone is that of the anomaly asked for
     rf"\binit=slice{PERIOD}": r"--init \1/\2",
+    rf"\binit=slice\({QUOTED}, {QUOTED}, (\d+)\)": r"--init \1/\2/\3",
+    rf"\binit=slice\({QUOTED}, None\)": r"--init \1/",
     rf"\binit={QUOTED}": r"--init \1",
     r"\bthresholds=\[([^]]*)\]": lambda m: f"--thresholds {m[1].replace(',', '')}",
     r"\bscores=\[([^]]*)\]": lambda m: f"--scores {re.sub('[^0-9a-z_ ]', '', m[1])}",
@@ -110,6 +112,14 @@ COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
         r"\bby=xef\.(\w+)(?:, or labels as a DataArray \(init,\))?": r"--by \1",
         r'\breference="([^"]+)"': lambda m: f"--reference {shlex.quote(m[1])}",
     },
+}
+
+# A training's arguments are entries of its file, and overrides in YAML.
+PYTHON_TO_YAML = {
+    rf"^{PERIOD}": r"anomaly: [\1, \2], in the section data",
+    r"^(\w+)=None": r"\1=null",
+    r"=\(start, end\)": "='[START, END]'",
+    r"^least=": "crop.least=",
 }
 
 # --- arguments in another form than a signature tells, by the name of the parameter
@@ -457,11 +467,14 @@ def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
     entries = load_yaml(text, "the configuration")
     if not isinstance(entries, dict):
         raise ValueError(f"expected a YAML mapping of entries, found {type(entries).__name__}")
+    for name in entries:
+        if not isinstance(name, str):
+            raise mismatch("names of entries", f"{name!r}", f'"{name}": ..., if it is a name')
     for override in overrides:
         path, equals, value = override.partition("=")
-        if not equals:
-            raise ValueError(f"expected KEY=VALUE, found {override!r}")
         *folders, key = path.split(".")
+        if not equals or not all((*folders, key)):
+            raise mismatch("KEY=VALUE", f"{override!r}", "KEY.KEY=VALUE, of an entry in an entry")
         place = entries
         for folder in folders:
             place = place.setdefault(folder, {})
@@ -573,7 +586,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             action = arguments["action"]
             command, arguments = command[action], arguments.get(action)
         status = command(**(arguments or {})) or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, as of some services
+            sys.stdout.flush()
         return status
     except BrokenPipeError:  # of `| head`, which has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
@@ -584,7 +598,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("xearthformer: interrupted", file=sys.stderr)
         if argv is None:  # a process of the command's own: Python would wait for its threads
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
             os._exit(INTERRUPTED)
         return INTERRUPTED
 
@@ -609,9 +624,12 @@ def _in_shell(hint: str, command: str = "") -> str:
     ("--window '16 km', or a number of pixels", '--lead 3 or more')
     >>> _in_shell('("1990", "1999")'), _in_shell("thresholds=[0.5, 1, 5]")
     ('--anomaly 1990 1999', '--thresholds 0.5 1 5')
-    >>> _in_shell('xef.to_step(da, "5min")', "verify")
-    '--step 5min'
+    >>> _in_shell('xef.to_step(da, "5min")', "verify"), _in_shell("stage=None", "train")
+    ('--step 5min', 'stage=null')
+    >>> _in_shell("init=slice('1990', '2001', 12)"), _in_shell("init=slice('1990', None)")
+    ('--init 1990/2001/12', '--init 1990/')
     """
-    for pattern, words in (COMMAND_TO_SHELL.get(command, {}) | PYTHON_TO_SHELL).items():
+    table = COMMAND_TO_SHELL.get(command, {}) | PYTHON_TO_SHELL
+    for pattern, words in (PYTHON_TO_YAML if command == "train" else table).items():
         hint = re.sub(pattern, words, hint)
     return hint

@@ -33,8 +33,11 @@ class _Loader(yaml.SafeLoader):
 
 def read_text(path: str | Path) -> str:
     """Return the text of a configuration file, or as much of it as `load_yaml` needs to refuse."""
-    with open(path, encoding="utf-8") as file:
-        return file.read(MOST_TEXT + 1)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read(MOST_TEXT + 1)
+    except UnicodeDecodeError as error:
+        raise mismatch("a text file in UTF-8", f"{path}: {error.reason}", "to save it so") from None
 
 
 def load_yaml(text: str, what: str) -> object:

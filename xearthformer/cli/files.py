@@ -192,8 +192,16 @@ def select_variable(ds: xr.Dataset, name: str, anomaly: tuple[str, str] | None) 
     return climatology.anomaly_with_cycle(da, anomaly)
 
 
-def check_target(output: str, overwrite: bool, kinds: Sequence[str] = (".nc", ".zarr")) -> Path:
-    """Return the path to write; called before anything is computed, so that errors come at once."""
+def check_target(
+    output: str,
+    overwrite: bool,
+    inputs: Sequence[str],
+    kinds: Sequence[str] = (".nc", ".zarr"),
+) -> Path:
+    """Return the path to write; called before anything is computed, so that errors come at once.
+
+    One that is among the inputs, or the files of their patterns, is an error.
+    """
     path = Path(output)
     if path.suffix not in kinds:
         expected = " or ".join(
@@ -205,6 +213,9 @@ def check_target(output: str, overwrite: bool, kinds: Sequence[str] = (".nc", ".
     taken = [path] if path.exists() else []
     if path.suffix in RASTERS:  # names get init and lead
         taken += sorted(path.parent.glob(f"{glob.escape(path.stem)}_*{path.suffix}"))
+    read = {Path(one).resolve() for text in inputs for one in (text, *glob.glob(text))}
+    if own := [one for one in taken if one.resolve() in read]:
+        raise FileExistsError(f"{own[0]} is read, and stays: name another")
     if taken and not overwrite:
         raise FileExistsError(f"{taken[0]} is there already: name another, or add --overwrite")
     # --overwrite replaces files of ours only: never a folder that merely ends in .zarr
@@ -289,7 +300,8 @@ def write_file(ds: xr.Dataset, path: Path) -> None:
     remove(part)  # what a killed run left
     encoding = unfilled(ds)
     try:
-        bar = ProgressBar(minimum=2.0, out=sys.stderr) if sys.stderr.isatty() else nullcontext()
+        is_shown = sys.stderr is not None and sys.stderr.isatty()  # none: of a service
+        bar = ProgressBar(minimum=2.0, out=sys.stderr) if is_shown else nullcontext()
         with bar, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata")
             warnings.filterwarnings("ignore", "The data type .FixedLengthUTF32")  # names of packs

@@ -53,7 +53,7 @@ def forecast_file(
         Time step to bring radar frames to, such as 5min.
     """
     started = time.perf_counter()
-    target = check_target(output, overwrite, FORECASTS)
+    target = check_target(output, overwrite, input, FORECASTS)
     products = Products(exceed, window, anywhere, quantiles, accumulate, with_members)
     products.check(target, f"-o {target.with_suffix('.nc')}")
     from ..packs.pack import open_pack

@@ -112,7 +112,7 @@ def verify_file(
     step : str
         Bring rain to this time step first, along its motion, such as 5min.
     """
-    target = None if output is None else check_target(output, overwrite)
+    target = None if output is None else check_target(output, overwrite, input)
     from ..comparison.compare import compare, forecaster, lead_tables, summary
     from ..comparison.tables import confidence_tables, ensemble_tables, fss_tables, skill_table
     from ..verification.enso import enso_table

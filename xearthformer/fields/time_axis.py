@@ -34,6 +34,7 @@ NEWEST = "newest"  # that with the time of the newest frame which each frame was
 EPOCHS = [f"{unit} since 1970-01-01" for unit in ("seconds", "microseconds", "nanoseconds")]
 DECODED = 1e-3  # share of a step that times decoded from floats may be off by
 JITTER = 20 * SECOND  # between the earliest and the latest of stamps that are rounded
+LAST_YEAR = 9999  # that Python can say
 YEAR_AND_MONTH = 100001, 299912  # numbers that may be both
 LONGEST_FILLED = 2  # missing months in a row that are filled rather than cut off
 MOST_JOINED = 3  # stamps a month that are those of monthly records, or of dekads
@@ -387,6 +388,26 @@ def shift_time(
                 after = first.replace(day=min(day, _days_in_month(first)))
         out[i] = after.to_datetime64() if is_numpy else after
     return out.astype(values.dtype)
+
+
+def check_end(time: xr.DataArray, step: Step, positions: np.ndarray, lead: int) -> None:
+    """Raise ValueError where the last of `lead` steps lies beyond what time stamps can say.
+
+    NumPy would begin again in 1677, and a list of all leads may not fit into memory.
+    """
+    last = np.array([positions.max()])
+    try:
+        if step == "month":
+            end = shift_time(time, step, last, np.array([lead]))[0, 0]
+        elif time.dtype.kind == "M":
+            end = pd.Timestamp(time.values[last[0]]).as_unit("ns") + lead * pd.Timedelta(step)
+        else:
+            end = time.values[last[0]] + lead * step.astype("timedelta64[us]").item()
+        if not isinstance(end, np.datetime64) and end.year > LAST_YEAR:  # of cftime's, any
+            raise ValueError(f"the year {end.year}")
+    except (ValueError, OverflowError) as error:
+        found = f"lead={lead} from {str_time(time.values[last[0]])}"
+        raise mismatch("leads up to a time that stamps can say", found, "a shorter lead") from error
 
 
 def whole_encoding(stamps: np.ndarray, own: Mapping[str, object]) -> dict[str, object]:

@@ -20,7 +20,15 @@ from ..errors import mismatch, warn, whole_number
 from .axes import coordinate, find_axes, find_time
 from .cf import find_grid_mapping, of_forecast, without_dangling
 from .stamps import as_label
-from .time_axis import MIDDLE, NEWEST, check_time, shift_time, str_time, whole_encoding
+from .time_axis import (
+    MIDDLE,
+    NEWEST,
+    check_end,
+    check_time,
+    shift_time,
+    str_time,
+    whole_encoding,
+)
 
 if TYPE_CHECKING:
     import cftime
@@ -189,6 +197,7 @@ def template(
     stamps = coordinate(user, "time")
     user = user.squeeze([dim for dim in user.dims if dim not in (axes.time, axes.y, axes.x)])
     spatial = [str(dim) for dim in user.dims if dim in (axes.y, axes.x)]
+    check_end(time, step, positions, lead)
     leads = np.arange(1, lead + 1)
     init = time.variable[positions].values
     times = {"valid_time": shift_time(time, step, positions, leads)}  # (init, lead)

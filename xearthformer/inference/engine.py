@@ -48,7 +48,8 @@ def progress_bar(total: int, unit: str, progress: Progress, initial: int = 0) ->
     automatic = progress == "auto"
     shown = progress
     if automatic:
-        moves = sys.stderr.isatty() or "ipykernel" in sys.modules
+        shown = sys.stderr is not None and sys.stderr.isatty()  # none: of a service
+        moves = shown or "ipykernel" in sys.modules
         shown = moves and threading.current_thread() is threading.main_thread()
     delay = 2 if automatic else 0
     # `disable=False` would not let the environment turn it off
@@ -159,18 +160,24 @@ def _model_class(card: Card) -> type[nn.Module] | None:
 def load(pack: Pack, settings: Settings) -> nn.Module:
     """Return the pack's network, ready to run; each process opens it once."""
     with OPENING:
-        return _load(pack.path, pack.card.weights_sha256, settings.device, settings.compile)
+        return _load(pack.path, identity(pack.card), settings.device, settings.compile)
+
+
+def identity(card: Card) -> tuple[str | None, str]:
+    """Return what makes a network and its numbers: the hash of its weights, and the card's part."""
+    return card.weights_sha256, card.deciding()
 
 
 @lru_cache(maxsize=4)
 @torch.inference_mode(False)
-def _load(path: Path, weights_sha256: str | None, device: str, compile: bool) -> nn.Module:
+def _load(path: Path, wanted: tuple[str | None, str], device: str, compile: bool) -> nn.Module:
     pack = open_pack(path)
     # a worker may read another file than the process that set the forecast up
-    if pack.card.weights_sha256 != weights_sha256:
+    found = identity(pack.card)
+    if found != wanted:
+        what = "another card" if found[0] == wanted[0] else "other weights"
         raise PackError(
-            f"{path} holds other weights now ({pack.card.weights_sha256}) than when the forecast "
-            f"was set up ({weights_sha256}): set it up again"
+            f"{path} holds {what} now than when the forecast was set up: set it up again"
         )
     model = pack.model().to(device)
     if not compile:

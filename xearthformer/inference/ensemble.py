@@ -36,6 +36,8 @@ from .engine import (
 )
 from .options import Options
 
+MOST = 2**63 - 1  # of a seed: files have attributes of 64 bits
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -97,6 +99,8 @@ def ensemble(
             return None
     members = whole_number("members", 1 if members is None else members)
     seed = whole_number("seed", seed, least=0)
+    if seed > MOST:
+        raise mismatch(f"seed as a whole number up to {MOST}", str(seed), "seed=0")
     if not generative:
         return Ensemble(members, seed, None)
     chosen = samplers.Sampler(sampler) if isinstance(sampler, str) else sampler

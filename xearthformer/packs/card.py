@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import to_json
 
 from .scale import Scale
@@ -20,11 +20,13 @@ LAND, SEA = "#", "."  # a grid's land, cell by cell: text can be read and compar
 # calendar month m as sin and cos of 2 pi m / 12, latitude / 90, and 1 on land.
 KNOWN = {"month": 2, "latitude": 1, "land": 1}
 LONG = 6  # items of a list that is shown whole
+LONGEST = 100  # characters of a name: it stands in messages, attributes and names of files
 
 
 class _Section(BaseModel):
-    # An unknown field is an error: a misspelled one would otherwise be ignored.
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An unknown field is an error: a misspelled one would otherwise be ignored. And so is NaN, for
+    # a limit that compares with nothing lets everything pass.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Quantity(_Section):
@@ -97,6 +99,8 @@ class LatLonGrid(_Section):
                 raise ValueError(f"grid.{name} must ascend")
         if self.longitude[0] < 0 or self.longitude[-1] >= 360:
             raise ValueError("grid.longitude must lie in [0, 360)")
+        if self.latitude[0] < -90 or self.latitude[-1] > 90:
+            raise ValueError("grid.latitude must lie in [-90, 90]")
         if self.land is not None:
             self.check_land("grid.land", self.land)
         return self
@@ -108,6 +112,8 @@ class LatLonGrid(_Section):
             raise ValueError(f"{name} must be {height} lines of {width} characters")
         if set("".join(land)) - {LAND, SEA}:
             raise ValueError(f"{name} is written with {LAND!r} and {SEA!r} alone")
+        if SEA not in "".join(land):
+            raise ValueError(f"{name} has no sea")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -270,9 +276,9 @@ class Card(_Section):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[2] = 2
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    version: str
-    title: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST)]
+    version: Annotated[str, Field(max_length=LONGEST)]
+    title: Annotated[str, Field(max_length=10 * LONGEST)]
     model: ModelSpec
     inputs: Annotated[dict[str, Variable], Field(min_length=1)]
     outputs: Annotated[list[str], Field(min_length=1)]
@@ -284,7 +290,7 @@ class Card(_Section):
     baseline: Baseline | None = None
     climatology: Climatology | None = None
     training: Training
-    scores: dict[str, float] = {}
+    scores: dict[str, Annotated[float, AllowInfNan(True)]] = {}  # NaN: of a correlation with zeros
     references: list[str] = []
     licence: str = "Apache-2.0"
     weights_sha256: str | None = Field(None, description="of names, dtypes, shapes and bytes")
@@ -306,6 +312,11 @@ class Card(_Section):
         """Bring a card of format 1 into the form of format 2."""
         if not isinstance(fields, Mapping) or "input" not in fields:
             return fields
+        if fields.get("format", 1) != 1:
+            raise ValueError(f"input is of format 1, found format {fields['format']!r}")
+        for then, now in RENAMED.items():
+            if then in fields and now in fields:
+                raise ValueError(f"{then} is {now}: give one")
         quantity, output = (_plain(fields.get(key)) for key in ("input", "output"))
         if output is not None and output != quantity:
             raise ValueError("output must equal input: a pack forecasts the quantity it reads")
@@ -321,14 +332,18 @@ class Card(_Section):
     def _check(self) -> "Card":
         if self.time_step not in (None, "month"):
             try:
-                pd.Timedelta(self.time_step)
+                is_step = pd.Timedelta(self.time_step) > pd.Timedelta(0)  # false of NaT
             except ValueError as error:
                 raise ValueError(f"time_step {self.time_step!r} is no duration: {error}") from error
+            if not is_step:
+                raise ValueError(f"time_step {self.time_step!r} is no duration above zero")
         if self.outputs != [name for name in self.inputs if name in self.outputs]:
             raise ValueError(
                 f"outputs must be some of the inputs {list(self.inputs)}, in their order; found "
                 f"{self.outputs}"
             )
+        if len({*self.known}) < len(self.known):
+            raise ValueError(f"known has each name once, found {self.known}")
         on_earth = isinstance(self.grid, LatLonGrid)
         for name, variable in self.inputs.items():
             if variable.land is not None and isinstance(self.grid, LatLonGrid):

@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +30,14 @@ from .card import Card, ModelSpec
 from .readme import HUB, readme
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 CARD, WEIGHTS, README = "card.json", "weights.safetensors", "README.md"
 SHIPPED = Path(__file__).parent / "shipped"
 ENTRY_POINTS = "xearthformer.packs"  # the group under which other packages register packs
 # Models that are others now than a version ago: a field that only the old configuration has.
 REPLACED = {"nowcast": "lags"}
+INDEX = "relative_position_index"  # the end of a name: a buffer of places in a table of biases
 MOST_CARD = 2**24  # bytes of a card: text of a few kB, or of a MB with the land of a fine grid
 
 
@@ -96,6 +98,7 @@ class Pack:
                 if SHIPPED not in self.path.parents:  # what checks takes torch seconds
                     models.expect_shapes(self.card.model.name, self.card.model.config, shapes)
                 model = models.build(self.card.model.name, self.card.model.config)
+                _check_indices(model, state)
                 model.load_state_dict(state, strict=True)
         except PackError:
             raise
@@ -118,6 +121,16 @@ class Pack:
     def _repr_html_(self) -> str:
         """Return the card as a table, for notebooks."""
         return html_table(self.card.title, [*self.card.rows(), ("path", str(self.path))])
+
+
+def _check_indices(model: "nn.Module", state: "Mapping[str, Tensor]") -> None:
+    """Raise ValueError for stored places in tables that aren't those of the configuration.
+
+    Others may lie outside of a table: an IndexError in a forecast, or a GPU's end.
+    """
+    for name, own in model.state_dict().items():
+        if name.endswith(INDEX) and name in state and not own.equal(state[name]):
+            raise ValueError(f"expected {name} as the configuration gives it, found another")
 
 
 def weights_hash(arrays: dict[str, np.ndarray]) -> str:
@@ -352,6 +365,12 @@ def _check_model(pack: Pack) -> None:
     card, config = pack.card, pack.card.model.config
     # (T, H, W, C) of Earthformer; other models have the sizes by name
     given, ahead = (config.get(key) or [None] * 4 for key in ("input_shape", "target_shape"))
+    for shape in (given, ahead):
+        if not isinstance(shape, list | tuple) or len(shape) != 4:
+            raise PackError(
+                f"the card of {pack.path} isn't valid: model.config: expected shapes of four "
+                f"numbers, found {reprlib.repr(shape)}"
+            )
     sizes = dict(zip(("in_len", "height", "width", "channels"), given, strict=True))  # type: ignore
     sizes["out_len"] = ahead[0]  # type: ignore[index]
     sizes |= {key: config[key] for key in sizes if key in config}

@@ -36,7 +36,7 @@ class Scale:
     Raises
     ------
     ValueError
-        If a number is not finite, `factor` is 0, or `floor` is not above 0.
+        If a number is not finite, `factor` is 0 or too close to it, or `floor` is not above 0.
 
     Examples
     --------
@@ -59,9 +59,10 @@ class Scale:
         # Python floats: a NumPy scalar would change the dtype of float32 data, and isn't JSON.
         object.__setattr__(self, "offset", float(self.offset))
         object.__setattr__(self, "factor", float(self.factor))
-        if not (math.isfinite(self.offset) and math.isfinite(self.factor)) or self.factor == 0:
+        # in float32 all of them leave numbers that a network can compute with
+        if not math.isfinite(self.offset) or not 1e-30 <= abs(self.factor) <= 1e30:
             raise ValueError(
-                "expected a finite offset and a finite factor other than 0, "
+                "expected a finite offset and a factor of 1e-30 to 1e30 in size, "
                 f"found offset={self.offset}, factor={self.factor}; "
                 "a constant field has no spread: type Scale(offset, 1.0)"
             )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import wraps
 from inspect import signature
-from typing import TypeVar
+from itertools import chain
+from typing import TypeVar, get_args, get_type_hints
 
 import pandas as pd
 import pydantic
@@ -176,6 +178,8 @@ def train_from_config(
 def opened(sources: DataSource | list[DataSource]) -> list[Record]:
     """Open the records of one source or of several."""
     listed = [sources] if isinstance(sources, DataSource) else sources
+    if not listed:
+        raise mismatch("a source of data or more", "none", "path: FILE or catalog: ENTRY")
     return [record for source in listed for record in source.open()]
 
 
@@ -201,12 +205,40 @@ def call_with_entries(command: Callable[..., Result], entries: Mapping[str, obje
                 line = yaml.safe_dump(_moved(source), default_flow_style=True, sort_keys=False)
                 hint = f"{name}: {' '.join(line.split())}"
                 raise mismatch("the path of a file", f"path: {source['path']}", hint)
+
+    @wraps(command)
+    def call(**checked: object) -> Result:
+        for name, value in checked.items():
+            _check_truth(name, entries.get(name), value)
+        return command(**checked)
+
     # not jsonargparse, which imports classes that a file names
-    checked = pydantic.validate_call(config=pydantic.ConfigDict(extra="forbid"))(command)
+    checked = pydantic.validate_call(config=pydantic.ConfigDict(extra="forbid"))(call)
     try:  # `renamed` outside: pydantic would refuse the old name
         return renamed(part="stage")(checked)(**entries)
     except pydantic.ValidationError as error:
-        raise ValueError(problems(error, signature(command).parameters)) from error
+        hints = {**get_type_hints(command)}.values()
+        names = {*signature(command).parameters, *chain.from_iterable(map(_fields, hints))}
+        raise ValueError(problems(error, names)) from error
+
+
+def _fields(kind: object) -> Iterator[str]:
+    """Yield the names of the fields of the dataclasses in an annotation."""
+    if is_dataclass(kind):
+        yield from (one.name for one in fields(kind))
+    yield from chain.from_iterable(map(_fields, get_args(kind)))
+
+
+def _check_truth(place: str, given: object, taken: object) -> None:
+    """Raise ValueError where "yes" or "true" of a file has been taken for the number 1."""
+    if isinstance(given, bool) and not isinstance(taken, bool):
+        raise mismatch(f"{place} as a number", str(given).lower(), f"{place}={taken}")
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            _check_truth(f"{place}.{name}", value, getattr(taken, str(name), value))
+    elif isinstance(given, list) and isinstance(taken, list | tuple):
+        for i, pair in enumerate(zip(given, taken, strict=True)):
+            _check_truth(f"{place}.{i}", *pair)
 
 
 def _moved(source: Mapping[str, object]) -> dict[str, object]:
