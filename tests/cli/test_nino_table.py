@@ -43,6 +43,10 @@ def test_the_table_is_that_of_enso_skill(sst, file, tmp_path, capsys):
     again = ["-o", out, "--overwrite"]
     assert main(["verify", file, *WORDS, "--anomaly", "1990", "1993", *again]) == 0
     capsys.readouterr()
+    with xr.open_dataset(out) as found:
+        assert found.attrs["title"] == "Scores of forecasts"
+        assert found.attrs["history"] == "xearthformer verify of persistence"
+        assert found["init"].attrs["standard_name"] == "forecast_reference_time"
     ssta = sst.earthformer.anomaly(climatology=("1990", "1993"))
     fc = ssta.earthformer.forecast("persistence", init=slice("1991-01", "1992-06"), lead=5)
     observed = ssta.earthformer.index("nino3.4")

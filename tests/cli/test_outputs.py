@@ -12,6 +12,7 @@ import xearthformer as xef
 from xearthformer.cli import main
 from xearthformer.datasets.radar.geotiff import write_geotiff
 from xearthformer.datasets.radar.projection import crs_variable
+from xearthformer.fields.cf import with_grid_mapping
 
 rioxarray = pytest.importorskip("rioxarray")
 rasterio = pytest.importorskip("rasterio")
@@ -77,6 +78,23 @@ def test_files_have_the_projection(rain, run, tmp_path, out):
         with xr.open_dataset(tmp_path / out, decode_coords=how) as found:
             assert found["rain_rate"].rio.crs == rain.rio.crs
             assert found["crs"].attrs["crs_wkt"] == rain["crs"].attrs["crs_wkt"]
+
+
+def test_a_projection_without_a_name_gets_one(rain):
+    """CF asks for a name of every variable."""
+    rain["crs"].attrs.pop("long_name", None)
+    ds = with_grid_mapping(rain.to_dataset())
+    assert ds["crs"].attrs["long_name"] == "coordinate reference system"
+    assert "long_name" not in rain["crs"].attrs
+
+
+def test_scores_are_on_no_map(rain, run, pack, tmp_path):
+    """Of means over maps: no file says a projection without y and x."""
+    run("forecast", "-o", tmp_path / "out.nc")  # writes in.nc
+    words = ["verify", tmp_path / "in.nc", "--packs", pack.path, "-o", tmp_path / "scores.nc"]
+    assert main([*map(str, words), "--thresholds", "1"]) == 0
+    with xr.open_dataset(tmp_path / "scores.nc") as found:
+        assert "crs" not in found.variables and "csi" in found
 
 
 def test_a_hindcast_by_the_command_has_the_projection_and_grows(rain, run, tmp_path):

@@ -45,6 +45,9 @@ def test_thresholds_stand_where_the_members_did(corner):
     assert found[0, 0, :, 0, 0].values.tolist() == [0.5, 0.5, 0]  # 5 equals, and counts
     assert found["threshold"].attrs["units"] == "mm h-1"
     assert found["threshold"].attrs["standard_name"] == "rainfall_rate"
+    difference = corner.assign_attrs(units_metadata="temperature: difference")
+    at = difference.earthformer.exceedance([1])["threshold"]
+    assert at.attrs["units_metadata"] == "temperature: difference"
     assert found.attrs["units"] == "1" and "standard_name" not in found.attrs
     assert {"pack", "pack_version", "history", "grid_mapping"} <= {*found.attrs}
     xr.testing.assert_identical(found["known"], corner["known"])

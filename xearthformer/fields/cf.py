@@ -137,6 +137,11 @@ def with_grid_mapping(ds: xr.Dataset) -> xr.Dataset:
     for name, mapping in mappings.items():
         if mapping is not None:
             ds[name].attrs["grid_mapping"] = mapping
+            if not {"standard_name", "long_name"} & {*ds[mapping].attrs}:
+                ds[mapping].attrs = {
+                    **ds[mapping].attrs,
+                    "long_name": "coordinate reference system",
+                }
     return ds
 
 

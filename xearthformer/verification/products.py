@@ -216,9 +216,9 @@ def _around(window: Window | None, anywhere: bool) -> str:
 
 
 def _named(forecast: xr.DataArray) -> dict[str, str]:
-    """Return the standard name of a variable, which its thresholds are of too."""
-    named = forecast.attrs.get("standard_name")
-    return {"standard_name": str(named)} if named else {}
+    """Return what a variable is, and whether a difference: its thresholds are that too."""
+    said = "standard_name", "units_metadata"
+    return {name: str(forecast.attrs[name]) for name in said if forecast.attrs.get(name)}
 
 
 # --- quantiles
