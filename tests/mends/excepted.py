@@ -70,7 +70,6 @@ EXCEPTED: dict[str, str | dict[str, str]] = {
     "fields.regrid:_centres": INSIDE,
     "fields.regrid:_steps": INSIDE + ": repeated longitudes are refused before",
     "fields.regrid:check_contains": WORDS,
-    "fields.time_axis:check_end": WORDS,
     "fields.units:convert_units": {
         "da.pint.dequantify()": "needs pint-xarray; doors take Pint arrays as plain numbers"
     },

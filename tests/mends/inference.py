@@ -53,6 +53,9 @@ CASES = {
         Case(TINY, "xef.forecast(da, pack, steps=2, members=0)", "answer.sizes['member'] == 1"),
         Case(TINY, "xef.forecast(da, pack, steps=2, seed=-1)", "answer.sizes['member'] == 1"),
     ],
+    "inference.ensemble:ensemble": [
+        Case(TINY, "xef.forecast(da, pack, steps=2, seed=2**63)", "answer.sizes['member'] == 1")
+    ],
     "models.prediff.samplers:count": [
         Case(TINY, "xef.forecast(da, pack, steps=5000)", "answer.sizes['member'] == 1")
     ],
