@@ -3,20 +3,35 @@
 import ast
 import inspect
 import re
+from pathlib import Path
 
 import pytest
-from mends import climate, fields, inference, others, radar, verification
-from mends.command import COMMANDS, type_command
-from mends.excepted import EXCEPTED
+from mends import (
+    climate,
+    command,
+    fields,
+    files,
+    inference,
+    others,
+    radar,
+    said,
+    training,
+    verification,
+)
+from mends.excepted import EXCEPTED, WITH
 from mends.source import HOLE, Source, is_typed, pattern
-from mends.typed import hints_made, tree_of, type_it, typed_lines
+from mends.typed import hints_made, tree_of, typed_lines
 
 import xearthformer as xef
 from xearthformer.accessor import EarthformerAccessor, Plots
 from xearthformer.cli import parser
 
-ROOMS = (climate, fields, inference, others, radar, verification)
-TABLE = {place: cases for room in ROOMS for place, cases in room.CASES.items()}
+ROOMS = (climate, command, fields, files, inference, others, radar, training, verification)
+TABLE: dict = {}
+for room in ROOMS:
+    for place, cases in room.CASES.items():
+        TABLE.setdefault(place, []).extend(cases)
+SENTENCES = Source().said()
 HINTS = {
     place: typed
     for place, texts in Source().hints().items()
@@ -25,19 +40,36 @@ HINTS = {
 
 
 @pytest.mark.parametrize("place", TABLE)
-def test_what_a_message_says_works_as_typed(place, monkeypatch):
+def test_what_a_message_says_works_as_typed(place, monkeypatch, tmp_path):
     """Each case of the place, and each of the hints that it has."""
     if place.startswith("inference.optical_flow"):
         pytest.importorskip("pysteps", exc_type=ImportError)
     missing = {text for text in HINTS[place] if text.strip(HOLE)}
-    for case in TABLE[place]:
+    for k, case in enumerate(TABLE[place]):
+        folder = tmp_path / str(k)
+        folder.mkdir()
         with hints_made(monkeypatch) as made:
-            hint = type_it(case)
-        assert (place, hint) in made, f"the message was made elsewhere: {made}"
-        missing -= {text for text in missing if pattern(text).match(hint)}
+            said = case.typed(folder)
+        hints = {hint for at, hint in made if at == place and case.said(hint) in said}
+        assert hints, f"the message was made elsewhere: {said} of {made}"
+        missing -= {text for text in missing for hint in hints if pattern(text).match(hint)}
     left = {text.replace(HOLE, "{}") for text in missing}
     left = {text for text in left if not _is_excepted(place, text)}
     assert not left, f"no case of {place} prints {left}: tests/mends/ has the cases"
+
+
+@pytest.mark.parametrize("place", said.CASES)
+def test_what_a_sentence_says_works_as_typed(place, tmp_path):
+    """Warnings, and errors that are no `mismatch`: each case, and each line that the place has."""
+    missing = {*SENTENCES[place]}
+    for case in said.CASES[place]:
+        for line in case.typed(tmp_path):
+            missing -= {text for text in missing if pattern(text).match(line)}
+    assert not missing, f"no case of {place} prints {missing}: tests/mends/said.py has the cases"
+
+
+def test_every_sentence_that_says_what_to_type_has_a_case():
+    assert {*said.CASES, *said.EXCEPTED} == {*SENTENCES}
 
 
 def test_every_place_that_says_what_to_type_has_a_case():
@@ -53,14 +85,22 @@ def test_every_place_that_says_what_to_type_has_a_case():
     assert not left
 
 
+def test_what_is_typed_elsewhere_is_typed_there():
+    """The tests and the cases that reasons name are there."""
+    both = [*EXCEPTED.values(), *said.EXCEPTED.values()]
+    given = [[one] if isinstance(one, str) else one.values() for one in both]
+    for reason in [reason for reasons in given for reason in reasons]:
+        if reason.startswith(WITH):
+            assert any(case.more for case in TABLE[reason.removeprefix(WITH)]), reason
+        elif "::" in reason:
+            path, _, name = reason.partition("::")
+            tree = ast.parse((Path(__file__).parents[1] / path).read_text())
+            assert name in [getattr(node, "name", "") for node in tree.body], reason
+
+
 def _is_excepted(place: str, text: str) -> bool:
     reason = EXCEPTED.get(place, {})
     return isinstance(reason, str) or text in reason
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_what_the_command_line_says_works_as_typed(name, tmp_path):
-    type_command(COMMANDS[name], tmp_path)
 
 
 # --- of all hints, typed or not: what they name is there

@@ -326,7 +326,7 @@ def test_reflectivity_is_read_as_rain_where_rain_is_wanted(rain, flow, tmp_path,
     assert main(["verify", str(path), "--packs", "persistence", *words]) == 0
     assert "rain_rate, 2 leads" in capsys.readouterr().out
     assert main(["verify", str(path), "--packs", "persistence", "--variable", "dbz", *words]) == 2
-    assert "try leave out --variable dbz" in capsys.readouterr().err
+    assert "try the same without --variable" in capsys.readouterr().err
 
 
 def test_the_command_draws_members_in_a_square(rain, flow, file, capsys):

@@ -4,6 +4,7 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
+from mends.typed import serve
 
 import xearthformer as xef
 from xearthformer.cli import main
@@ -112,6 +113,12 @@ def test_the_papers_table_of_a_folder(folder, capsys):
     errors = [np.mean((x[starts] - x[starts + lead]) ** 2) for lead in range(1, 15)]
     scale = 10.198975563049316 + 16.549121856689453
     assert row[1] == "persistence" and row[-1] == f"{1e4 * np.mean(errors) / scale**2:.3f}"
+    sst = xef.open_icar_enso(folder)["sst"]
+    for other in (sst[0], sst.isel(lat=slice(3, None))):  # other dims, other cells
+        with pytest.raises(ValueError, match="simulations|the 5-degree grid") as error:
+            xef.enso_table(other, ["persistence"], progress=False)
+        again = serve(error.value, "xef.enso_table(other)", locals(), into="answer")
+        assert again.dims == ("model", "time", "lat", "lon") and again.sizes == sst.sizes
 
 
 def spoiled(folder, tmp_path, name, row, value=9.0):
@@ -134,10 +141,15 @@ def test_rows_that_do_not_agree(folder, tmp_path):
 
 
 def test_what_is_refused(folder, tmp_path):
-    with pytest.raises(ValueError, match="(?s)source cmip or soda.*'godas'"):
+    names = {"folder": folder}
+    with pytest.raises(ValueError, match="(?s)source cmip or soda.*'godas'") as error:
         xef.open_icar_enso(folder, source="godas")
-    with pytest.raises(ValueError, match="(?s)split train, val, test of cmip.*'test' of soda"):
+    ds = serve(error.value, "xef.open_icar_enso(folder, source='godas')", names)
+    assert ds.sizes["model"] == 32
+    call = "xef.open_icar_enso(folder, split='test', source='soda')"
+    with pytest.raises(ValueError, match="(?s)split train, val, test of cmip.*'test' of soda") as e:
         xef.open_icar_enso(folder, split="test", source="soda")
+    assert serve(e.value, call, names).sizes["time"] == 1224
     with pytest.raises(FileNotFoundError, match="CMIP_train.nc"):
         xef.open_icar_enso(tmp_path)
     write(tmp_path / "SODA_train.nc", 99, {}, ("sst",))

@@ -162,7 +162,7 @@ def test_without_scikit_learn(monkeypatch):
         ({"bodies": 1.5}, r"bodies as a whole number from 1\n +found 1.5"),
         ({"seed": -1}, r"seed as a whole number from 0\n +found -1"),
         ({"digits": np.zeros((2, 8))}, r"found float64 of shape \(2, 8\)"),
-        ({"digits": np.ones((2, 65, 8))}, r"64 x 64 pixels, a frame's\n +found 65 x 8"),
+        ({"digits": np.ones((2, 64, 8))}, r"64 x 64 pixels, a frame's\n +found 64 x 8"),
         ({"digits": np.full((1, 2, 2), np.nan)}, "found less, or NaN, or nothing"),
     ],
 )

@@ -224,6 +224,16 @@ def test_a_dry_frame_before_the_last_makes_no_dry_forecast(pysteps, method, dry)
     assert "dry or missing" in fc.attrs["history"]
 
 
+def test_what_a_record_leads_to_is_rain(pysteps):
+    """Hail of 255 mm/h in the frames that are read, after frames of up to 254: no full byte."""
+    rain = moving(steps=6)
+    rain[:2] = np.linspace(150, 254, rain[:2].size).reshape(rain[:2].shape)
+    rain[2:, :, :3] = 255
+    assert xef.extrapolate(rain, lead=1).max() == 255
+    with pytest.raises(ValueError, match="a full byte or two\n +found 255"):
+        xef.extrapolate(rain[2:], lead=1)
+
+
 @pytest.mark.parametrize("answer", [0.0, np.nan])
 def test_a_method_that_gives_nothing_is_replaced_and_said_so(pysteps, monkeypatch, answer):
     way = dataclasses.replace(

@@ -1,6 +1,7 @@
 """Small valid data, each made anew: what the cases break. The names are in scope as they are typed."""
 
 import functools as _functools
+import shutil as _shutil
 import tempfile as _tempfile
 from pathlib import Path as _Path
 
@@ -8,9 +9,17 @@ import numpy as _np
 import pandas as _pd
 import xarray as _xr
 from small_nowcast import small_nowcast as _small_nowcast
+from small_ocean import Adds as _Adds
+from small_ocean import AddsConfig as _AddsConfig
+from small_ocean import ocean as ocean
+from small_ocean import save as _save_adds
 from small_prediff import rain as _prediff_rain
 from small_prediff import save as _save_prediff
+from small_radar import STEREO as _STEREO
+from small_radar import radar_files as _radar_files
 from small_radar import small_rain as _small_rain
+from small_sevir import EVENTS as _EVENTS
+from small_sevir import make as _make_sevir
 from small_still import still_pack as _still_pack
 
 import xearthformer as _xef
@@ -139,3 +148,88 @@ def strict(difference=True):
     )
     model = _models.build("persistence", {"in_len": 1, "out_len": 3})
     return _xef.save_pack(_Path(_tempfile.mkdtemp()) / "strict", model, card)
+
+
+def two(**changes):
+    """Adds of two variables: sst + 10 zos, and zos + the sine of the month."""
+    _models.MODELS["adds"] = (_AddsConfig, _Adds, {})
+    return _save_adds(_Path(_tempfile.mkdtemp()) / "adds", **changes)
+
+
+def tropics():
+    """Anomalies of SST of the tropics, each month .9 of the month before and noise."""
+    rng = _np.random.default_rng(0)
+    da = anomalies(168, start="1980-01", step=10).sel(lat=slice(-56, 36))
+    values = rng.normal(size=da.shape)
+    for k in range(1, len(values)):
+        values[k] += 0.9 * values[k - 1]
+    return da.copy(data=values.astype("f4"))
+
+
+def written(service, rain, folder=None):
+    """A folder of a radar service's files, one for each frame."""
+    folder = folder or _tempfile.mkdtemp()
+    getattr(_radar_files, f"write_{service}")(_Path(folder), rain)
+    return folder
+
+
+def dutch():
+    """Rain on KNMI's projection."""
+    return rainfall(2, projection=_STEREO, left=160_000, top=-3_870_000)
+
+
+@_functools.cache
+def sevir():
+    """SEVIR of one event, of the test period, in one file of the radar's."""
+    return str(_make_sevir(_Path(_tempfile.mkdtemp()), _EVENTS[-1:]))
+
+
+def alone():
+    """A file of SEVIR that has left its folder, and with it its catalogue; and the catalogue."""
+    catalog = sevir() + "/CATALOG.csv"
+    file = _pd.read_csv(catalog).file_name[0]
+    return _shutil.copy(f"{sevir()}/data/{file}", _tempfile.mkdtemp()), catalog
+
+
+QUANTITY = {"standard_name": "sea_surface_temperature", "units": "degC", "difference": True}
+GRID = {
+    "kind": "latlon",
+    "latitude": [*range(-85, 86, 10)],
+    "longitude": [*range(5, 360, 10)],
+}
+SIZES = {"in_len": 1, "out_len": 2, "height": 18, "width": 36}
+RAIN_CARD = {
+    "input": {"standard_name": "rainfall_rate", "units": "mm h-1", "valid_min": 0.0},
+    "grid": {"kind": "pixels", "height": 16, "width": 16, "spacing": 1000.0},
+    "time_step": "10min",
+    "missing": "allowed",
+    "scale": {"factor": 20.0, "floor": 0.1},
+}
+UNET = {"in_len": 1, "out_len": 2, "widths": [8, 8]}
+
+
+def train(model="damped-persistence", data=None, **changes):
+    """A short training; what isn't said is usual."""
+    usual = {
+        "config": SIZES,
+        "card": {"input": QUANTITY, "grid": GRID},
+        "pack": _tempfile.mkdtemp() + "/small",
+        "period": (2000, 2002),
+        "device": "cpu",
+        "progress": False,
+    }
+    return _xef.train(
+        model, anomalies(60, step=10) if data is None else data, **{**usual, **changes}
+    )
+
+
+def icar_like(months=40):
+    """One simulation on the cells of ICAR-ENSO's benchmark, each month and cell another."""
+    coords = {
+        "model": ["noise"],
+        "time": _xr.date_range("2000-01", periods=months, freq="MS"),
+        "lat": _np.arange(-55.0, 61, 5),
+        "lon": _np.arange(95.0, 331, 5),
+    }
+    values = _np.random.default_rng(0).normal(size=(1, months, 24, 48)).astype("f4")
+    return _xr.DataArray(values, coords, name="sst", attrs=DIFFERENCE)

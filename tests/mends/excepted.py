@@ -1,121 +1,44 @@
-"""What can't be typed in the table, and why: a place and the reason, or its texts and reasons."""
+"""What isn't typed in the table, and why: a place and the reason, or its texts and reasons.
 
-FILES = "of a format's files, which its own tests write: "
-TRAINING = "of a training file, or of the call that it makes: tests/training"
-INSIDE = "of a function inside the package: no door leads there with such data"
-WORDS = "words about data that only the user has"
-COMMAND = "of the command line: see COMMANDS, and tests/cli"
-SEVERAL = "of a pack of several inputs: see tests/inference/test_several_variables.py"
-PYSTEPS = "of a call by pysteps: tests/inference/test_pysteps_plugin.py types it"
+A reason that is a test's name says where a line is typed elsewhere, as it is printed.
+"""
+
+INSIDE = "of a function inside the package, whose callers prepare the data: no door leads there"
+WITH = "typed on the way, in a case of "
+ICAR = "tests/datasets/test_icar_enso.py::"
 
 EXCEPTED: dict[str, str | dict[str, str]] = {
-    "cli:_entries": TRAINING,
-    "cli.files:check_anomaly": COMMAND,
-    "cli.files:pick_raster": COMMAND,
-    "cli.score:verify_file": COMMAND,
-    "cli.score:_check_xro": COMMAND,
-    "cli.score:_data": COMMAND,
-    "cli.watch:_check": COMMAND,
-    "comparison.papers:sevir_table": FILES + "SEVIR's",
-    "comparison.papers:enso_table": FILES + "ICAR-ENSO's",
-    "comparison.papers:check_frames": WORDS,
-    "comparison.papers:open_packs": COMMAND,
-    "comparison.papers:on_icar_grid": FILES + "ICAR-ENSO's",
-    "comparison.train_table:contenders": TRAINING,
-    "comparison.train_table:_check_apart": TRAINING,
-    "comparison.train_table:_check_length": TRAINING,
-    "comparison.train_table:_for_enso": TRAINING,
-    "comparison.compare:run": INSIDE,
-    "datasets.catalog:open_catalog": "opens a catalogue that may call anything",
-    "datasets.catalog:read_entry": TRAINING,
-    "datasets.catalog:_read": "a word after a call: see tests/datasets/test_catalog.py",
-    "datasets.icar_enso:open_icar_enso": FILES + "tests/datasets/test_icar_enso.py",
-    "datasets.radar.files:open_paths": FILES + "tests/datasets/test_radar_files.py",
-    "datasets.radar.files:open_one": FILES + "tests/datasets/test_radar_files.py",
-    "datasets.radar.files:_of_one_product": FILES + "tests/datasets/test_radar_files.py",
-    "datasets.radar.geotiff:check_map": COMMAND,
-    "datasets.radar.knmi:_check_product": FILES + "the line shows what one holds",
-    "datasets.radar.knmi:_frames": FILES + "the line shows what one holds",
-    "datasets.radar.odim:check_product": FILES + "tests/datasets/test_odim.py",
-    "datasets.radar.odim:read_layers": FILES + "tests/datasets/test_odim.py",
-    "datasets.radar.odim:read_grid": FILES + "tests/datasets/test_odim.py",
-    "datasets.radar.odim:_located": FILES + "tests/datasets/test_odim.py",
-    "datasets.radar.odim:_pixel": FILES + "tests/datasets/test_odim.py",
-    "datasets.radar.odim:_dataset": FILES + "tests/datasets/test_odim.py",
-    "datasets.radar.odim_write:_where": "needs rioxarray: see tests/cli/test_outputs.py",
-    "datasets.radar.projection:read_crs": {
-        "xr.open_dataset({}, engine='knmi', projection=False)": FILES + "test_knmi.py",
-        "xr.open_dataset({}, engine={}, projection=False)": FILES + "test_odim.py",
+    "cli.score:_check_xro": {
+        "--fit {} {}": "tests/cli/test_xro_row.py::test_hints",
+        "--anomaly {} {}": WITH + "cli.score:verify_file",
     },
-    "datasets.sevir.backend:open_sevir": FILES + "tests/datasets/test_sevir.py",
-    "datasets.sevir.backend:_files": FILES + "tests/datasets/test_sevir.py",
-    "datasets.sevir.backend:_side_by_side": FILES + "tests/datasets/test_sevir.py",
-    "datasets.sevir.backend:sevir_windows": FILES + "tests/datasets/test_sevir_events.py",
-    "datasets.sevir.events:select": FILES + "tests/datasets/test_sevir.py",
-    "datasets.sevir.events:_check_events": FILES + "tests/datasets/test_sevir_events.py",
-    "datasets.sevir.files:read_contents": FILES + "tests/datasets/test_sevir.py",
+    "comparison.papers:enso_table": ICAR + "test_the_papers_table_of_a_folder",
+    "comparison.papers:on_icar_grid": ICAR + "test_the_papers_table_of_a_folder",
+    "datasets.icar_enso:open_icar_enso": ICAR + "test_what_is_refused",
+    "datasets.radar.files:open_one": {
+        "{} -k {}, in a shell": "tests/datasets/test_radar_files.py::test_hdf5_that_is_packed"
+    },
+    "datasets.radar.odim:check_product": {
+        "xradar.io.open_odim_datatree({})": "tests/datasets/test_odim.py::test_xradar_opens_volumes"
+    },
     "datasets.sevir.files:_open": "needs an address that asks for credentials",
-    "datasets.sevir.vil:_check_alone": FILES + "tests/datasets/test_vil.py",
-    "datasets.simulated.nbody:nbody": "needs the digits: tests/datasets/test_nbody.py",
-    "datasets.simulated.nbody:_as_bytes": "needs the digits: tests/datasets/test_nbody.py",
-    "errors:whole_number": {
-        "every: 1": TRAINING,
-        "pad: [0, 0]": TRAINING,
-        "{}={} or more": TRAINING,
-        "keep=12": COMMAND,
-    },
-    "fields.cf:prepare": INSIDE,
     "fields.cf:restore": INSIDE,
-    "fields.curvilinear:_check_covers": WORDS,
     "fields.regrid:_centres": INSIDE,
-    "fields.regrid:_steps": INSIDE + ": repeated longitudes are refused before",
-    "fields.regrid:check_contains": WORDS,
+    "fields.regrid:_steps": INSIDE,
     "fields.units:convert_units": {
         "da.pint.dequantify()": "needs pint-xarray; doors take Pint arrays as plain numbers"
     },
-    "hindcasts.hindcast:_fill": "of data that fails while it is read: see tests/hindcasts/test_hindcast_faults.py",
     "hindcasts.hindcast:_check_finished": "needs icechunk: see tests/hindcasts/test_sessions.py",
-    "hindcasts.hindcast:_check_data": "of a record that has grown: see tests/hindcasts/test_hindcast_growth.py",
-    "inference.forecast:_lead_steps": SEVERAL,
-    "inference.inputs:_found": SEVERAL,
-    "inference.inputs:_check_projections": SEVERAL,
-    "inference.inputs:_find": SEVERAL,
-    "inference.inputs:_on_time_of": SEVERAL,
-    "inference.inputs:_nearest": SEVERAL,
-    "inference.inputs:_check_baseline": {"ds.assign({{}: {}})": SEVERAL},
+    "hindcasts.hindcast:_check_data": (
+        "tests/hindcasts/test_hindcast_growth.py::test_a_frame_that_comes_late_is_named"
+    ),
     "inference.inputs:_check_values": {
-        "ds.assign({{}: {}})": SEVERAL,
-        "ds.assign({{}: {}}), or {}": SEVERAL,
+        "ds.assign({{}: {}}), or {}": "of rain among several inputs: two of the other lines",
     },
-    "inference.inputs:_check_grid": WORDS,
-    "inference.optical_flow:_check_rain": INSIDE + ": open_radar names the numbers before",
-    "inference.pysteps_plugin:import_xearthformer": PYSTEPS,
-    "inference.pysteps_plugin:_steps": PYSTEPS,
-    "inference.pysteps_plugin:_labelled": PYSTEPS,
-    "inference.xro:_one_record": "a second for each fit: tests/inference/test_xro.py has such data",
-    "inference.xro:_years": "a second for each fit: tests/inference/test_xro.py has such data",
-    "inference.xro:_without": "a second for each fit: tests/inference/test_xro.py has such data",
-    "packs.published:_network": FILES + "checkpoints, tests/packs/test_packs.py",
-    "plots.panels:check_skill": INSIDE,
-    "training.cards:draft_card": TRAINING,
-    "training.config:__post_init__": TRAINING,
-    "training.config:open": TRAINING,
-    "training.config:call_with_entries": TRAINING,
-    "training.config:opened": TRAINING,
-    "training.config:_check_truth": TRAINING,
-    "training.loop:device_of": TRAINING,
-    "training.records:check_periods": TRAINING,
-    "training.records:make_windows": TRAINING,
-    "training.records:_check_some": TRAINING,
-    "training.stages:choose": TRAINING,
-    "training.stages:check_crop": TRAINING,
-    "training.train:train": TRAINING,
-    "training.train:check_shapes": TRAINING,
-    "training.train:_fit_closed_form": TRAINING,
-    "training.windows:__post_init__": TRAINING,
-    "training.windows:__init__": TRAINING,
-    "verification.enso:icar_nino34": FILES + "ICAR-ENSO's",
-    "verification.enso:_check_dims": INSIDE,
-    "verification.enso:_at_valid_times": WORDS,
-    "verification.scores:printed_columns": COMMAND,
+    "inference.xro:_years": WITH + "inference.xro:_one_record",
+    "inference.xro:_without": WITH + "inference.xro:_one_record",
+    "training.stages:check_crop": WITH + "training.stages:choose",
+    "packs.published:_network": (
+        "tests/packs/test_packs.py::test_convert_a_checkpoint_of_the_published_training"
+    ),
 }

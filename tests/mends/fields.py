@@ -215,7 +215,6 @@ CASES = {
             only=-1,
         ),
     ],
-    "fields.regrid:_centres": [],
     "fields.sentinels:_check": [
         Case("da = absolute().assign_attrs(units_metadata='temperature: difference')", SEA, STAYS),
         Case("da = anomalies(); da[-1, 0, 0] = 1e20", SEA, "answer.isnull().sum() == 2"),
@@ -533,4 +532,17 @@ CASES = {
         ),
     ],
 }
-del CASES["fields.regrid:_centres"]
+
+CUT = "da = anomalies().isel(lat=slice(2, None))"
+CASES |= {
+    "fields.cf:prepare": [
+        Case(
+            "da = xr.concat([rainfall(side=(40, 40))] * 2, 'model')",
+            "xef.extrapolate(da, lead=1)",
+            "answer.equals(xef.extrapolate(rainfall(side=(40, 40)), lead=1))",
+        )
+    ],
+    "fields.regrid:check_contains": [
+        Case(CUT, "da.earthformer.forecast(strict())", "'persistence' in answer", into="answer")
+    ],
+}

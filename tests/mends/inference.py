@@ -111,9 +111,6 @@ CASES = {
             {"fc.mean(": "fn=lambda fc, past: fc.mean("},
         ),
     ],
-    "inference.inputs:_found": [
-        Case("import mends_packs", "xef.forecast(absolute(), 'enso-ocean')", "True")
-    ],
     "inference.inputs:_find": [],
     "inference.inputs:_check_step": [
         Case(
@@ -214,6 +211,124 @@ CASES = {
         Case("da = rainfall(2)", "xef.to_step(da, step='1h')", "answer.sizes['time'] == 2")
     ],
 }
-CASES = {
-    place: cases for place, cases in CASES.items() if cases and place != "inference.inputs:_found"
+OF_TWO = "da.earthformer.forecast(two(), lead=2)"
+SUMS = "np.allclose(answer.sst, 10) and np.allclose(answer.zos, 0.5)"  # of June: 5 + 10 x .5
+CM = "ds = ocean(); ds['zos'] = (ds.zos * 100).assign_attrs(ds.zos.attrs)"
+HEIGHT = "inputs={'sst': SST_OF_TWO, 'zos': {**ZOS_OF_TWO, 'valid_min': -3.0, 'valid_max': 3.0}}"
+CASES |= {
+    "inference.forecast:_lead_steps": [
+        Case(
+            "import small_ocean; pack = two(outputs=['sst'])",
+            "ocean().earthformer.forecast(pack, lead=3)",
+            "answer.sizes['lead'] == 2 and np.allclose(answer.sst, 10)",
+        )
+    ],
+    "inference.inputs:_found": [
+        Case(
+            "da = ocean().sst; ds = ocean()",
+            "da.earthformer.forecast(two())",
+            SUMS,
+            {'"sst": ...': '"sst": ds["sst"]', '"zos": ...': '"zos": ds["zos"]'},
+            into="da",
+        )
+    ],
+    "inference.inputs:_find": [
+        Case(
+            "ds = ocean().rename(zos='h')",
+            "ds.earthformer.forecast(two())",
+            "np.allclose(answer.sst, 10) and np.allclose(answer.zos, 0.5)",
+            {"...": "h"},
+        )
+    ],
+    "inference.inputs:_on_time_of": [
+        Case(
+            "ds = xr.Dataset({'sst': ocean().sst, 'zos': ocean(start='2000-03').zos.rename(time='t')})",
+            "ds.earthformer.forecast(two())",
+            # sst of June, and the height of June, its fourth month
+            "np.allclose(answer.sst, 5 + 3) and np.allclose(answer.zos, 0.3)",
+        )
+    ],
+    "inference.inputs:_check_grid": [
+        Case("da = rainfall(8, side=(20, 40))", NOW, "'persistence' in answer", into="answer")
+    ],
 }
+OCEAN = "ds = ocean(48, start='2001-01'); pack = two(baseline={'period': ['2001', '2003']}); right = ds.earthformer.rebase(('2001', '2003')).earthformer.forecast(pack); ds = ds.earthformer.rebase(('2004', '2004'))"
+CASES["inference.inputs:_check_baseline"] += [
+    Case(
+        OCEAN,
+        "ds.earthformer.forecast(pack)",
+        "np.allclose(answer.sst, right.sst, atol=1e-5)",
+        more=1,
+    )
+]
+CASES["inference.inputs:_check_values"] += [
+    Case(
+        "ds = ocean(); ds['zos'] = ds.zos.where(ds.lat < 2)",
+        "ds.earthformer.forecast(two())",
+        "np.allclose(answer.sst[..., :2, :], 10) and np.allclose(answer.sst[..., 2, :], 5)",
+    ),
+    Case(
+        "ds = ocean(); ds['zos'] = ds.zos.where(ds.time < np.datetime64('2000-05'))",
+        "ds.earthformer.forecast(two())",
+        "answer.equals(ocean().earthformer.forecast(two(), init='2000-04'))",
+        only=0,
+    ),
+    Case(
+        f"from small_ocean import SST as SST_OF_TWO, ZOS as ZOS_OF_TWO; pack = two({HEIGHT}); {CM}",
+        "ds.earthformer.forecast(pack)",
+        "np.allclose(answer.sst, 10) and np.allclose(answer.zos, 50)",
+        {"...": "'cm'"},
+    ),
+]
+PYSTEPS = "pytest.importorskip('pysteps'); import pysteps; from xearthformer.inference.pysteps_plugin import forecast as nowcast, import_xearthformer; rain = rainfall(4, side=(4, 6)); precip, metadata = xef.to_pysteps(rain); right = rain.values[-1:]"
+SAME = "np.array_equal(answer, right)"
+CASES |= {
+    "inference.pysteps_plugin:import_xearthformer": [
+        Case(
+            PYSTEPS
+            + "; import tempfile; path = tempfile.mkdtemp() + '/a.nc'; rain.to_netcdf(path)",
+            "import_xearthformer(path)",
+            "np.allclose(answer[0], rain)",
+            into="answer",
+        )
+    ],
+    "inference.pysteps_plugin:_steps": [
+        Case(
+            PYSTEPS,
+            "nowcast(precip, None, timesteps=[3, 1], pack=still(), metadata=metadata)",
+            "answer.shape == (12, 4, 6) and np.array_equal(answer[:1], right)",
+        )
+    ],
+    "inference.pysteps_plugin:_labelled": [
+        Case(
+            PYSTEPS
+            + "; precip, metadata = pysteps.utils.transformation.dB_transform(precip, dict(metadata), 0.1, -15.0)",
+            "nowcast(precip, None, 1, pack=still(), metadata=metadata)",
+            "np.allclose(answer, right, atol=0.1)",
+        ),
+        Case(
+            PYSTEPS
+            + "; metadata['timestamps'] = [*metadata['timestamps'][:1], *metadata['timestamps']]",
+            "nowcast(precip, None, 1, pack=still(), metadata=metadata)",
+            SAME,
+        ),
+        Case(PYSTEPS, "nowcast(precip, None, 1, pack=still(), timestep=5)", SAME),
+        Case(PYSTEPS, "nowcast(precip, None, 1, pack=still(), kmperpixel=1)", SAME),
+    ],
+}
+LATE = "data.where((data.time.dt.year > 1980) | (data.lon < 40) | (data.lon > 120))"
+CASES |= {
+    place: [
+        Case(
+            # days of two models in absolute values, of an Indian Ocean that is missing in 1980
+            "pytest.importorskip('XRO'); data = (tropics() + 20).drop_attrs(deep=False).assign_attrs(SST); data = "
+            + LATE
+            + ".resample(time='5D').ffill().expand_dims(model=2)",
+            "xef.xro(data, fit=('1980', '1985'), init='1992-01', lead=1)",
+            "answer.sizes == {'init': 1, 'lead': 1} and 'fitted to 1981-1992' in answer.history",
+            more=4,
+        )
+    ]
+    for place in ("inference.xro:_one_record",)
+}
+CASES = {place: cases for place, cases in CASES.items() if cases}

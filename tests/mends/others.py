@@ -96,7 +96,6 @@ CASES = {
             "ds = xr.Dataset({'vil': rainfall().assign_attrs(units='1')})",
             "xef.vil_to_kg_m2(ds)",
             "answer.attrs['units'] == 'kg m-2'",
-            {"vil_to_kg_m2(ds": "xef.vil_to_kg_m2(ds"},
         ),
     ],
     "plots.ensemble:stamps": [
@@ -204,6 +203,107 @@ CASES = {
         ),
     ],
     "training.loop:device_of": [],
-    "verification.scores:printed_columns": [],
+}
+NINO = "da = anomalies(60, step=10); obs = da.earthformer.index('nino3.4'); fc = forecasts(da, init=slice('2001', None)).earthformer.index('nino3.4')"
+GIVEN = "from xearthformer.comparison.compare import given_forecast; da = absolute(); fc = forecasts(da, init=slice('2001', '2001-06'))"
+ICAR = "da = anomalies(40).isel(lat=0, drop=True).expand_dims(model=1)"
+CASES |= {
+    "cli.watch:_check": [
+        Case(
+            "import tempfile; from xearthformer.cli.watch import watch; folder, out = tempfile.mkdtemp(), tempfile.mkdtemp()",
+            "str(next(watch(folder, small(), out, format='grib', once=True)))",
+            "'no frames' in answer",
+        )
+    ],
+    "comparison.compare:run": [
+        # of 3, 3 more each month: the error of persistence one month ahead, and December's -11 + 3
+        Case(
+            GIVEN,
+            "xef.compare(da, [given_forecast('mine', fc)], lead=1)",
+            "answer.sizes['init'] == 6 and np.allclose(answer.mse, 1)",
+        ),
+        Case(
+            GIVEN,
+            "xef.compare(da, [given_forecast('mine', fc)], init=list(fc.init.values), lead=9)",
+            "answer.sizes['lead'] == 3 and np.allclose(answer.mse, [1, 4, 9])",
+        ),
+    ],
+    "comparison.papers:open_packs": [
+        Case(
+            "da = icar_like()",
+            "xef.enso_table(da, packs=[], progress=False)",
+            "('here', 'persistence') in answer.index",
+        )
+    ],
+    "comparison.papers:check_frames": [
+        Case(
+            "pytest.importorskip('torchmetrics'); from xearthformer.comparison.papers import frame_scores; from xearthformer.packs.scale import Scale; da = absolute(5, step=10); da[2, 0, 0] = np.nan; packs = {'still': xef.open_pack('persistence')}",
+            "frame_scores([da], packs, 1, 1, Scale())",
+            # a step of one everywhere but in the pixel that was 2, one of 0 before it and after
+            "np.isclose(answer['still'][1], 100 * (1 + (1 - 1 + 3 - 1) / 4 / 648))",
+            {"...": "0"},
+        )
+    ],
+    "hindcasts.hindcast:_fill": [
+        Case(
+            STORE + "; da = anomalies(); da[4] = np.nan",
+            "xef.hindcast(da, strict(), store, lead=2, on_error='raise')",
+            "answer.sst[:, 0].isnull().all(('lat', 'lon')).values.nonzero()[0].tolist() == [4]",
+        )
+    ],
+    "plots.panels:check_skill": [
+        Case(
+            PLOT
+            + MONTHS
+            + "; from xearthformer.plots.maps import skill; scores = xef.verify(fc, obs, ['mse'])",
+            "skill(scores)",
+            DREW,
+            into="scores",
+        ),
+        Case(
+            PLOT
+            + NINO.replace("; fc = forecasts(da", "; obs_index = obs; fc = forecasts(da, lead=6")
+            + "; fc_index = fc; from xearthformer.plots.seasons import skill_by_season; scores = xef.enso_skill(fc, obs)",
+            "skill_by_season(scores)",
+            DREW,
+            into="scores",
+        ),
+    ],
+    "verification.enso:icar_nino34": [
+        Case(
+            "from xearthformer.verification.enso import icar_nino34; da = icar_like().transpose('time', 'lon', 'lat', ...).isel(model=0, drop=True)",
+            "icar_nino34(da)",
+            "np.allclose(answer, icar_like()[0, :, 10:13, 19:30].mean(('lat', 'lon')))",
+        )
+    ],
+    "verification.scores:printed_columns": [
+        Case(
+            RAIN
+            + "; from xearthformer.comparison.compare import summary; result = xef.compare(da, ['persistence'], lead=1)",
+            "summary(result, further=['far_off'])",
+            "'persistence' in answer",
+        )
+    ],
+    "verification.enso:_check_dims": [
+        Case(
+            NINO + "; fc = fc.isel(init=[3]).squeeze()",
+            "xef.enso_skill(fc, obs)",
+            "np.isclose(answer.rmse[0], abs(fc.mean() - obs[16:19].mean()))",
+        ),
+        Case(
+            NINO + "; fc = da",
+            "xef.enso_skill(fc, obs)",
+            "answer.equals(xef.enso_skill(forecasts(da).earthformer.index('nino3.4'), obs))",
+            {"...": "'persistence', init=slice(None), lead=3"},
+            into="fc",
+        ),
+    ],
+    "verification.enso:_at_valid_times": [
+        Case(
+            NINO + "; obs = obs.rename(time='T')",
+            "xef.enso_skill(fc, obs)",
+            "answer.equals(xef.enso_skill(fc, da.earthformer.index('nino3.4')))",
+        )
+    ],
 }
 CASES = {place: cases for place, cases in CASES.items() if cases}

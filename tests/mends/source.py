@@ -15,6 +15,8 @@ TYPED = re.compile(
     rf"""[\w\]]\(|[\w{HOLE}]=["'\[({{{HOLE}\w+.-]|(^|\s)--?[a-z]|\w\[[\["{HOLE}]|^["'\[({HOLE}]|^\w+: .|^[\d.]+$|\.\w+{HOLE}"""
 )
 
+CALL = re.compile(rf"[\w.]\((?!s\))|(^|\s)--[a-z]|\w=['\"{HOLE}(]")
+
 
 @dataclass(frozen=True)
 class Function:
@@ -64,6 +66,17 @@ class Source:
                     found.setdefault(function.place, []).extend(self.texts(hint, function))
         return {place: [*dict.fromkeys(texts)] for place, texts in found.items()}
 
+    def said(self) -> dict[str, list[str]]:
+        """Return what other errors, and warnings, say to type, for each place."""
+        found: dict[str, list[str]] = {}
+        for function in self.functions:
+            for node in _own(function.node):
+                if isinstance(node, ast.Call) and _speaks(node) and function.module != "errors":
+                    texts = [text for a in node.args[:2] for text in self.texts(a, function)]
+                    lines = [line for text in texts if (line := line_of(text))]
+                    found.setdefault(function.place, []).extend(lines)
+        return {place: [*dict.fromkeys(lines)] for place, lines in found.items() if lines}
+
     def texts(self, node: ast.expr, function: Function, seen: frozenset = frozenset()) -> list[str]:
         """Return the texts that an expression may have."""
         if len(seen) > DEEPEST:
@@ -105,6 +118,8 @@ class Source:
                 return self._of_argument(name, here, seen)
             here = here.outer
         given = _assigned(self.modules[function.module], name)
+        if not given and name.isupper():  # a constant of another module
+            given = [value for module in self.modules.values() for value in _assigned(module, name)]
         return [t for value in given for t in self.texts(value, function, seen)] or [HOLE]
 
     def _of_argument(self, name: str, function: Function, seen: frozenset) -> list[str]:
@@ -139,6 +154,19 @@ def _own(node: ast.AST) -> Iterator[ast.AST]:
         if not isinstance(child, ast.FunctionDef | ast.ClassDef | ast.Lambda):
             yield child
             yield from _own(child)
+
+
+def _speaks(node: ast.Call) -> bool:
+    """Return whether a call warns, or makes an error."""
+    return _called(node) == "warn" or _called(node).endswith("Error")
+
+
+def line_of(text: str) -> str:
+    """Return the part of a sentence that can be typed: a call, or an option; else nothing."""
+    part = re.split(
+        r"(?:\btry|\btype|, or add|: pass|it is by|no rain,|is now|: mkdir) |: (?!.*: )", text
+    )[-1]
+    return part if CALL.search(part) and not part.startswith("expected") else ""
 
 
 def _called(node: ast.Call) -> str:

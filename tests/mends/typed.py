@@ -8,9 +8,11 @@ import importlib
 import pkgutil
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ import pytest
 import xarray as xr
 
 import xearthformer as xef
+from mends.source import line_of
 from xearthformer import errors
 
 WORD = re.compile(r"(?<![\w.\"'])(?=[\dA-Za-z_(\"'\[])")
@@ -34,6 +37,16 @@ class Case:
     dots: dict[str, str] = field(default_factory=dict)  # what the user puts in their place
     into: str | int | None = None  # the argument that a bare value is for
     only: int | None = None  # of several lines, the one to type; the others are typed elsewhere
+
+    more: int = 0  # further errors that may follow, whose lines are typed too
+
+    def typed(self, folder: Path) -> list[str]:
+        """Return what is said, every line of which has served when typed."""
+        return type_it(self)
+
+    def said(self, hint: str) -> str:
+        """Return a hint in the words that it is said in."""
+        return hint
 
 
 def scope() -> dict[str, object]:
@@ -70,36 +83,66 @@ def _import_all() -> None:
             importlib.import_module(module.name)
 
 
-def type_it(case: Case) -> str:
-    """Return the hint of a case, every line of which has served."""
+def type_it(case: Case) -> list[str]:
+    """Return the hints of a case, every line of which has served."""
     names = scope()
     exec(case.fault, names)
     with np.errstate(all="ignore"):
-        try:
-            eval(case.call, names)
-        except Exception as error:
-            message = str(error)
-        else:
-            raise AssertionError(f"served as it is: {case.call}")
-        hint = message.rpartition("try ")[2]
-        said = hint
-        for dots, given in case.dots.items():
-            said = said.replace(dots, given)
-        lines = typed_lines(said, names, case.into not in [None, "answer", *names])
+        message = _refused(case.call, names)
+        assert message, f"served as it is: {case.call}"
+        hint = message.rpartition("try ")[2] if "try " in message else line_of(message)
+        lines = _lines(hint, case, names)
         assert lines, f"nothing to type in: {message}"
-        if case.only is not None:
-            lines = [lines[case.only]]
-        for k, line in enumerate(lines):
+        hints = [hint]
+        for k, line in enumerate(lines if case.only is None else [lines[case.only]]):
             if k:  # as it was before the line above
                 names = scope()
                 exec(case.fault, names)
-            try:
-                names["answer"] = _again(line, case, names)
-            except Exception as error:
-                raise AssertionError(f"{message}\n   typed {line}\n     got {error!r}") from error
-            right = eval(case.right, names)
-            assert bool(right), f"{message}\n   typed {line}\n     got {names['answer']}"
-    return hint
+            hints += _serve(line, case, names, message)
+    return hints
+
+
+def serve(error: Exception, call: str, names: dict[str, object], **how) -> object:
+    """Return what a call gives once the first line that an error says has been typed."""
+    case, names = Case("", call, "True", **how), {**scope(), **names}
+    line = _lines(str(error).rpartition("try ")[2], case, names)[0]
+    return eval(_again(line, case, names), names)
+
+
+def _serve(line: str, case: Case, names: dict[str, object], message: str) -> list[str]:
+    """Type a line, and then those of the errors that follow; return the hints of these."""
+    hints: list[str] = []
+    call = _again(line, case, names)
+    while len(hints) < case.more and (said := _refused(call, names)):
+        hints.append(said.rpartition("try ")[2])
+        case, message = replace(case, call=call), f"{message}\n   typed {line}\n{said}"
+        line = _lines(hints[-1], case, names)[0]
+        call = _again(line, case, names)
+    try:
+        names["answer"] = eval(call, names)
+    except Exception as error:
+        raise AssertionError(f"{message}\n   typed {line}\n     got {error!r}") from error
+    right = eval(case.right, names)
+    assert bool(right), f"{message}\n   typed {line}\n     got {names['answer']}"
+    return hints
+
+
+def _refused(call: str, names: dict[str, object]) -> str:
+    """Return the message of the error that a call raises; none where it is served."""
+    try:
+        with warnings.catch_warnings():  # a warning that says something to type is one too
+            for kind in (UserWarning, FutureWarning):
+                warnings.filterwarnings("error", r"(?s).*\w\(", kind)
+            eval(call, names)
+    except Exception as error:
+        return str(error)
+    return ""
+
+
+def _lines(hint: str, case: Case, names: dict[str, object]) -> list[str]:
+    for dots, given in case.dots.items():
+        hint = hint.replace(dots, given)
+    return typed_lines(hint, names, case.into not in [None, "answer", *names])
 
 
 def typed_lines(said: str, names: dict[str, object], bare: bool = False) -> list[str]:
@@ -127,9 +170,11 @@ def tree_of(line: str) -> ast.AST | None:
     """Return a line as an expression, as arguments of a call, or as statements."""
     for text, mode in ((line, "eval"), (f"_({line})", "eval"), (line, "exec")):
         try:
-            return ast.parse(text, mode=mode)
+            tree = ast.parse(text, mode=mode)
         except SyntaxError:
             continue
+        if text == line or not tree.body.args:  # else `a, b = f()` read as an argument
+            return tree
     return None
 
 
@@ -150,7 +195,7 @@ def _is_python(line: str, names: dict[str, object], bare: bool) -> bool:
     if not all(name in names or hasattr(builtins, name) for name in used):
         return False
     if _is_arguments(tree):
-        return not tree.body.args
+        return True
     if isinstance(tree, ast.Module):
         values = [getattr(s, "value", None) for s in tree.body]
         return all(isinstance(s, ast.Assign | ast.Expr) for s in tree.body) and not any(
@@ -164,27 +209,23 @@ def _is_python(line: str, names: dict[str, object], bare: bool) -> bool:
     return isinstance(body, ast.Call | ast.Subscript | ast.BinOp)
 
 
-def _again(line: str, case: Case, names: dict[str, object]) -> object:
-    """Return what the call gives once a line has been typed."""
+def _again(line: str, case: Case, names: dict[str, object]) -> str:
+    """Return the call as it is once a line has been typed, which may have changed the data."""
     tree, call = tree_of(line), ast.parse(case.call, mode="eval")
     if isinstance(tree, ast.Module) or _assigns(tree, case, names):
         exec(line, names)
-        return eval(case.call, names)
-    if _is_arguments(tree):
+        if case.into == "answer":  # of what is assigned
+            return ast.unparse(tree.body[0].targets[0])
+    elif _is_arguments(tree):
         for keyword in tree.body.keywords:
             _give(call, keyword.arg, keyword.value)
-        return eval(compile(ast.fix_missing_locations(call), "again", "eval"), names)
-    if case.into not in [None, "answer", *names]:
+    elif case.into not in [None, "answer", *names]:
         _give(call, case.into, tree.body)
-        return eval(compile(ast.fix_missing_locations(call), "again", "eval"), names)
-    value = eval(line, names)
-    if case.into == "answer":  # another function's
-        return value
-    same = isinstance(tree.body, ast.Call) and _name(tree.body) == _name(call.body)
-    if same and case.into is None:
-        return value
-    names[_data_of(tree, case, names)] = value
-    return eval(case.call, names)
+    elif case.into == "answer" or (_calls_the_same(tree, call) and case.into is None):
+        return line  # another function's, or the whole call
+    else:
+        names[_data_of(tree, case, names)] = eval(line, names)
+    return ast.unparse(call)
 
 
 def _assigns(tree: ast.AST, case: Case, names: dict[str, object]) -> bool:
@@ -193,6 +234,10 @@ def _assigns(tree: ast.AST, case: Case, names: dict[str, object]) -> bool:
         k.arg == case.into or isinstance(names.get(k.arg), xr.DataArray | xr.Dataset)
         for k in tree.body.keywords
     )
+
+
+def _calls_the_same(tree: ast.Expression, call: ast.Expression) -> bool:
+    return isinstance(tree.body, ast.Call) and _name(tree.body) == _name(call.body)
 
 
 def _name(call: ast.expr) -> str:

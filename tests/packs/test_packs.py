@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from golden_rule import card, fill
+from mends.typed import serve
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from small_hindcast import anomalies
@@ -432,6 +433,11 @@ def test_convert_a_checkpoint_of_the_published_training(tmp_path, training_packa
     assert main(words) == 0
     pack = xef.open_pack(tmp_path / "pack")
     assert pack.card.model.config["base_units"] == 16
+    call = "xef.convert(file, preset='prediff-sevir-lr', path=out, config=config)"
+    names = {"file": tmp_path / "last.ckpt", "out": tmp_path / "again", "config": config}
+    with pytest.raises(PackError, match="a configuration of one network") as error:
+        eval(call, {"xef": xef, **names})
+    assert serve(error.value, call, names).card.weights_sha256 == pack.card.weights_sha256
     x = torch.rand(1, 12, 24, 48, 1)
     wanted = load_published(model, fill(model.state_dict())).eval().requires_grad_(False)
     assert torch.equal(pack.model()(x), wanted(x))

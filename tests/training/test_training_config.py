@@ -123,3 +123,11 @@ def test_what_a_file_says_for_a_number_and_for_data(change, words):
     """YAML's yes and on are true, and true is 1 for pydantic."""
     with pytest.raises(ValueError, match=words):
         call_with_entries(train_from_config, WHOLE | change)
+
+
+def test_an_error_of_an_entry_ends_in_the_line_to_write():
+    entries = {"model": {"name": "lim", "config": "enso"}, "card": {}, "pack": "a"}
+    with pytest.raises(ValueError) as error:
+        call_with_entries(train_from_config, {**entries, "data": {"path": "a.nc", "every": 0}})
+    told = "expected every as a whole number from 1\n   found 0\n     try every: 1"
+    assert str(error.value) == told

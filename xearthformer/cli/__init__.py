@@ -100,6 +100,15 @@ COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
     "forecast": OF_RADAR,
     "hindcast": OF_RADAR,
     "watch": OF_RADAR,
+    # entries are put after the file, KEY=VALUE, and are read as YAML
+    "train": {
+        r"(?<![\w.])(size|stride|beyond|checks|least)=": r"crop.\1=",
+        r"=\(start, end\)": "=[start, end]",
+        r"^(crop|stage)=None": r"\1=null",
+        r"\bstart=None": "start=null",
+        r'train\("([\w-]+)", \.\.\.\)': r"model.name=\1",
+        r"^data=data\[0\], extra=\(\), or": "one entry of data and no extra, or",
+    },
     "verify": {
         **OF_RADAR,
         r"\b(square|surroundings)=(\d+)": r"--\1 \2",

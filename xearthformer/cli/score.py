@@ -412,7 +412,7 @@ def _data(
         return
     if radar.given:
         found = f"the variable {variable}"
-        raise mismatch(f"rain, for {radar.given}", found, f"leave out --variable {variable}")
+        raise mismatch(f"rain, for {radar.given}", found, "the same without --variable")
     difference = XRO in packs or (quantity is not None and quantity.difference)
     difference = difference and anomaly is None
     with open_files(input) as ds:

@@ -94,7 +94,7 @@ def sevir_table(
         raise mismatch(
             f"events (event, time, y, x) of {SEVIR_FRAMES} frames",
             str(dict(events.sizes)),
-            'open_sevir(root, split="test")["vil"]',
+            'xef.open_sevir(root, split="test")["vil"]',
         )
     opened = open_packs(packs, SEVIR_IN)
     # One clock for all: the frames of some events are off the full five minutes.
@@ -170,7 +170,7 @@ def enso_table(
         raise mismatch(
             "simulations (model, time, lat, lon)",
             str(simulations.dims),
-            'open_icar_enso(folder)["sst"]',
+            'xef.open_icar_enso(folder)["sst"]',
         )
     opened = open_packs(packs, ENSO_IN)
     records = (
@@ -305,7 +305,7 @@ def open_packs(packs: Sequence[str], context: int) -> dict[str, Pack]:
                 "another pack",
             )
     if not opened:
-        raise mismatch("packs to score", "none", "--packs persistence")
+        raise mismatch("packs to score", "none", 'packs=["persistence"]')
     return opened
 
 
@@ -318,7 +318,7 @@ def on_icar_grid(sst: xr.DataArray) -> xr.DataArray:
         raise mismatch(
             "the 5-degree grid of ICAR-ENSO, 55S to 60N and 95E to 330E",
             f"lat {sst['lat'].values[[0, -1]]}, lon {sst['lon'].values[[0, -1]]}",
-            "open_icar_enso(folder)",
+            'xef.open_icar_enso(folder)["sst"]',
         ) from error
     # In C order however they were selected: the order of memory is that of sums, to the last bit.
     return sst.copy(data=np.ascontiguousarray(sst.to_numpy()))

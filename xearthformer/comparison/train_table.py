@@ -205,14 +205,19 @@ def contenders(
         if twice:
             raise mismatch(f"each {what} once", f"{', '.join(twice)} twice", f"one {what} less")
     if not models or not seeds:
-        raise mismatch("models and seeds", "none", "models: [{name: earthformer, config: tiny}]")
+        hint = "seeds: [0, 1, 2]" if models else "models: [{name: NAME, config: CONFIG}]"
+        raise mismatch("models and seeds", "none", hint)
     networks = {model.name: build(model.name, model.config, 0) for model in models}
     for name, network in networks.items():
         if getattr(network, "samples", False):
             raise mismatch("models that are trained whole", f"{name}, in parts", "another model")
         if not _is_fitted(network) and not any(True for _ in network.parameters()):
             found = f"{name}, which has no parameters"
-            raise mismatch("models to train", found, f"packs: [{name}], to score it untrained")
+            raise mismatch(
+                "models to train",
+                found,
+                f"packs: [{name}], and no such model, to score it as it is",
+            )
     lengths = {name: (network.in_len, network.out_len) for name, network in networks.items()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} {i} in and {o} out" for name, (i, o) in lengths.items())

@@ -99,7 +99,7 @@ def read_entry(name: str, options: Mapping[str, object]) -> xr.Dataset:
     if name not in catalog.entries:
         expected = f"an entry of the catalogues: {', '.join(catalog)}"
         found = f"{name!r}{did_you_mean(name, catalog)}"
-        raise mismatch(expected, found, "path: FILE for data of your own")
+        raise mismatch(expected, found, "path: FILE, for data of your own")
     entry = catalog.entries[name]
     fixed = dict(entry.kwargs)
     if own := sorted(fixed.keys() & options.keys() - {"chunks"}):
@@ -131,7 +131,7 @@ class CatalogReader(BaseReader):
         if folder is None:
             if data_root is not None:
                 expected = "no data_root: this is simulated, not read"
-                raise mismatch(expected, repr(data_root), ".read()")
+                raise mismatch(expected, repr(data_root), "data_root=None")
             return OPENERS[opener](**options)
         place = os.path.expanduser(data_root or folder).rstrip("/")
         if place.endswith(".zip"):
@@ -164,8 +164,7 @@ class CatalogReader(BaseReader):
         """An error of two lines: the place and the reason, then how to read a copy."""
         holds = self.metadata.get("holds", "the files")
         return OSError(
-            f"{place} isn't read: {why}\n"
-            f'   try .read(data_root="FOLDER"), the folder that holds {holds}'
+            f'{place} isn\'t read: {why}\n   try data_root="FOLDER", the folder that holds {holds}'
         )
 
 

@@ -332,7 +332,7 @@ def _check_covers(share: Floats, latitude: Floats, longitude: Floats) -> None:
             f"data that holds the grid, latitude {latitude[0]:g} .. {latitude[-1]:g}, "
             f"longitude {longitude[0]:g} .. {longitude[-1]:g} (cell centres)",
             f"a curvilinear grid without {'; '.join(missing)}",
-            "the field before any .isel() of its rows or columns (cut the answer instead)",
+            "the field before its rows or columns were cut (cut the answer instead)",
         )
 
 

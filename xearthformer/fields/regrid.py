@@ -50,7 +50,7 @@ def _centres(values: ArrayLike, name: str) -> Floats:
         raise mismatch(
             f"two or more cell centres along {name}",
             f"shape {centres.shape}",
-            f"da.isel({name}=[0, 1]), which keeps the dimension, or a larger domain",
+            "a larger domain (cut the answer instead)",
         )
     if not (np.diff(centres) > 0).all():
         raise mismatch(

@@ -121,7 +121,7 @@ def _check_projections(
         raise mismatch(
             "inputs on one map projection",
             f"more than one grid mapping: {first}, {other}",
-            f"{other.split()[0]} reprojected onto the pixels of {first.split()[0]} (rioxarray)",
+            f"a reprojection of {other.split()[0]} onto {first.split()[0]} (rioxarray)",
         )
 
 
@@ -285,7 +285,7 @@ def _nearest(da: xr.DataArray, first: xr.DataArray, name: str, card: Card) -> xr
             raise mismatch(
                 f"{name} on the pixels of {next(iter(card.inputs))}",
                 f"{da.sizes['y']} x {da.sizes['x']} others, of another domain or size",
-                "da.interp(y=..., x=...) onto those pixels",
+                f"an interpolation of {name} onto those pixels",
             )
         if not same:
             positions[dim] = nearest

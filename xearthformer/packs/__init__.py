@@ -14,7 +14,7 @@ class _CallableModule(ModuleType):
     """
 
     def __call__(self) -> dict[str, str]:
-        warnings.warn("packs() is now list_packs()", FutureWarning, stacklevel=2)
+        warnings.warn("xef.packs() is now xef.list_packs()", FutureWarning, stacklevel=2)
         return list_packs()
 
 

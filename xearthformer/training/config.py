@@ -217,6 +217,10 @@ def call_with_entries(command: Callable[..., Result], entries: Mapping[str, obje
     try:  # `renamed` outside: pydantic would refuse the old name
         return renamed(part="stage")(checked)(**entries)
     except pydantic.ValidationError as error:
+        for one in error.errors():  # an error of this package's own has the line to type
+            cause = one.get("ctx", {}).get("error")
+            if isinstance(cause, ValueError) and "\n     try " in str(cause):
+                raise cause from error
         hints = {**get_type_hints(command)}.values()
         names = {*signature(command).parameters, *chain.from_iterable(map(_fields, hints))}
         raise ValueError(problems(error, names)) from error

@@ -238,7 +238,7 @@ def fit(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(
             f"expected a model with parameters to train, found {type(model).__name__}, which has "
-            "none: write it as it is by save_pack(path, model, card)"
+            "none: write it as it is by xef.save_pack(path, model, card)"
         )
     claim(run)
     last = run.folder / LAST

@@ -152,12 +152,6 @@ def make_windows(
     between = validation if is_period(validation) else None
     checked = [] if validation is None or is_period(validation) else validation
     frames = [frames_of(record, card) for record in [*records, *extras, *checked]]
-    strict = [i for i, one in enumerate(card.inputs.values()) if one.missing != "allowed"]
-    missing = sum(int(frames_NHWC[..., strict].isnan().sum()) for frames_NHWC in frames)
-    if missing:
-        expected = "no missing values in training data but on land"
-        hint = "da.fillna(...) or da.interpolate_na(...) first"
-        raise mismatch(expected, f"{missing} on the model's grid", hint)
     wholes = [(i, 0, len(frames_NHWC)) for i, frames_NHWC in enumerate(frames)]
     training = [(i, *_positions(da, period)) for i, da in enumerate(records)]
     extra = wholes[len(records) : len(records) + len(extras)]

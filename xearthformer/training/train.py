@@ -262,7 +262,10 @@ def _fit_closed_form(
     if len(windows.spans) != 1 or not isinstance(windows.training, Windows):
         expected = f"one record for {card.model.name}, which is fitted in closed form, and no crop"
         found = f"{len(windows.spans)}, counting extra ones"
-        raise mismatch(expected, found, "train(..., data=the longest of them)")
+        hint = "data=data[0], extra=(), or another record alone"
+        if not isinstance(windows.training, Windows):
+            hint = "crop=None"
+        raise mismatch(expected, found, hint)
     span = windows.spans[0]
     x_THWC = windows.training.frames[span, ..., : len(card.inputs)].numpy().copy()
     for c, name in enumerate(card.inputs):

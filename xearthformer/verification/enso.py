@@ -248,7 +248,7 @@ def icar_nino34(anomaly: xr.DataArray) -> xr.DataArray:
         raise mismatch(
             f"{ICAR_SHAPE} cells in the last two dims, the latitude and longitude of ICAR-ENSO",
             str(dict(anomaly.sizes)),
-            "da.transpose(..., lat, lon)",
+            'da.transpose(..., "lat", "lon")',
         )
     rows, columns = ICAR_NINO34
     return anomaly.isel({y: rows, x: columns}).mean([y, x], skipna=False)
@@ -260,14 +260,18 @@ def _check_dims(forecast: xr.DataArray) -> None:
         raise mismatch(
             "a forecast with dims init and lead and the coordinate valid_time",
             f"dims {forecast.dims}, coordinates {list(forecast.coords)}",
-            "da.earthformer.forecast(...)",
+            'fc.expand_dims("init")'
+            if "init" in forecast.coords
+            else 'da.earthformer.forecast(...).earthformer.index("nino3.4")',
         )
 
 
 def _at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, months: int) -> xr.DataArray:
     """Return the observations (init, lead) of the months forecast; NaN where there is none."""
     if "time" not in observed.dims:
-        raise mismatch("an observed index with dim time", f"{observed.dims}", "da.rename(...)")
+        dim = observed.dims[0] if observed.ndim == 1 else "..."
+        hint = f'obs.rename({{"{dim}": "time"}})'
+        raise mismatch("an observed index with dim time", f"{observed.dims}", hint)
     valid = forecast["valid_time"].reset_coords(drop=True)
     positions = valid.copy(data=match_valid_times(forecast, observed["time"]))
     # A mean counts only where all its months are observed.

@@ -193,7 +193,7 @@ def printed_columns(result: xr.Dataset, further: Sequence[str] = ()) -> dict[str
         if name not in SCORES or name not in result:
             there = [key for key in SCORES if key in result]
             found = f"{name!r}{did_you_mean(name, there)}"
-            raise mismatch(f"a score among {', '.join(there)}", found, 'scores=["csi", "far"]')
+            raise mismatch(f"a score among {', '.join(there)}", found, f"further={there[:2]}")
     printed = {k: e for k, e in SCORES.items() if k in result and (e.column or k in further)}
     names = sorted(printed, key=lambda name: "threshold" not in printed[name].group.dims)
     return {name: printed[name].column or _heading(name) for name in names}

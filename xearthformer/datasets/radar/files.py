@@ -54,7 +54,7 @@ def open_paths(data: Paths, call: Call) -> xr.Dataset:
             words = f"{paths[0]}: {_reason(error, paths[0])}"
             raise mismatch("a whole file of radar data", words, "another copy of it") from error
     good, bad = _opened(paths, call)
-    good, unlike = _of_one_product(good, call)
+    good, unlike = _of_one_product(good)
     good, twice = _in_order(good)
     bad = {**bad, **unlike, **twice}
     if bad:
@@ -210,7 +210,7 @@ def product_of(ds: xr.Dataset, call: Call) -> tuple[object, ...]:
     return name, kind, units_of(ds[name]), period, law
 
 
-def _of_one_product(frames: list[Frame], call: Call) -> tuple[list[Frame], dict[str, str]]:
+def _of_one_product(frames: list[Frame]) -> tuple[list[Frame], dict[str, str]]:
     """Return the files of the most frequent product, and what the others are."""
     groups: list[list[Frame]] = []
     for frame in frames:
@@ -230,7 +230,7 @@ def _of_one_product(frames: list[Frame], call: Call) -> tuple[list[Frame], dict[
         raise mismatch(
             "files of one product on one grid",
             f"{' and '.join(counts)}: {how}",
-            _pattern(most, unlike, call),
+            _pattern(most, unlike),
         )
     bad = {frame.path: str(difference(most[0], frame)) for frame in unlike}
     return most, bad
@@ -261,13 +261,17 @@ def difference(one: Frame, other: Frame) -> str | None:
     return None
 
 
-def _pattern(most: list[Frame], unlike: list[Frame], call: Call) -> str:
+def _pattern(most: list[Frame], unlike: list[Frame]) -> str:
     """Return the line that opens the files of one product alone, also those to come."""
     names = [frame.path for frame in most]
     pattern = pattern_of(names, [frame.path for frame in unlike])
     if pattern is not None:
         return f'xef.open_radar("{pattern}")'
-    return f"xef.open_radar({names})" if len(names) < NAMED else f"{call.data} of one product"
+    return (
+        f"xef.open_radar({names})"
+        if len(names) < NAMED
+        else "a pattern of the names of one product, or a list of its files"
+    )
 
 
 def pattern_of(names: list[str], others: list[str]) -> str | None:

@@ -263,7 +263,7 @@ def _files(
             words = mismatch(
                 f"data/{name}, where the catalogue has {len(own)} of the events",
                 f"no such file: {file.name}",
-                "downloading it, or catalog=rows[rows.file_name.isin([...])] of the files at hand",
+                "catalog=rows[rows.file_name.isin([...])], of the files at hand, or a download",
             )
             raise FileNotFoundError(str(words)) from error
         if contents.sensor != sensor:
@@ -358,7 +358,7 @@ def sevir_windows(ds: xr.Dataset, frames: int = 25, stride: int = 12) -> xr.Data
         raise mismatch(
             "a Dataset with dims event and time, as open_sevir gives it",
             f"a {type(ds).__name__}, dims {tuple(ds.dims)}",
-            'sevir_windows(ds[["vil"]]), or of one event ds[["vil"]].isel(event=[0])',
+            'xef.sevir_windows(ds[["vil"]]), or of one event ds[["vil"]].isel(event=[0])',
         )
     total = ds.sizes["time"]
     whole_number("stride", stride)

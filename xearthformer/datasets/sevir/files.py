@@ -122,7 +122,7 @@ def read_contents(file: h5py.File, name: str) -> Contents:
         raise mismatch(
             f"a dataset {sensor if sensor in SENSORS else ' or '.join(SENSORS)}: {name}",
             f"the datasets {', '.join(map(repr, keys[:5])) or 'none'}",
-            f"{DOWNLOAD}, or the engine that the file is for",
+            f"the engine that the file is for, or {DOWNLOAD}",
         )
     dtype, full = SENSORS[sensor].dtype, (SENSORS[sensor].size, SENSORS[sensor].size, FRAMES.size)
     shape: tuple[int, ...] = getattr(file[sensor], "shape", None) or ()

@@ -141,7 +141,7 @@ def _kept_attrs(da: xr.DataArray) -> dict[str, str]:
 
 def _check_units(da: xr.DataArray, units: str, function: str, what: str = "vil") -> None:
     if not isinstance(da, xr.DataArray):
-        hint = f'{function}(ds["vil"])'
+        hint = f'xef.{function}(ds["vil"])'
         raise TypeError(str(mismatch(f"a DataArray for {function}", type(da).__name__, hint)))
     found = da.attrs.get("units")
     if found != units:

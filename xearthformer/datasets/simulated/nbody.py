@@ -89,7 +89,8 @@ def nbody(
     Raises
     ------
     ValueError
-        A number that is not whole, or too small; digits of another shape, or larger than a frame.
+        A number that is not whole, or too small; digits of another shape, or not smaller than a
+        frame.
     ImportError
         scikit-learn, where the digits come from, is not installed.
 
@@ -111,9 +112,10 @@ def nbody(
     for name, value in counts.items():
         whole_number(name, value)
     images = _scikit_learn_digits() if digits is None else _as_bytes(digits)
-    if max(images.shape[1:]) > size:
-        fit = f"digits of at most {size} x {size} pixels, a frame's"
-        raise mismatch(fit, " x ".join(map(str, images.shape[1:])), f"size={max(images.shape[1:])}")
+    largest = max(images.shape[1:])
+    if largest >= size:  # a digit as large as a frame has nowhere to go
+        fit = f"digits smaller than {size} x {size} pixels, a frame's"
+        raise mismatch(fit, " x ".join(map(str, images.shape[1:])), f"size={largest + 1}")
     arrays = {
         name: (DIMS[name], array, ATTRS[name])
         for name, array in _lazy(images, seed, *counts.values()).items()
@@ -176,7 +178,7 @@ def _scikit_learn_digits() -> np.ndarray:
     except ImportError as error:
         raise ImportError(
             "the digits come from scikit-learn, which isn't installed: "
-            'pip install "xearthformer[train]", or pass your own: nbody(digits=...)'
+            'pip install "xearthformer[train]", or pass your own: xef.nbody(digits=...)'
         ) from error
     from scipy.ndimage import zoom
 
@@ -192,7 +194,8 @@ def _as_bytes(digits: ArrayLike) -> np.ndarray:
         found = f"{images.dtype} of shape {images.shape}"
         raise mismatch("digits (n, height, width), of numbers", found, "digits=images, an array")
     if not (np.isfinite(images).all() and images.min() >= 0 and images.max() > 0):
-        raise mismatch("brightness from 0 up", "less, or NaN, or nothing", "digits.clip(0)")
+        hint = "np.nan_to_num(digits).clip(0), of digits that are not all dark"
+        raise mismatch("brightness from 0 up", "less, or NaN, or nothing", hint)
     return np.rint(images * (255 / float(images.max()))).astype(np.uint8)
 
 
