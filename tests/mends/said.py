@@ -32,6 +32,13 @@ CASES = {
             "np.allclose(answer.mse, right.mse)",
         ),
     ],
+    "fields.sentinels:_check": [
+        Case(
+            "whole = (absolute(step=2) + 9).assign_attrs(SST); da = whole.where(whole.lon > 60, 0)",
+            "da.earthformer.anomaly(('2000', '2002'))",
+            "answer.equals(whole.where(whole.lon > 60).earthformer.anomaly(('2000', '2002')))",
+        )
+    ],
     "inference.guidance:_with": [
         Case(
             "pack = tiny(); da = for_tiny().rename(northing='y', easting='x'); weights = xr.ones_like(da[:, 0]).drop_vars(['y', 'x', 'when'], errors='ignore')",

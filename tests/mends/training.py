@@ -118,6 +118,7 @@ PREDIFF = "train('prediff', for_tiny(), config='tiny', card=RAIN_CARD, period=No
 CASES = {
     "cli:_entries": [
         File({}, dots={"VALUE": "FOLDER/pack"}, overrides=("pack=a", "pack.name=b")),
+        File({}, dots={"KEY.KEY": "card.name", "VALUE": "small"}, overrides=("card.=small",)),
     ],
     "comparison.train_table:contenders": [
         File({"models": []}, ROWS, {"NAME": "damped-persistence", "CONFIG": str(SIZES)}),
@@ -168,6 +169,19 @@ CASES = {
             right="answer.card.training.period == '1960/1962'",
         ),
     ],
+    "training.config:opened": [
+        File({"data": []}, dots={"FILE": "FOLDER/sst.nc"}, section="data"),
+    ],
+    "training.config:_check_truth": [
+        File(
+            {
+                "model": {"name": "unet", "config": UNET},
+                "recipe": {"epochs": True},
+                "period": [2000, 2000],
+            },
+            "answer.card.training.notes.startswith('epoch 1 of 1')",
+        )
+    ],
     "training.config:open": [
         File({"data": {"path": "FOLDER/sst.nc", "every": 61}}, section="data"),
         File({"data": {"path": "FOLDER/sst.nc", "pad": [61, 0]}}, section="data"),
@@ -204,7 +218,7 @@ CASES = {
             TRAINED,
             {"validation=(start, end)": "validation=('2003', '2004')"},
         ),
-        File({"period": ["1890", "1891"]}, dots={"[start, end]": "[2000,2002]"}),
+        File({"period": ["1890", "1891"]}, dots={"START": "2000", "END": "2002"}),
     ],
     "training.records:_check_some": [
         Case("start, end = 2000, 2002", "train(period=('2000-01', '2000-02'))", TRAINED)

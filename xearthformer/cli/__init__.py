@@ -100,15 +100,6 @@ COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
     "forecast": OF_RADAR,
     "hindcast": OF_RADAR,
     "watch": OF_RADAR,
-    # entries are put after the file, KEY=VALUE, and are read as YAML
-    "train": {
-        r"(?<![\w.])(size|stride|beyond|checks|least)=": r"crop.\1=",
-        r"=\(start, end\)": "=[start, end]",
-        r"^(crop|stage)=None": r"\1=null",
-        r"\bstart=None": "start=null",
-        r'train\("([\w-]+)", \.\.\.\)': r"model.name=\1",
-        r"^data=data\[0\], extra=\(\), or": "one entry of data and no extra, or",
-    },
     "verify": {
         **OF_RADAR,
         r"\b(square|surroundings)=(\d+)": r"--\1 \2",
@@ -126,9 +117,12 @@ COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
 # A training's arguments are entries of its file, and overrides in YAML.
 PYTHON_TO_YAML = {
     rf"^{PERIOD}": r"anomaly: [\1, \2], in the section data",
-    r"^(\w+)=None": r"\1=null",
+    r"(?<![\w.])(size|stride|beyond|checks|least)=": r"crop.\1=",
     r"=\(start, end\)": "='[START, END]'",
-    r"^least=": "crop.least=",
+    r"^(\w+)=None": r"\1=null",
+    r"\bstart=None": "start=null",
+    r'train\("([\w-]+)", \.\.\.\)': r"model.name=\1",
+    r"^data=data\[0\], extra=\(\), or": "one entry of data and no extra, or",
 }
 
 # --- arguments in another form than a signature tells, by the name of the parameter
@@ -478,12 +472,12 @@ def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
         raise ValueError(f"expected a YAML mapping of entries, found {type(entries).__name__}")
     for name in entries:
         if not isinstance(name, str):
-            raise mismatch("names of entries", f"{name!r}", f'"{name}": ..., if it is a name')
+            raise mismatch("names of entries", f"{name!r}", "the file without it")
     for override in overrides:
         path, equals, value = override.partition("=")
         *folders, key = path.split(".")
         if not equals or not all((*folders, key)):
-            raise mismatch("KEY=VALUE", f"{override!r}", "KEY.KEY=VALUE, of an entry in an entry")
+            raise mismatch("KEY=VALUE", f"{override!r}", "KEY.KEY=VALUE for a key in a section")
         place = entries
         for folder in folders:
             place = place.setdefault(folder, {})

@@ -379,7 +379,7 @@ def check_contains(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) 
     Traceback (most recent call last):
     ValueError: expected data that holds the model's grid, latitude -60 .. 60, ...
        found latitude -20 .. 20, longitude 190 .. 270; without latitude -60, 60
-         try the field before any .sel() in latitude or longitude ...
+         try the field before it was cut in latitude or longitude ...
     """
     wanted, found, missing = [], [], []
     for axis, name, goal in (("y", "latitude", latitude), ("x", "longitude", longitude)):
@@ -403,7 +403,7 @@ def check_contains(da: xr.DataArray, latitude: ArrayLike, longitude: ArrayLike) 
         raise mismatch(
             f"data that holds the model's grid, {', '.join(wanted)} (cell centres)",
             f"{', '.join(found)}; without {'; '.join(missing)}",
-            "the field before any .sel() in latitude or longitude (cut the answer instead), or a "
+            "the field before it was cut in latitude or longitude (cut the answer instead), or a "
             "pack with a smaller grid: xef.list_packs()",
         )
 
