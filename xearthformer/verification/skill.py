@@ -144,16 +144,21 @@ def skill_confidence(
     if blocks < 3:
         found = f"{blocks}, of {years} year{'s' * (years > 1)} each"
         raise mismatch("3 blocks of inits or more", found, "inits of more years")
-    batch = max(1, BATCH_BYTES // (sum(array.nbytes for array in arrays)))
+    size = sum(array.nbytes for array in arrays) // blocks  # of one resample
+
+    def statistic(drawn: np.ndarray, axis: int) -> np.ndarray:
+        # how often each block was drawn, and not the blocks themselves: one product of matrices
+        times = (drawn[..., None] == np.arange(blocks)).sum(axis - 1).astype(float)
+        return np.stack(list(_scores([array @ times.T for array in arrays]).values()))
+
     with ignored(category=stats.DegenerateDataWarning):  # land
         result = stats.bootstrap(
-            arrays,
-            lambda *sums, axis: np.stack(list(_scores(sums, axis).values())),
-            paired=True,
+            (np.arange(blocks),),
+            statistic,
             axis=-1,
             vectorized=True,
             n_resamples=resamples,
-            batch=batch,
+            batch=max(1, BATCH_BYTES // size),
             confidence_level=level,
             method="percentile",
             rng=np.random.default_rng(seed),
@@ -161,7 +166,8 @@ def skill_confidence(
     low, high = result.confidence_interval
     units = str(fc.attrs.get("units", "1"))
     skill = {}
-    for i, (name, value) in enumerate(_scores(arrays, -1).items()):
+    whole = _scores([array.sum(-1) for array in arrays])
+    for i, (name, value) in enumerate(whole.items()):
         for suffix, values in {"": value, "_low": low[i], "_high": high[i]}.items():
             da = with_labels_of(template.copy(data=values), fc)
             is_mean = name.startswith("correlation_mean")
@@ -199,11 +205,11 @@ def _by_block(pairs: xr.Dataset, years: int) -> xr.Dataset:
     return sums.isel(block=np.flatnonzero(counts.values))
 
 
-def _scores(sums: Sequence[np.ndarray], axis: int) -> dict[str, np.ndarray]:
-    """Return the scores (lead, ...) of sums over blocks; of two forecasts their differences too."""
+def _scores(sums: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the scores (lead, ...) of sums (lead, ...); of two forecasts their differences too."""
     each = []
     for start in range(0, len(sums), len(SUMS)):
-        totals = [array.sum(axis) for array in sums[start : start + len(SUMS)]]
+        totals = sums[start : start + len(SUMS)]
         with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 in a cell without pairs
             means = [xr.DataArray(total / totals[-1]) for total in totals[:-1]]
         moments_of = dict(zip(SUMS, means, strict=False))
