@@ -118,7 +118,7 @@ REFUSED = {
         "--accumulate {} --exceed '10 mm'",
     ),
     "length": (["--exceed", "1", "--window", "-3"], "a window of 1", "--window '16 km', or"),
-    "window": (["--window", "3"], "thresholds, for --window", "--exceed 0.5 1 5"),
+    "window": (["--window", "3"], "thresholds, for window", "--exceed 0.5 1 5"),
     "anywhere": (
         ["--exceed", "1", "--anywhere"],
         "a window, for anywhere",
@@ -126,7 +126,7 @@ REFUSED = {
     ),
     "percent": (["--quantiles", "10", "90"], "quantiles from 0 to 1", "--quantiles 0.1 0.9"),
     "period": (["--accumulate", "7min"], "leads that fill periods of 7min", "--accumulate {}"),
-    "with": (["--with-members"], "products, for --with-members", "the same without"),
+    "with": (["--with-members"], "products, with members next to them", "the same without"),
 }
 
 

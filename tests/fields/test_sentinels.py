@@ -239,12 +239,16 @@ def test_land_that_is_zero_is_told():
     zero = sst().fillna(0.0)
     with pytest.warns(UserWarning, match=r"where that is land, da.where\(da != 0\)"):
         anomaly(zero, (2000, 2001))
+    kelvin = (zero + 273.15).astype("f4").assign_attrs(zero.attrs, units="K")
+    with pytest.warns(UserWarning, match=r"exactly 273.15 K .*da.where\(abs\(da - 273.15\) > 0.01"):
+        check_values(kelvin)
     rounded = zero.copy()  # of a cold sea in whole degrees
     rounded[:] = np.random.default_rng(0).integers(-1, 3, zero.shape)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for da in (sst(), zero * 0.0, rounded, zero.where(zero != 0)):
             check_values(da.assign_attrs(zero.attrs))
+        check_values(kelvin.where(abs(kelvin - 273.15) > 0.01).assign_attrs(kelvin.attrs))
 
 
 def test_what_is_no_absolute_sea_surface_temperature_passes():

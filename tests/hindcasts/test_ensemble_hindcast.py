@@ -101,7 +101,7 @@ def test_products_of_a_finished_store_and_what_is_none(tmp_path):
     np.testing.assert_array_equal(done["probability"], expected)
     with pytest.raises(ValueError, match="an ensemble, with the dim member"):
         xef.hindcast(da, pack, tmp_path / "o.zarr", products=wanted)
-    with pytest.raises(ValueError, match="thresholds, for --window"):
+    with pytest.raises(ValueError, match="thresholds, for window"):
         xef.hindcast(da, pack, tmp_path / "o.zarr", products=xef.Products(window=3))
     assert [*(tmp_path / "o.zarr").rglob("*")] == []
 

@@ -34,10 +34,15 @@ CASES = {
     ],
     "fields.sentinels:_check": [
         Case(
+            "whole = (absolute(step=2) + 282.15).assign_attrs(SST, units='K'); da = whole.where(whole.lon > 60, 273.15)",
+            "da.earthformer.anomaly(('2000', '2002'))",
+            "answer.equals(whole.where(whole.lon > 60).earthformer.anomaly(('2000', '2002')))",
+        ),
+        Case(
             "whole = (absolute(step=2) + 9).assign_attrs(SST); da = whole.where(whole.lon > 60, 0)",
             "da.earthformer.anomaly(('2000', '2002'))",
             "answer.equals(whole.where(whole.lon > 60).earthformer.anomaly(('2000', '2002')))",
-        )
+        ),
     ],
     "inference.guidance:_with": [
         Case(

@@ -252,6 +252,14 @@ def test_weights_that_are_no_numbers(tiny_pack):
         save_pack(tiny_pack.path.parent / "new", model, tiny_pack.card)
 
 
+def test_weights_of_whole_numbers(tiny_pack):
+    arrays = {name: array.astype("i8") for name, array in tiny_pack.arrays().items()}
+    save_file(arrays, tiny_pack.path / "weights.safetensors")
+    card = tiny_pack.card.model_copy(update={"weights_sha256": weights_hash(arrays)})
+    with pytest.raises(PackError, match=r"as torch.float32, found torch.int64"):
+        dataclasses.replace(tiny_pack, card=card).model()
+
+
 def test_forecasts_that_are_no_numbers(tiny_pack):
     """Weights that are finite and overflow; and the card is part of where a forecast is from."""
     ssta = anomalies(tiny_pack)
@@ -317,7 +325,7 @@ def test_every_pack_that_ships_opens_and_runs():
 def test_packs_is_a_module_that_can_still_be_called():
     module = importlib.import_module("xearthformer.packs")
     assert isinstance(module, ModuleType) and xef.packs is module
-    with pytest.warns(FutureWarning, match=r"packs\(\) is now list_packs\(\)"):
+    with pytest.warns(FutureWarning, match=r"packs\(\) is now xef.list_packs\(\)"):
         assert xef.packs() == xef.list_packs()
 
 

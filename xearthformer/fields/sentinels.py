@@ -26,6 +26,7 @@ LARGEST = 25.0  # degrees from the climatology: no sea is further, -999 and 99 a
 TYPICAL = 10.0  # the same, in the mean of a field: absolute values are further
 MODELS_OWN = 25.0  # degrees beyond, which a model that drifts away may give
 FILL = 9.9e19  # of any quantity: 1e20, 1e30 and NetCDF's 9.97e36 are fill values, and infinity too
+ROUNDED = 1e-4  # degrees: 273.15 K of float32
 NEAR_ZERO = 1.5  # degrees, beyond the next number of data that is rounded to whole ones
 ICY = 20  # values at the freezing point, which are ice and no coincidence
 ICE, FREEZING = -1000.0, -1.8  # what HadISST has under ice, and the temperature there, degC
@@ -42,6 +43,7 @@ class Range:
     low: float
     high: float
     typical: float = np.inf  # the most that their mean size may be
+    zero: float | None = None  # 0 degC in these units, of absolute temperatures
     margin: float = 0.0  # inside both ends: where a model drifts, but no one number stands often
 
 
@@ -123,7 +125,9 @@ def _range(da: xr.DataArray, name: str, forecast: bool) -> Range:
         low, high = (_in(units, end) for end in ends) if units else (ends[0], 320.0 + margin)
         if low is not None and high is not None:
             inside = margin * (high - low) / (ends[1] - ends[0])
-            return Range(name, SST.replace("_", " "), dims, units, low, high, margin=inside)
+            zero = _in(units, 0.0) if units else None
+            quantity = SST.replace("_", " ")
+            return Range(name, quantity, dims, units, low, high, zero=zero, margin=inside)
     return Range(name, "values", dims, units, -FILL, FILL)
 
 
@@ -173,10 +177,12 @@ def _check(values: NDArray, labels: dict[str, NDArray], allowed: Range) -> None:
             "values, as the sum of an anomaly and a climatology is",
         )
     if not beyond.any():
-        if allowed.high < FILL and allowed.typical == np.inf and _has_zero_land(values):
+        if allowed.zero is not None and _has_zero_land(values - allowed.zero):
+            given, zero = allowed.name, f"{allowed.zero:g}"
+            sea = f"abs({given} - {zero}) > 0.01" if allowed.zero else f"{given} != 0"
             warn(
-                f"exactly 0 {allowed.units} in many places of {allowed.name}: where that is land, "
-                f"{allowed.name}.where({allowed.name} != 0)"
+                f"exactly {zero} {allowed.units} in many places of {given}: where that is land, "
+                f"{given}.where({sea})"
             )
         return
     first = np.argwhere(beyond)[0]
@@ -197,7 +203,7 @@ def _check(values: NDArray, labels: dict[str, NDArray], allowed: Range) -> None:
 
 def _has_zero_land(values: NDArray) -> bool:
     """Return whether 0 stands more often than all that is near it, as it does on land."""
-    zeros = int((values == 0).sum())
+    zeros = int((np.abs(values) < ROUNDED).sum())
     if zeros < max(ICY, 0.01 * values.size):
         return False
     near = np.abs(values) < NEAR_ZERO

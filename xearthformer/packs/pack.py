@@ -98,7 +98,7 @@ class Pack:
                 if SHIPPED not in self.path.parents:  # what checks takes torch seconds
                     models.expect_shapes(self.card.model.name, self.card.model.config, shapes)
                 model = models.build(self.card.model.name, self.card.model.config)
-                _check_indices(model, state)
+                _check_stored(model, state)
                 model.load_state_dict(state, strict=True)
         except PackError:
             raise
@@ -123,12 +123,15 @@ class Pack:
         return html_table(self.card.title, [*self.card.rows(), ("path", str(self.path))])
 
 
-def _check_indices(model: "nn.Module", state: "Mapping[str, Tensor]") -> None:
-    """Raise ValueError for stored places in tables that aren't those of the configuration.
+def _check_stored(model: "nn.Module", state: "Mapping[str, Tensor]") -> None:
+    """Raise ValueError for numbers of another kind, or other places in tables, than the model's.
 
-    Others may lie outside of a table: an IndexError in a forecast, or a GPU's end.
+    Whole numbers in place of weights would be taken for these. Other places than those of the
+    configuration may lie outside of a table: an IndexError in a forecast, or a GPU's end.
     """
     for name, own in model.state_dict().items():
+        if name in state and own.is_floating_point() != state[name].is_floating_point():
+            raise ValueError(f"expected {name} as {own.dtype}, found {state[name].dtype}")
         if name.endswith(INDEX) and name in state and not own.equal(state[name]):
             raise ValueError(f"expected {name} as the configuration gives it, found another")
 

@@ -70,11 +70,11 @@ class Products:
         if not self:
             return
         if not self.exceed and (self.window is not None or self.anywhere):
-            given = "--window" if self.window is not None else "--anywhere"
+            given = "window" if self.window is not None else "anywhere"
             hint = "products=xef.Products(exceed=[0.5, 1, 5])"
             raise mismatch(f"thresholds, for {given}", "none", hint)
         if self.with_members and not (self.exceed or self.quantiles or self.accumulate):
-            raise mismatch("products, for --with-members", "none", "products=None")
+            raise mismatch("products, with members next to them", "none", "products=None")
         if path is not None and path.suffix == ".h5":
             raise mismatch("file.nc, store.zarr or file.tif, for products", str(path), hint)
 
