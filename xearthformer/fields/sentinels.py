@@ -43,8 +43,8 @@ class Range:
     low: float
     high: float
     typical: float = np.inf  # the most that their mean size may be
-    zero: float | None = None  # 0 degC in these units, of absolute temperatures
     margin: float = 0.0  # inside both ends: where a model drifts, but no one number stands often
+    zero: float | None = None  # 0 degC in these units, of absolute temperatures
 
 
 def check_values(
