@@ -419,7 +419,7 @@ def test_what_cannot_be_reached_says_where_and_what_to_do(closed, tmp_path, name
         with pytest.raises(OSError, match=re.escape(place)) as caught:
             entry.read(data_root=place)
         told = str(caught.value)
-        assert f'.read(data_root="FOLDER"), the folder that holds {entry.metadata["holds"]}' in told
+        assert f'data_root="FOLDER", the folder that holds {entry.metadata["holds"]}' in told
         assert "During handling" not in "".join(traceback.format_exception(caught.value))
         assert len(told.splitlines()) == 2
 

@@ -246,7 +246,7 @@ BAD = {
     "integers": (lambda da: da.fillna(0).astype("i2").assign_attrs(da.attrs), "int16"),
     "daily": (
         lambda da: da.assign_coords(time=xr.date_range("2000-01-01", periods=12)),
-        "a time step of month.*found .*1 day",
+        "a time step of month.*found one of 1D",
     ),
 }
 

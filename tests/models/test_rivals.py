@@ -29,6 +29,10 @@ RECURRENT = {
 RIVALS = ["unet", *RECURRENT, "rainformer"]
 IN_PAPER = ["UNet", "ConvLSTM", "PredRNN", "PhyDNet", "E3D-LSTM", "Rainformer"]  # in that order
 every = pytest.mark.parametrize("name", RIVALS)
+LONG = "e3d-lstm", "rainformer"  # ten seconds and more
+every_in_time = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in RIVALS]
+)
 SIDE = 16  # pixels of the tiny presets
 
 
@@ -139,7 +143,7 @@ def digits() -> torch.Tensor:
     return torch.from_numpy(ds["frames"].to_numpy())[..., None] / 255
 
 
-@every
+@every_in_time
 def test_tiny_learns_four_windows_by_heart(name, digits):
     """To a tenth of persistence's error, in up to 800 steps."""
     x_BTHWC, y_BTHWC = digits[:, :4], digits[:, 4:]
@@ -165,7 +169,7 @@ def test_tiny_learns_four_windows_by_heart(name, digits):
 # --- what torch does with it
 
 
-@every
+@every_in_time
 def test_one_graph_without_breaks(name):
     """Of two frames in and two out, which have all kinds of steps; quicker than those of `tiny`."""
     model = build(name, replace(MODELS[name][2]["tiny"], in_len=2, out_len=2)).eval()

@@ -384,7 +384,7 @@ def test_the_example_trains_in_seconds(tmp_path, monkeypatch):
         ({"period": ("1990-01", "1990-04")}, "3 time steps in and 2 out in period"),
         ({"data": anomalies(years=12).isel(lat=slice(0, 2))}, "grid"),
         ({"card": {**CARD, "time_step": "5min"}}, "a time step of 5min"),
-        ({"model": "persistence", "config": "enso"}, "none: write it as it is by save_pack"),
+        ({"model": "persistence", "config": "enso"}, "none: write it as it is by xef.save_pack"),
         ({"card": {**CARD, "grid": None, "missing": "land"}}, "grid.land"),
         ({"card": {**CARD, "like": "ens"}}, "card.like: expected one of enso"),
         ({"card": {"name": "small"}}, "what quantity"),
