@@ -84,6 +84,19 @@ def test_amounts_of_members_and_their_probabilities(run, members, pack, tmp_path
         xr.testing.assert_allclose(found["rain_amount"].load(), amounts)
 
 
+def test_mean_and_spread_in_place_of_members(run, members, tmp_path):
+    assert run("--mean") == 0
+    values = members.values.astype(float)
+    with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as found:
+        assert [*found.data_vars] == ["rain_rate_mean", "rain_rate_spread"]
+        mean, spread = found["rain_rate_mean"].load(), found["rain_rate_spread"].load()
+        np.testing.assert_allclose(mean, values.mean(2), rtol=1e-6)
+        np.testing.assert_allclose(spread, values.std(2, ddof=1), rtol=1e-6)
+        assert mean.dims == ("init", "lead", "y", "x") and mean.attrs["units"] == "mm h-1"
+        assert spread.attrs["cell_methods"] == "realization: standard_deviation"
+        assert mean.attrs["products"] == "--mean" and mean.attrs["members"] == 3
+
+
 def test_amounts_of_a_single_forecast(rain, run, tmp_path):
     still = still_pack(tmp_path, context=1, lead=2)
     five = small_rain(rain.values, step="5min")
@@ -104,9 +117,10 @@ def test_geotiff_of_one_product_and_of_several(run, members, pack, tmp_path):
     np.testing.assert_allclose(found, chances[0, 0])
     assert found.attrs["long_name"] == ("threshold 0.5 mm h-1", "threshold 5 mm h-1")
     assert found.attrs["products"] == "--exceed 0.5 5" and found.attrs["members"] == 3
-    assert run("--exceed", "0.5", "--quantiles", "0.9", out="two.tif") == 0
+    assert run("--exceed", "0.5", "--quantiles", "0.9", "--mean", out="two.tif") == 0
     names = {path.stem.rpartition("_20")[0] for path in tmp_path.glob("two*")}
-    assert names == {"two_probability", "two_rain_rate_quantiles"}
+    kinds = "probability", "rain_rate_quantiles", "rain_rate_mean", "rain_rate_spread"
+    assert names == {f"two_{kind}" for kind in kinds}
 
 
 REFUSED = {
@@ -124,6 +138,7 @@ REFUSED = {
         "a window, for anywhere",
         "--window '16 km' --anywhere",
     ),
+    "one": (["--mean", "--members", "1"], "two members or more, for their spread", "--members 50"),
     "percent": (["--quantiles", "10", "90"], "quantiles from 0 to 1", "--quantiles 0.1 0.9"),
     "period": (["--accumulate", "7min"], "leads that fill periods of 7min", "--accumulate {}"),
     "with": (["--with-members"], "products, with members next to them", "the same without"),
@@ -146,7 +161,7 @@ def test_what_is_refused_before_anything_is_computed(run, pack, monkeypatch, cap
     typed = shlex.split(hint.partition(",")[0]) if what != "with" else []
     kept = (
         words
-        if what in ("window", "members")
+        if what in ("window", "members", "one")
         else ["--exceed", "1"] * (what in ("length", "anywhere"))
     )
     assert run(*kept, *typed, drawn=DRAWN[2:] if what == "members" else DRAWN) == 0

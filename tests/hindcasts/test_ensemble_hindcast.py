@@ -63,7 +63,7 @@ def test_a_hindcast_of_products_is_the_forecasts_and_grows(tmp_path, chunks):
     da = xef.synthetic_storms(3, events=1, size=40, frames=8)["rain_rate"].isel(event=0, drop=True)
     kept = {
         "members": 3,
-        "products": xef.Products([0.1, 1], quantiles=[0.2, 0.9], accumulate="15min"),
+        "products": xef.Products([0.1, 1], quantiles=[0.2, 0.9], mean=True, accumulate="15min"),
     }
     xef.hindcast(da[:6], pack, store, chunks=chunks, **kept)
     done = xef.hindcast(da.chunk(time=3), pack, store, chunks=chunks, **kept)
@@ -71,7 +71,10 @@ def test_a_hindcast_of_products_is_the_forecasts_and_grows(tmp_path, chunks):
         "15min"
     )
     assert done.sizes["init"] == 5 and "incomplete" not in done.attrs
-    assert [*done.data_vars] == ["probability", "rain_amount_quantiles"]
+    kinds = "quantiles", "mean", "spread"
+    assert {*done.data_vars} == {"probability", *(f"rain_amount_{kind}" for kind in kinds)}
+    mean = amounts.astype(float).mean("member").astype("f4")
+    np.testing.assert_array_equal(done["rain_amount_mean"], mean)
     chances = amounts.earthformer.exceedance([0.1, 1])
     np.testing.assert_array_equal(done["probability"], chances)
     np.testing.assert_array_equal(done["threshold"], chances["threshold"])
@@ -81,7 +84,7 @@ def test_a_hindcast_of_products_is_the_forecasts_and_grows(tmp_path, chunks):
     np.testing.assert_array_equal(done["known"], amounts["known"])
     assert done["lead"].values.tolist() == amounts["lead"].values.tolist()
     for other in (None, xef.Products(quantiles=[0.2, 0.9])):
-        message = "(?s)the products that .* --exceed 0.1 1 --quantiles.*another store, or the argum"
+        message = "(?s)the products that .* --exceed 0.1 1 --quantiles.* --mean.*another store, or"
         with pytest.raises(ValueError, match=message):
             xef.hindcast(da, pack, store, members=3, products=other)
 

@@ -192,16 +192,20 @@ SHARED: dict[str, Argument] = {
         "metavar": "Q",
         "help": "write these quantiles of the members, from 0 to 1, in their place",
     },
+    "mean": {
+        "flags": ["--mean"],
+        **SWITCH,
+        "help": "write the mean of the members and their standard deviation, in their place",
+    },
     "accumulate": {
         "flags": ["--accumulate"],
         "metavar": "PERIOD",
-        "help": "write the rain of each such period, as 1h, in mm; --exceed and --quantiles are of "
-        "it",
+        "help": "write the rain of each such period, as 1h, in mm; what else is asked for is of it",
     },
     "with_members": {
         "flags": ["--with-members"],
         **SWITCH,
-        "help": "write the members next to --exceed and --quantiles",
+        "help": "write the members next to what is made of them",
     },
     "overwrite": {"flags": ["--overwrite"], **SWITCH, "help": "replace OUT if it is there"},
     "packs": {

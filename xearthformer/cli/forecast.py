@@ -40,6 +40,7 @@ def forecast_file(
     window: float | str | None = None,
     anywhere: bool = False,
     quantiles: Sequence[float] = (),
+    mean: bool = False,
     accumulate: str | None = None,
     with_members: bool = False,
     overwrite: bool = False,
@@ -54,7 +55,7 @@ def forecast_file(
     """
     started = time.perf_counter()
     target = check_target(output, overwrite, input, FORECASTS)
-    products = Products(exceed, window, anywhere, quantiles, accumulate, with_members)
+    products = Products(exceed, window, anywhere, quantiles, mean, accumulate, with_members)
     products.check(target, f"-o {target.with_suffix('.nc')}")
     from ..packs.pack import open_pack
 
@@ -93,6 +94,7 @@ def hindcast_file(
     window: float | str | None = None,
     anywhere: bool = False,
     quantiles: Sequence[float] = (),
+    mean: bool = False,
     accumulate: str | None = None,
     with_members: bool = False,
     chunks: int | None = None,
@@ -122,7 +124,7 @@ def hindcast_file(
         # a variable that the pack finds by itself brings the file's attributes with it
         data = da if variable else _as_dataset(da).assign_attrs(attrs)
         options |= {"guidance": _guidance(sigmas), "chunks": chunks, "on_error": on_error}
-        products = Products(exceed, window, anywhere, quantiles, accumulate, with_members)
+        products = Products(exceed, window, anywhere, quantiles, mean, accumulate, with_members)
         result = hindcast(data, opened, output, init=inits, products=products, **options)
     names = " and ".join(map(str, _as_dataset(result).data_vars))
     print(f"{output}: {_sizes(result)} of {names} by {opened.card.name}, {_elapsed(started)}")

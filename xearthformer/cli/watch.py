@@ -508,6 +508,7 @@ def watch_folder(
     window: float | str | None = None,
     anywhere: bool = False,
     quantiles: Sequence[float] = (),
+    mean: bool = False,
     accumulate: str | None = None,
     with_members: bool = False,
     **options: Options,
@@ -534,7 +535,7 @@ def watch_folder(
         "every": every,
         "once": once,
     }
-    how["products"] = Products(exceed, window, anywhere, quantiles, accumulate, with_members)
+    how["products"] = Products(exceed, window, anywhere, quantiles, mean, accumulate, with_members)
     failed = False
     try:
         with _terminated_like_interrupted():

@@ -20,7 +20,7 @@ from ..fields.cf import new_values, with_labels_of
 from ..fields.quantities import RAIN, RAIN_AMOUNT, check_quantity, is_difference
 from ..fields.sentinels import check_values
 from ..fields.time_axis import duration
-from ..fields.units import convert_units
+from ..fields.units import DIFFERENCE, convert_units, is_temperature
 from .grid import window_pixels
 from .seasonal import check_members
 from .spatial import count_in_windows, summed_area
@@ -270,6 +270,40 @@ def quantiles(forecast: xr.DataArray, q: float | Sequence[float]) -> xr.DataArra
     names = {"member": "quantile"} if at.ndim else {}
     dims = [names.get(str(dim), dim) for dim in forecast.dims]
     return new_values(out.transpose(*[dim for dim in dims if dim != "member"]), forecast)
+
+
+# --- mean and spread
+
+
+def mean_and_spread(forecast: xr.DataArray) -> list[xr.DataArray]:
+    """Return the mean of the members and their standard deviation: NAME_mean and NAME_spread.
+
+    Of two members or more, as a sample (divided by their number less one); the labels, units and
+    dtype are the forecast's. NaN where any member is NaN. Lazy if the forecast is.
+
+    >>> fc = xr.DataArray([1.0, 2.0, 6.0], dims="member", name="t", attrs={"units": "degC"})
+    >>> mean, spread = mean_and_spread(fc)
+    >>> mean.item(), round(spread.item() ** 2, 9), spread.attrs["units_metadata"]  # (4 + 1 + 9) / 2
+    (3.0, 7.0, 'temperature: difference')
+    """
+    check_members(forecast)
+    if forecast.sizes["member"] < 2:
+        raise mismatch("two members or more, for their spread", "one", "members=50")
+    forecast = check_values(forecast, "fc", forecast=True)
+    whole = forecast if forecast.chunks is None else forecast.chunk(member=-1)
+    exact = whole.astype(float)  # so that chunks don't decide the last bits
+    mean = exact.mean("member", skipna=False, keep_attrs=True)
+    spread = exact.std("member", skipna=False, keep_attrs=True, ddof=1)
+    made = []
+    for how, method, values in (("mean", "mean", mean), ("spread", "standard_deviation", spread)):
+        out = new_values(values.astype(forecast.dtype), forecast).rename(f"{forecast.name}_{how}")
+        said = out.attrs.get("cell_methods", "")
+        out.attrs["cell_methods"] = f"{said} realization: {method}".strip()
+        out.attrs["long_name"] = f"{forecast.attrs.get('long_name', forecast.name)}, {how}"
+        made.append(out)
+    if is_temperature(str(forecast.attrs.get("units", ""))):
+        made[1].attrs["units_metadata"] = DIFFERENCE
+    return made
 
 
 # --- amounts

@@ -24,6 +24,8 @@ class Products:
         As in `exceedance`.
     quantiles : list of float
         As in `quantiles`.
+    mean : bool
+        Whether the members' mean and standard deviation are written: NAME_mean, NAME_spread.
     accumulate : str, optional
         The period of amounts, which all products are of: as in `accumulate`.
     with_members : bool
@@ -42,6 +44,7 @@ class Products:
     window: float | str | None = None
     anywhere: bool = False
     quantiles: Sequence[float] = ()
+    mean: bool = False
     accumulate: str | None = None
     with_members: bool = False
 
@@ -61,7 +64,7 @@ class Products:
             if value not in (None, ()):
                 one = isinstance(value, str | float | int)
                 words += [f"--{name}", *([value] if one else value)]
-        for name in ("anywhere", "with_members"):
+        for name in ("anywhere", "mean", "with_members"):
             words += [f"--{name.replace('_', '-')}"] if getattr(self, name) else []
         return shlex.join(f"{word:g}" if isinstance(word, float) else str(word) for word in words)
 
@@ -73,7 +76,7 @@ class Products:
             given = "window" if self.window is not None else "anywhere"
             hint = "products=xef.Products(exceed=[0.5, 1, 5])"
             raise mismatch(f"thresholds, for {given}", "none", hint)
-        if self.with_members and not (self.exceed or self.quantiles or self.accumulate):
+        if self.with_members and self == Products(with_members=True):
             raise mismatch("products, with members next to them", "none", "products=None")
         if path is not None and path.suffix == ".h5":
             raise mismatch("file.nc, store.zarr or file.tif, for products", str(path), hint)
@@ -101,6 +104,8 @@ class Products:
             made.append(chances)
         if self.quantiles:
             made.append(products.quantiles(da, list(self.quantiles)).rename(f"{da.name}_quantiles"))
+        if self.mean:
+            made += products.mean_and_spread(da)
         if self.with_members or not made:
             made.append(da)
         members = {"members": da.sizes["member"]} if "member" in da.dims else {}
