@@ -104,6 +104,8 @@ def test_places_that_are_written_again_at_each_time(lazy):
     theirs = theirs.chunk(Time=5) if lazy else theirs
     found = index(theirs.to_dataset(), "nino3.4")["SST"]
     np.testing.assert_array_equal(found, index(ours, "nino3.4"))
+    with pytest.raises(ValueError):  # of no frame, which has no first map
+        index(theirs.isel(Time=slice(0)), "nino3.4")
     moving = theirs.assign_coords(XLAT=theirs["XLAT"] + xr.DataArray(np.arange(24.0), dims="Time"))
     with pytest.raises(ValueError, match="expected latitude and longitude"):
         index(moving, "nino3.4")

@@ -11,7 +11,12 @@ import yaml
 import xearthformer as xef
 
 pytest.importorskip("lightning")
-from xearthformer.training.config import DataSource, call_with_entries, train_from_config
+from xearthformer.training.config import (
+    DataSource,
+    _check_truth,
+    call_with_entries,
+    train_from_config,
+)
 
 
 def test_a_file_padded_with_empty_frames(tmp_path):
@@ -131,3 +136,8 @@ def test_an_error_of_an_entry_ends_in_the_line_to_write():
         call_with_entries(train_from_config, {**entries, "data": {"path": "a.nc", "every": 0}})
     told = "expected every as a whole number from 1\n   found 0\n     try every: 1"
     assert str(error.value) == told
+
+
+def test_options_that_are_called_as_methods_of_a_dict_are():
+    """Their mapping is passed on as it is: nothing of it has been taken for a number."""
+    _check_truth("options", {"copy": True}, {"copy": True})

@@ -282,3 +282,13 @@ def test_a_dataset_of_one_variable_opens_the_same_doors(corner):
     hour = ensemble(np.ones((2, 2, 2)), leads=12)
     found = hour.to_dataset().earthformer.accumulate("1h")
     xr.testing.assert_identical(found, xef.accumulate(hour, "1h"))
+
+
+def test_a_request_of_an_array_is_that_of_a_list():
+    """A hindcast's record is compared by these words, and none asks for nothing."""
+    of_list = xef.Products(exceed=[0.5, 1], quantiles=[0.1, 0.9])
+    of_array = xef.Products(exceed=np.array([0.5, 1]), quantiles=np.array([0.1, 0.9]))
+    assert of_array == of_list
+    assert str(of_array) == str(of_list) == "--exceed 0.5 1 --quantiles 0.1 0.9"
+    assert str(xef.Products(exceed="5 mm/h")) == "--exceed '5 mm/h'"
+    assert not xef.Products(exceed=[], quantiles=np.array([]))

@@ -61,10 +61,11 @@ PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"\bda\.earthformer\.forecast\(\.\.\., members=(\d+)\)": r"--members \1",
     rf"\w+\.earthformer\.anomaly\(climatology={PERIOD}\)": r"--anomaly \1 \2",
     rf"^{PERIOD}": r"--anomaly \1 \2",  # a period alone is that of the anomaly asked for
-    rf"\binit=slice{PERIOD}": r"--init \1/\2",
-    rf"\binit=slice\({QUOTED}, {QUOTED}, (\d+)\)": r"--init \1/\2/\3",
-    rf"\binit=slice\({QUOTED}, None\)": r"--init \1/",
-    rf"\binit={QUOTED}": r"--init \1",
+    # a stamp may hold a blank, between the date and the time
+    rf"\binit=slice\({QUOTED}, (?:{QUOTED}|None)(?:, (\d+))?\)": lambda m: (
+        f"--init {shlex.quote('/'.join([m[1], m[2] or '', *filter(None, [m[3]])]))}"
+    ),
+    rf"\binit={QUOTED}": lambda m: f"--init {shlex.quote(m[1])}",
     r"\bthresholds=\[([^]]*)\]": lambda m: f"--thresholds {m[1].replace(',', '')}",
     r"\bscores=\[([^]]*)\]": lambda m: f"--scores {re.sub('[^0-9a-z_ ]', '', m[1])}",
     r"\b(init|chunks)=None": r"the same without --\1",
@@ -635,6 +636,8 @@ def _in_shell(hint: str, command: str = "") -> str:
     ('--step 5min', 'stage=null')
     >>> _in_shell("init=slice('1990', '2001', 12)"), _in_shell("init=slice('1990', None)")
     ('--init 1990/2001/12', '--init 1990/')
+    >>> _in_shell('init="2000-01-01 00:05:00"')
+    "--init '2000-01-01 00:05:00'"
     """
     table = COMMAND_TO_SHELL.get(command, {}) | PYTHON_TO_SHELL
     for pattern, words in (PYTHON_TO_YAML if command == "train" else table).items():

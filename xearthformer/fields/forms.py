@@ -75,7 +75,7 @@ def _with_still_places(data: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dat
     """
     still = {}
     for name, coord in data.coords.items():
-        if coord.ndim == 3 and str(name).lower() in PLACES:
+        if coord.ndim == 3 and coord.size and str(name).lower() in PLACES:
             first = coord.variable[0]
             if bool((coord.variable == first).all()):
                 still[name] = first

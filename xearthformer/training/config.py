@@ -239,7 +239,8 @@ def _check_truth(place: str, given: object, taken: object) -> None:
         raise mismatch(f"{place} as a number", str(given).lower(), f"{place}={taken}")
     if isinstance(given, Mapping):
         for name, value in given.items():
-            _check_truth(f"{place}.{name}", value, getattr(taken, str(name), value))
+            if not isinstance(taken, Mapping):  # else taken as it is, such as options
+                _check_truth(f"{place}.{name}", value, getattr(taken, str(name), value))
     elif isinstance(given, list) and isinstance(taken, list | tuple):
         for i, pair in enumerate(zip(given, taken, strict=True)):
             _check_truth(f"{place}.{i}", *pair)

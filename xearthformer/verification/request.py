@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from ..errors import mismatch
@@ -48,6 +49,12 @@ class Products:
     accumulate: str | None = None
     with_members: bool = False
 
+    def __post_init__(self) -> None:
+        # arrays, lists and one number alone are the same request, and compare as one
+        for name in ("exceed", "quantiles"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if np.ndim(value) else (value,))
+
     def __bool__(self) -> bool:
         """Whether anything is asked for but the forecast as it is."""
         return self != Products()
@@ -62,8 +69,7 @@ class Products:
         for name in ("exceed", "window", "quantiles", "accumulate"):
             value = getattr(self, name)
             if value not in (None, ()):
-                one = isinstance(value, str | float | int)
-                words += [f"--{name}", *([value] if one else value)]
+                words += [f"--{name}", *(value if isinstance(value, tuple) else [value])]
         for name in ("anywhere", "mean", "with_members"):
             words += [f"--{name.replace('_', '-')}"] if getattr(self, name) else []
         return shlex.join(f"{word:g}" if isinstance(word, float) else str(word) for word in words)
