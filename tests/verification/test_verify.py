@@ -14,6 +14,7 @@ from small_radar import small_rain
 import xearthformer as xef
 from xearthformer.climate.regions import cell_areas
 from xearthformer.verification import scores
+from xearthformer.verification.regimes import by_regime
 from xearthformer.verification.verify import default_thresholds, statistics, verify
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "metrics_sevir.json").read_text())
@@ -550,3 +551,26 @@ def test_a_rotated_pole_is_scored_on_its_own_cells(places):
     ]
     for name in ("mse", "csi"):
         np.testing.assert_allclose(scores[1][name], scores[0][name], rtol=1e-5)
+
+
+def test_what_is_not_known_is_not_called_missing(recwarn):
+    """Rain everywhere, most of which `known` leaves out: no fc.fillna(0) is told."""
+    time = pd.date_range("2016-07-11T21:00", periods=3, freq="5min")
+    attrs = {"standard_name": "rainfall_rate", "units": "mm h-1"}
+    rain = xr.DataArray(np.full((3, 4, 4), 2.0), {"time": time}, ("time", "y", "x"), attrs=attrs)
+    fc = rain.earthformer.forecast("persistence", init=time[1], lead=1)
+    share = xr.zeros_like(fc)
+    share[..., 0] = 1.0  # one column of four
+    result = xef.verify(fc.assign_coords(known=share), rain, ["mse"], known=0.5)
+    assert result["n"].item() == 4 and not len(recwarn)
+
+
+@pytest.mark.parametrize("name", ["mse", "n", "threshold"])
+def test_labels_that_are_called_as_a_score_or_a_dim_is(name):
+    """Errors of 1 and 3 at the inits a and b."""
+    sums = xr.Dataset({"mse": ("threshold", [1.0, 9.0]), "n": ((), 1)})
+    labels = xr.DataArray(["a", "b"], dims="init", name=name)
+    result = by_regime(labels, lambda at: sums.isel(threshold=at))
+    assert result["regime"].values.tolist() == ["a", "b"]
+    assert result["mse"].values.ravel().tolist() == [1, 9]
+    assert result["inits"].dims == ("regime",)

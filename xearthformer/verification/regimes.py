@@ -259,9 +259,11 @@ def by_regime(labels: xr.DataArray, score_of: Callable[[np.ndarray], xr.Dataset]
     values = np.unique(labels.values[named])
     positions = [np.flatnonzero(named & (labels.values == value)) for value in values]
     each = [score_of(at) for at in positions]
-    scores = concat(each, xr.Variable(labels.name, values, labels.attrs))
+    taken = {*each[0].variables, *each[0].dims, "inits"}  # a label may be called as a score is
+    name = "regime" if labels.name in taken else labels.name
+    scores = concat(each, xr.Variable(name, values, labels.attrs))
     for words in [one.attrs[CONFIDENCE] for one in each if CONFIDENCE in one.attrs][:1]:
         # how many blocks there are differs from label to label
         scores.attrs[CONFIDENCE] = re.sub(r"\d+ blocks", "blocks", words)
     attrs = {"long_name": "inits of this label", "units": "1"}
-    return scores.assign(inits=(labels.name, [at.size for at in positions], attrs))
+    return scores.assign(inits=(name, [at.size for at in positions], attrs))

@@ -244,10 +244,10 @@ def statistics(
     array([6.5])
     """
     fc = pick_variable(forecast)
-    if known is not None:
-        fc = where_known(fc, known)
     # Labels are compared before any value is read.
     fc, obs, positions = align(fc, pick_observed(observed, fc))
+    if known is not None:  # not before: what it leaves out is not missing, and warned of
+        fc = where_known(fc, known)
     measures, attrs = _measures(fc, obs, scores, thresholds, window)
     # Without members it is an ensemble of one; scores one by one keep the dims as they are.
     ensemble = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)
