@@ -62,11 +62,12 @@ def test_scores_count_it_once(ssta):
     fc, right = (
         da.earthformer.forecast("damped-persistence", init=init, lead=2) for da in (given, ssta)
     )
-    expected = xef.verify(right, ssta, ["mse"])["mse"]
+    expected = xef.verify(right, ssta, ["mse"])
     for forecast in (fc, right):
         for obs in (given, without(given, [-1]), without(given, [0]), ssta):
-            found = xef.verify(forecast, obs, ["mse"])["mse"]
-            np.testing.assert_allclose(found, expected, rtol=1e-6)
+            found = xef.verify(forecast, obs, ["mse"])
+            np.testing.assert_allclose(found["mse"], expected["mse"], rtol=1e-6)
+            np.testing.assert_array_equal(found["n"], expected["n"])
 
 
 @pytest.mark.parametrize("lazy", [False, True])

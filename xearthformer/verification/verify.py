@@ -16,10 +16,11 @@ import xarray as xr
 from ..climate.regions import cell_areas
 from ..errors import mismatch, renamed
 from ..fields import quantities
+from ..fields.columns import without_repeats
 from ..fields.forecasts import takes_any_forecast
 from ..fields.forms import takes_any_form
 from ..fields.units import equal_units
-from .align import align, pick_observed, pick_variable
+from .align import LEADING, align, pick_observed, pick_variable
 from .base import Measure
 from .confidence import (
     LEAST_BLOCKS,
@@ -246,6 +247,8 @@ def statistics(
     fc = pick_variable(forecast)
     # Labels are compared before any value is read.
     fc, obs, positions = align(fc, pick_observed(observed, fc))
+    if {*fc.dims} - {*LEADING}:  # a column that is there twice, as 0 and 360, counts once
+        (fc, _), (obs, _) = without_repeats(fc), without_repeats(obs)
     if known is not None:  # not before: what it leaves out is not missing, and warned of
         fc = where_known(fc, known)
     measures, attrs = _measures(fc, obs, scores, thresholds, window)
