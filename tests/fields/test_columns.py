@@ -1,6 +1,7 @@
 """Columns of longitude that are there twice, as 0 and 360: read once, answered as they came."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -96,3 +97,12 @@ def test_what_is_no_longitude_repeats_nothing():
     curved = {name: (("j", "i"), np.zeros((2, 4))) for name in ("lat", "lon")}
     da = xr.DataArray(np.zeros((2, 4)), {**curved, "i": x}, ("j", "i"))
     assert without_repeats(da)[1] is None
+
+
+def test_pairs_of_a_column_that_is_there_twice_are_counted_once():
+    """Three rows of five columns, the last of which is the first: 12 pairs, and not 15."""
+    time = pd.date_range("2000-01-01", periods=3, freq="D")
+    coords = {"time": time, "lat": [-10.0, 0, 10], "lon": [0.0, 90, 180, 270, 360]}
+    da = xr.DataArray(np.ones((3, 3, 5)), coords, ("time", "lat", "lon"), name="t")
+    fc = da.earthformer.forecast("persistence", init=time[1], lead=1)
+    assert xef.verify(fc, da, ["mse"])["n"].item() == 12
