@@ -235,6 +235,17 @@ def test_what_has_no_index(waves, make, message):
         make(waves)
 
 
+@pytest.mark.parametrize("west", [0, -180])
+def test_pdo_of_columns_that_are_there_twice(west):
+    ssta = record(np.sin(np.arange(120) / 7) + 0.5, pdo_pattern())
+    plain = ssta.assign_coords(lon=(ssta.lon - west) % 360 + west).sortby("lon")
+    rim = xr.concat([plain, plain[..., :1].assign_coords(lon=plain.lon[:1] + 360)], "lon")
+    assert np.isfinite(index(plain, "pdo")).all()
+    for data, reference in [(rim, None), (rim, plain), (plain, rim)]:
+        pdo = index(data, "pdo", reference=reference)
+        np.testing.assert_array_equal(pdo, index(plain, "pdo"))
+
+
 @pytest.mark.shared
 def test_pdo_of_the_last_century_has_its_known_phases(shared):
     sst = xr.open_dataset(shared / "data" / "ersst_v5_1960_2009.nc")["sst"]

@@ -14,7 +14,7 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_latlon, find_time
 from ..fields.cf import new_values
-from ..fields.columns import find_repeats, first_columns
+from ..fields.columns import without_repeats
 from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled, check_quantity, is_difference, on_each
 from ..fields.time_axis import months_of
@@ -91,6 +91,7 @@ def index(
     fitted = FITTED[name]
 
     def one(each: xr.DataArray) -> xr.DataArray:
+        each, _ = without_repeats(each)  # a column that is there twice would be fitted twice
         out = fitted(each, _observations(each, str(name), reference)).astype(each.dtype)
         variable = each.attrs.get("long_name", each.name)
         out.attrs["long_name"] = f"{name} index" + (f" of {variable}" if variable else "")
@@ -192,9 +193,6 @@ def _north_pacific(da: xr.DataArray) -> xr.DataArray:
 
 def _within(da: xr.DataArray, box: Region) -> xr.DataArray:
     """Return where the centres of cells (y, x) lie in a box."""
-    if (place := find_repeats(da)) is not None:
-        dim = find_grid(da)[1]
-        return _within(da.isel({dim: first_columns(place)}), box).isel({dim: place})
     latitude, longitude = find_latlon(da)
     rows = (latitude >= box.south) & (latitude <= box.north)
     columns = (longitude - box.west) % 360.0 <= box.width
