@@ -37,6 +37,15 @@ def test_an_example_can_be_typed(line):
     assert parser().parse_args(words)["command"] == words[0]
 
 
+def test_the_parser_of_a_command_has_its_options_alone():
+    words = ["forecast", "a.nc", "--pack", "lim", "-o", "b.nc"]
+    assert parser(words).parse_args(words)["forecast"]["pack"] == "lim"
+    of_another = parser(["packs", "list"])
+    assert "forecast" in of_another.format_help()  # by its name
+    with pytest.raises(SystemExit):
+        of_another.parse_args(words)
+
+
 def test_examples_are_of_commands():
     assert sorted(EXAMPLES) == sorted(NAMES)
 

@@ -514,8 +514,12 @@ class Parser(ArgumentParser):
         self.exit(2, printable(f"xearthformer: error: {words}; see {prog} --help") + "\n")
 
 
-def parser() -> ArgumentParser:
-    """Return the parser of the whole command line."""
+def parser(words: Sequence[str] | None = None) -> ArgumentParser:
+    """Return the parser of the whole command line, or as much of it as these words need.
+
+    Signatures and docstrings are read of the commands named in them alone: that of all takes as
+    long as to import xarray.
+    """
     from .. import __version__
 
     top = Parser(
@@ -531,22 +535,30 @@ def parser() -> ArgumentParser:
         help="print a script for the shell's tab key, which completes commands, options, packs and "
         "files, and exit",
     )
-    _add_commands(top, COMMANDS, "command")
+    _add_commands(top, COMMANDS, "command", words)
     return top
 
 
 def _add_commands(
-    parent: ArgumentParser, commands: Mapping[str, Command | dict[str, Command]], dest: str
+    parent: ArgumentParser,
+    commands: Mapping[str, Command | dict[str, Command]],
+    dest: str,
+    words: Sequence[str] | None,
 ) -> None:
     subcommands = parent.add_subcommands(dest=dest, title="commands", description="")
     for name, command in commands.items():
+        is_named = words is None or name in words
         if isinstance(command, dict):
             child = Parser(description=ABOUT[name])
             subcommands.add_subcommand(name, child, help=" | ".join(command))
-            _add_commands(child, command, "action")
+            if is_named:
+                _add_commands(child, command, "action", words)
             continue
         about = (command.__doc__ or "").partition("\n")[0]
         child = Parser(description=about)
+        if not is_named:
+            subcommands.add_subcommand(name, child, help=about)
+            continue
         parameters = inspect.signature(command).parameters
         forms = {key: form for key, form in SHARED.items() if key in parameters}
         forms |= FORMS.get(name, {})
@@ -587,7 +599,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status, 2 for errors that the user can mend."""
     name = ""
     try:
-        settings = parser().parse_args(argv).as_dict()
+        words = sys.argv[1:] if argv is None else list(argv)
+        # a shell's completion is of all of them
+        named = None if any(word.startswith("--print") for word in words) else words
+        settings = parser(named).parse_args(words).as_dict()
         name = settings["command"]
         command, arguments = COMMANDS[name], settings[name]
         if isinstance(command, dict):

@@ -23,7 +23,6 @@ from ..fields.curvilinear import to_latlon
 from ..fields.forms import in_plain_form
 from ..fields.time_axis import whole_years
 from ..fields.time_bounds import with_middles
-from ..packs.card import LatLonGrid
 
 if TYPE_CHECKING:
     from ..packs.card import Card
@@ -144,6 +143,8 @@ def find_data(
     )
     da = select_variable(ds, name, anomaly)
     check_anomaly(da, pack.card)
+    from ..packs.card import LatLonGrid  # with pydantic, of which `--help` needs none
+
     grid = pack.card.grid
     if isinstance(grid, LatLonGrid) and all(find_curvilinear(da)):
         da = to_latlon(da, grid.latitude, grid.longitude, ds)  # by the cells' bounds, in ds alone
