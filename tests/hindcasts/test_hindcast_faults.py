@@ -393,6 +393,18 @@ def test_chunks_that_are_lost_are_forecast_again(ssta, tiny_pack, straight, tmp_
     assert files(tmp_path / "h.zarr") == whole
 
 
+@pytest.mark.parametrize("key", ["zarr.json", "hindcast_log/zarr.json", "ssta/zarr.json"])
+def test_metadata_that_is_damaged_is_named(ssta, tiny_pack, tmp_path, key):
+    store = tmp_path / "h.zarr"
+    hindcast(ssta, tiny_pack, store)
+    whole = (store / key).read_bytes()
+    (store / key).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=f"(?s)metadata is whole.*found {key} damaged.*another"):
+        hindcast(ssta, tiny_pack, store)
+    (store / key).write_bytes(whole)
+    assert "incomplete" not in hindcast(ssta, tiny_pack, store).attrs
+
+
 def test_a_chunk_that_is_damaged_is_an_error_when_it_is_read(ssta, tiny_pack, tmp_path):
     hind = hindcast(ssta, tiny_pack, tmp_path / "h.zarr")
     path = tmp_path / "h.zarr" / "ssta" / "c.3.0.0.0"

@@ -111,6 +111,13 @@ CASES = {
             "answer['quantile'].values.tolist() == [0.1, 0.9]",
         )
     ],
+    "verification.products:mean_and_spread": [
+        Command(
+            "anomalies(36, step=2)",
+            FORECAST.format("lim --lead 2 --members 1 --mean"),
+            "answer.sst_mean.attrs['members'] == 50 and (answer.sst_spread > 0).any()",
+        )
+    ],
     "fields.quantities:find_variable": [
         Command(
             "xr.Dataset({'a': absolute(), 'b': absolute()})",

@@ -38,6 +38,7 @@ from .store import (
     NO_DIGEST,
     Ledger,
     StoreLike,
+    check_metadata,
     check_name,
     digest,
     frame_digests,
@@ -207,6 +208,7 @@ def hindcast(
     _check_once(job)
     # before a lock is left in another's store
     theirs = read_record(opened)
+    check_metadata(opened)
     _check_record(theirs, _record(job, setup, theirs), opened, leave_out=LISTS)
     if not is_writable(opened):
         _check_finished(job, setup, opened)

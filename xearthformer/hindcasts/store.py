@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -347,9 +347,8 @@ def incomplete(done: int, size: int, errors: Mapping[str, str]) -> str:
 
 def read_record(store: Store) -> dict[str, str] | None:
     """Return what a store's hindcast was made from; None where there is none yet."""
-    text = read(store, LOG_ROOT)
-    if text is not None:
-        record: dict[str, str] = json.loads(text)["attributes"]
+    if read(store, LOG_ROOT) is not None:
+        record: dict[str, str] = _metadata(store, LOG_ROOT)["attributes"]
         return record
     for key in keys(store):
         if not key.startswith(f"{LOG}/"):  # a lock may be there before all else
@@ -357,6 +356,26 @@ def read_record(store: Store) -> dict[str, str] | None:
                 "an empty store, or one that hindcast made", f"{key} in {store}", "another store"
             )
     return None
+
+
+def check_metadata(store: Store) -> None:
+    """Raise ValueError where metadata of a whole skeleton has been damaged or lost since."""
+    if read(store, ROOT) is not None:  # written last: without it the skeleton is built again
+        consolidated = _metadata(store, ROOT).get("consolidated_metadata") or {}
+        for name in consolidated.get("metadata", ()):
+            _metadata(store, f"{name}/{ROOT}")
+
+
+def _metadata(store: Store, key: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(read(store, key) or b"")
+        return found
+    except ValueError as error:
+        raise mismatch(
+            "a hindcast whose metadata is whole",
+            f"{key} damaged or missing in {store}",
+            "another store, or a copy of this one",
+        ) from error
 
 
 def open_ledger(
