@@ -36,6 +36,7 @@ def test_a_forecast_step_by_step(tmp_path):
     assert (tmp_path / "enso_forecast.nc").exists()
 
 
+@pytest.mark.slow
 def test_the_table_of_a_record(tmp_path):
     xef.synthetic_sst(years=15, seed=1, start="1990-01").to_netcdf(tmp_path / "sst.nc")
     words = ("--climatology", 1990, 2004, "--inits", 2001, 2002, "--packs", "persistence", "lim")
@@ -81,6 +82,7 @@ def check_nowcast(out, folder, name, inits, thresholds):
         assert (folder / picture).stat().st_size > 20_000
 
 
+@pytest.mark.slow
 def test_a_nowcast_of_a_sevir_file(tmp_path):
     out = run("nowcast.py", cwd=tmp_path)
     thresholds = ["16.0", "74.0", "133.0", "160.0", "181.0", "219.0"]

@@ -56,7 +56,7 @@ def test_a_hindcast_of_members_of_a_nowcast_grows(tmp_path):
         xef.hindcast(da, pack, store)
 
 
-@pytest.mark.parametrize("chunks", [None, 2])
+@pytest.mark.parametrize("chunks", [pytest.param(None, marks=pytest.mark.slow), 2])
 def test_a_hindcast_of_products_is_the_forecasts_and_grows(tmp_path, chunks):
     """Amounts, their probabilities and quantiles: one lead of three; no member is kept."""
     pack, store = small_nowcast(tmp_path), tmp_path / "h.zarr"

@@ -169,7 +169,11 @@ def killed_at(deadline, moment, ssta, pack, folder, child):
     return code != 0
 
 
-@pytest.mark.parametrize("point", [(2, "half"), (2, "after"), (5, "before"), (10, "after")])
+@pytest.mark.parametrize(
+    "point",
+    [(2, "half"), (10, "after")]
+    + [pytest.param(p, marks=pytest.mark.slow) for p in [(2, "after"), (5, "before")]],
+)
 def test_killed_while_it_grows_and_resumed(ssta, tiny_pack, tmp_path, child, point):
     """A lock, the plan, its eight keys, the forecasts."""
     assert killed_at(*point, ssta, tiny_pack, tmp_path, child)

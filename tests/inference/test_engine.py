@@ -94,6 +94,7 @@ def test_a_published_network_is_one_graph(config):
     torch.testing.assert_close(compiled(x_BTHWC), plain.predict(x_BTHWC))
 
 
+@pytest.mark.slow
 def test_a_compiled_forecast_is_the_same_to_rounding(tiny_pack, monkeypatch):
     asked, compile = [], partial(torch.compile, fullgraph=True, backend="eager")
     monkeypatch.setattr(torch, "compile", lambda call: asked.append(call) or compile(call))

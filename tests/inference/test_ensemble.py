@@ -78,7 +78,10 @@ def test_across_batch_sizes_equal_to_rounding(pack, da, five):
         xr.testing.assert_allclose(other, five, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+@pytest.mark.parametrize(
+    "scheduler",
+    ["synchronous", "threads", pytest.param("processes", marks=pytest.mark.slow)],
+)
 def test_every_scheduler_and_chunking_gives_the_eager_bits(pack, da, five, scheduler):
     lazy = [
         da.chunk(chunks).earthformer.forecast(pack, members=5, chunks=inits, **EVERY)

@@ -44,7 +44,10 @@ def assert_eager_bits(ssta, pack, **how):
         xr.testing.assert_identical(fc, eager)
 
 
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+@pytest.mark.parametrize(
+    "scheduler",
+    ["synchronous", "threads", pytest.param("processes", marks=pytest.mark.slow)],
+)
 def test_every_scheduler_gives_the_eager_bits(ssta, tiny_pack, scheduler):
     assert_eager_bits(ssta, tiny_pack, scheduler=scheduler, num_workers=2)
 

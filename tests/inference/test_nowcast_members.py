@@ -116,6 +116,7 @@ def test_in_bfloat16_it_is_nearly_the_same(rain, pack, members):
     assert 0 < error < 0.1
 
 
+@pytest.mark.slow
 def test_compiled_it_is_the_same_to_rounding(rain, pack, monkeypatch):
     asked, compile = [], partial(torch.compile, fullgraph=True, backend="eager")
     monkeypatch.setattr(torch, "compile", lambda call: asked.append(call) or compile(call))

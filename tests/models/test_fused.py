@@ -227,6 +227,7 @@ def test_a_padding_is_one_key():
     assert attention(torch.ones(1, 1, 1), kv_MSC).item() == pytest.approx(2.0)
 
 
+@pytest.mark.slow
 def test_torch_compile_sees_one_graph():
     shapes = {"input_shape": (1, 4, 4, 1), "target_shape": (1, 4, 4, 1)}
     config = replace(TINY, enc_depth=(1,), dec_depth=(1,), **ONE_LEVEL, **shapes)
