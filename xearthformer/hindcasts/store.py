@@ -347,8 +347,9 @@ def incomplete(done: int, size: int, errors: Mapping[str, str]) -> str:
 
 def read_record(store: Store) -> dict[str, str] | None:
     """Return what a store's hindcast was made from; None where there is none yet."""
-    if read(store, LOG_ROOT) is not None:
-        record: dict[str, str] = _metadata(store, LOG_ROOT)["attributes"]
+    text = read(store, LOG_ROOT)
+    if text is not None:
+        record: dict[str, str] = _parsed(text, LOG_ROOT, store)["attributes"]
         return record
     for key in keys(store):
         if not key.startswith(f"{LOG}/"):  # a lock may be there before all else
@@ -360,15 +361,18 @@ def read_record(store: Store) -> dict[str, str] | None:
 
 def check_metadata(store: Store) -> None:
     """Raise ValueError where metadata of a whole skeleton has been damaged or lost since."""
-    if read(store, ROOT) is not None:  # written last: without it the skeleton is built again
-        consolidated = _metadata(store, ROOT).get("consolidated_metadata") or {}
-        for name in consolidated.get("metadata", ()):
-            _metadata(store, f"{name}/{ROOT}")
+    text = read(store, ROOT)
+    if text is None:  # it is written last: the skeleton is built again
+        return
+    consolidated = _parsed(text, ROOT, store).get("consolidated_metadata") or {}
+    for key in [f"{name}/{ROOT}" for name in consolidated.get("metadata", ())]:
+        _parsed(read(store, key), key, store)
 
 
-def _metadata(store: Store, key: str) -> dict[str, Any]:
+def _parsed(text: bytes | None, key: str, store: Store) -> dict[str, Any]:
+    """Return metadata as it was read from a key; ValueError where it is damaged or missing."""
     try:
-        found: dict[str, Any] = json.loads(read(store, key) or b"")
+        found: dict[str, Any] = json.loads(text or b"")
         return found
     except ValueError as error:
         raise mismatch(
