@@ -5,7 +5,7 @@ cf-xarray decides, by the attributes axis, standard_name and units; then names i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,23 +58,30 @@ def find_axes(obj: Data) -> Axes:
     >>> find_axes(xr.DataArray(np.zeros((2, 3, 4)), dims=("longitude", "T", "LAT")))
     Axes(time='T', y='LAT', x='longitude')
     """
-    return Axes(find_time(obj), *find_grid(obj))
+    (time, _), y, x = _locate(obj, "time", "y", "x")
+    return Axes(time, *_apart(obj, y[0], x[0]))
 
 
 def find_time(obj: Data) -> str:
     """Return which dim is time; the data may have no grid (an index)."""
-    return _locate(obj, "time")[0]
+    return _locate(obj, "time")[0][0]
 
 
 def find_grid(obj: Data) -> tuple[str, str]:
     """Return which dims are y and x; the data may have no time axis (a forecast, a climatology)."""
-    y, x = _locate(obj, "y")[0], _locate(obj, "x")[0]
+    (y, _), (x, _) = _locate(obj, "y", "x")
+    return _apart(obj, y, x)
+
+
+def _apart(obj: Data, y: str, x: str) -> tuple[str, str]:
+    """Return the dims of y and x; those of points, which lie along one, are an error."""
     if y == x:
         named = {
             key: [n for n in obj.coords if str(n).lower() in names[:2]] or [y]
             for key, names in CURVED_NAMES.items()
         }
-        latlon = [obj.cf.coordinates.get(key, names)[0] for key, names in named.items()]
+        marked = _marked(obj)
+        latlon = [marked.get(key, names)[0] for key, names in named.items()]
         raise mismatch(
             "a grid, with one dimension for y and another for x",
             f"latitude and longitude both along {y!r} (stations, or an unstructured grid)",
@@ -85,23 +92,41 @@ def find_grid(obj: Data) -> tuple[str, str]:
 
 def coordinate(obj: Data, role: Role) -> xr.DataArray | None:
     """Return the 1-D coordinate along the time, y or x axis, by whatever name; None if absent."""
-    name = _locate(obj, role)[1]
-    return None if name is None else obj[name]
+    return coordinates(obj, role)[0]
 
 
-def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
-    """Return the dim of an axis, and the name of the coordinate along it."""
+def coordinates(obj: Data, *roles: Role) -> list[xr.DataArray | None]:
+    """Return the 1-D coordinates along axes, in the order asked for; None where one is absent."""
+    return [None if name is None else obj[name] for _, name in _locate(obj, *roles)]
+
+
+def _marked(obj: Data) -> dict[str, list[Hashable]]:
+    """Return the coordinates that cf-xarray finds by their attributes, by its keys."""
     import cf_xarray  # noqa: F401  (registers .cf)
 
+    if isinstance(obj, xr.DataArray):  # cf-xarray makes it one for each key
+        stated = {"coordinates": {**obj.encoding, **obj.attrs}.get("coordinates")}
+        obj = obj.coords.to_dataset().assign_attrs(stated)
+    return {**obj.cf.axes, **obj.cf.coordinates}
+
+
+def _locate(obj: Data, *roles: Role) -> list[tuple[str, str | None]]:
+    """Return the dim of each axis, and the name of the coordinate along it."""
+    marked = _marked(obj)
+    return [_find(obj, role, marked) for role in roles]
+
+
+def _find(obj: Data, role: Role, of_cf: dict[str, list[Hashable]]) -> tuple[str, str | None]:
+    """Return the dim of one axis, and its coordinate's name, given what cf-xarray finds."""
     axis, coord = CF_KEYS[role]
-    marked = [*obj.cf.axes.get(axis, []), *obj.cf.coordinates.get(coord, [])]
+    marked = [*of_cf.get(axis, []), *of_cf.get(coord, [])]
     candidates: dict[str, list[str]] = {}  # dim: names of the coordinates along it
     for name in (str(n) for n in marked if obj[n].ndim == 1):
         candidates.setdefault(str(obj[name].dims[0]), []).append(name)
     if not candidates:  # nothing is marked: the likeliest name among the dims
         by_case = {str(dim).lower(): str(dim) for dim in obj.dims}
         likeliest = [by_case[name] for name in AXIS_NAMES[role] if name in by_case][:1]
-        likeliest = likeliest or _of_curvilinear(obj, role)
+        likeliest = likeliest or _of_curvilinear(obj, role, of_cf)
         candidates = {dim: [dim] if dim in obj.coords else [] for dim in likeliest}
     if not candidates:  # nor is a dim: a coordinate along another, a record's
         along = {str(n): c.dims[0] for n, c in obj.coords.items() if c.ndim == 1}
@@ -137,9 +162,9 @@ def _locate(obj: Data, role: Role) -> tuple[str, str | None]:
     )
 
 
-def _of_curvilinear(obj: Data, role: Role) -> list[str]:
+def _of_curvilinear(obj: Data, role: Role, of_cf: dict[str, list[Hashable]]) -> list[str]:
     """Return the dim of y or x by 2-D latitudes, whatever they are called: rows, then columns."""
-    names = {*CURVED_NAMES["latitude"], *map(str, obj.cf.coordinates.get("latitude", []))}
+    names = {*CURVED_NAMES["latitude"], *map(str, of_cf.get("latitude", []))}
     curved = [c for n, c in obj.coords.items() if c.ndim == 2 and {str(n), str(n).lower()} & names]
     place = {"y": 0, "x": 1}.get(role)
     return [] if place is None or not curved else [str(curved[0].dims[place])]
@@ -167,7 +192,7 @@ def find_latlon(da: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
 
     A curvilinear or projected grid is an error, and so is a coordinate that is missing or repeats.
     """
-    y, x = coordinate(da, "y"), coordinate(da, "x")
+    y, x = coordinates(da, "y", "x")
     hint = "a regrid onto 1-D latitude and longitude first (xesmf, cdo remapbil)"
     expected = "latitude and longitude, 1-D"
     curved = [name for name in find_curvilinear(da) if name]
@@ -226,12 +251,11 @@ def find_curvilinear(da: Data) -> tuple[str | None, str | None]:
     >>> find_curvilinear(xr.DataArray(np.zeros((2, 3)), curved, ("y", "x")))
     ('nav_lat', 'nav_lon')
     """
-    import cf_xarray  # noqa: F401  (registers .cf)
-
-    y, x = coordinate(da, "y"), coordinate(da, "x")
-    marked = {key: {str(n) for n in da.cf.coordinates.get(key, [])} for key in CURVED_NAMES}
+    of_cf = _marked(da)
+    (_, y), (_, x) = _find(da, "y", of_cf), _find(da, "x", of_cf)
+    marked = {key: {str(n) for n in of_cf.get(key, [])} for key in CURVED_NAMES}
     degrees = DEGREES | marked["latitude"] | marked["longitude"]
-    if y is not None and x is not None and {y.name, x.name} <= degrees:
+    if {y, x} <= degrees:
         return None, None
     stated = str(da.encoding.get("coordinates", "")).split()
     found: list[str | None] = []
@@ -298,7 +322,7 @@ def spacing_in_metres(obj: Data, dim: str) -> float | None:
     >>> round(spacing_in_metres(da, "lat")), round(spacing_in_metres(da, "lon"))
     (111195, 55597)
     """
-    y, x = coordinate(obj, "y"), coordinate(obj, "x")
+    y, x = coordinates(obj, "y", "x")
     coord = next((c for c in (y, x) if c is not None and c.dims == (dim,)), None)
     if coord is None or coord.size < 2:
         return None

@@ -18,6 +18,7 @@ from .axes import (
     Role,
     cell_edges,
     coordinate,
+    coordinates,
     find_curvilinear,
     find_grid,
     is_degrees,
@@ -137,7 +138,7 @@ def with_labels(da: xr.DataArray) -> str:
 
 def _mend_angles(da: xr.DataArray) -> str:
     """Return the line for coordinates in radians: of a geostationary satellite, or of the Earth."""
-    coords = [c for c in (coordinate(da, "y"), coordinate(da, "x")) if c is not None]
+    coords = [c for c in coordinates(da, "y", "x") if c is not None]
     if all(is_degrees(c) for c in coords):
         line = 'np.degrees(da["{name}"]).assign_attrs(units="{units}")'
         words = ""
@@ -153,7 +154,7 @@ def _mend_angles(da: xr.DataArray) -> str:
 
 def _mend_units(da: xr.DataArray) -> str:
     """Return the line that gives y and x the units that their numbers seem to be in."""
-    coords = [c for c in (coordinate(da, "y"), coordinate(da, "x")) if c is not None]
+    coords = [c for c in coordinates(da, "y", "x") if c is not None]
     farthest = max(float(np.median(np.abs(np.diff(c.values)))) for c in coords if c.size > 1)
     units = ["m" if farthest >= MAP_UNITS else "km"] * 2
     on_earth = all(np.abs(c.values).max() <= 360 for c in coords)

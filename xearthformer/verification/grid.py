@@ -8,7 +8,7 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.axes import (
     METRES_PER_DEGREE,
-    coordinate,
+    coordinates,
     find_curvilinear,
     find_grid,
     is_degrees,
@@ -20,7 +20,7 @@ from .spectra import Rings
 
 def is_latlon(da: xr.DataArray) -> bool:
     """Return whether a grid is of latitude and longitude, 1-D or 2-D; not of a rotated pole's."""
-    axes = [axis for axis in (coordinate(da, "y"), coordinate(da, "x")) if axis is not None]
+    axes = [axis for axis in coordinates(da, "y", "x") if axis is not None]
     rotated = any(str(a.attrs.get("standard_name", "")).startswith("grid_") for a in axes)
     in_degrees = len(axes) == 2 and all(map(is_degrees, axes))
     return in_degrees and (not rotated or all(find_curvilinear(da)))
