@@ -73,9 +73,11 @@ def test_another_seed_is_another_ensemble(pack, da, five):
 
 
 def test_across_batch_sizes_equal_to_rounding(pack, da, five):
+    two = five.isel(init=slice(2))
     for size in (1, 7):
-        other = da.earthformer.forecast(pack, members=5, **{**EVERY, "batch_size": size})
-        xr.testing.assert_allclose(other, five, rtol=1e-3, atol=1e-4)
+        how = {**EVERY, "init": two["init"].values, "batch_size": size}
+        other = da.earthformer.forecast(pack, members=5, **how)
+        xr.testing.assert_allclose(other, two, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_beyond_the_reach_each_member_reads_its_own_output(pack, da, five):
     xr.testing.assert_equal(three, long.isel(member=slice(3)))
 
 
-def test_the_context_is_encoded_once_an_init(pack, da, monkeypatch):
+def test_the_context_is_encoded_once_an_init(pack, da, five, monkeypatch):
     seen = []
     encode = type(pack.model()).context
 
@@ -122,8 +124,8 @@ def test_the_context_is_encoded_once_an_init(pack, da, monkeypatch):
         return encode(self, x_BTHWC, at_once)
 
     monkeypatch.setattr(type(pack.model()), "context", count)
-    da.earthformer.forecast(pack, members=9, **EVERY)
-    assert seen == [1] * 6
+    da.earthformer.forecast(pack, members=9, **{**EVERY, "init": five["init"].values[:2]})
+    assert seen == [1] * 2
 
 
 def test_missing_pixels_stay_missing(pack, da):

@@ -18,6 +18,7 @@ from xearthformer.models.prediff.prediff import PRESETS, AutoencoderConfig, PreD
 from xearthformer.models.published.weights import load_published
 
 NAMES = sorted(path.stem for path in GOLDEN.glob("prediff_*.json"))
+UNET_V1 = "prediff_unet_v1"  # 20 s in float64: its blocks are those of the tiny one, but for width
 KINDS = {"vae": "prediff-vae", "unet": "prediff-unet", "alignment": "prediff-alignment"}
 
 
@@ -79,17 +80,20 @@ def test_published_keys_load_strictly(name):
     about = card(name)
     model = published(name)
     assert sum(p.numel() for p in model.parameters()) == about["n_params"]
-    found = {key: list(value.shape) for key, value in model.state_dict().items()}
+    own = model.state_dict()
     if "vae" not in name:
-        assert found == about["state_dict"]
-    state = golden_state(name)
+        assert {key: list(value.shape) for key, value in own.items()} == about["state_dict"]
+    shapes = about["state_dict"].items()
+    state = {k: own[k] if k.endswith("_index") else torch.zeros(shape) for k, shape in shapes}
     load_published(model, {f"torch_nn_module.{key}": value for key, value in state.items()})
     lost = dict(list(state.items())[1:])
     with pytest.raises(ValueError, match="missing"):
         load_published(model, lost)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == UNET_V1)) for n in NAMES]
+)
 def test_golden_outputs(name):
     golden = arrays(name)
     for key, found in outputs(name, torch.float64).items():
