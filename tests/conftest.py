@@ -1,6 +1,7 @@
 """Fixtures: real data from a folder beside the repository; tests that need it skip without it."""
 
 import os
+import shutil
 from pathlib import Path
 
 # Torch's threads wait for one another on a busy machine, and how many they are is part of the bits.
@@ -38,11 +39,12 @@ def ersst(shared: Path) -> xr.Dataset:
         return ds.load()
 
 
-@pytest.fixture
-def tiny_pack(tmp_path: Path) -> xef.Pack:
-    """An untrained Earthformer of anomalies: 3 months in, 2 out, 8 x 8 cells, one of them land."""
-    import torch
+@pytest.fixture(scope="session")
+def same_tiny_pack(tmp_path_factory) -> xef.Pack:
+    """An untrained Earthformer of anomalies: 3 months in, 2 out, 8 x 8 cells, one of them land.
 
+    One for all tests, to be left as it is.
+    """
     config = {
         "input_shape": (3, 8, 8, 1),
         "target_shape": (2, 8, 8, 1),
@@ -71,7 +73,13 @@ def tiny_pack(tmp_path: Path) -> xef.Pack:
         scale=Scale(factor=2.0),
         training=Training(data="none"),
     )
-    return xef.save_pack(tmp_path / "tiny", model, card)
+    return xef.save_pack(tmp_path_factory.mktemp("packs") / "tiny", model, card)
+
+
+@pytest.fixture
+def tiny_pack(same_tiny_pack: xef.Pack, tmp_path: Path) -> xef.Pack:
+    """A copy of that pack for one test."""
+    return xef.open_pack(shutil.copytree(same_tiny_pack.path, tmp_path / "tiny"))
 
 
 @pytest.fixture

@@ -306,11 +306,17 @@ OTHER = {
 }
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, same_tiny_pack):
+    """A hindcast that is done: it stays as it is, so one is enough."""
+    store = tmp_path_factory.mktemp("finished") / "h.zarr"
+    hindcast(anomalies(same_tiny_pack), same_tiny_pack, store)
+    return store, files(store)
+
+
 @pytest.mark.parametrize("other", OTHER)
-def test_a_store_of_something_else_is_refused_and_stays(ssta, tiny_pack, tmp_path, other):
-    store = tmp_path / "h.zarr"
-    hindcast(ssta, tiny_pack, store)
-    before = files(store)
+def test_a_store_of_something_else_is_refused_and_stays(ssta, tiny_pack, finished, other):
+    store, before = finished
     change, message = OTHER[other]
     with xr.set_options(keep_attrs=True):
         arguments = {"data": ssta, "pack": tiny_pack, "store": store} | change(ssta)
