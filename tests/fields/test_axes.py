@@ -1,5 +1,6 @@
 """Time, y and x in the forms that data comes in, and what data without them gets."""
 
+import cf_xarray
 import numpy as np
 import pytest
 import xarray as xr
@@ -62,6 +63,20 @@ def test_attributes_come_before_names(case):
     # the names say the contrary: attributes decide
     swapped = da.rename(b="lon", c="lat")
     assert find_axes(swapped) == Axes("a", "lon", "lat")
+
+
+def test_what_is_known_of_marks_is_of_these_marks():
+    """The same names with other attributes, or other criteria of cf-xarray's, are asked anew."""
+    da = field("a", "b", "c", coords={"b": ("b", np.arange(3)), "c": ("c", np.arange(4))})
+    for y, x in (("b", "c"), ("c", "b")):
+        da[y].attrs["axis"], da[x].attrs["axis"] = "Y", "X"
+        assert find_grid(da) == find_grid(da.to_dataset(name="v")) == (y, x)
+    bare = da.drop_attrs().assign_coords(b=("b", np.arange(3), {"rows": "up"}))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="a y axis"):
+            coordinate(bare, "y")
+        with cf_xarray.set_options(custom_criteria={"Y": {"rows": "up"}}):
+            assert coordinate(bare, "y").name == "b"
 
 
 def test_coordinates_of_other_names_than_their_dims():

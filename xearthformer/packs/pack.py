@@ -401,10 +401,12 @@ def _locate(name: "str | os.PathLike[str]") -> Path:
     text = os.fspath(name)
     if text.startswith(HUB):
         return _from_hub(text)
+    path = Path(text)
+    if path.name != text and (path.is_file() or (path / CARD).is_file()):
+        return path  # a path, not a name
     installed = _installed()
     if text in installed:  # before folders: a folder named "lim" must not hide the pack
         return installed[text]
-    path = Path(text)
     if path.is_file() or (path / CARD).is_file():
         return path
     raise NoPackError(
