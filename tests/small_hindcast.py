@@ -1,5 +1,6 @@
 """A hindcast small enough for tests: ten inits of a tiny network, and ways to look at its store."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -43,6 +44,14 @@ def forecast(da, pack, init=slice(None), **options):
 
 def hindcast(*args, **options):
     return xef.hindcast(*args, **ONE, **options)
+
+
+def forking():
+    """Processes of their own, forked from one that has imported what a hindcast takes."""
+    context = multiprocessing.get_context("forkserver")
+    slow = ["torch._dynamo", "distributed", "cf_xarray", "pint"]  # one that is missing goes unsaid
+    context.set_forkserver_preload(["xearthformer.hindcasts.hindcast", *slow])
+    return context
 
 
 def files(store):

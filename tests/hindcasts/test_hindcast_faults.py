@@ -3,7 +3,6 @@
 import errno
 import itertools
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ import dask.utils
 import numpy as np
 import pytest
 import xarray as xr
-from small_hindcast import Mortal, anomalies, files, forecast, hindcast, status, through
+from small_hindcast import Mortal, anomalies, files, forecast, forking, hindcast, status, through
 from zarr.storage import LocalStore, MemoryStore
 
 import xearthformer as xef
@@ -53,8 +52,7 @@ def alone(*args, **options):
 @pytest.fixture(scope="module")
 def child():
     """Start a hindcast in a process of its own, forked from one that has imported everything."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "xearthformer.hindcast"])
+    context = forking()
 
     def start(*args, **options):
         process = context.Process(target=alone, args=args, kwargs=options)

@@ -1,7 +1,6 @@
 """Hindcasts of a record that grew: new inits join the store, old forecasts stay to the byte."""
 
 import itertools
-import multiprocessing
 import shutil
 import signal
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from small_hindcast import Mortal, anomalies, files, forecast, hindcast, status
+from small_hindcast import Mortal, anomalies, files, forecast, forking, hindcast, status
 from small_nowcast import small_nowcast
 from small_radar import radar_files
 from zarr.storage import MemoryStore
@@ -141,8 +140,7 @@ def alone(*args):
 
 @pytest.fixture(scope="module")
 def child():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "xearthformer.hindcast"])
+    context = forking()
 
     def start(*args):
         process = context.Process(target=alone, args=args)
