@@ -19,8 +19,10 @@ from typing import Any, Literal, NoReturn
 from jsonargparse import ArgumentParser
 
 from ..errors import did_you_mean, mismatch, printable
+from ..verification.request import Products
 from .catalog import check_entries, list_entries, show_entry
 from .entries import load_yaml, read_text
+from .files import Radar
 from .forecast import forecast_file, hindcast_file
 from .help import SHELLS, PrintCompletion, with_examples
 from .score import icar_enso_scores, sevir_scores, verify_file
@@ -37,6 +39,8 @@ KEY_WIDTH = 40  # of the first column of `packs show`
 
 Command = Callable[..., int | None]
 Argument = dict[str, Any]  # the keywords of ArgumentParser.add_argument, and "flags"
+# Parameters of commands that hold several options, one for each of their fields.
+GROUPS: dict[str, type] = {"products": Products, "radar": Radar}
 
 # Types of the options of a forecast on the command line; the defaults and the words are those of
 # `inference.options.Options`. Guidance has no words: `--sigmas` stands for it.
@@ -218,6 +222,11 @@ SHARED: dict[str, Argument] = {
     },
     "device": {"flags": ["--device"], "default": "auto", "help": "auto, cpu, cuda, ..."},
     "output": {"flags": ["-o", "--output"], "required": True, "metavar": "OUT"},
+    "step": {
+        "flags": ["--step"],
+        "metavar": "PERIOD",
+        "help": "bring radar frames to this time step first, along their motion, such as 5min",
+    },
     "zr": {
         "flags": ["--zr"],
         "nargs": 2,
@@ -559,11 +568,11 @@ def _add_commands(
         if not is_named:
             subcommands.add_subcommand(name, child, help=about)
             continue
-        parameters = inspect.signature(command).parameters
+        parameters = _parameters(command)
         forms = {key: form for key, form in SHARED.items() if key in parameters}
         forms |= FORMS.get(name, {})
         child.add_function_arguments(
-            command, as_group=False, as_positional=True, skip={*forms, "options", "products"}
+            command, as_group=False, as_positional=True, skip={*forms, *GROUPS, "options"}
         )
         for form in forms.values():
             keywords = dict(form)
@@ -571,6 +580,13 @@ def _add_commands(
         if "options" in parameters:
             _add_options(child)
         subcommands.add_subcommand(name, child, help=about)
+
+
+def _parameters(command: Command) -> list[str]:
+    """Return the parameters of a command, and the fields of those that hold several options."""
+    parameters = [*inspect.signature(command).parameters]
+    fields = (dataclasses.fields(GROUPS[name]) for name in parameters if name in GROUPS)
+    return [*parameters, *(field.name for group in fields for field in group)]
 
 
 def _add_options(child: ArgumentParser) -> None:
@@ -608,7 +624,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(command, dict):
             action = arguments["action"]
             command, arguments = command[action], arguments.get(action)
-        status = command(**(arguments or {})) or 0
+        status = command(**_grouped(command, arguments or {})) or 0
         if sys.stdout is not None:  # closed, as of some services
             sys.stdout.flush()
         return status
@@ -625,6 +641,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()
             os._exit(INTERRUPTED)
         return INTERRUPTED
+
+
+def _grouped(command: Command, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a command, with options that belong together as one."""
+    given = dict(arguments)
+    for name in [name for name in inspect.signature(command).parameters if name in GROUPS]:
+        fields = [field.name for field in dataclasses.fields(GROUPS[name])]
+        given[name] = GROUPS[name](**{field: given.pop(field) for field in fields})
+    return given
 
 
 def _one_line(error: Exception, command: str = "") -> str:

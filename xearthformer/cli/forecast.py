@@ -31,36 +31,18 @@ def forecast_file(
     anomaly: tuple[str, str] | None = None,
     init: Sequence[str] | None = None,
     sigmas: float | None = None,
-    step: str | None = None,
-    zr: Sequence[float] | None = None,
-    missing: Sequence[float] | None = None,
-    zero_below: float | None = None,
-    skip_broken: bool = False,
-    exceed: Sequence[float | str] = (),
-    window: float | str | None = None,
-    anywhere: bool = False,
-    quantiles: Sequence[float] = (),
-    mean: bool = False,
-    accumulate: str | None = None,
-    with_members: bool = False,
+    radar: Radar,
+    products: Products,
     overwrite: bool = False,
     **options: Options,
 ) -> None:
-    """Forecast files with a pack, and write a NetCDF file, a Zarr store, GeoTIFF or ODIM files.
-
-    Parameters
-    ----------
-    step : str
-        Time step to bring radar frames to, such as 5min.
-    """
+    """Forecast files with a pack, and write a NetCDF file, a Zarr store, GeoTIFF or ODIM files."""
     started = time.perf_counter()
     target = check_target(output, overwrite, input, FORECASTS)
-    products = Products(exceed, window, anywhere, quantiles, mean, accumulate, with_members)
     products.check(target, f"-o {target.with_suffix('.nc')}")
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)  # before torch is loaded: an unknown name is an error at once
-    radar = Radar(step, zr, missing, zero_below, skip_broken)
     with open_data(input, opened, variable, anomaly, radar) as (da, attrs):
         if len(opened.card.outputs) == 1 or variable:
             check_raster(da, target, f"-o {target.with_suffix('.nc')}")
@@ -85,18 +67,8 @@ def hindcast_file(
     anomaly: tuple[str, str] | None = None,
     init: Sequence[str] | None = None,
     sigmas: float | None = None,
-    step: str | None = None,
-    zr: Sequence[float] | None = None,
-    missing: Sequence[float] | None = None,
-    zero_below: float | None = None,
-    skip_broken: bool = False,
-    exceed: Sequence[float | str] = (),
-    window: float | str | None = None,
-    anywhere: bool = False,
-    quantiles: Sequence[float] = (),
-    mean: bool = False,
-    accumulate: str | None = None,
-    with_members: bool = False,
+    radar: Radar,
+    products: Products,
     chunks: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     **options: Options,
@@ -105,8 +77,6 @@ def hindcast_file(
 
     Parameters
     ----------
-    step : str
-        Time step to bring radar frames to, such as 5min.
     chunks : int
         Inits per Zarr chunk; one when not given.
     """
@@ -116,7 +86,6 @@ def hindcast_file(
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)
-    radar = Radar(step, zr, missing, zero_below, skip_broken)
     with open_data(input, opened, variable, anomaly, radar) as (da, attrs):
         from ..hindcasts.hindcast import hindcast
 
@@ -124,7 +93,6 @@ def hindcast_file(
         # a variable that the pack finds by itself brings the file's attributes with it
         data = da if variable else _as_dataset(da).assign_attrs(attrs)
         options |= {"guidance": _guidance(sigmas), "chunks": chunks, "on_error": on_error}
-        products = Products(exceed, window, anywhere, quantiles, mean, accumulate, with_members)
         result = hindcast(data, opened, output, init=inits, products=products, **options)
     names = " and ".join(map(str, _as_dataset(result).data_vars))
     print(f"{output}: {_sizes(result)} of {names} by {opened.card.name}, {_elapsed(started)}")

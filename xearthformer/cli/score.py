@@ -45,6 +45,7 @@ def verify_file(
     input: Sequence[str],
     *,
     packs: Sequence[str],
+    radar: Radar,
     init: Sequence[str] | None = None,
     lead: int | str | None = None,
     members: int | None = None,
@@ -61,11 +62,6 @@ def verify_file(
     block: int | str | None = None,
     variable: str | None = None,
     anomaly: tuple[str, str] | None = None,
-    step: str | None = None,
-    zr: Sequence[float] | None = None,
-    missing: Sequence[float] | None = None,
-    zero_below: float | None = None,
-    skip_broken: bool = False,
     by_lead: bool = False,
     fss_table: bool = False,
     fit: tuple[str, str] | None = None,
@@ -109,8 +105,6 @@ def verify_file(
     block : int or str
         Length of these blocks: a number of inits, or a duration such as 3h; the longest lead when
         not given.
-    step : str
-        Bring rain to this time step first, along its motion, such as 5min.
     """
     target = None if output is None else check_target(output, overwrite, input)
     from ..comparison.compare import compare, forecaster, lead_tables, summary
@@ -122,7 +116,6 @@ def verify_file(
         raise mismatch("xro among the packs, for --fit", " ".join(packs), hint)
     inits = slice(None) if init is None else parse_inits(init)
     indices: dict[str, list[xr.DataArray]] = {}
-    radar = Radar(step, zr, missing, zero_below, skip_broken)
     with _data(input, packs, variable, anomaly, radar) as (data, name):
         rows = [
             forecaster(pack, device, variable=name, members=members, seed=seed)

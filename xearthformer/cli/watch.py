@@ -496,6 +496,7 @@ def watch_folder(
     *,
     pack: str,
     output: str,
+    products: Products,
     format: Format = "nc",
     picture: bool = False,
     keep: int | None = None,
@@ -504,13 +505,6 @@ def watch_folder(
     zr: Sequence[float] | None = None,
     missing: Sequence[float] | None = None,
     zero_below: float | None = None,
-    exceed: Sequence[float | str] = (),
-    window: float | str | None = None,
-    anywhere: bool = False,
-    quantiles: Sequence[float] = (),
-    mean: bool = False,
-    accumulate: str | None = None,
-    with_members: bool = False,
     **options: Options,
 ) -> int:
     """Watch a folder of radar files: a new file in, a new nowcast out.
@@ -527,19 +521,25 @@ def watch_folder(
         Seconds between looks at the folder.
     """
     law = None if zr is None else (zr[0], zr[1])
-    read = {"zr": law, "missing": missing, "zero_below": zero_below}
-    how: dict[str, Any] = {
-        "format": format,
-        "picture": picture,
-        "keep": keep,
-        "every": every,
-        "once": once,
-    }
-    how["products"] = Products(exceed, window, anywhere, quantiles, mean, accumulate, with_members)
     failed = False
     try:
         with _terminated_like_interrupted():
-            for event in watch(folder, pack, output, **read, **how, **options):  # type: ignore[arg-type]
+            events = watch(
+                folder,
+                pack,
+                output,
+                format=format,
+                picture=picture,
+                keep=keep,
+                every=every,
+                once=once,
+                zr=law,
+                missing=missing,
+                zero_below=zero_below,
+                products=products,
+                **options,
+            )
+            for event in events:
                 _log(_in_shell_words(event))
                 is_none = isinstance(event, Failed) and event.what.startswith("no forecast")
                 failed = failed or is_none
