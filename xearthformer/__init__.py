@@ -7,7 +7,9 @@ and are loaded when they are first used: torch stays unloaded until a model is n
 import sys
 
 if [*getattr(sys, "argv", ()), ""][0].endswith(("/xearthformer", "\\xearthformer.exe")):
-    from . import interrupted  # noqa: F401  # Ctrl-C may end the command while it is loaded
+    from .interrupted import say_so_while_loading
+
+    say_so_while_loading()
 
 import lazy_loader
 

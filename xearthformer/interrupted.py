@@ -1,4 +1,4 @@
-"""Ctrl-C while the command `xearthformer` is loaded: one line, as later on, and no traceback."""
+"""Ctrl-C ends the command `xearthformer` with one line, and no traceback."""
 
 import os
 import sys
@@ -7,12 +7,18 @@ from types import TracebackType
 INTERRUPTED = 130  # the exit status of shells for Ctrl-C
 
 
-def _say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, trace)
-        return
+def say_interrupted() -> int:
+    """Print the line, and return the exit status."""
     print("xearthformer: interrupted", file=sys.stderr, flush=True)
-    os._exit(INTERRUPTED)
+    return INTERRUPTED
 
 
-sys.excepthook = _say
+def say_so_while_loading() -> None:
+    """Have Ctrl-C end the process while the command is loaded: its `main` can't tell yet."""
+    sys.excepthook = _end
+
+
+def _end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        os._exit(say_interrupted())
+    sys.__excepthook__(kind, error, trace)

@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn
 from jsonargparse import ArgumentParser
 
 from ..errors import did_you_mean, mismatch, printable
+from ..interrupted import say_interrupted
 from ..verification.request import Products
 from .catalog import check_entries, list_entries, show_entry
 from .entries import load_yaml, read_text
@@ -34,7 +35,7 @@ USER_ERRORS = (
     *(ArgumentError, ValueError, KeyError, TypeError, OSError, ImportError),
     *(RuntimeError, EOFError, ArithmeticError, MemoryError),
 )
-INTERRUPTED, CLOSED = 130, 141  # the exit status of shells for Ctrl-C, and for a closed pipe
+CLOSED = 141  # the exit status of shells for a closed pipe
 KEY_WIDTH = 40  # of the first column of `packs show`
 
 Command = Callable[..., int | None]
@@ -635,12 +636,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"xearthformer: error: {_one_line(error, name)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("xearthformer: interrupted", file=sys.stderr)
+        interrupted = say_interrupted()
         if argv is None:  # a process of the command's own: Python would wait for its threads
             if sys.stdout is not None:
                 sys.stdout.flush()
-            os._exit(INTERRUPTED)
-        return INTERRUPTED
+            os._exit(interrupted)
+        return interrupted
 
 
 def _grouped(command: Command, arguments: dict[str, Any]) -> dict[str, Any]:
