@@ -21,8 +21,9 @@ import torch
 import xarray as xr
 
 import xearthformer as xef
-from xearthformer.comparison.compare import compare, given_forecast, summary
+from xearthformer.comparison.compare import compare, given_forecast
 from xearthformer.comparison.square import Square, find_square
+from xearthformer.comparison.tables import summary
 
 LEAD = 6
 SURROUNDINGS = 128  # pixels

@@ -22,7 +22,8 @@ import xarray as xr
 
 import xearthformer as xef
 from xearthformer.cli import main as xearthformer
-from xearthformer.comparison.compare import compare, summary
+from xearthformer.comparison.compare import compare
+from xearthformer.comparison.tables import summary
 from xearthformer.plots import frames as plots
 
 matplotlib.use("agg")

@@ -208,18 +208,18 @@ def test_packs_are_each_named_once(rain, packs):
 def test_without_thresholds_there_are_errors_alone(rain):
     found = compare(rain.assign_attrs(units="1", standard_name="albedo"), ["persistence"], lead=2)
     assert "csi" not in found and "fss" not in found and "mse" in found
-    assert "correlation" in comparison.summary(found)
-    assert comparison.lead_tables(found).startswith("MSE 1, by lead (min)\n")
+    assert "correlation" in comparison_tables.summary(found)
+    assert comparison_tables.lead_tables(found).startswith("MSE 1, by lead (min)\n")
 
 
 def test_a_lead_without_events_is_told(rain):
     found = compare(rain, ["persistence"], lead=2, window=3, thresholds=[1, 1000])
-    *_, row, line = comparison.summary(found).splitlines()
+    *_, row, line = comparison_tables.summary(found).splitlines()
     assert row.split()[2] == "-"
     assert line == (
         "- for CSI and FSS: at some lead nothing reached the threshold, observed or forecast"
     )
-    assert "- for" not in comparison.summary(found.sel(threshold=[1]))
+    assert "- for" not in comparison_tables.summary(found.sel(threshold=[1]))
 
 
 @pytest.mark.parametrize("size", ["16 km", "3 km", "4.2 km"])
@@ -269,7 +269,7 @@ def test_an_ensemble_has_a_row_of_its_members_and_one_of_its_mean(rain, ensemble
     shares = [f"{each:.3f}" for each in (counts[0] / 960, counts[-1] / 960, 1 / 4)]
     assert tables.splitlines()[2].split() == ["noisy", *shares]
     assert "Power over that observed" in tables and "4 km" in tables
-    table = comparison.summary(found).splitlines()
+    table = comparison_tables.summary(found).splitlines()
     assert "CRPS" in table[0] and "spread / skill" in table[0]
     persistence, noisy = (line.split() for line in table[2:4])
     assert persistence[-2] == "-" and float(noisy[-2]) > 0
@@ -302,8 +302,8 @@ def test_the_command_prints_what_compare_gives(rain, flow, file, tmp_path, capsy
     assert main(["verify", str(file), *words]) == 0
     printed = capsys.readouterr().out
     expected = compare(rain, ["persistence", "pysteps"], lead=3, thresholds=[0.5, 2], window="3 km")
-    assert comparison.summary(expected) in printed
-    assert comparison.lead_tables(expected) in printed
+    assert comparison_tables.summary(expected) in printed
+    assert comparison_tables.lead_tables(expected) in printed
     assert "rain_rate, 3 leads from 6 inits, 2016-07-11 21:15:00 to 2016-07-11 21:40:00" in printed
     assert "thresholds in mm h-1" in printed
     with xr.open_dataset(out) as written:
@@ -337,7 +337,7 @@ def test_the_command_draws_members_in_a_square(rain, flow, file, capsys):
     how = {"members": 3, "lead": 2, "window": 3, "square": 4, "surroundings": 2, "known": 0.5}
     expected = compare(rain, ["steps", "pysteps"], **how)
     assert expected["forecast"].values.tolist() == ["steps", "steps mean", "pysteps"]
-    assert comparison.summary(expected) in printed
+    assert comparison_tables.summary(expected) in printed
     assert comparison_tables.ensemble_tables(expected) in printed
     assert expected.attrs["square"] in printed and expected.attrs["known"] in printed
     assert "; 3 members of steps;" in printed

@@ -7,8 +7,8 @@ from test_compare import file, flow, rain  # noqa: F401  (fixtures)
 
 import xearthformer as xef
 from xearthformer.cli import main
-from xearthformer.comparison.compare import compare, given_forecast, summary
-from xearthformer.comparison.tables import confidence_tables, skill_table
+from xearthformer.comparison.compare import compare, given_forecast
+from xearthformer.comparison.tables import confidence_tables, skill_table, summary
 
 
 @pytest.fixture

@@ -279,7 +279,7 @@ CASES |= {
     "verification.scores:printed_columns": [
         Case(
             RAIN
-            + "; from xearthformer.comparison.compare import summary; result = xef.compare(da, ['persistence'], lead=1)",
+            + "; from xearthformer.comparison.tables import summary; result = xef.compare(da, ['persistence'], lead=1)",
             "summary(result, further=['far_off'])",
             "'persistence' in answer",
         )

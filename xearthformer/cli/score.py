@@ -16,6 +16,7 @@ from ..fields import quantities
 from ..fields.axes import find_time
 from ..fields.cf import CONVENTIONS
 from ..fields.forms import in_plain_form
+from ..fields.quantities import RAIN, SST
 from ..fields.time_axis import check_time, months_of, str_month, str_time
 from ..fields.units import equal_units
 from ..verification.align import pick_variable
@@ -34,9 +35,7 @@ from .files import (
 if TYPE_CHECKING:
     from ..comparison.compare import Forecaster
 
-RAIN = "rainfall_rate"
 FSS_PIXELS = 1, 2, 4, 8, 16, 32, 64  # widths of the table of FSS
-SST = "sea_surface_temperature"
 NINO = "nino3.4"
 XRO = "xro"  # among the names of packs: it forecasts the index alone, and has no row of fields
 
@@ -107,8 +106,15 @@ def verify_file(
         not given.
     """
     target = None if output is None else check_target(output, overwrite, input)
-    from ..comparison.compare import compare, forecaster, lead_tables, summary
-    from ..comparison.tables import confidence_tables, ensemble_tables, fss_tables, skill_table
+    from ..comparison.compare import compare, forecaster
+    from ..comparison.tables import (
+        confidence_tables,
+        ensemble_tables,
+        fss_tables,
+        lead_tables,
+        skill_table,
+        summary,
+    )
     from ..verification.enso import enso_table
 
     if fit is not None and XRO not in packs:

@@ -1,6 +1,6 @@
-"""More of a comparison as text: what ensembles show, FSS by scale, and confidence intervals."""
+"""A comparison as text: its scores, by lead, of ensembles, FSS by scale, with their confidence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,92 @@ from ..fields.units import to_metres
 from ..verification.scores import SCORES, printed_columns
 
 WAVELENGTHS = 256, 128, 64, 32, 16, 8, 4  # km, or pixels
+OF_EVENTS = "csi", "fss"  # without a value where nothing was forecast, and nothing observed
+
+
+def summary(result: xr.Dataset, further: Sequence[str] = ()) -> str:
+    """Return the result of `compare` as a table: means over the leads, and the pairs of values.
+
+    The columns are the scores that the registry prints and further ones, those by threshold first.
+    A line below says why events have no score, where that is so.
+
+    Examples
+    --------
+    >>> scores = {
+    ...     "csi": (("forecast", "lead", "threshold"), [[[0.5, 0.3], [0.3, 0.1]]]),
+    ...     "mse": (("forecast", "lead"), [[1.0, 3.0]], {"units": "(mm h-1)^2"}),
+    ...     "n": (("forecast", "lead"), [[100, 100]]),
+    ... }
+    >>> at = ("threshold", [0.5, 1.0], {"units": "mm h-1"})
+    >>> print(summary(xr.Dataset(scores, {"forecast": ["persistence"], "threshold": at})))
+                  CSI              MSE pairs
+                  0.5     1 (mm h-1)^2
+    persistence 0.400 0.200      2.000   200
+    """
+    columns: dict[tuple[str, str], np.ndarray] = {}
+    window = result.attrs.get("fss_window", "").partition(":")[0]  # "16 km: 16 x 16 pixels"
+    for name, title in printed_columns(result, further).items():
+        entry, mean = SCORES[name], result[name].mean("lead", skipna=False, keep_attrs=True)
+        if "window" in mean.dims:  # the first one; all are in `fss_tables`
+            mean = mean.isel(window=0, drop=True)
+        heading = f"{title} {window}" if entry.group.window else title
+        if "threshold" in mean.dims:
+            for at in mean["threshold"].values:
+                columns[heading, f"{at:g}"] = mean.sel(threshold=at).values
+        else:
+            units = mean.attrs.get("units", "") if entry.power else ""  # none of a pure number
+            columns[heading, units] = mean.values
+    columns["pairs", ""] = result["n"].sum("lead").values
+    text = _text(pd.DataFrame(columns, index=result["forecast"].values))
+    return "\n".join([text, *_without_events(result)])
+
+
+def _without_events(result: xr.Dataset) -> Iterator[str]:
+    """Yield a line where a mean over the leads is missing as one of them had no events at all."""
+    titles = printed_columns(result)
+    empty = [titles[name] for name in OF_EVENTS if name in titles and _has_none(result, name)]
+    if empty:
+        reason = "at some lead nothing reached the threshold, observed or forecast"
+        yield f"- for {' and '.join(empty)}: {reason}"
+
+
+def _has_none(result: xr.Dataset, name: str) -> bool:
+    """Return whether a score is missing at some lead that has pairs of values."""
+    return bool((result[name].isnull() & (result["n"] > 0)).any())
+
+
+def lead_tables(result: xr.Dataset) -> str:
+    """Return the first score that is printed, by lead: CSI, one table per threshold, or MSE.
+
+    Examples
+    --------
+    >>> lead = ("lead", np.array([300, 600]).astype("m8[s]"))
+    >>> scores = {"csi": (("forecast", "lead", "threshold"), [[[0.5], [0.3]]])}
+    >>> at = ("threshold", [1.0], {"units": "mm h-1"})
+    >>> ds = xr.Dataset(scores, {"forecast": ["persistence"], "threshold": at, "lead": lead})
+    >>> print(lead_tables(ds))
+    CSI from 1 mm h-1, by lead (min)
+                     5    10
+    persistence  0.500 0.300
+    """
+    lead = result["lead"]
+    minutes = lead.dtype.kind == "m"
+    columns = lead.values / np.timedelta64(60, "s") if minutes else lead.values
+    by = f"by lead ({'min' if minutes else lead.attrs.get('units', '')})"
+    name, title = next(iter(printed_columns(result).items()))
+    tables = {f"{title} {result[name].attrs.get('units', '')}": result[name]}
+    if "threshold" in result[name].dims:
+        tables = {
+            f"{title} from {at.item():g} {at.attrs.get('units', '')}": result[name].sel(
+                threshold=at
+            )
+            for at in result["threshold"]
+        }
+    rows, labels = result["forecast"].values, [f"{column:g}" for column in columns]
+    return "\n\n".join(
+        f"{words.strip()}, {by}\n{_text(pd.DataFrame(da.values, rows, labels))}"
+        for words, da in tables.items()
+    )
 
 
 def ensemble_tables(result: xr.Dataset) -> str:
