@@ -89,11 +89,12 @@ def hindcast_file(
     with open_data(input, opened, variable, anomaly, radar) as (da, attrs):
         from ..hindcasts.hindcast import hindcast
 
-        inits = slice(None) if init is None else parse_inits(init)
         # a variable that the pack finds by itself brings the file's attributes with it
         data = da if variable else _as_dataset(da).assign_attrs(attrs)
         options |= {"guidance": _guidance(sigmas), "chunks": chunks, "on_error": on_error}
-        result = hindcast(data, opened, output, init=inits, products=products, **options)
+        result = hindcast(
+            data, opened, output, init=parse_inits(init), products=products, **options
+        )
     names = " and ".join(map(str, _as_dataset(result).data_vars))
     print(f"{output}: {_sizes(result)} of {names} by {opened.card.name}, {_elapsed(started)}")
     if "incomplete" in result.attrs:

@@ -6,7 +6,7 @@ second call forecasts what has no marker, and makes room for inits that the stor
 """
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Literal
@@ -19,13 +19,13 @@ from ..errors import mismatch, whole_number
 from ..fields import windows
 from ..fields.axes import coordinate, find_grid
 from ..fields.cf import file_of_forecasts
+from ..fields.quantities import KNOWN
 from ..fields.time_axis import LeadLike, str_time
 from ..inference import engine, gaps, inputs
 from ..inference.ensemble import Ensemble
 from ..inference.forecast import Setup, set_up
 from ..inference.guidance import Constraint, Guidance, digest_of
 from ..inference.options import Beyond, Options, Precision, documented
-from ..inference.tasks import KNOWN
 from ..models.prediff.samplers import Sampler
 from ..packs.card import Card
 from ..packs.pack import Pack, open_pack
@@ -204,29 +204,30 @@ def hindcast(
         options=replace(options, lead=answers[0].sizes["lead"]),
         products=products,
     )
-    _empty(job, setup)  # products that can't be made are refused
+    # products that can't be made are refused
+    empty = _empty(job, setup, data.attrs if isinstance(data, xr.Dataset) else {})
     _check_once(job)
     # before a lock is left in another's store
     theirs = read_record(opened)
     check_metadata(opened)
     _check_record(theirs, _record(job, setup, theirs), opened, leave_out=LISTS)
     if not is_writable(opened):
-        _check_finished(job, setup, opened)
+        _check_finished(job, setup, empty, opened)
         return xr.open_zarr(opened)
     with hold(opened, LOCK) as lock:
         remove_partial_files(opened)
-        attrs = data.attrs if isinstance(data, xr.Dataset) else {}
-        job, ledger = _begin_or_grow(job, setup, opened, attrs, chunks)
+        job, ledger = _begin_or_grow(job, setup, empty, opened, chunks)
         _fill(job, ledger, lock, on_error, progress)
     return xr.open_zarr(opened)
 
 
 def _begin_or_grow(
-    job: blocks.Job, setup: Setup, store: Store, attrs: Mapping[str, object], chunks: int | None
+    job: blocks.Job, setup: Setup, empty: xr.Dataset, store: Store, chunks: int | None
 ) -> tuple[blocks.Job, Ledger]:
     """Open a store's ledger with room for every init; the job comes back in the store's order.
 
-    The inits that are there keep their places, and new ones follow them.
+    `empty` is what the store is to hold, in the order of `job`. The inits that are there keep their
+    places, and new ones follow them.
     """
     finish_growth(store)
     there = read_inits(store)
@@ -238,8 +239,7 @@ def _begin_or_grow(
     # nothing is lost where the skeleton isn't whole: it is built again, for the inits of this call
     _check_record(theirs, record, store, leave_out=LISTS if there is None else ())
     batch_size, light = setup.plan.settings.batch_size, engine.is_light(job.pack.card)
-    empty = _empty(job, setup).isel(init=order)
-    empty.attrs = file_of_forecasts(attrs, empty.data_vars.values())
+    empty = empty.isel(init=order)
     ledger = open_ledger(
         store,
         empty,
@@ -256,13 +256,14 @@ def _begin_or_grow(
     return job, ledger
 
 
-def _empty(job: blocks.Job, setup: Setup) -> xr.Dataset:
-    """Return what the store is to hold, without its values."""
+def _empty(job: blocks.Job, setup: Setup, attrs: Mapping[Hashable, object]) -> xr.Dataset:
+    """Return what the store is to hold, without its values, from data in a file with `attrs`."""
     own = {entry.name: entry.da.name or "forecast" for entry in job.entries}
     empty = xr.Dataset({own[name]: answer for name, answer in setup.answers.items()})
     if setup.known is not None:
         empty = empty.assign_coords({KNOWN: setup.known})
-    return job.products.of(empty)
+    empty = job.products.of(empty)
+    return empty.assign_attrs(file_of_forecasts(attrs, empty.data_vars.values()))
 
 
 # --- the work
@@ -426,11 +427,11 @@ def _check_record(
             )
 
 
-def _check_finished(job: blocks.Job, setup: Setup, store: Store) -> None:
+def _check_finished(job: blocks.Job, setup: Setup, empty: xr.Dataset, store: Store) -> None:
     """Refuse a store that can't be written unless it holds all of this hindcast."""
     there = read_inits(store)
     order, known = put_in_order(job.times[job.positions], there)
-    names = [str(name) for name in _empty(job, setup).data_vars]
+    names = [str(name) for name in empty.data_vars]
     ledger = None if there is None else load_ledger(store, names, "r")
     missing = len(order)
     if ledger is not None:
