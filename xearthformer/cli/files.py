@@ -236,7 +236,7 @@ def check_raster(data: xr.DataArray | xr.Dataset, path: Path, hint: str) -> None
     da = pick_raster(data, path)
     check_map(da, hint)
     if path.suffix == ".h5":
-        quantities.check_quantity(da, "rainfall_rate", difference=False)
+        quantities.check_quantity(da, quantities.RAIN, difference=False)
 
 
 def pick_raster(data: xr.DataArray | xr.Dataset, path: Path) -> xr.DataArray:

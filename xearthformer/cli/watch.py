@@ -27,6 +27,7 @@ from ..datasets.radar.geotiff import MADE_WITH, init_label
 from ..errors import mismatch, printable, whole_number
 from ..fields.axes import find_axes
 from ..fields.cf import CONVENTIONS
+from ..fields.quantities import RAIN, RAIN_UNITS
 from ..fields.time_axis import stamps_on_grid, str_time
 from ..verification.request import Products
 from .files import check_raster, remove, write_forecast
@@ -190,7 +191,7 @@ def watch(
 
     pack = open_pack(pack)
     step, rain = pack.card.time_step, pack.card.input.standard_name
-    if step in (None, "month") or rain != "rainfall_rate":
+    if step in (None, "month") or rain != RAIN:
         found = f"{pack.card.name!r}, of {rain or 'any quantity'}"
         raise mismatch("a pack of rain, with a time step", found, 'the pack "nowcast-radar"')
     nothing = _forecast_of_nothing(pack, options)
@@ -237,7 +238,7 @@ def _forecast_of_nothing(pack: "Pack", options: dict[str, Options]) -> xr.DataAr
         "x": ("x", spacing * np.arange(width), {"units": "m"}),
     }
     values = dask.array.zeros((card.context, height, width), dtype=np.float32)
-    attrs = {"standard_name": "rainfall_rate", "units": "mm h-1"}
+    attrs = {"standard_name": RAIN, "units": RAIN_UNITS}
     rain = xr.DataArray(values, coords, ("time", "y", "x"), "rain", attrs)
     return forecast(rain, pack, **options)
 

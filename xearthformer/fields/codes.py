@@ -12,10 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import mismatch, warn
-from .quantities import RAIN, is_difference, names_of
+from .quantities import RAIN, RAIN_UNITS, is_difference, names_of
 from .units import commensurable, convert_units
 
-UNITS = "mm h-1"
 FLUX = "kg m-2 h-1"  # the same number
 HIGHEST_RATE = 5000.0  # mm/h; a minute of 1872 mm/h is the most that a gauge has measured
 NOISE = 1e-3  # mm/h: what packing and interpolation leave below zero
@@ -54,7 +53,7 @@ class _Check:
             of_bytes = ((worst >= self.low) & (worst <= self.high)).all()
             but = NO_FULL_BYTES if of_bytes else ""
             raise mismatch(
-                f"rain of 0 to {HIGHEST_RATE:g} {UNITS}{but}",
+                f"rain of 0 to {HIGHEST_RATE:g} {RAIN_UNITS}{but}",
                 f"{shown}{more}, in {int(beyond.sum())} of {values.size} pixels of {self.name}",
                 self._mend(codes),
             )
@@ -123,7 +122,7 @@ def check_rain(
     if not is_rain(da):
         return da
     own = str(da.attrs["units"])
-    per_hour = _factor(own, UNITS)
+    per_hour = _factor(own, RAIN_UNITS)
     back = 1.0 if units in (None, own) else _factor(own, str(units))
     # codes are numbers that the user has, in mm h-1
     packed = tuple(code / back for code in PACKED) if np.isclose(per_hour, back) else ()
@@ -162,7 +161,7 @@ def is_rain(da: xr.DataArray) -> bool:
     """Return whether data is a rate of rain, by standard_name or else name, in units of one."""
     named = str(da.attrs.get("standard_name", da.name)).lower() in names_of(RAIN)
     units = str(da.attrs.get("units", ""))
-    known = commensurable(units, UNITS) or commensurable(units, FLUX)
+    known = commensurable(units, RAIN_UNITS) or commensurable(units, FLUX)
     return named and known and not is_difference(da)
 
 

@@ -16,26 +16,30 @@ from .units import DIFFERENCE, ON_SCALE, commensurable, is_temperature
 Labelled = TypeVar("Labelled", xr.Dataset, xr.DataArray)
 
 BOUNDS = re.compile(r"(.*_)?(bnds|bounds|bound|vertices|corners)|(bounds|bnds)_.*")
+SST = "sea_surface_temperature"
 RAIN, REFLECTIVITY = "rainfall_rate", "equivalent_reflectivity_factor"
 RAIN_AMOUNT = "lwe_thickness_of_precipitation_amount"
+RAIN_UNITS = "mm h-1"
+KNOWN = "known"  # coordinate of a nowcast, with these attributes
+KNOWN_ATTRS = {"long_name": "share of the value that stems from what was seen", "units": "1"}
 
 # Standard name of a quantity: other standard names of it, and common short names.
 ALIASES = {
     standard_name: names.split()
     for standard_name, names in {
-        "sea_surface_temperature": """
+        SST: """
             sea_surface_temperature_anomaly sea_surface_foundation_temperature
             sea_surface_skin_temperature sea_surface_subskin_temperature
             sst ssta tos tosa sst_anom sst_anomaly ssta_anom sea_surface_temp analysed_sst
             sosstsst""",
-        "rainfall_rate": """
+        RAIN: """
             rainfall_flux precipitation_flux lwe_precipitation_rate precipitation_rate
             rain_rate rainrate rr precip_rate preciprate mmh prate tprate
             rain rainfall precip prec pr rate""",
-        "lwe_thickness_of_precipitation_amount": """
+        RAIN_AMOUNT: """
             rainfall_amount precipitation_amount thickness_of_rainfall_amount
             acrr precipitation accum_prcp tp tot_prec mm""",
-        "equivalent_reflectivity_factor": "dbz dbzh reflectivity refl rare",
+        REFLECTIVITY: "dbz dbzh reflectivity refl rare",
         "sea_surface_height_above_geoid": """
             sea_surface_height sea_surface_height_above_sea_level
             sea_surface_height_above_mean_sea_level sea_surface_height_anomaly

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from ..errors import mismatch, warn
 from .codes import check_rain, is_rain
-from .quantities import is_difference, names_of
+from .quantities import SST, is_difference, names_of
 from .time_axis import str_time
 from .units import convert_units, is_temperature
 
-SST = "sea_surface_temperature"
 LOWEST, HIGHEST = -5.0, 45.0  # degC
 LARGEST = 25.0  # degrees from the climatology: no sea is further, -999 and 99 are fill values
 TYPICAL = 10.0  # the same, in the mean of a field: absolute values are further

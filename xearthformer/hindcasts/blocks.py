@@ -18,11 +18,11 @@ import xarray as xr
 
 from ..errors import ignored
 from ..fields import windows
+from ..fields.quantities import KNOWN
 from ..fields.time_axis import str_time
 from ..inference.forecast import Setup, compute, set_up
 from ..inference.inputs import Entry
 from ..inference.options import Options
-from ..inference.tasks import KNOWN
 from ..inference.workers import open_client
 from ..packs.pack import Pack
 from ..verification.request import Products

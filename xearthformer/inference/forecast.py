@@ -31,6 +31,7 @@ from tqdm.auto import tqdm
 from .. import __version__
 from ..errors import mismatch, warn, whole_number
 from ..fields import cf, regrid, windows
+from ..fields.quantities import KNOWN, KNOWN_ATTRS
 from ..fields.spacing import pixel_size
 from ..fields.tiles import Axis, Tiles, blend_lazily
 from ..fields.time_axis import NEWEST, LeadLike, Step, check_time, count_steps, str_time
@@ -41,7 +42,7 @@ from ..packs.pack import Pack, open_pack
 from . import engine, ensemble, gaps, inputs, tasks
 from .guidance import Guidance
 from .options import Beyond, Options, Precision, documented
-from .tasks import KNOWN, Plan
+from .tasks import Plan
 from .tensors import FORECAST_DIMS
 from .workers import workers
 
@@ -50,7 +51,6 @@ XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
 # Bytes of the user's frames, in and out, that one block of inits may hold.
 BLOCK_BYTES = 128 * 2**20
 BLOCKS_PER_WORKER = 4  # at least, where there are as many batches
-KNOWN_ATTRS = {"long_name": "share of the value that stems from what was seen", "units": "1"}
 
 
 @dataclass(frozen=True)

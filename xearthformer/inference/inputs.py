@@ -19,6 +19,7 @@ from ..fields.axes import find_axes, find_curvilinear, find_grid, find_time
 from ..fields.codes import NOISE
 from ..fields.curvilinear import to_latlon
 from ..fields.forms import in_plain_form
+from ..fields.quantities import RAIN
 from ..fields.sentinels import check_values
 from ..fields.spacing import is_even, pixel_size, sized_by_latlon, with_labels
 from ..fields.time_axis import (
@@ -38,7 +39,6 @@ from ..packs.card import Baseline, Card, LatLonGrid, PixelGrid, Variable
 SPACING_TOLERANCE = 0.01  # a share: projections are not exact to the metre
 # On latitude and longitude, of the root of a pixel's area: 0.01 degrees are 1.1 km by 0.6 to 1.1 km
 DEGREES_TOLERANCE = 0.25
-RAIN = "rainfall_rate"
 EXPVER = "expver"
 FEW = 0.01  # share of values beyond that may be real ones; more are in other units
 CODES = 4  # numbers beyond the range of rain; more are no codes, but other units

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -22,6 +21,7 @@ from ..fields import cf, quantities, windows
 from ..fields.axes import find_axes, spacing_in_metres
 from ..fields.codes import HIGHEST_RATE, NOISE, full_bytes
 from ..fields.forms import takes_any_form
+from ..fields.quantities import KNOWN_ATTRS, RAIN, RAIN_UNITS
 from ..fields.time_axis import (
     LeadLike,
     Step,
@@ -31,14 +31,11 @@ from ..fields.time_axis import (
     stamps_on_grid,
     str_time,
 )
+from .options import Beyond
 from .pysteps_methods import METHODS, Ensemble, Method, Nowcast, Pysteps, nowcast
 from .pysteps_modules import load_methods, load_quietly
 
-RAIN = "rainfall_rate"
-UNITS = "mm h-1"
 MEMBERS = 20  # of STEPS, where no number is given
-Beyond: TypeAlias = Literal["climatology", "nan"]
-KNOWN_ATTRS = {"long_name": "share of the value that stems from what was seen", "units": "1"}
 
 
 @takes_any_form
@@ -130,7 +127,7 @@ def extrapolate(
     resolution = None if members is None else _resolution(data, step)
     pysteps = load_pysteps(name)
     prepared, origin = cf.prepare(
-        data, units=UNITS, difference=False, standard_name=RAIN, latlon=False
+        data, units=RAIN_UNITS, difference=False, standard_name=RAIN, latlon=False
     )
     _check_frames(prepared["time"].size, way)
     least = min(frames, prepared.sizes["time"]) if isinstance(init, slice) else way.frames

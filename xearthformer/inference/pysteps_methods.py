@@ -17,7 +17,7 @@ import numpy as np
 DRY = 0.1  # mm/h: below it there is no rain for the motion and the cascades
 DRY_DB = -15.0  # the value of dry pixels, in dB above 1 mm/h: pysteps' own choice
 THRESHOLD_DB = 10 * np.log10(DRY)
-KNOWN = 0.5  # share of what was seen from which a value counts as known
+KNOWN_FROM = 0.5  # share of what was seen from which a value counts as known
 # What pysteps raises on fields that its autoregression or its features can't be taken from.
 FAILURES = (np.linalg.LinAlgError, IndexError, ValueError, ZeroDivisionError)
 
@@ -335,7 +335,7 @@ def _single(
         carried_LYX if rain is None else np.where(np.isfinite(rain), known_LYX * rain, carried_LYX)
     )
     if mean is None:
-        return np.where(known_LYX >= KNOWN, own / np.maximum(known_LYX, KNOWN), np.nan)
+        return np.where(known_LYX >= KNOWN_FROM, own / np.maximum(known_LYX, KNOWN_FROM), np.nan)
     return own + (1 - known_LYX) * mean
 
 
@@ -349,7 +349,7 @@ def _members(
         shape = len(carried_LYX), ensemble.members, *carried_LYX.shape[1:]
         rain = np.broadcast_to(carried_LYX[:, None], shape)
     rain = np.require(rain, np.float32, "W")  # a copy of what is broadcast alone
-    rain[np.broadcast_to(known_LYX[:, None] < KNOWN, rain.shape)] = np.nan
+    rain[np.broadcast_to(known_LYX[:, None] < KNOWN_FROM, rain.shape)] = np.nan
     return rain
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 
 from ..errors import warn
 from ..fields import cf, regrid, windows
+from ..fields.quantities import KNOWN
 from ..fields.tiles import Tiles
 from ..fields.time_axis import Step, calendar_months, str_time
 from ..packs.card import Card, LatLonGrid, Variable
@@ -21,7 +22,6 @@ from . import engine, ensemble, gaps, inputs, tensors
 from .allocator import kept_memory
 from .options import Beyond
 
-KNOWN = "known"  # the coordinate of nowcasts
 UNKNOWN = 0.5  # with beyond="nan" a value of which less is known is NaN
 
 

@@ -28,6 +28,7 @@ from ..fields import cf, quantities
 from ..fields.axes import find_time
 from ..fields.codes import check_rain
 from ..fields.forms import takes_any_form
+from ..fields.quantities import RAIN, RAIN_UNITS
 from ..fields.time_axis import (
     MINUTE,
     NEWEST,
@@ -43,7 +44,6 @@ from ..packs.scale import Scale
 if TYPE_CHECKING:
     import dask.array
 
-RAIN, UNITS = "rainfall_rate", "mm h-1"
 SCALE = Scale(factor=20.0, floor=0.1)  # on which motion is looked for: heavy rain is of order one
 LONGEST = 30 * MINUTE  # between two frames whose motion is still told from them
 FINEST = 0.1  # of a step: whole divisors of both steps that are shorter are not looked at
@@ -127,7 +127,7 @@ def to_step(
             "a record with a shorter step",
         )
     prepared, origin = cf.prepare(
-        da, units=UNITS, difference=False, standard_name=RAIN, latlon=False
+        da, units=RAIN_UNITS, difference=False, standard_name=RAIN, latlon=False
     )
     if own == new and regular is not None and regular[1][-1] == deltas.size:
         return da

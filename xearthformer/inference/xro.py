@@ -22,11 +22,11 @@ from ..fields import quantities, windows
 from ..fields.axes import find_axes
 from ..fields.cf import add_history
 from ..fields.forms import takes_any_form
+from ..fields.quantities import SST
 from ..fields.time_axis import LeadLike, check_time, count_steps, months_of, str_month
 from ..fields.time_bounds import with_middles
 from .copies import NumPy, found
 
-SST = "sea_surface_temperature"
 # What can stand for warm water volume: the first of these that is there. Its units don't matter:
 # the fit has a coefficient for each pair of indices.
 HEAT = (

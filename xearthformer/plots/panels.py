@@ -15,10 +15,10 @@ import xarray as xr
 
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_time, is_degrees
-from ..fields.quantities import is_difference
+from ..fields.quantities import KNOWN, is_difference
 from ..fields.time_axis import duration
 from ..verification.align import match_cells, match_units, match_valid_times
-from ..verification.verify import KNOWN, quantity
+from ..verification.verify import quantity
 from .coast import draw_coast
 
 if TYPE_CHECKING:

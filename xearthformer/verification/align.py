@@ -16,7 +16,7 @@ from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees
 from ..fields.columns import without_repeats
 from ..fields.curvilinear import to_latlon
 from ..fields.forecasts import as_forecast
-from ..fields.quantities import Labelled, check_unpacked, is_difference, names_of
+from ..fields.quantities import SST, Labelled, check_unpacked, is_difference, names_of
 from ..fields.sentinels import check_values
 from ..fields.stamps import GREGORIAN, microseconds
 from ..fields.time_axis import SECOND, months_of, str_time, to_minute
@@ -90,7 +90,7 @@ def pick_indexed(data: xr.Dataset | xr.DataArray) -> xr.DataArray:
     So a forecast of sea surface temperature and height needs no choice where El Nino is asked for.
     """
     if isinstance(data, xr.Dataset) and len(data.data_vars) > 1:
-        names = names_of("sea_surface_temperature")
+        names = names_of(SST)
         found = [name for name, da in data.items() if da.attrs.get("standard_name") in names]
         return pick_variable(data, found[0] if len(found) == 1 else None)
     return pick_variable(data)

@@ -17,14 +17,14 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.axes import find_grid
 from ..fields.cf import new_values, with_labels_of
-from ..fields.quantities import RAIN, RAIN_AMOUNT, check_quantity, is_difference
+from ..fields.quantities import KNOWN, RAIN, RAIN_AMOUNT, RAIN_UNITS, check_quantity, is_difference
 from ..fields.sentinels import check_values
 from ..fields.time_axis import duration
 from ..fields.units import DIFFERENCE, convert_units, is_temperature
 from .grid import window_pixels
 from .seasonal import check_members
 from .spatial import count_in_windows, summed_area
-from .verify import KNOWN, RAIN_UNITS, Window
+from .verify import Window
 
 # Attributes that stay true of a probability; others describe the variable.
 ORIGIN = (

@@ -15,6 +15,7 @@ import xarray as xr
 from ..errors import mismatch
 from ..fields.axes import find_grid, find_time
 from ..fields.forms import takes_any_form
+from ..fields.quantities import RAIN_UNITS
 from ..fields.spacing import pixel_size
 from ..fields.time_axis import months_of, str_time
 from ..fields.units import convert_units
@@ -143,7 +144,7 @@ def rain_regime(observed: Data, winter: Sequence[int] = WINTER) -> xr.DataArray:
     """
     if not set(winter) <= {*range(1, 13)}:
         raise mismatch("months from 1 to 12", repr(winter), "winter=(11, 12, 1, 2, 3)")
-    da = convert_units(pick_variable(observed), "mm h-1", difference=False)
+    da = convert_units(pick_variable(observed), RAIN_UNITS, difference=False)
     time, grid = find_time(da), find_grid(da)
     y, x = _kilometres(da, grid)
     cold = np.isin(months_of(da[time]) % 12 + 1, list(winter))

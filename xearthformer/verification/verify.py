@@ -15,10 +15,10 @@ import xarray as xr
 
 from ..climate.regions import cell_areas
 from ..errors import mismatch, renamed
-from ..fields import quantities
 from ..fields.columns import without_repeats
 from ..fields.forecasts import takes_any_forecast
 from ..fields.forms import takes_any_form
+from ..fields.quantities import KNOWN, RAIN, RAIN_UNITS, names_of
 from ..fields.units import equal_units
 from .align import LEADING, align, pick_observed, pick_variable
 from .base import Measure
@@ -38,10 +38,8 @@ from .sums import sum_pairs
 Data = xr.Dataset | xr.DataArray
 Window = float | str
 ONE = str | int | float | np.number  # a single window, not a list of them
-KNOWN = "known"  # coordinate of a nowcast: the share of each value that stems from what was seen
 SEVIR_THRESHOLDS = 16.0, 74.0, 133.0, 160.0, 181.0, 219.0  # of vertically integrated liquid, 0..255
-RAIN_THRESHOLDS = 0.5, 1.0, 5.0
-RAIN_UNITS = "mm h-1"  # of RAIN_THRESHOLDS
+RAIN_THRESHOLDS = 0.5, 1.0, 5.0  # in RAIN_UNITS
 
 
 @renamed(scale="window")
@@ -287,7 +285,7 @@ def check_share(known: float) -> None:
 def quantity(da: xr.DataArray) -> str | None:
     """Return "rain" for rain rate in mm h-1, "vil" for SEVIR's liquid in 0..255, else None."""
     units = str(da.attrs.get("units", ""))
-    rain = da.attrs.get("standard_name") in quantities.names_of("rainfall_rate")
+    rain = da.attrs.get("standard_name") in names_of(RAIN)
     if rain and units and equal_units(units, RAIN_UNITS):
         return "rain"
     return "vil" if da.name == "vil" and units == "1" else None

@@ -20,18 +20,18 @@ from xarray.backends.locks import HDF5_LOCK
 from xarray.core import indexing
 
 from ...errors import mismatch
+from ...fields.quantities import RAIN, RAIN_AMOUNT, RAIN_UNITS, REFLECTIVITY
 from ..sevir.files import EventArray
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]
 
-AMOUNT = "lwe_thickness_of_precipitation_amount"
 # Names and attributes of what composites hold, by unit. Nothing detected is no rain; of
 # reflectivity it is no power, and 10 log10 0 is -inf: neither NaN (not seen) nor a small rain.
-RATE = {"standard_name": "rainfall_rate", "long_name": "radar rain rate", "units": "mm h-1"}
-ACCUMULATION = {"standard_name": AMOUNT, "long_name": "radar rain amount", "units": "mm"}
+RATE = {"standard_name": RAIN, "long_name": "radar rain rate", "units": RAIN_UNITS}
+ACCUMULATION = {"standard_name": RAIN_AMOUNT, "long_name": "radar rain amount", "units": "mm"}
 DBZ = {
-    "standard_name": "equivalent_reflectivity_factor",
+    "standard_name": REFLECTIVITY,
     "long_name": "radar reflectivity",
     "units": "dBZ",
     "comment": "-inf where nothing was detected, NaN where nothing was seen",

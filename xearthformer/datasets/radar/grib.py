@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ...errors import mismatch
-from ...fields.quantities import RAIN, RAIN_AMOUNT, REFLECTIVITY
+from ...fields.quantities import RAIN, RAIN_AMOUNT, RAIN_UNITS, REFLECTIVITY
 from .projection import GRID_MAPPING, crs_variable
 
 
@@ -28,7 +28,7 @@ class Product:
 # By NSSL's table of products, -3 is "no coverage" and -1 "missing"; of reflectivity -999 and -99,
 # which stands where radars look but find no echo.
 PRODUCTS = {
-    "mm/hr": Product("rain_rate", {"standard_name": RAIN, "units": "mm h-1"}, (-1, -3)),
+    "mm/hr": Product("rain_rate", {"standard_name": RAIN, "units": RAIN_UNITS}, (-1, -3)),
     "mm": Product("rain_amount", {"standard_name": RAIN_AMOUNT, "units": "mm"}, (-1, -3)),
     "dBZ": Product("dbz", {"standard_name": REFLECTIVITY, "units": "dBZ"}, (-999,), -99),
 }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...errors import mismatch
 from ...fields.cf import OF_NUMBERS, add_history, with_labels_of
 from ...fields.codes import HIGHEST_RATE, NO_FULL_BYTES, NOISE, full_bytes
-from ...fields.quantities import RAIN, RAIN_AMOUNT, REFLECTIVITY, names_of
+from ...fields.quantities import RAIN, RAIN_AMOUNT, RAIN_UNITS, REFLECTIVITY, names_of
 from ...fields.units import (
     DECIBELS,
     LEAST,
@@ -30,7 +30,7 @@ from .declared import FILLS, VALID, Declared, check_unpacked, declared
 
 Kind = Literal["rate", "amount", "reflectivity", "linear"]
 
-ATTRS = {"standard_name": RAIN, "long_name": "radar rain rate", "units": "mm h-1"}
+ATTRS = {"standard_name": RAIN, "long_name": "radar rain rate", "units": RAIN_UNITS}
 # Z = a R**b, of Marshall and Palmer (1948): what most services use, where the data says none.
 MARSHALL_PALMER = 200.0, 1.6
 NO_ECHO = 0.0  # dBZ: below is no rain. Z-R makes .0003 mm/h of a radar's lowest code, -32 dBZ
@@ -40,7 +40,7 @@ LOWEST_DBZ, HIGHEST_DBZ = -40.0, 80.0
 
 # What units of each kind convert to. The first row of a kind that is commensurable is taken.
 UNITS: dict[Kind, tuple[str, ...]] = {
-    "rate": ("mm h-1", "kg m-2 h-1"),
+    "rate": (RAIN_UNITS, "kg m-2 h-1"),
     "amount": ("mm", "kg m-2"),
     "reflectivity": ("dBZ",),
     "linear": ("mm6 m-3",),
@@ -159,7 +159,7 @@ def _quantity(da: xr.DataArray) -> tuple[str, str]:
     for standard_name, units in ((REFLECTIVITY, "dBZ"), (RAIN_AMOUNT, "mm")):
         if called & names_of(standard_name) and not called & names_of(RAIN):
             return standard_name, units
-    return RAIN, "mm h-1"
+    return RAIN, RAIN_UNITS
 
 
 def _meant(da: xr.DataArray) -> tuple[str, float] | None:
@@ -178,7 +178,7 @@ def _is_named(da: xr.DataArray) -> bool:
 
 
 def _is_rainy(units: str) -> bool:
-    is_rate = RAINY_RATE.search(units) and commensurable(units, "mm h-1")
+    is_rate = RAINY_RATE.search(units) and commensurable(units, RAIN_UNITS)
     return bool(is_rate) or any(word in units.lower() for word in RAINY)
 
 
