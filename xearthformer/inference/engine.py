@@ -69,6 +69,11 @@ class Settings:
     precision: Precision = "float32"
     compile: bool = False
 
+    def autocast(self) -> torch.autocast:
+        """Where products and convolutions are in bfloat16, if that is the precision."""
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
+
 
 def settings(
     pack: Pack,
@@ -235,7 +240,7 @@ def predict(
         rows, count = batch
         x = x_BTHWC[rows].to(settings.device)
         known = None if known_BTHWK is None else known_BTHWK[rows].to(settings.device)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        with settings.autocast():
             y = roll_out(model, x, lead, fill_value_HWC, known)
         return y[:count].cpu()
 
@@ -275,7 +280,7 @@ def nowcast(
     def run(batch: Batch) -> tuple[Tensor, Tensor]:
         rows, count = batch
         x = x_BTHWC[rows].to(settings.device)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        with settings.autocast():
             past = model.past(x)
             y = roll_out(model, x, lead, first=model.ahead(past, min(lead, model.out_len)))
             known = model.known(past, lead).float()

@@ -173,8 +173,7 @@ def draw_nowcasts(
 
     def run(window: int) -> tuple[Tensor, Tensor]:
         stamp, x_1THWC = stamps[window], x_BTHWC[window : window + 1].to(settings.device)
-        bf16 = settings.precision == "bf16"
-        with torch.autocast(x_1THWC.device.type, torch.bfloat16, enabled=bf16):
+        with settings.autocast():
             past = model.past(x_1THWC)
             turns = [_turns(ensemble, stamp, member) for member in range(ensemble.members)]
             generators = [next(of_member) for of_member in turns]
@@ -304,8 +303,7 @@ class _Draw:
         return model.decode(z, context, generators)
 
     def _denoise(self, z: Tensor, t: int, context: Context) -> Tensor:
-        bf16 = self.settings.precision == "bf16"
-        with torch.autocast(z.device.type, torch.bfloat16, enabled=bf16):
+        with self.settings.autocast():
             return self.model.denoise(z, t, context).float()
 
 
