@@ -33,7 +33,7 @@ from ..inference.engine import Progress, has_noise, is_generative, progress_bar
 from ..inference.forecast import BLOCK_BYTES, forecast
 from ..inference.pysteps_methods import METHODS
 from ..packs.pack import NoPackError, Pack, open_pack
-from ..verification.align import pick_variable
+from ..verification.align import has_value, pick_variable
 from ..verification.confidence import check_block, check_confidence
 from ..verification.regimes import by_regime, labels_of
 from ..verification.scores import check_names, default_scores
@@ -428,24 +428,12 @@ def _block_sums(
     if setting.known is not None and not any(KNOWN in fc.coords for fc in forecasts.values()):
         found = f"none of {', '.join(forecasts)} does"
         raise mismatch(f"a forecast that says what is {KNOWN}", found, "known=None")
-    everywhere = reduce(operator.and_, (_has_value(fc, setting.known) for fc in forecasts.values()))
+    everywhere = reduce(operator.and_, (has_value(fc, setting.known) for fc in forecasts.values()))
     for name, fc in forecasts.items():
         single = fc.isel(member=0, drop=True) if "member" in fc.dims else fc
-        own = statistics(single.where(_has_value(fc)), block, [])["n"]
+        own = statistics(single.where(has_value(fc)), block, [])["n"]
         for row, each in _with_mean(name, fc.where(everywhere)).items():
             yield row, _pooled_sums(each, block, setting).assign(own=own)
-
-
-def _has_value(fc: xr.DataArray, known: float | None = None) -> xr.DataArray:
-    """Return where a forecast has a value, and where it says so, one of which enough was seen.
-
-    An ensemble has one where all its members have.
-    """
-    valid = fc.notnull()
-    valid = valid.all("member") if "member" in fc.dims else valid
-    if known is not None and KNOWN in fc.coords:
-        valid = valid & (fc[KNOWN] >= known)
-    return valid.drop_vars(KNOWN, errors="ignore")
 
 
 def _with_mean(name: str, fc: xr.DataArray) -> dict[str, xr.DataArray]:

@@ -5,7 +5,7 @@ Labels are compared first; what does not fit is an error before any value is rea
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 
 import numpy as np
 import xarray as xr
@@ -16,7 +16,7 @@ from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees
 from ..fields.columns import without_repeats
 from ..fields.curvilinear import to_latlon
 from ..fields.forecasts import as_forecast
-from ..fields.quantities import SST, Labelled, check_unpacked, is_difference, names_of
+from ..fields.quantities import KNOWN, SST, Labelled, check_unpacked, is_difference, names_of
 from ..fields.sentinels import check_values
 from ..fields.stamps import GREGORIAN, microseconds
 from ..fields.time_axis import SECOND, months_of, str_time, to_minute
@@ -197,6 +197,32 @@ def _positions_by_minute(valid: xr.DataArray, time: xr.DataArray) -> np.ndarray:
     order = np.argsort(minutes, kind="stable")
     first, last = (np.searchsorted(minutes[order], ours, side) for side in ("left", "right"))
     return np.where(last - first == 1, order[first.clip(max=order.size - 1)], -1)
+
+
+def observed_by_lead(observed: xr.DataArray, positions: np.ndarray) -> Iterator[xr.DataArray]:
+    """Yield what was observed at the valid times of each lead (init, [y, x]); NaN without any.
+
+    Arguments are as `align` gives them. By lead, so that no more than one of them is in memory.
+    """
+    time = observed.dims[0]
+    along = [name for name, coord in observed.coords.items() if time in coord.dims]
+    plain = observed.drop_vars(along)
+    for at in positions.T:
+        truth = plain.isel({time: xr.Variable("init", at)})
+        yield truth.where(xr.DataArray(at >= 0, dims="init"))
+
+
+def has_value(forecast: xr.DataArray, known: float | None = None) -> xr.DataArray:
+    """Return where a forecast has a value; an ensemble, where all its members have.
+
+    With `known`, where at least this share of it stems from what was seen, too, if it says so.
+    """
+    valid = forecast.notnull()
+    valid = valid.all("member") if "member" in forecast.dims else valid
+    if known is not None and KNOWN in forecast.coords:
+        valid = valid & (forecast[KNOWN] >= known)
+    # Other coordinates, such as `known`, are each forecast's own.
+    return valid.drop_vars([name for name in valid.coords if name not in valid.dims])
 
 
 def match_cells(

@@ -11,7 +11,16 @@ from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled, check_unpacked
 from ..fields.sentinels import check_values
 from ..fields.time_axis import month_numbers, str_month
-from .align import LEADING, align, concat, match_cells, match_units, pick_observed, pick_variable
+from .align import (
+    LEADING,
+    align,
+    concat,
+    match_cells,
+    match_units,
+    observed_by_lead,
+    pick_observed,
+    pick_variable,
+)
 
 Data = xr.Dataset | xr.DataArray
 
@@ -102,12 +111,8 @@ def _errors(fc: xr.DataArray, hindcast: xr.DataArray, observed: xr.DataArray) ->
     if "member" in hindcast.dims:
         hindcast = hindcast.mean("member", skipna=False, keep_attrs=True)
     past, obs, positions = align(match_units(fc, hindcast), observed)
-    time = obs.dims[0]
-    obs = obs.drop_vars([name for name, coord in obs.coords.items() if time in coord.dims])
     parts = []
-    for k in range(past.sizes["lead"]):  # no more than one lead of the observations is in memory
-        at = positions[:, k]
-        truth = obs.isel({time: xr.Variable("init", at)}).where(xr.DataArray(at >= 0, dims="init"))
+    for k, truth in enumerate(observed_by_lead(obs, positions)):
         one = past.isel(lead=k)
         parts.append(one.copy(data=one.data - truth.transpose(*one.dims).data))
     return concat(parts, "lead").transpose(*past.dims)

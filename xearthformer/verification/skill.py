@@ -11,7 +11,7 @@ from scipy import stats
 from ..errors import ignored, mismatch, whole_number
 from ..fields.cf import with_labels_of
 from ..fields.forms import takes_any_form
-from .align import align, concat, pick_observed, pick_variable
+from .align import align, concat, observed_by_lead, pick_observed, pick_variable
 from .deterministic import MEANS, correlation, moments
 from .scores import named
 from .seasonal import seasonal_mean
@@ -177,19 +177,12 @@ def skill_confidence(
 
 
 def _pairs(forecast: xr.DataArray, observed: xr.DataArray, months: int) -> Iterator[xr.Dataset]:
-    """Yield the moments (init, [y, x]) of each lead of an ensemble's mean, with the lead's label.
-
-    By lead: no more than one of them is in memory.
-    """
+    """Yield the moments (init, [y, x]) of an ensemble's mean by lead, with the lead's label."""
     if "member" in forecast.dims:
         forecast = forecast.mean("member", skipna=False, keep_attrs=True)
     means = seasonal_mean(observed, months)
     fc, obs, positions = align(seasonal_mean(forecast, months), means)
-    time = obs.dims[0]
-    obs = obs.drop_vars([name for name, coord in obs.coords.items() if time in coord.dims])
-    for k in range(fc.sizes["lead"]):
-        at = positions[:, k]
-        truth = obs.isel({time: xr.Variable("init", at)}).where(xr.DataArray(at >= 0, dims="init"))
+    for k, truth in enumerate(observed_by_lead(obs, positions)):
         one = fc.isel(lead=k).drop_vars(["season", "valid_time"])
         # the forecast's labels: centres of cells may differ by rounding
         yield moments(one, one.copy(data=truth.transpose(*one.dims).data))

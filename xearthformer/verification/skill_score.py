@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from ..errors import mismatch
-from .align import LEADING, match_cells, match_units, pick_variable
+from .align import LEADING, has_value, match_cells, match_units, pick_variable
 from .scores import SCORES
 
 
@@ -97,13 +97,5 @@ def on_common_pixels(
             other = match_cells(forecast, other, dim)
             if dim in forecast.coords:  # centres may differ by rounding
                 other = other.assign_coords({dim: forecast[dim]})
-    valid, other_valid = _has_value(forecast), _has_value(other)
+    valid, other_valid = has_value(forecast), has_value(other)
     return forecast.where(other_valid), other.where(valid)
-
-
-def _has_value(forecast: xr.DataArray) -> xr.DataArray:
-    """Return where a forecast has a value; an ensemble, where all its members have."""
-    valid = forecast.notnull()
-    valid = valid.all("member") if "member" in forecast.dims else valid
-    # Other coordinates, such as `known`, are each forecast's own.
-    return valid.drop_vars([name for name in valid.coords if name not in valid.dims])

@@ -11,7 +11,7 @@ from ..errors import ignored, mismatch
 from ..fields.cf import with_labels_of
 from ..fields.forms import takes_any_form
 from ..fields.time_axis import months_of
-from .align import align, concat, pick_observed, pick_variable
+from .align import align, concat, observed_by_lead, pick_observed, pick_variable
 from .scores import named
 from .seasonal import check_members, seasonal_mean
 
@@ -185,14 +185,11 @@ def _by_lead(
     fc, obs, positions = align(fc_means, means, meet=meet)
     edges = _edges(obs, period)
     fc = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)
-    time = obs.dims[0]
-    for k in range(fc.sizes["lead"]):
-        at = xr.Variable("init", positions[:, k])
-        truth = obs.isel({time: at}).drop_vars([n for n, c in obs.coords.items() if time in c.dims])
+    for k, truth in enumerate(observed_by_lead(obs, positions)):
         first = months_of(fc["valid_time"].isel(lead=k)) % 12
         members = fc.isel(lead=k)
         month = xr.Variable("init", first)
-        yield members, edges.isel(month=month), truth.where(xr.DataArray(at >= 0, dims="init"))
+        yield members, edges.isel(month=month), truth
 
 
 def _edges(means: xr.DataArray, period: Period | None) -> xr.DataArray:
