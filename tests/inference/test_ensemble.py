@@ -81,8 +81,7 @@ def test_across_batch_sizes_equal_to_rounding(pack, da, five):
 
 
 @pytest.mark.parametrize(
-    "scheduler",
-    ["synchronous", "threads", pytest.param("processes", marks=pytest.mark.slow)],
+    "scheduler", ["threads", pytest.param("processes", marks=pytest.mark.slow)]
 )
 def test_every_scheduler_and_chunking_gives_the_eager_bits(pack, da, five, scheduler):
     lazy = [

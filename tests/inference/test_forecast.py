@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from small_hindcast import anomalies
 
 import xearthformer as xef
 from xearthformer.errors import PackError
@@ -13,24 +14,7 @@ from xearthformer.errors import PackError
 
 @pytest.fixture
 def ssta(tiny_pack):
-    """Twelve months of anomalies on the tiny pack's own grid, NaN on its one land cell."""
-    grid = tiny_pack.card.grid
-    values = np.random.default_rng(0).standard_normal((12, *grid.shape)).astype("f4")
-    return xr.DataArray(
-        np.where(grid.is_land, np.nan, values).astype("f4"),
-        dims=("time", "lat", "lon"),
-        coords={
-            "time": pd.date_range("2000-01-15", periods=12, freq=pd.DateOffset(months=1)),
-            "lat": ("lat", grid.latitude, {"units": "degrees_north", "standard_name": "latitude"}),
-            "lon": ("lon", grid.longitude, {"units": "degrees_east", "standard_name": "longitude"}),
-        },
-        name="ssta",
-        attrs={
-            "standard_name": "sea_surface_temperature",
-            "units": "degC",
-            "units_metadata": "temperature: difference",
-        },
-    )
+    return anomalies(tiny_pack)
 
 
 def test_the_answer_is_labelled(ssta, tiny_pack):
