@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from ..climate import climatology
-from ..datasets.local import open_files
+from ..datasets.local import holds_zarr, open_files
 from ..errors import did_you_mean, mismatch
 from ..fields import quantities
 from ..fields.axes import find_curvilinear, find_time
@@ -220,9 +220,7 @@ def check_target(
     if taken and not overwrite:
         raise FileExistsError(f"{taken[0]} is there already: name another, or add --overwrite")
     # --overwrite replaces files of ours only: never a folder that merely ends in .zarr
-    marks = ("zarr.json", ".zgroup")
-    is_store = any((path / name).is_file() for name in marks)
-    if path.exists() and not (is_store if path.suffix == ".zarr" else path.is_file()):
+    if path.exists() and not (holds_zarr(path) if path.suffix == ".zarr" else path.is_file()):
         raise FileExistsError(f"{path} is no {path.suffix} of xarray's and stays: name another")
     return path
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ..climate.regions import index
-from ..datasets.local import open_files
+from ..datasets.local import holds_zarr, open_files
 from ..errors import mismatch
 from ..fields import quantities
 from ..fields.axes import find_time
@@ -378,9 +378,7 @@ def icar_enso_scores(*, data: str, packs: Sequence[str], device: str = "auto") -
 
 def _is_folder(path: str) -> bool:
     """Return whether a path is a folder of files, and no Zarr store."""
-    place = Path(path)
-    marks = ("zarr.json", ".zgroup", ".zmetadata")
-    return place.is_dir() and not any((place / name).is_file() for name in marks)
+    return Path(path).is_dir() and not holds_zarr(path)
 
 
 @contextmanager

@@ -19,6 +19,12 @@ def is_remote(address: str) -> bool:
     return "://" in address or "::" in address
 
 
+def holds_zarr(folder: str | os.PathLike[str]) -> bool:
+    """Say whether a folder is a Zarr store, by the metadata in it."""
+    marks = ("zarr.json", ".zgroup", ".zmetadata")
+    return any(os.path.isfile(os.path.join(folder, mark)) for mark in marks)
+
+
 def open_file(
     path: str | os.PathLike[str],
     *,

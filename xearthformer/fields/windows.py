@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..errors import mismatch, warn, whole_number
 from .axes import coordinate, find_axes, find_time
 from .cf import find_grid_mapping, of_forecast, without_dangling
+from .quantities import KNOWN
 from .stamps import as_label
 from .time_axis import (
     MIDDLE,
@@ -243,7 +244,7 @@ def template(
 
 def _check_name(name: Hashable, labels: Iterable[str]) -> None:
     """Refuse data named like a label of its forecast: in a Dataset one would replace the other."""
-    if name in (*labels, "known"):
+    if name in (*labels, KNOWN):
         raise mismatch(
             "data of another name than the labels of its forecast",
             repr(name),

@@ -21,7 +21,7 @@ from ..fields import cf, quantities, windows
 from ..fields.axes import find_axes, spacing_in_metres
 from ..fields.codes import HIGHEST_RATE, NOISE, full_bytes
 from ..fields.forms import takes_any_form
-from ..fields.quantities import KNOWN_ATTRS, RAIN, RAIN_UNITS
+from ..fields.quantities import KNOWN, KNOWN_ATTRS, RAIN, RAIN_UNITS
 from ..fields.time_axis import (
     LeadLike,
     Step,
@@ -158,7 +158,7 @@ def extrapolate(
     fc = cf.restore(xr.DataArray(rain, dims=(*empty.dims[:-2], "y", "x")), origin)
     line = f"xearthformer {__version__}: {'; '.join(notes)}"
     fc = empty.copy(data=fc.to_numpy()).assign_attrs(cf.add_history(empty.attrs, line))
-    return fc.assign_coords(known=_known(known, origin))
+    return fc.assign_coords({KNOWN: _known(known, origin)})
 
 
 def load_pysteps(method: str = "extrapolation") -> Pysteps:
@@ -308,6 +308,6 @@ def _warnings(said: dict[str, list[np.datetime64]], count: int) -> list[str]:
 
 def _known(known: np.ndarray, origin: cf.Origin) -> xr.Variable:
     """Return the share of what was seen on the user's grid (init, lead, y, x)."""
-    own = replace(origin, model_units=None, dtype=known.dtype, name="known", attrs={})
+    own = replace(origin, model_units=None, dtype=known.dtype, name=KNOWN, attrs={})
     share = cf.restore(xr.DataArray(known, dims=("init", "lead", "y", "x")), own)
     return xr.Variable(share.dims, share.values, KNOWN_ATTRS)

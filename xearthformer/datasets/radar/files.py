@@ -17,7 +17,7 @@ import xarray as xr
 
 from ...errors import mismatch
 from ...fields.time_axis import str_time
-from ..local import is_remote, open_file
+from ..local import holds_zarr, is_remote, open_file
 from .call import Call, Paths
 from .frames import attributes, open_hdf5
 from .grib import open_grib
@@ -137,10 +137,7 @@ def _files(data: Paths) -> list[str]:
 
 def _is_store(path: str) -> bool:
     """Return whether a path is a Zarr store."""
-    marks = ("zarr.json", ".zgroup", ".zmetadata")
-    return os.path.isdir(path) and (
-        path.rstrip("/").endswith(".zarr") or any(os.path.exists(f"{path}/{m}") for m in marks)
-    )
+    return os.path.isdir(path) and (path.rstrip("/").endswith(".zarr") or holds_zarr(path))
 
 
 def _head(path: str) -> tuple[bytes, bool]:

@@ -97,13 +97,7 @@ class KnmiBackendEntrypoint(BackendEntrypoint):
             title = attributes(file, "image1").get("image_product_name", title)
         if grid.crs is not None:
             attrs["grid_mapping"] = GRID_MAPPING
-        coords = {
-            "time": xr.Variable("time", times, {"standard_name": "time", "axis": "T"}),
-            **grid.coords(),
-        }
-        if name == "rain_amount":
-            coords["time_bnds"] = xr.Variable(("time", "bnds"), bounds)
-            coords["time"].attrs["bounds"] = "time_bnds"
+        coords = grid.coords_in_time(times, bounds if name == "rain_amount" else None)
         reader = Reader(path)
         data = {name: variable(Frames(reader, frames, grid.shape), grid.dims, attrs)}
         about = {"Conventions": "CF-1.8", "title": str(title), "institution": "KNMI"}

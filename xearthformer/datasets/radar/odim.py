@@ -409,14 +409,8 @@ def _dataset(reader: Reader, layers: Sequence[Layer], grid: Grid) -> xr.Dataset:
             attrs["grid_mapping"] = GRID_MAPPING
         frames = [by_time[t].frame if t in by_time else None for t in times]
         variables[known.name] = variable(Frames(reader, frames, grid.shape), grid.dims, attrs)
-    stamps = np.array(times, "datetime64[ns]")
-    coords = {
-        "time": xr.Variable("time", stamps, {"standard_name": "time", "axis": "T"}),
-        **grid.coords(),
-    }
     ends = {layer.time: layer.bounds for layer in layers if layer.quantity == "ACRR"}
-    if ends and all(ends.get(time) for time in times):
-        bounds = np.array([ends[time] for time in times], "datetime64[ns]")
-        coords["time_bnds"] = xr.Variable(("time", "bnds"), bounds)
-        coords["time"].attrs["bounds"] = "time_bnds"
-    return xr.Dataset(variables, coords)
+    whole = ends and all(ends.get(time) for time in times)
+    bounds = np.array([ends[time] for time in times], "datetime64[ns]") if whole else None
+    stamps = np.array(times, "datetime64[ns]")
+    return xr.Dataset(variables, grid.coords_in_time(stamps, bounds))

@@ -122,6 +122,17 @@ class Grid:
             out[GRID_MAPPING] = crs_variable(self.crs)
         return out
 
+    def coords_in_time(
+        self, times: np.ndarray, bounds: np.ndarray | None = None
+    ) -> dict[str, xr.Variable]:
+        """Return the coordinates of frames at some times; `bounds` are (time, 2)."""
+        attrs = {"standard_name": "time", "axis": "T"}
+        out = {"time": xr.Variable("time", times, attrs), **self.coords()}
+        if bounds is not None:
+            out["time_bnds"] = xr.Variable(("time", "bnds"), bounds)
+            out["time"].attrs["bounds"] = "time_bnds"
+        return out
+
 
 def crs_variable(crs: pyproj.CRS | str) -> xr.Variable:
     """Return the scalar coordinate of a projection, as CF and rioxarray read it.
