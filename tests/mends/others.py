@@ -54,11 +54,13 @@ CASES = {
             "answer.card.title == 'another' and answer.card.name == 'small'",
         )
     ],
-    "comparison.compare:compare": [
+    "comparison.compare:_check_once": [
         Case(
             RAIN, "xef.compare(da, packs=[], lead=1)", "answer.sizes['forecast'] == 1", into="packs"
         ),
-        Case(RAIN, COMPARE.format("reference='lim'"), "answer.sizes['forecast'] == 1"),
+    ],
+    "comparison.compare:_check_rows": [
+        Case(RAIN, COMPARE.format("reference='lim'"), "answer.sizes['forecast'] == 1")
     ],
     "verification.confidence:check_block": [
         Case(

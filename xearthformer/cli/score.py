@@ -17,7 +17,7 @@ from ..fields.axes import find_time
 from ..fields.cf import CONVENTIONS
 from ..fields.forms import in_plain_form
 from ..fields.quantities import RAIN, SST
-from ..fields.time_axis import check_time, months_of, str_month, str_time
+from ..fields.time_axis import check_time, months_of, str_month, str_time, whole_years
 from ..fields.units import equal_units
 from ..verification.align import pick_variable
 from ..verification.regimes import rain_regime, wet_area
@@ -293,8 +293,7 @@ def _check_xro(
     if not others:
         hint = "--packs persistence xro"
         raise mismatch("a pack next to xro, which forecasts the index Nino3.4 alone", "xro", hint)
-    months = months_of(da[find_time(da)])
-    first, last = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1  # whole years
+    first, last = whole_years(da[find_time(da)])
     if not _has_nino(da) or (isinstance(lead, int) and lead < SEASON):
         hint = f"--packs {' '.join(others)}"
         if quantities.has(da.to_dataset(name=da.name), SST) and not quantities.is_difference(da):

@@ -17,7 +17,7 @@ from ..fields.cf import new_values
 from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled, check_float, is_difference, on_each, years_of
 from ..fields.sentinels import check_values
-from ..fields.time_axis import check_time, months_of, str_month
+from ..fields.time_axis import check_time, months_of, str_month, whole_years
 from ..fields.time_bounds import reading, with_middles
 from ..fields.units import DIFFERENCE, ON_SCALE, convert_units, equal_units, is_temperature
 
@@ -70,7 +70,7 @@ def _climatology(da: xr.DataArray, period: Period | None) -> xr.DataArray:
     check_float(da)
     dim, time = _monthly(da)
     months = months_of(time)
-    first, last = _bounds(period, months)
+    first, last = _bounds(period, time)
     within = slice(first - months[0], last - months[0] + 1)
     # without its labels along time: groupby would carry them along
     part = da.isel({dim: within})
@@ -203,13 +203,13 @@ def _said(time: xr.DataArray) -> str:
     return f"; {words}" if words else ""
 
 
-def _bounds(period: Period | None, months: np.ndarray) -> tuple[int, int]:
+def _bounds(period: Period | None, time: xr.DataArray) -> tuple[int, int]:
     """Return the first and last month number of a period: whole years, within the record."""
     if isinstance(period, slice):
         period = (period.start, period.stop)
+    months = months_of(time)
     first, last = int(months[0]), int(months[-1])
-    # the longest run of calendar years in the data, for whoever has to choose another period
-    start, end = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1
+    start, end = whole_years(time)  # for whoever has to choose another period
     hint = f'("{start:04d}", "{end:04d}")' if start <= end else "a record of whole years"
     if period is not None:
         if isinstance(period, str) or np.size(period) != 2:

@@ -17,7 +17,7 @@ from ..fields.cf import new_values
 from ..fields.columns import without_repeats
 from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled, check_quantity, is_difference, on_each
-from ..fields.time_axis import months_of
+from ..fields.time_axis import months_of, whole_years
 from ..fields.units import DIFFERENCE, convert_units, equal_units, is_temperature
 from . import regions
 from .baseline import ATTRIBUTE, check_baselines
@@ -120,9 +120,7 @@ def _oni(da: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
 
 def _bases(record: xr.DataArray) -> np.ndarray:
     """Return the first years of the base periods that a record holds whole."""
-    months = months_of(record[find_time(record)])
-    # whole calendar years
-    start, end = -(-int(months[0]) // 12), (int(months[-1]) + 1) // 12 - 1
+    start, end = whole_years(record[find_time(record)])
     first = np.arange(start + (1 - start) % STEP, end - BASE + 2, STEP)
     if not first.size:
         whole = f"{BASE} years from a year that ends in 1 or 6, such as 1951 to 1980, for ONI"

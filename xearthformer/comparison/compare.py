@@ -262,22 +262,14 @@ def compare(
     >>> table["csi"].dims, table["forecast"].values, table["init"].size
     (('forecast', 'lead', 'threshold'), array(['persistence'], dtype='<U11'), 10)
     """
-    names = [each if isinstance(each, str) else each.name for each in packs]
-    if not names or len({*names}) < len(names):
-        raise mismatch("packs to compare, each once", ", ".join(names) or "none", "['persistence']")
+    _check_once(packs)
     rows = [
         forecaster(each, device, variable=variable, members=members, seed=seed)
         if isinstance(each, str)
         else each
         for each in packs
     ]
-    if members is not None and all(row.members == 1 for row in rows) and members > 1:
-        found = f"{', '.join(names)}, whose forecasts are deterministic"
-        raise mismatch("a pack that draws members", found, "leave members out")
-    means = [f"{row.name} mean" for row in rows if row.members > 1]
-    if reference is not None and reference not in (*names, *means):
-        found, hint = repr(reference), f'reference="{names[0]}"'
-        raise mismatch(f"a reference among {', '.join([*names, *means])}", found, hint)
+    _check_rows(rows, members, reference)
     check_names(scores)
     check_block(block, confidence)
     if known is not None:
@@ -320,17 +312,28 @@ def compare(
         return _concat(each, "forecast")
 
     result = scores_of(slice(None)) if labels is None else by_regime(labels, scores_of)
-    count = positions.size
-    result.attrs["pairs"] = f"{lead} lead{'s' * (lead > 1)} from {count} init{'s' * (count > 1)}"
-    if setting.square is not None:
-        result.attrs["square"] = setting.square.words
-    counts = [f"{row.members} members of {row.name}" for row in rows if row.members > 1]
-    if counts:
-        result.attrs["members"] = ", ".join(counts)
-    if known is not None:
-        result.attrs["known"] = f"where {known:g} or more of each value stems from what was seen"
+    result.attrs |= _attributes(rows, setting, lead, positions.size)
     rows_of = xr.Variable("forecast", [*sums], {"long_name": "what was forecast with"})
     return result.assign_coords(forecast=rows_of, init=("init", time.values[positions]))
+
+
+def _check_once(packs: Sequence[str | Forecaster]) -> None:
+    """Raise for no ways to forecast, or one of them twice."""
+    names = [each if isinstance(each, str) else each.name for each in packs]
+    if not names or len({*names}) < len(names):
+        raise mismatch("packs to compare, each once", ", ".join(names) or "none", "['persistence']")
+
+
+def _check_rows(rows: Sequence[Forecaster], members: int | None, reference: str | None) -> None:
+    """Raise for members that nothing draws, and a reference that is no row."""
+    names = [row.name for row in rows]
+    if members is not None and all(row.members == 1 for row in rows) and members > 1:
+        found = f"{', '.join(names)}, whose forecasts are deterministic"
+        raise mismatch("a pack that draws members", found, "leave members out")
+    means = [f"{row.name} mean" for row in rows if row.members > 1]
+    if reference is not None and reference not in (*names, *means):
+        found, hint = repr(reference), f'reference="{names[0]}"'
+        raise mismatch(f"a reference among {', '.join([*names, *means])}", found, hint)
 
 
 def _with_every_stamp(data: Data, variable: str | None) -> tuple[Data, np.ndarray]:
@@ -471,6 +474,21 @@ def _scores(
     left_out = sums["own"].isel(init=inits).sum("init").astype(np.int64) - result["n"]
     attrs = {"long_name": "pairs of values that another forecast has none for", "units": "1"}
     return result.assign(left_out=left_out.assign_attrs(attrs))
+
+
+def _attributes(
+    rows: Sequence[Forecaster], setting: _Setting, lead: int, inits: int
+) -> dict[str, str]:
+    """Return what was scored, in words."""
+    attrs = {"pairs": f"{lead} lead{'s' * (lead > 1)} from {inits} init{'s' * (inits > 1)}"}
+    if setting.square is not None:
+        attrs["square"] = setting.square.words
+    counts = [f"{row.members} members of {row.name}" for row in rows if row.members > 1]
+    if counts:
+        attrs["members"] = ", ".join(counts)
+    if setting.known is not None:
+        attrs["known"] = f"where {setting.known:g} or more of each value stems from what was seen"
+    return attrs
 
 
 def _concat(datasets: list[xr.Dataset], dim: str) -> xr.Dataset:

@@ -23,7 +23,7 @@ from ..fields.axes import find_axes
 from ..fields.cf import add_history
 from ..fields.forms import takes_any_form
 from ..fields.quantities import SST
-from ..fields.time_axis import LeadLike, check_time, count_steps, months_of, str_month
+from ..fields.time_axis import LeadLike, check_time, count_steps, months_of, str_month, whole_years
 from ..fields.time_bounds import with_middles
 from .copies import NumPy, found
 
@@ -122,7 +122,7 @@ def xro(
     if members is not None:
         whole_number("members", members)
     sst, heat = _fields(data)
-    years = _years(fit, months_of(sst[find_axes(sst).time]))
+    years = _years(fit, sst[find_axes(sst).time])
     package = load_xro()
     table = _table(sst, heat)
     sst, table, fitted_to = _complete(sst, table, years)
@@ -246,7 +246,7 @@ def _one_record(da: xr.DataArray) -> xr.DataArray:
         hint = f'data.resample({axes.time}="MS").mean(keep_attrs=True)'
         raise mismatch("monthly data", f"a step of {step}", hint)
     if not quantities.is_difference(da):
-        period = _whole_years(months_of(da[axes.time]))
+        period = _whole_years(da[axes.time])
         hint = f"xef.anomaly(data, climatology={period})"
         raise mismatch("anomalies", f"absolute values of {da.name or 'data'}", hint)
     others = [str(dim) for dim in da.dims if dim not in (axes.time, axes.y, axes.x)]
@@ -257,10 +257,10 @@ def _one_record(da: xr.DataArray) -> xr.DataArray:
     return da.squeeze(others)
 
 
-def _years(fit: object, months: np.ndarray) -> tuple[int, int]:
+def _years(fit: object, time: xr.DataArray) -> tuple[int, int]:
     """Return the first and the last year to fit to."""
     texts = [str(year) for year in fit] if isinstance(fit, tuple | list) else []
-    hint = f"fit={_whole_years(months)}"
+    hint = f"fit={_whole_years(time)}"
     if len(texts) != 2 or not all(re.fullmatch(r"\d{4}", text) for text in texts):
         raise mismatch("two years to fit to, (start, end)", repr(fit), hint)
     first, last = map(int, texts)
@@ -269,9 +269,10 @@ def _years(fit: object, months: np.ndarray) -> tuple[int, int]:
     return first, last
 
 
-def _whole_years(months: np.ndarray) -> str:
+def _whole_years(time: xr.DataArray) -> str:
     """Return the first and the last year of which the data has all months, as an argument."""
-    return f'("{-(-int(months[0]) // 12)}", "{(int(months[-1]) + 1) // 12 - 1}")'
+    first, last = whole_years(time)
+    return f'("{first}", "{last}")'
 
 
 def _table(sst: xr.DataArray, heat: xr.DataArray | None) -> xr.Dataset:
@@ -307,29 +308,31 @@ def _complete(
 
     Of several such runs of months, the longest: the package goes by places in the row.
     """
-    months = months_of(sst[find_axes(sst).time])
+    time = sst[find_axes(sst).time]
+    months = months_of(time)
     there = np.isfinite(table.to_array().values).all(axis=0)
     edges = np.flatnonzero(np.diff([False, *there, False]))  # of runs: first, past the last, ...
     runs = edges.reshape(-1, 2)
     begin, stop = runs[np.diff(runs)[:, 0].argmax()] if len(runs) else (0, 0)
     first, last = years[0] * 12, years[1] * 12 + 11
     if begin == stop or first < months[begin] or last > months[stop - 1]:
-        raise _without(table, months[begin:stop], years)
-    sst = sst.isel({find_axes(sst).time: slice(begin, stop)})
+        raise _without(table, time[begin:stop], years)
+    sst = sst.isel({time.dims[0]: slice(begin, stop)})
     start = int(first - months[begin])
     return sst, table.isel(time=slice(begin, stop)), slice(start, start + int(last - first) + 1)
 
 
-def _without(table: xr.Dataset, months: np.ndarray, years: tuple[int, int]) -> ValueError:
-    """Return the error for years to fit to that lack an index; `months` have all."""
+def _without(table: xr.Dataset, time: xr.DataArray, years: tuple[int, int]) -> ValueError:
+    """Return the error for years to fit to that lack an index; the months of `time` have all."""
     lacking = [str(name) for name, column in table.items() if column.isnull().any()]
     found = f"{years[0]} to {years[1]}"
     if lacking:
         found += f", and data that lacks months of {', '.join(lacking)}"
     span, hint = "none", "data of all tropical oceans"
-    if months.size:
+    if time.size:
+        months = months_of(time)
         span = f"{str_month(months[0])} to {str_month(months[-1])}"
-        hint = f"fit={_whole_years(months)}"
+        hint = f"fit={_whole_years(time)}"
     return mismatch(f"years within the months that have all indices, {span}", found, hint)
 
 
