@@ -162,7 +162,7 @@ def _blocks(
     if block is None and months:
         longest = max(1, int(lead.max()))
         since = months_of(init) - months_of(init).min()
-        return _labelled(init, since // longest), f"{longest} months of inits"
+        return _labelled(since // longest), f"{longest} months of inits"
     if block is None or isinstance(block, str):
         try:
             length = pd.Timedelta(lead.values.max() if block is None else block)
@@ -173,11 +173,11 @@ def _blocks(
             raise mismatch("the length of a block as a duration", repr(block), hint)
         since = ((init - init.min()) / length.to_timedelta64()).values
         words = block or f"{length.total_seconds() / 60:g} min"
-        return _labelled(init, np.floor(since + 1e-9).astype(int)), f"{words} of inits"
+        return _labelled(np.floor(since + 1e-9).astype(int)), f"{words} of inits"
     whole_number("block", block)
     order = np.argsort(np.argsort(init.values))
-    return _labelled(init, order // block), f"{block} init{'s' * (block > 1)}"
+    return _labelled(order // block), f"{block} init{'s' * (block > 1)}"
 
 
-def _labelled(init: xr.DataArray, values: np.ndarray) -> xr.DataArray:
+def _labelled(values: np.ndarray) -> xr.DataArray:
     return xr.DataArray(values, dims="init", name="block")
