@@ -131,15 +131,13 @@ CASES = {
             "'crs' not in answer.coords and np.allclose(answer.rain_amount, rain[:1] / 12, atol=0.006)",
         ),
     ],
-    "datasets.radar.odim_write:_where": [
+    "datasets.radar.geotiff:check_map": [
         Case(
             "import tempfile, rioxarray; from xearthformer.datasets.radar.odim_write import write_odim; path = tempfile.mkdtemp() + '/a.h5'; rain = rainfall(1).drop_vars('crs'); del rain.attrs['grid_mapping']",
             "write_odim(rain, path)",
             "np.allclose(xef.open_radar(path), rain)",
             {"EPSG:...": "EPSG:3035"},
-        )
-    ],
-    "datasets.radar.geotiff:check_map": [
+        ),
         Case(
             "import tempfile, rioxarray; from xearthformer.datasets.radar.geotiff import write_geotiff; path = tempfile.mkdtemp() + '/a.tif'; rain = rainfall().drop_vars('crs'); del rain.attrs['grid_mapping']; fc = forecasts(rain, init=None)",
             "write_geotiff(fc, path)",

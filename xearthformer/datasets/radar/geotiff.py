@@ -87,10 +87,11 @@ def write_geotiff(fc: xr.DataArray, path: str | os.PathLike[str]) -> list[str]:
     return written
 
 
-def check_map(da: xr.DataArray, hint: str) -> pyproj.CRS:
+def check_map(da: xr.DataArray, hint: str, name: str = "da") -> pyproj.CRS:
     """Return the projection of data that has one, and pixels of one size.
 
-    ValueError without; `hint` says what to do about a projection that isn't there.
+    ValueError without; `hint` says what to do about a projection that isn't there, and `name` what
+    the line about pixels calls the data.
     """
     y, x = find_grid(da)
     crs = crs_of(da)
@@ -104,10 +105,11 @@ def check_map(da: xr.DataArray, hint: str) -> pyproj.CRS:
         steps = np.diff(da[dim].values.astype(float))
         if steps.size == 0 or not np.allclose(steps, steps.mean(), rtol=1e-2):
             ends = f"{da[dim].values[0]:g}, {da[dim].values[-1]:g}, {da.sizes[dim]}"
+            sizes = np.abs(steps)
             raise mismatch(
                 f"two pixels or more of one size along {dim}",
-                f"{da.sizes[dim]} pixels, not of one size",
-                f"da.interp({dim}=np.linspace({ends}))",
+                f"{da.sizes[dim]}{f' of {sizes.min():g} to {sizes.max():g}' if sizes.size else ''}",
+                f"{name}.interp({dim}=np.linspace({ends}))",
             )
     return crs
 

@@ -15,11 +15,11 @@ from xarray.backends.locks import HDF5_LOCK
 from ... import __version__
 from ...errors import mismatch
 from ...fields.axes import find_grid, find_time
-from ...fields.quantities import check_quantity
+from ...fields.quantities import KNOWN, KNOWN_ATTRS, check_quantity
 from ...fields.units import convert_units, to_metres
 from .frames import RATE
-from .geotiff import MADE_WITH
-from .projection import crs_of, crs_variable
+from .geotiff import MADE_WITH, check_map
+from .projection import crs_variable
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]
@@ -121,14 +121,8 @@ def _where(rain: xr.DataArray, path: str) -> dict[str, str | float | int]:
     """Return ODIM's group /where: projection, corners and pixels."""
     import pyproj
 
-    y, x = find_grid(rain)
-    crs = crs_of(rain)
-    if crs is None or y not in rain.coords or x not in rain.coords:
-        raise mismatch(
-            "rain with a map projection and coordinates along y and x",
-            "none",
-            f'write_odim(rain.rio.write_crs("EPSG:..."), {path!r}), by rioxarray',
-        )
+    hint = f'write_odim(rain.rio.write_crs("EPSG:..."), {path!r}), by rioxarray'
+    crs, (y, x) = check_map(rain, hint, "rain"), find_grid(rain)
     (top, height), (left, width) = (_edge(rain[axis]) for axis in (y, x))
     rows, columns = rain.sizes[y], rain.sizes[x]
     right, bottom = left + columns * width, top + rows * height  # height is negative
@@ -151,13 +145,8 @@ def _edge(axis: xr.DataArray) -> tuple[float, float]:
     """Return the outer edge of the first pixel and the step, in metres or degrees."""
     factor = to_metres(str(axis.attrs.get("units", ""))) or 1.0
     values = axis.values.astype(float) * factor
-    steps = np.diff(values)
-    if steps.size == 0 or not np.allclose(steps, steps.mean(), rtol=1e-2):
-        ends = f"{axis.values[0]:g}, {axis.values[-1]:g}, {axis.size}"
-        found = f"{axis.size} of {np.abs(steps).min():g} to {np.abs(steps).max():g}"
-        hint = f"rain.interp({axis.name}=np.linspace({ends}))"
-        raise mismatch(f"two pixels or more of one size along {axis.name}", found, hint)
-    return float(values[0] - steps.mean() / 2), float(steps.mean())
+    step = np.diff(values).mean()
+    return float(values[0] - step / 2), float(step)
 
 
 def _times(
@@ -181,10 +170,10 @@ def _put_frame(
     most = float(np.nanmax(rain, initial=0.0))
     _put(file, f"{name}/what", {"product": "SURF", **_date("start", start), **_date("end", end)})
     _put_codes(file, f"{name}/data1", "RATE", rain, max(GAIN, most / (NODATA - 1)), np.uint16)
-    if "known" in frame.coords:
+    if KNOWN in frame.coords:
         quality = f"{name}/data1/quality1"
-        _put_codes(file, quality, "QIND", frame["known"].values, KNOWN_GAIN, np.uint8)
-        _put(file, f"{quality}/how", {"task": "share of the value that stems from what was seen"})
+        _put_codes(file, quality, "QIND", frame[KNOWN].values, KNOWN_GAIN, np.uint8)
+        _put(file, f"{quality}/how", {"task": KNOWN_ATTRS["long_name"]})
 
 
 def _put_codes(
