@@ -45,8 +45,7 @@ def assert_eager_bits(ssta, pack, **how):
 
 
 @pytest.mark.parametrize(
-    "scheduler",
-    ["synchronous", "threads", pytest.param("processes", marks=pytest.mark.slow)],
+    "scheduler", ["threads", pytest.param("processes", marks=pytest.mark.slow)]
 )
 def test_every_scheduler_gives_the_eager_bits(ssta, tiny_pack, scheduler):
     assert_eager_bits(ssta, tiny_pack, scheduler=scheduler, num_workers=2)

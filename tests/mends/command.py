@@ -11,7 +11,8 @@ import xarray as xr
 
 from mends import data
 from mends.typed import scope
-from xearthformer.cli import _in_shell, main
+from xearthformer.cli import main
+from xearthformer.cli.hints import in_shell
 
 WITHOUT = "the same without "
 OPTION = re.compile("--?[a-z]")
@@ -35,7 +36,7 @@ class Command:
 
     def said(self, hint: str) -> str:
         """Return a hint in the words of the command line."""
-        return _in_shell(hint, shlex.split(self.words)[0])
+        return in_shell(hint, shlex.split(self.words)[0])
 
 
 RAIN = "rainfall(40, side=(32, 32))"

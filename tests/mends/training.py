@@ -14,7 +14,8 @@ import xearthformer as xef
 from mends import data
 from mends.data import GRID, QUANTITY, SIZES, UNET
 from mends.typed import END, Case, scope
-from xearthformer.cli import _in_shell, main
+from xearthformer.cli import main
+from xearthformer.cli.hints import in_shell
 
 DAMPED = {"name": "damped-persistence", "config": SIZES}
 FIT = {
@@ -72,7 +73,7 @@ class File:
 
     def said(self, hint: str) -> str:
         """Return a hint in the words of the command line."""
-        return _in_shell(hint, "train")
+        return in_shell(hint, "train")
 
     def _with(self, entries: dict, entry: dict) -> dict:
         """Return the entries with another, which goes into a section or takes its place."""

@@ -9,7 +9,6 @@ import inspect
 import os
 import re
 import reprlib
-import shlex
 import sys
 from argparse import SUPPRESS, ArgumentError
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from .entries import load_yaml, read_text
 from .files import Radar
 from .forecast import forecast_file, hindcast_file
 from .help import SHELLS, PrintCompletion, with_examples
+from .hints import in_shell
 from .score import icar_enso_scores, sevir_scores, verify_file
 from .watch import watch_folder
 
@@ -56,79 +56,6 @@ OPTION_TYPES: dict[str, Any] = {
     "precision": Literal["float32", "bf16"],
     "compile": bool,
     "beyond": Literal["climatology", "nan"],
-}
-
-# What hints of the package say in Python, in the words of the command line.
-QUOTED = r"""['"]([^'"]+)['"]"""
-PERIOD = rf"\({QUOTED}, {QUOTED}\)"
-TEXTS = "batch_size|window|device|sampler|precision|step|beyond|on_error|format|reference|block"
-PYTHON_TO_SHELL: dict[str, str | Callable[[re.Match[str]], str]] = {
-    r"\bda\.earthformer\.forecast\(\.\.\., members=(\d+)\)": r"--members \1",
-    rf"\w+\.earthformer\.anomaly\(climatology={PERIOD}\)": r"--anomaly \1 \2",
-    rf"^{PERIOD}": r"--anomaly \1 \2",  # a period alone is that of the anomaly asked for
-    # a stamp may hold a blank, between the date and the time
-    rf"\binit=slice\({QUOTED}, (?:{QUOTED}|None)(?:, (\d+))?\)": lambda m: (
-        f"--init {shlex.quote('/'.join([m[1], m[2] or '', *filter(None, [m[3]])]))}"
-    ),
-    rf"\binit={QUOTED}": lambda m: f"--init {shlex.quote(m[1])}",
-    r"\bthresholds=\[([^]]*)\]": lambda m: f"--thresholds {m[1].replace(',', '')}",
-    r"\bscores=\[([^]]*)\]": lambda m: f"--scores {re.sub('[^0-9a-z_ ]', '', m[1])}",
-    r"\b(init|chunks)=None": r"the same without --\1",
-    rf"(?<![/\w])({TEXTS})={QUOTED}": lambda m: f"--{m[1].replace('_', '-')} {shlex.quote(m[2])}",
-    r"(?<![/\w])(lead|members|seed|steps|batch_size|window|keep)=(\d+)": lambda m: (
-        f"--{m[1].replace('_', '-')} {m[2]}"
-    ),
-    r"products=xef\.Products\(exceed=\[([^]]*)\]\)": lambda m: f"--exceed {m[1].replace(',', '')}",
-    r"\bproducts=None": "the same without --with-members",
-    r"ds\.drop_vars\(.*\), to keep (\w+)": r"--variable \1",
-    r"fc\.earthformer\.exceedance\(\[([^]]*)\]\)": lambda m: f"--exceed {m[1].replace(',', '')}",
-    r"fc\.earthformer\.quantiles\(\[([^]]*)\]\)": lambda m: f"--quantiles {m[1].replace(',', '')}",
-    rf"fc\.earthformer\.accumulate\({QUOTED}\)": r"--accumulate \1",
-    rf"\.earthformer\.exceedance\({QUOTED}\)": lambda m: f" --exceed {shlex.quote(m[1])}",
-    r", anywhere=True": " --anywhere",
-    r"xef\.list_packs\(\)": "xearthformer packs list",
-}
-# Which data, and options that had been given.
-OPENED = r"""(?:"[^"]*"|\w+)(?:, (?:zr=\([^()]*\)|zero_below=[\d.]+))*"""
-# The same of one command, where the option is.
-OF_RADAR: dict[str, str | Callable[[re.Match[str]], str]] = {
-    rf"xef\.to_step\(\w+, {QUOTED}\)": r"--step \1",
-    r"xef\.open_radar\([^()]*, zr=\(([\d.]+), ([\d.]+)\)\)": r"--zr \1 \2",
-    # .inf, as YAML has it, which arguments are read as
-    rf"xef\.open_radar\({OPENED}, missing=\(?([-\w., ]+)\)?\)": lambda m: (
-        f"--missing {m[1].replace('np.', '.').replace(',', '')}"
-    ),
-    rf"xef\.open_radar\({OPENED}, zero_below=([\d.]+)\)": r"--zero-below \1",
-    rf"xef\.open_radar\({OPENED}, on_error=\"skip\"\)": "--skip-broken",
-}
-COMMAND_TO_SHELL: dict[str, dict[str, str | Callable[[re.Match[str]], str]]] = {
-    "packs": {r"\boverwrite=True": "--overwrite"},
-    "forecast": OF_RADAR,
-    "hindcast": OF_RADAR,
-    "watch": OF_RADAR,
-    "verify": {
-        **OF_RADAR,
-        r"\b(square|surroundings)=(\d+)": r"--\1 \2",
-        r"\bknown=None": "the same without --known",
-        r"\bknown=([\d.]+)": r"--known \1",
-        r"\bmethod=\"extrapolation\"": "--packs pysteps",
-        rf"\bmethod={QUOTED}(?:, (?:or )?members=None)?": r"--packs \1",
-        r"\bscores=\[([^]]*)\]": lambda m: f"--scores {m[1].replace(',', '').replace(chr(34), '')}",
-        r"\bconfidence=([\d.]+)": r"--confidence \1",
-        r"\bby=xef\.(\w+)(?:, or labels as a DataArray \(init,\))?": r"--by \1",
-        r'\breference="([^"]+)"': lambda m: f"--reference {shlex.quote(m[1])}",
-    },
-}
-
-# A training's arguments are entries of its file, and overrides in YAML.
-PYTHON_TO_YAML = {
-    rf"^{PERIOD}": r"anomaly: [\1, \2], in the section data",
-    r"(?<![\w.])(size|stride|beyond|checks|least)=": r"crop.\1=",
-    r"=\(start, end\)": "='[START, END]'",
-    r"^(\w+)=None": r"\1=null",
-    r"\bstart=None": "start=null",
-    r'train\("([\w-]+)", \.\.\.\)': r"model.name=\1",
-    r"^data=data\[0\], extra=\(\), or": "one entry of data and no extra, or",
 }
 
 # --- arguments in another form than a signature tells, by the name of the parameter
@@ -660,27 +587,5 @@ def _one_line(error: Exception, command: str = "") -> str:
         text += ": a file that is read may be damaged, or the disk full"
     lines = [line.strip() for line in (text or type(error).__name__).splitlines()]
     if lines[-1].startswith("try "):
-        lines[-1] = f"try {_in_shell(lines[-1].removeprefix('try '), command)}"
+        lines[-1] = f"try {in_shell(lines[-1].removeprefix('try '), command)}"
     return printable("; ".join(line for line in lines if line))
-
-
-def _in_shell(hint: str, command: str = "") -> str:
-    """Return a hint in the words of the command line.
-
-    >>> _in_shell('da.earthformer.anomaly(climatology=("1981", "2010")), of the absolute values')
-    '--anomaly 1981 2010, of the absolute values'
-    >>> _in_shell('window="16 km", or a number of pixels'), _in_shell("lead=3 or more")
-    ("--window '16 km', or a number of pixels", '--lead 3 or more')
-    >>> _in_shell('("1990", "1999")'), _in_shell("thresholds=[0.5, 1, 5]")
-    ('--anomaly 1990 1999', '--thresholds 0.5 1 5')
-    >>> _in_shell('xef.to_step(da, "5min")', "verify"), _in_shell("stage=None", "train")
-    ('--step 5min', 'stage=null')
-    >>> _in_shell("init=slice('1990', '2001', 12)"), _in_shell("init=slice('1990', None)")
-    ('--init 1990/2001/12', '--init 1990/')
-    >>> _in_shell('init="2000-01-01 00:05:00"')
-    "--init '2000-01-01 00:05:00'"
-    """
-    table = COMMAND_TO_SHELL.get(command, {}) | PYTHON_TO_SHELL
-    for pattern, words in (PYTHON_TO_YAML if command == "train" else table).items():
-        hint = re.sub(pattern, words, hint)
-    return hint

@@ -18,7 +18,7 @@ from .files import (
     write_forecast,
 )
 
-# The fields of `inference.options.Options` but guidance, which `sigmas` stands for: cli.OPTIONS.
+# The fields of `inference.options.Options`; `sigmas` stands for guidance: cli.OPTION_TYPES.
 Options = Any
 
 

@@ -32,6 +32,7 @@ from ..fields.time_axis import stamps_on_grid, str_time
 from ..verification.request import Products
 from .files import check_raster, remove, write_forecast
 from .folder import UNFINISHED, Failed, Folder, Frame
+from .hints import in_shell
 
 if TYPE_CHECKING:
     from ..packs.pack import Pack
@@ -553,10 +554,8 @@ def _in_shell_words(event: Event) -> Event:
     """Return what failed with its hint in the words of the command line."""
     if not isinstance(event, Failed):
         return event
-    from . import _in_shell
-
     lines = [line.strip() for line in event.reason.splitlines()]
-    words = [_in_shell(line, "watch") if line.startswith("try ") else line for line in lines]
+    words = [in_shell(line, "watch") if line.startswith("try ") else line for line in lines]
     return replace(event, reason="\n".join(words))
 
 
