@@ -452,11 +452,9 @@ class EarthformerAccessor(Generic[T]):
         >>> fc.earthformer.exceedance("2 mm/h").values
         array([0.5, 1. ])
         """
-        from .verification.align import pick_variable
         from .verification.products import exceedance
 
-        forecast = pick_variable(self._obj)
-        return exceedance(forecast, threshold, window=window, anywhere=anywhere)
+        return exceedance(self._obj, threshold, window=window, anywhere=anywhere)
 
     def quantiles(self, q: "float | Sequence[float]") -> xr.DataArray:
         """Return quantiles of the members: `xearthformer.quantiles`.
@@ -480,10 +478,9 @@ class EarthformerAccessor(Generic[T]):
         >>> fc.earthformer.quantiles(0.5).values
         array([3., 7.])
         """
-        from .verification.align import pick_variable
         from .verification.products import quantiles
 
-        return quantiles(pick_variable(self._obj), q)
+        return quantiles(self._obj, q)
 
     def accumulate(self, period: "str | timedelta | np.timedelta64") -> xr.DataArray:
         """Return the rain of successive periods of a forecast, in mm: `xearthformer.accumulate`.
@@ -507,10 +504,9 @@ class EarthformerAccessor(Generic[T]):
         >>> fc.earthformer.accumulate("1h").values.ravel()  # half an hour at each rate
         array([9., 1.])
         """
-        from .verification.align import pick_variable
         from .verification.products import accumulate
 
-        return accumulate(pick_variable(self._obj), period)
+        return accumulate(self._obj, period)
 
     @renamed(scale="window")
     def verify(

@@ -11,7 +11,10 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import numpy as np
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -103,6 +106,15 @@ def whole_number(name: str, value: object, least: int = 1, hint: str | None = No
             f"{name} as a whole number from {least}", repr(value), hint or f"{name}={least}"
         )
     return number
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a real number: True and durations are, for Python and NumPy.
+
+    >>> is_number(np.float32(0.5)), is_number("0.5"), is_number(True)
+    (True, False, False)
+    """
+    return isinstance(value, Real) and not isinstance(value, bool | np.timedelta64)
 
 
 @contextmanager

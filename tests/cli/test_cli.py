@@ -235,6 +235,18 @@ def test_half_a_command_is_one_line(words, message, capsys):
     assert re.search(message, err) and err.count("\n") == 1
 
 
+def test_no_option_is_read_from_the_environment(monkeypatch, capsys):
+    given = {"JSONARGPARSE_DEFAULT_ENV": "true", "XEARTHFORMER_PACKS__SHOW__NAME": "lim"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main(["packs", "show"])
+    assert "arguments are required" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["packs", "show", "--help"])
+    assert "ENV" not in capsys.readouterr().out
+
+
 def test_every_option_is_read_with_either_stroke(tiny_pack, file, tmp_path):
     words = ["--batch_size", 2, "--init", "2000-06", "-o", tmp_path / "out.nc"]
     assert forecast(file, "--pack", tiny_pack.path, *words) == 0

@@ -201,7 +201,7 @@ def test_pysteps_is_missed_before_anything_is_forecast(rain, monkeypatch):
 
 @pytest.mark.parametrize("packs", [[], ["persistence", "persistence"]])
 def test_packs_are_each_named_once(rain, packs):
-    with pytest.raises(ValueError, match="packs to compare, each once"):
+    with pytest.raises(ValueError, match="a list of packs .*, each once"):
         compare(rain, packs)
 
 

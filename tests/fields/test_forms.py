@@ -109,3 +109,20 @@ def test_places_that_are_written_again_at_each_time(lazy):
     moving = theirs.assign_coords(XLAT=theirs["XLAT"] + xr.DataArray(np.arange(24.0), dims="Time"))
     with pytest.raises(ValueError, match="expected latitude and longitude"):
         index(moving, "nino3.4")
+
+
+@pytest.mark.parametrize("given", ["sst.nc", np.zeros((3, 2, 2)), None])
+def test_what_is_no_labelled_data_is_told_at_every_door(given):
+    doors = [
+        lambda: xef.climatology(given),
+        lambda: xef.anomaly(da=given),
+        lambda: xef.index(given, "nino3.4"),
+        lambda: xef.exceedance(given, 1),
+        lambda: xef.quantiles(given, 0.5),
+        lambda: xef.accumulate(given, "1h"),
+        lambda: xef.verify(given, given),
+        lambda: xef.forecast(given, "lim"),
+    ]
+    for door in doors:
+        with pytest.raises(TypeError, match="expected an xarray DataArray or Dataset\n   found "):
+            door()

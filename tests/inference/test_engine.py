@@ -36,6 +36,13 @@ class Spy(torch.nn.Module):
         return y
 
 
+def test_devices_of_torch_are_those_of_their_names(tiny_pack):
+    """And so are what a store of hindcasts says of them."""
+    devices = "cpu", torch.device("cpu")
+    one, other = (engine.settings(tiny_pack, (2, 2), device=device) for device in devices)
+    assert one == other
+
+
 @pytest.mark.parametrize(("settings", "product"), [(FLOAT32, "float32"), (BF16, "bfloat16")])
 def test_products_are_in_the_precision_and_the_rest_in_float32(settings, product):
     spy, x_BTHWC = Spy(), torch.rand(3, 2, 1, 1, 4)

@@ -144,6 +144,9 @@ CASES = {
     "inference.time_step:_microseconds": [Command(RAIN, VERIFY + " --step 0s", SAID)],
     "verification.scores:check_names": [Command(RAIN, VERIFY + " --scores csy", SAID)],
     "verification.verify:_check": [Command("absolute()", VERIFY + " --scores csi", SAID)],
+    "comparison.compare:_check_packs": [
+        Command(RAIN, "verify FILE --lead 2 --packs persistence persistence", SAID)
+    ],
     "comparison.compare:_check_rows": [Command(RAIN, VERIFY + " --reference lim", SAID)],
     "comparison.square:find_square": [
         Command(RAIN, VERIFY + " --square 50 --thresholds 5", "'square' in said")

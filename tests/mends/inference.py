@@ -26,6 +26,7 @@ CASES = {
     ],
     "inference.engine:settings": [
         Case(f"da = {SEA}", "da.earthformer.forecast(strict(), lead=2, device='gpu')", FIRST),
+        Case(f"da = {SEA}", "da.earthformer.forecast(strict(), lead=2, device=['cpu'])", FIRST),
         Case(f"da = {SEA}", "da.earthformer.forecast(strict(), lead=2, precision='fp8')", FIRST),
     ],
     "errors:whole_number": [
@@ -52,6 +53,7 @@ CASES = {
         ),
         Case(TINY, "xef.forecast(da, pack, steps=2, members=0)", "answer.sizes['member'] == 1"),
         Case(TINY, "xef.forecast(da, pack, steps=2, seed=-1)", "answer.sizes['member'] == 1"),
+        Case("da = nino()", "da.earthformer.running_mean(n=2.5)", "answer[1] == da[:3].mean()"),
     ],
     "inference.ensemble:ensemble": [
         Case(TINY, "xef.forecast(da, pack, steps=2, seed=2**63)", "answer.sizes['member'] == 1")

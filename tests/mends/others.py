@@ -17,7 +17,12 @@ CASES = {
             STORE,
             "xef.hindcast(da, 'persistence', store, lead=2, on_error='warn')",
             "answer.sizes['init'] == 36",
-        )
+        ),
+        Case(
+            STORE + "; da = anomalies(36, step=2)",
+            "xef.hindcast(da, 'lim', store, lead=2, members=2, products=[0.1])",
+            "answer['quantile'].values.tolist() == [0.1, 0.5, 0.9]",
+        ),
     ],
     "hindcasts.hindcast:_check_once": [
         Case(
@@ -54,13 +59,12 @@ CASES = {
             "answer.card.title == 'another' and answer.card.name == 'small'",
         )
     ],
-    "comparison.compare:_check_once": [
-        Case(
-            RAIN, "xef.compare(da, packs=[], lead=1)", "answer.sizes['forecast'] == 1", into="packs"
-        ),
+    "comparison.compare:_check_packs": [
+        Case(RAIN, f"xef.compare(da, packs={given}, lead=1)", "answer.sizes['forecast'] == 1")
+        for given in ("[]", "'lim'", "3", "xef.open_pack('lim')", "[xef.open_pack('lim')]")
     ],
     "comparison.compare:_check_rows": [
-        Case(RAIN, COMPARE.format("reference='lim'"), "answer.sizes['forecast'] == 1")
+        Case(RAIN, COMPARE.format("reference='lim'"), "answer.sizes['forecast'] == 1"),
     ],
     "verification.confidence:check_block": [
         Case(

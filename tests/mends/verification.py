@@ -146,11 +146,13 @@ CASES = {
     "verification.confidence:check_confidence": [
         Case(
             "da = rainfall(30); obs = da; fc = forecasts(da, lead=1)",
-            "xef.verify(fc, obs, ['mse'], confidence=95)",
+            f"xef.verify(fc, obs, ['mse'], confidence={given})",
             "answer.mse_low.notnull().all()",
             into="confidence",
-        ),
-    ],
+        )
+        for given in ("95", "'0.9'", "[0.9]")
+    ]
+    + [],
     "verification.confidence:_blocks": [
         Case(
             "da = rainfall(60, step='1h'); obs = da; fc = forecasts(da, lead=1); sums = xef.statistics(fc, obs, ['mse'])",
@@ -168,10 +170,13 @@ CASES = {
         )
     ],
     "verification.grid:window_pixels": [
-        Case(
-            RAIN,
-            "xef.verify(fc, obs, ['fss'], thresholds=[5], window=0.5)",
-            "answer.fss.notnull().any()",
+        *(
+            Case(
+                RAIN,
+                f"xef.verify(fc, obs, ['fss'], thresholds=[5], window={given})",
+                "answer.fss.notnull().any()",
+            )
+            for given in ("0.5", "np.nan", "[[1]]", "{'16 km'}")
         ),
         Case(
             RAIN,
@@ -307,7 +312,20 @@ CASES = {
         ),
     ],
     "verification.scores:check_names": [
-        Case(RAIN, "xef.verify(fc, obs, scores=['csy'])", "'mse' in answer")
+        Case(RAIN, "xef.verify(fc, obs, scores=['csy'])", "'mse' in answer"),
+        Case(RAIN, "xef.verify(fc, obs, scores=[['csi']])", "'mse' in answer"),
+        Case(RAIN, "xef.verify(fc, obs, scores=3)", "'mse' in answer"),
+        Case(RAIN, "xef.verify(fc, obs, scores=iter(['csi']))", "'mse' in answer"),
+        Case(RAIN, "xef.verify(fc, obs, scores='csi', reference=fc)", SCORED),
+        Case(RAIN, "xef.compare(da, ['persistence'], lead=1, scores='far')", "'far' in answer"),
+    ],
+    "verification.scores:as_thresholds": [
+        *(
+            Case(RAIN, f"xef.verify(fc, obs, ['csi'], thresholds={given})", SCORED)
+            for given in ("5", "'15'", "[1, np.nan]")
+        ),
+        Case(RAIN, "xef.compare(da, ['persistence'], lead=1, thresholds=5)", SCORED),
+        Case(NINO, "fc.earthformer.categories(thresholds=0.5)", "answer.sizes['category'] == 3"),
     ],
     "verification.scores:printed_columns": [],
     "verification.scores:score": [],
@@ -422,13 +440,12 @@ CASES = {
     "verification.verify:check_share": [
         Case(
             "da = rainfall(12, side=(40, 40)); obs = da; fc = forecasts(da); fc = fc.assign_coords(known=fc.astype('f4') * 0 + 1)",
-            "xef.verify(fc, obs, ['mse'], known=50)",
+            f"xef.verify(fc, obs, ['mse'], known={given})",
             "'mse' in answer",
         )
+        for given in ("50", "'0.5'")
     ],
     "verification.verify:_measures": [
-        Case(RAIN, "xef.verify(fc, obs, ['csi'], thresholds=5)", SCORED),
-        Case(RAIN, "xef.verify(fc, obs, scores='csi')", SCORED),
         Case(
             RAIN,
             "xef.verify(fc, obs, ['fss'], window=['1 km', '1 km'])",

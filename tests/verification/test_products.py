@@ -57,6 +57,16 @@ def test_thresholds_stand_where_the_members_did(corner):
     assert one.attrs["long_name"] == "probability of at least 5 mm h-1"
 
 
+def test_products_of_a_dataset_are_those_of_its_variable():
+    fc = ensemble(np.arange(18.0).reshape(2, 3, 3), leads=2)
+    for make in (
+        lambda data: exceedance(data, 5),
+        lambda data: quantiles(data, [0.5]),
+        lambda data: accumulate(data, "10min"),
+    ):
+        xr.testing.assert_identical(make(fc.to_dataset(name=fc.name)), make(fc))
+
+
 def test_the_mean_share_of_a_neighbourhood(corner):
     """3 x 3 pixels around the corner are 4 within the domain, of which one of one member: 1 / 8;
     around the middle there are 9: 1 / 18. The far edge sees nothing of it."""

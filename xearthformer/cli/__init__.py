@@ -436,6 +436,15 @@ def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
 class Parser(ArgumentParser):
     """A parser that says what is wrong in one line; the usage of a command can take twenty."""
 
+    @property
+    def default_env(self) -> bool:
+        """Whether the environment gives options too; jsonargparse lets a variable decide it."""
+        return self._default_env
+
+    @default_env.setter
+    def default_env(self, _: bool) -> None:
+        self._default_env = False
+
     def format_help(self, *formatter: Any) -> str:
         words = self.prog.replace("[options] ", "").split()
         return with_examples(super().format_help(*formatter), " ".join(words[1:]))

@@ -11,7 +11,7 @@ import re
 import numpy as np
 import xarray as xr
 
-from ..errors import mismatch
+from ..errors import mismatch, whole_number
 from ..fields.axes import Role, coordinate, find_curvilinear, find_grid, find_time
 from ..fields.cf import new_values
 from ..fields.forms import takes_any_form
@@ -345,6 +345,7 @@ def running_mean(da: Labelled, n: int, dim: str | None = None) -> Labelled:
         found = ", ".join(map(str, da.dims))
         raise mismatch(f"a dimension {along!r}", found, f'dim="{usual}"')
     size = da.sizes[along]
+    whole_number("n", n, hint=f"n={min(3, size - 1 + size % 2)}")
     if n < 1 or n % 2 == 0 or n > size:
         odd = min(max(n | 1, 1), size - 1 + size % 2)
         raise mismatch(f"an odd number of steps, at most {size}", str(n), f"n={odd}")

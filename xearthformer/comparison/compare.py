@@ -5,14 +5,14 @@ scored against them where all have a value, and sums are added up. The block set
 """
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 import xarray as xr
 
-from ..errors import mismatch, renamed
+from ..errors import mismatch, renamed, whole_number
 from ..fields.axes import find_axes, find_grid
 from ..fields.forms import takes_any_form
 from ..fields.quantities import KNOWN
@@ -37,7 +37,7 @@ from ..verification.align import has_value, pick_variable
 from ..verification.confidence import check_block, check_confidence
 from ..verification.regimes import by_regime, labels_of
 from ..verification.scores import check_names, default_scores
-from ..verification.verify import check_share, default_thresholds, quantity, scores_at, statistics
+from ..verification.verify import check_share, quantity, scores_at, statistics, thresholds_of
 from .square import Square, find_square
 
 # Among the names of packs: methods of pysteps, which read the last frames alone.
@@ -262,7 +262,7 @@ def compare(
     >>> table["csi"].dims, table["forecast"].values, table["init"].size
     (('forecast', 'lead', 'threshold'), array(['persistence'], dtype='<U11'), 10)
     """
-    _check_once(packs)
+    _check_packs(packs)
     rows = [
         forecaster(each, device, variable=variable, members=members, seed=seed)
         if isinstance(each, str)
@@ -276,10 +276,10 @@ def compare(
         check_share(known)
     data, present = _with_every_stamp(data, variable)
     scored = pick_variable(data, variable)
-    at = default_thresholds(scored) if thresholds is None else thresholds
+    at = thresholds_of(scored, thresholds)
     setting = _Setting(
         variable,
-        tuple(at),
+        at,
         window if at else None,
         known,
         any(row.members > 1 for row in rows) and quantity(scored) == "rain",
@@ -317,16 +317,22 @@ def compare(
     return result.assign_coords(forecast=rows_of, init=("init", time.values[positions]))
 
 
-def _check_once(packs: Sequence[str | Forecaster]) -> None:
-    """Raise for no ways to forecast, or one of them twice."""
-    names = [each if isinstance(each, str) else each.name for each in packs]
+def _check_packs(packs: Sequence[str | Forecaster]) -> None:
+    """Raise for what is no list of ways to forecast, none, or one of them twice."""
+    listed = [] if isinstance(packs, str) or not isinstance(packs, Collection) else list(packs)
+    if not all(isinstance(each, str | Forecaster) for each in listed):  # nor is a pack a name
+        listed = []
+    names = [each if isinstance(each, str) else each.name for each in listed]
     if not names or len({*names}) < len(names):
-        raise mismatch("packs to compare, each once", ", ".join(names) or "none", "['persistence']")
+        found, hint = ", ".join(names) or repr(packs), 'packs=["persistence"]'
+        raise mismatch("a list of packs by name, folder or file, each once", found, hint)
 
 
 def _check_rows(rows: Sequence[Forecaster], members: int | None, reference: str | None) -> None:
     """Raise for members that nothing draws, and a reference that is no row."""
     names = [row.name for row in rows]
+    if members is not None:
+        whole_number("members", members)
     if members is not None and all(row.members == 1 for row in rows) and members > 1:
         found = f"{', '.join(names)}, whose forecasts are deterministic"
         raise mismatch("a pack that draws members", found, "leave members out")

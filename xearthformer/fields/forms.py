@@ -8,7 +8,8 @@ another shape, and may be written in another format.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from typing import ParamSpec, TypeVar
 
 import xarray as xr
@@ -27,14 +28,33 @@ DELTA = "delta_"  # how pint marks a difference of temperatures
 
 
 def takes_any_form(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function take labelled data in any form that `in_plain_form` reads."""
+    """Let a function take labelled data in any form that `in_plain_form` reads.
+
+    What it takes first is labelled data, or several by name.
+    """
+    first = next(iter(inspect.signature(function).parameters))
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        for data in args[:1] or [kwargs[name] for name in kwargs if name == first]:
+            if not isinstance(data, Mapping):
+                check_labelled(data)
         given = {name: in_plain_form(arg) for name, arg in kwargs.items()}
         return function(*map(in_plain_form, args), **given)  # type: ignore[arg-type]
 
     return wrapper
+
+
+def check_labelled(data: object) -> None:
+    """Raise TypeError for what is no labelled data, such as the path of a file.
+
+    >>> check_labelled("sst.nc")
+    Traceback (most recent call last):
+    TypeError: expected an xarray DataArray or Dataset
+       found str
+    """
+    if not isinstance(data, xr.DataArray | xr.Dataset):
+        raise TypeError(f"expected an xarray DataArray or Dataset\n   found {type(data).__name__}")
 
 
 def in_plain_form(data: T) -> T:

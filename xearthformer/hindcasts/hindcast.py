@@ -168,6 +168,9 @@ def hindcast(
     if chunks is not None:
         chunks = whole_number("chunks", chunks, hint="chunks=None")
     products = Products() if products is None else products
+    if not isinstance(products, Products):
+        hint = "products=xef.Products(quantiles=[0.1, 0.5, 0.9])"
+        raise mismatch("products as xef.Products", repr(products), hint)
     products.check()
     pack, opened = open_pack(pack), open_store(store)
     if batch_size == "auto":  # of which other devices have others

@@ -94,11 +94,12 @@ def settings(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise mismatch(
             "a device that torch finds here", f"{device!r}: {reason}", 'device="auto"'
         ) from error
+    device = str(torch.device(device))  # torch's own devices too
     kind = torch.device(device).type
     if batch_size == "auto" and is_generative(pack.card):
         batch_size = BATCH_TILES.get(kind, BATCH_TILES["cpu"])

@@ -18,7 +18,7 @@ from ..fields import cf, quantities, regrid
 from ..fields.axes import find_axes, find_curvilinear, find_grid, find_time
 from ..fields.codes import NOISE
 from ..fields.curvilinear import to_latlon
-from ..fields.forms import in_plain_form
+from ..fields.forms import check_labelled, in_plain_form
 from ..fields.quantities import RAIN
 from ..fields.sentinels import check_values
 from ..fields.spacing import is_even, pixel_size, sized_by_latlon, with_labels
@@ -85,8 +85,7 @@ def _found(data: xr.Dataset | xr.DataArray, card: Card) -> list[Entry]:
                 f"xr.Dataset({{{names}}}), with your arrays for the dots",
             )
         return [Entry(name, variable, data) for name, variable in card.inputs.items()]
-    if not isinstance(data, xr.Dataset):
-        raise TypeError(f"expected an xarray DataArray or Dataset\n   found {type(data).__name__}")
+    check_labelled(data)
     if len(card.inputs) == 1:
         variable = card.input
         found = quantities.find_variable(

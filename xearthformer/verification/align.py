@@ -16,6 +16,7 @@ from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees
 from ..fields.columns import without_repeats
 from ..fields.curvilinear import to_latlon
 from ..fields.forecasts import as_forecast
+from ..fields.forms import check_labelled
 from ..fields.quantities import KNOWN, SST, Labelled, check_unpacked, is_difference, names_of
 from ..fields.sentinels import check_values
 from ..fields.stamps import GREGORIAN, microseconds
@@ -70,8 +71,7 @@ def pick_variable(data: xr.Dataset | xr.DataArray, name: Hashable | None = None)
     if isinstance(data, xr.DataArray):
         check_unpacked(data)
         return data
-    if not isinstance(data, xr.Dataset):
-        raise TypeError(f"expected an xarray DataArray or Dataset\n   found {type(data).__name__}")
+    check_labelled(data)
     names = list(data.data_vars)
     if len(names) != 1 and name not in names:
         raise mismatch(

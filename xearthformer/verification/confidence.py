@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..errors import ignored, mismatch, whole_number
+from ..errors import ignored, is_number, mismatch, whole_number
 from ..fields.time_axis import months_of
 from .scores import COUNTED, SCORES, score
 from .skill_score import skill_score
@@ -106,7 +106,7 @@ def check_confidence(
     init: xr.DataArray, lead: xr.DataArray, level: float, block: int | str | None = None
 ) -> tuple[xr.DataArray, str]:
     """Return the block of each init, and a block's length in words; ValueError for too few."""
-    if not 0 < level < 1:
+    if not is_number(level) or not 0 < level < 1:
         raise mismatch("a confidence level between 0 and 1", repr(level), "0.9")
     init = init if init.ndim else init.expand_dims("init")
     labels, length = _blocks(init, lead, block)

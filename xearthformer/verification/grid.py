@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from ..errors import mismatch
+from ..errors import is_number, mismatch
 from ..fields.axes import (
     METRES_PER_DEGREE,
     coordinates,
@@ -31,7 +31,7 @@ def window_pixels(da: xr.DataArray, window: float | str) -> tuple[int, int]:
     y, x = find_grid(da)
     hint = 'window="16 km", or a number of pixels from 1'
     if not isinstance(window, str):
-        if window < 1:
+        if not is_number(window) or not window >= 1:  # NaN as well
             raise mismatch("a window of 1 pixel or more", repr(window), hint)
         pixels = [round(window)] * 2
     else:

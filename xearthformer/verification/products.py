@@ -21,10 +21,11 @@ from ..fields.quantities import KNOWN, RAIN, RAIN_AMOUNT, RAIN_UNITS, check_quan
 from ..fields.sentinels import check_values
 from ..fields.time_axis import duration
 from ..fields.units import DIFFERENCE, convert_units, is_temperature
+from .align import pick_variable
 from .grid import window_pixels
 from .seasonal import check_members
 from .spatial import count_in_windows, summed_area
-from .verify import Window
+from .verify import Data, Window
 
 # Attributes that stay true of a probability; others describe the variable.
 ORIGIN = (
@@ -44,7 +45,7 @@ MINUTE, HOUR = np.timedelta64(1, "m"), np.timedelta64(1, "h")
 
 
 def exceedance(
-    forecast: xr.DataArray,
+    forecast: Data,
     threshold: float | str | Sequence[float | str],
     *,
     window: Window | None = None,
@@ -54,7 +55,7 @@ def exceedance(
 
     Parameters
     ----------
-    forecast : DataArray (..., member, [y, x])
+    forecast : DataArray or Dataset (..., member, [y, x])
     threshold : float or str, or a list of them
         A value that equals it is an event. In the forecast's units, or with its own: "5 mm/h".
     window : float or str, optional
@@ -96,6 +97,7 @@ def exceedance(
     >>> exceedance(fc, [1, 5], window=3, anywhere=True).sel(threshold=1).values
     array([[0.5, 0.5]])
     """
+    forecast = pick_variable(forecast)
     check_members(forecast)
     forecast = check_values(forecast, "fc", forecast=True)
     is_one = np.ndim(threshold) == 0
@@ -224,12 +226,12 @@ def _named(forecast: xr.DataArray) -> dict[str, str]:
 # --- quantiles
 
 
-def quantiles(forecast: xr.DataArray, q: float | Sequence[float]) -> xr.DataArray:
+def quantiles(forecast: Data, q: float | Sequence[float]) -> xr.DataArray:
     """Return quantiles of the members: `xarray.DataArray.quantile`, linear between members.
 
     Parameters
     ----------
-    forecast : DataArray (..., member, ...)
+    forecast : DataArray or Dataset (..., member, ...)
     q : float or list of float
         From 0 to 1.
 
@@ -250,6 +252,7 @@ def quantiles(forecast: xr.DataArray, q: float | Sequence[float]) -> xr.DataArra
     >>> quantiles(fc, [0.5, 0.75]).values
     array([2., 3.])
     """
+    forecast = pick_variable(forecast)
     check_members(forecast)
     forecast = check_values(forecast, "fc", forecast=True)
     try:
@@ -286,6 +289,7 @@ def mean_and_spread(forecast: xr.DataArray) -> list[xr.DataArray]:
     >>> mean.item(), round(spread.item() ** 2, 9), spread.attrs["units_metadata"]  # (4 + 1 + 9) / 2
     (3.0, 7.0, 'temperature: difference')
     """
+    forecast = pick_variable(forecast)
     check_members(forecast)
     if forecast.sizes["member"] < 2:
         raise mismatch("two members or more, for their spread", "one", "members=50")
@@ -309,14 +313,14 @@ def mean_and_spread(forecast: xr.DataArray) -> list[xr.DataArray]:
 # --- amounts
 
 
-def accumulate(forecast: xr.DataArray, period: str | timedelta | np.timedelta64) -> xr.DataArray:
+def accumulate(forecast: Data, period: str | timedelta | np.timedelta64) -> xr.DataArray:
     """Return the rain that falls in successive periods of a forecast of rates, in mm.
 
     Each lead counts for the step before it: a rate at 5 minutes for those from the init on.
 
     Parameters
     ----------
-    forecast : DataArray (..., lead, [member,] ...)
+    forecast : DataArray or Dataset (..., lead, [member,] ...)
         Rain rates, at leads one step apart.
     period : str or timedelta
         Such as "1h". The leads fill one such period, or several.
@@ -343,6 +347,7 @@ def accumulate(forecast: xr.DataArray, period: str | timedelta | np.timedelta64)
     >>> amount.values, amount.attrs["units"], amount.attrs["cell_methods"]
     (array([9.]), 'mm', 'lead: sum (interval: 30 minutes)')
     """
+    forecast = pick_variable(forecast)
     rates, step, total = _rates(forecast)
     length = _length(period, step, total)
     n = int(length // step)

@@ -6,7 +6,8 @@ documentation and the printed tables read the registry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from textwrap import fill
 
 import numpy as np
@@ -59,11 +60,31 @@ def default_scores(
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise ValueError for the name of no score."""
+    """Raise ValueError for the name of no score, and for what is no list of names."""
+    if isinstance(names, str) or not isinstance(names, Collection):
+        given = names if isinstance(names, str) else "mse"
+        raise mismatch("a list of scores", repr(names), f'scores=["{given}"]')
     for name in names:
-        if name not in SCORES:
+        if not isinstance(name, str) or name not in SCORES:
             found = f"{name!r}{did_you_mean(name, SCORES)}"
             raise mismatch(f"scores among {', '.join(SCORES)}", found, 'scores=["mse"]')
+
+
+def as_thresholds(
+    given: Sequence[float], hint: str = "thresholds=[0.5, 1, 5]"
+) -> tuple[float, ...]:
+    """Return thresholds as numbers; an error for anything but a list of such.
+
+    >>> as_thresholds(np.array([1, 5]))
+    (1.0, 5.0)
+    """
+    at: tuple[float, ...] = (np.nan,)  # of a text, each sign may be a number
+    if not isinstance(given, str | bytes):
+        with suppress(TypeError, ValueError):
+            at = tuple(map(float, given))
+    if np.isnan(at).any():
+        raise mismatch("a list of numbers as thresholds", repr(given), hint)
+    return at
 
 
 def groups_of(names: Iterable[str]) -> tuple[tuple[Group, ...], tuple[Group, ...]]:

@@ -17,6 +17,7 @@ from ..fields.quantities import Labelled, is_difference, on_each
 from ..fields.time_axis import check_time, months_of
 from ..fields.units import DIFFERENCE, convert_units
 from .align import concat, pick_indexed
+from .scores import as_thresholds
 
 INITIALS = "JFMAMJJASOND"
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -182,7 +183,7 @@ def categories(
     if thresholds is None:
         members = _in_degrees(members, is_nino)
         thresholds = ENSO_THRESHOLDS
-    at = sorted(float(value) for value in thresholds)
+    at = sorted(as_thresholds(thresholds, "thresholds=(-0.5, 0.5)"))
     if not at or len({*at}) < len(at):
         raise mismatch("thresholds that differ", repr(thresholds), "thresholds=(-0.5, 0.5)")
     mean = seasonal_mean(members, months)

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from ..climate.regions import cell_areas
-from ..errors import mismatch, renamed
+from ..errors import is_number, mismatch, renamed
 from ..fields.columns import without_repeats
 from ..fields.forecasts import takes_any_forecast
 from ..fields.forms import takes_any_form
@@ -31,13 +31,20 @@ from .confidence import (
 )
 from .grid import is_latlon, rings_of, spacing_of, window_pixels
 from .regimes import by_regime, labels_of
-from .scores import SCORES, check_names, default_scores, describe_scores, groups_of, score
+from .scores import (
+    SCORES,
+    as_thresholds,
+    check_names,
+    default_scores,
+    describe_scores,
+    groups_of,
+    score,
+)
 from .skill_score import on_common_pixels, skill_score
 from .sums import sum_pairs
 
 Data = xr.Dataset | xr.DataArray
 Window = float | str
-ONE = str | int | float | np.number  # a single window, not a list of them
 SEVIR_THRESHOLDS = 16.0, 74.0, 133.0, 160.0, 181.0, 219.0  # of vertically integrated liquid, 0..255
 RAIN_THRESHOLDS = 0.5, 1.0, 5.0  # in RAIN_UNITS
 
@@ -145,7 +152,7 @@ def verify(
     '3 of 3 frames from 1 init'
     """
     fc = pick_variable(forecast)
-    at = default_thresholds(fc) if thresholds is None else thresholds
+    at = thresholds_of(fc, thresholds)
     arguments: dict = {"thresholds": at, "window": window, "known": known}
     check_block(block, confidence)
     if confidence is not None:  # before anything is computed
@@ -195,10 +202,11 @@ def scores_at(
 
 
 def _with_skill(scores: Sequence[str] | None) -> Sequence[str] | None:
-    """Return the scores that have a perfect value, and names of none, which are refused later."""
-    if scores is None or isinstance(scores, str):
-        return scores
-    names = [name for name in scores if name not in SCORES or SCORES[name].perfect is not None]
+    """Return the scores that have a perfect value."""
+    if scores is None:
+        return None
+    check_names(scores)
+    names = [name for name in scores if SCORES[name].perfect is not None]
     if not names:
         hint = 'scores=["mse"]'
         raise mismatch("a score that has a perfect value", ", ".join(scores) or "none", hint)
@@ -254,7 +262,7 @@ def statistics(
     ensemble = fc if "member" in fc.dims else fc.expand_dims("member", axis=2)
     parts = [sum_pairs(ensemble if m.members else fc, obs, positions, m) for m in measures]
     sums = xr.merge(parts, join="exact", compat="override", combine_attrs="override")
-    if "window" in sums.dims and isinstance(window, ONE):
+    if "window" in sums.dims and not np.ndim(window):  # type: ignore[arg-type]
         sums = sums.squeeze("window", drop=True)
     n, inits = int((positions >= 0).sum()), len(positions)
     pairs = f"{n} of {positions.size} frames from {inits} init{'s' * (inits > 1)}"
@@ -275,7 +283,7 @@ def where_known(forecast: xr.DataArray, known: float) -> xr.DataArray:
 
 def check_share(known: float) -> None:
     """Raise ValueError for what isn't a share of a value."""
-    if not 0 < known <= 1:
+    if not is_number(known) or not 0 < known <= 1:
         raise mismatch("known as a share above 0 and up to 1", repr(known), "known=0.5")
 
 
@@ -296,6 +304,11 @@ def default_thresholds(da: xr.DataArray) -> tuple[float, ...]:
     return {"rain": RAIN_THRESHOLDS, "vil": SEVIR_THRESHOLDS}.get(quantity(da) or "", ())
 
 
+def thresholds_of(da: xr.DataArray, given: Sequence[float] | None) -> tuple[float, ...]:
+    """Return thresholds as numbers: those that are given, or else those of the variable."""
+    return default_thresholds(da) if given is None else as_thresholds(given)
+
+
 def _measures(
     forecast: xr.DataArray,
     observed: xr.DataArray,
@@ -304,28 +317,22 @@ def _measures(
     window: Window | Sequence[Window] | None,
 ) -> tuple[list[Measure], dict[str, str]]:
     """Return what to sum, of members one by one and all together, and the attributes."""
-    if thresholds is None:
-        thresholds = default_thresholds(forecast)
-    try:
-        at = tuple(map(float, thresholds))
-    except (TypeError, ValueError) as error:
-        hint = "thresholds=[0.5, 1, 5]"
-        raise mismatch("a list of numbers as thresholds", repr(thresholds), hint) from error
+    at = thresholds_of(forecast, thresholds)
     members = forecast.sizes.get("member", 1)
     if scores is None:
         scores = default_scores(at, window, members)
     gridded = observed.ndim == 3  # an index has the dim time alone
-    if isinstance(scores, str):
-        raise mismatch("a list of scores", repr(scores), f'scores=["{scores}"]')
+    check_names(scores)
     for name in scores:
         _check(name, at, window, members, gridded)
     rings = areas = None
     windows: list[Window] = []
+    pixels: tuple[tuple[int, int], ...] = ()
     if window is not None and any(SCORES[name].group.window for name in scores):
-        windows = [window] if isinstance(window, ONE) else list(window)
+        windows = list(window) if np.ndim(window) else [window]  # type: ignore[arg-type,list-item]
+        pixels = tuple(window_pixels(observed, width) for width in windows)
         if not windows or len({*windows}) < len(windows):
             raise mismatch("windows, each once", repr(window), 'window=["1 km", "4 km", "16 km"]')
-    pixels = tuple(window_pixels(observed, width) for width in windows)
     named = [width if isinstance(width, str) else f"{width:g} px" for width in windows]
     words = [f"{name}: {y} x {x} pixels" for name, (y, x) in zip(named, pixels, strict=True)]
     attrs = {"fss_window": ", ".join(words)} if words else {}
@@ -343,8 +350,7 @@ def _measures(
 
 
 def _check(name: str, at: Sequence[float], window: object, members: int, gridded: bool) -> None:
-    """Raise ValueError for an unknown score, or one that lacks something it needs."""
-    check_names([name])
+    """Raise ValueError for a score that lacks something it needs."""
     group = SCORES[name].group
     if "threshold" in group.dims and not at:
         raise mismatch(f"thresholds, for {name}", "none", "thresholds=[0.5, 1, 5]")
