@@ -275,6 +275,21 @@ def test_an_ensemble_has_a_row_of_its_members_and_one_of_its_mean(rain, ensemble
     assert persistence[-2] == "-" and float(noisy[-2]) > 0
 
 
+def test_scores_without_a_column_are_told_below_the_table(rain, ensemble):
+    """Members and their mean have other ranks; no warning of xarray's speaks of it."""
+    row, asked = comparison.given_forecast("noisy", ensemble), ["far", "spectrum", "reliability"]
+    inits = list(ensemble.init.values)
+    how = {"reference": "persistence", "confidence": 0.5, "block": 1}
+    found = compare(rain, [row, "persistence"], init=inits, scores=asked, **how)
+    assert found["init"].attrs == {"standard_name": "forecast_reference_time"}
+    table, without = comparison.summary(found), comparison.summary(found, asked).splitlines()
+    assert "spectrum" not in table and "FAR" in without[0] and "spectrum" not in without[0]
+    assert without[-2:] == [
+        "spectrum has a value for each wavelength: a file of the scores has them",
+        "reliability has a value for each probability: a file of the scores has them",
+    ]
+
+
 def test_a_given_forecast_holds_all_that_is_compared(rain, ensemble):
     row = comparison.given_forecast("noisy", ensemble)
     with pytest.raises(

@@ -50,6 +50,7 @@ def test_form():
         assert da.dims == ("event", "time", "y", "x") and da.dtype == np.float32
         assert da.chunks == ((1,) * 16, (49,), (384,), (384,))
         assert da.attrs["grid_mapping"] in ds.coords
+    assert all("long_name" in c.attrs or "standard_name" in c.attrs for c in ds.coords.values())
     assert (np.diff(ds["time"].values) == np.timedelta64(5, "m")).all()
     assert (np.diff(ds["y"]) == 1000).all() and (np.diff(ds["x"]) == 1000).all()
     assert ds["x"].values[[0, -1]].tolist() == [-191500, 191500]

@@ -179,9 +179,6 @@ def _as_file(result: xr.Dataset, packs: Sequence[str], source: str) -> xr.Datase
     """Return scores with what a file of them has to say; no map projection, of means over maps."""
     projections = [name for name, c in result.coords.items() if "grid_mapping_name" in c.attrs]
     result = result.drop_vars([name for name in projections if not {"y", "x"} & {*result.dims}])
-    if "init" in result.coords:
-        attrs = {"standard_name": "forecast_reference_time", **result["init"].attrs}
-        result = result.assign_coords(init=result["init"].assign_attrs(attrs))
     return result.assign_attrs(
         Conventions=CONVENTIONS,
         title="Scores of forecasts",

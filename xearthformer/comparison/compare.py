@@ -314,7 +314,9 @@ def compare(
     result = scores_of(slice(None)) if labels is None else by_regime(labels, scores_of)
     result.attrs |= _attributes(rows, setting, lead, positions.size)
     rows_of = xr.Variable("forecast", [*sums], {"long_name": "what was forecast with"})
-    return result.assign_coords(forecast=rows_of, init=("init", time.values[positions]))
+    attrs = {"standard_name": "forecast_reference_time"}
+    starts = xr.Variable("init", time.values[positions], attrs)
+    return result.assign_coords(forecast=rows_of, init=starts)
 
 
 def _check_packs(packs: Sequence[str | Forecaster]) -> None:
@@ -498,8 +500,15 @@ def _attributes(
 
 
 def _concat(datasets: list[xr.Dataset], dim: str) -> xr.Dataset:
-    """Concatenate Datasets whose other labels agree."""
-    return xr.concat(datasets, dim, coords="minimal", compat="override", combine_attrs="override")
+    """Concatenate Datasets whose other labels agree, but for ranks of ensembles of other sizes."""
+    return xr.concat(
+        datasets,
+        dim,
+        coords="minimal",
+        compat="override",
+        join="outer",
+        combine_attrs="override",
+    )
 
 
 def _with_future(

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from ..fields.units import to_metres
-from ..verification.scores import SCORES, printed_columns
+from ..verification.scores import SCORES, further_dims, printed_columns
 
 WAVELENGTHS = 256, 128, 64, 32, 16, 8, 4  # km, or pixels
 OF_EVENTS = "csi", "fss"  # without a value where nothing was forecast, and nothing observed
@@ -17,7 +17,7 @@ def summary(result: xr.Dataset, further: Sequence[str] = ()) -> str:
     """Return the result of `compare` as a table: means over the leads, and the pairs of values.
 
     The columns are the scores that the registry prints and further ones, those by threshold first.
-    A line below says why events have no score, where that is so.
+    Lines below say why events have no score, and which scores are no column, where that is so.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def summary(result: xr.Dataset, further: Sequence[str] = ()) -> str:
             columns[heading, units] = mean.values
     columns["pairs", ""] = result["n"].sum("lead").values
     text = _text(pd.DataFrame(columns, index=result["forecast"].values))
-    return "\n".join([text, *_without_events(result)])
+    return "\n".join([text, *_without_events(result), *_without_column(result, further)])
 
 
 def _without_events(result: xr.Dataset) -> Iterator[str]:
@@ -57,6 +57,13 @@ def _without_events(result: xr.Dataset) -> Iterator[str]:
     if empty:
         reason = "at some lead nothing reached the threshold, observed or forecast"
         yield f"- for {' and '.join(empty)}: {reason}"
+
+
+def _without_column(result: xr.Dataset, further: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each score that was asked for and that the table has no room for."""
+    for name in further:
+        if dims := further_dims(result[name]):
+            yield f"{name} has a value for each {' and '.join(dims)}: a file of the scores has them"
 
 
 def _has_none(result: xr.Dataset, name: str) -> bool:

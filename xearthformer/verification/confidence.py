@@ -95,9 +95,10 @@ def score_confidence(
     weights = xr.DataArray(times, dims=("resample", "block"))
     result, resampled = score(sums, names).compute(), score(_draw(sums, labels, weights), names)
     if reference is not None:
-        result = result.merge(skill_score(result, score(reference).compute()))
+        skill = skill_score(result, score(reference).compute())
+        result = result.merge(skill, compat="override")
         other = score(_draw(reference, labels, weights))
-        resampled = resampled.merge(skill_score(resampled, other))
+        resampled = resampled.merge(skill_score(resampled, other), compat="override")
     words = f"{level:g}, from {resamples} resamples of {count} blocks of {length}"
     return _with_ends(result, resampled, level).assign_attrs(confidence=words)
 

@@ -208,16 +208,23 @@ def describe_scores() -> str:
 def printed_columns(result: xr.Dataset, further: Sequence[str] = ()) -> dict[str, str]:
     """Return the scores of a result that are printed, and their headings; by threshold first.
 
-    `further` are printed beside those that always are; ValueError for one that `result` lacks.
+    `further` are printed beside those that always are, but for what has a value for each of
+    something else, as spectra have; ValueError for one that `result` lacks.
     """
     for name in further:
         if name not in SCORES or name not in result:
             there = [key for key in SCORES if key in result]
             found = f"{name!r}{did_you_mean(name, there)}"
             raise mismatch(f"a score among {', '.join(there)}", found, f"further={there[:2]}")
-    printed = {k: e for k, e in SCORES.items() if k in result and (e.column or k in further)}
+    asked = {k: e for k, e in SCORES.items() if k in result and (e.column or k in further)}
+    printed = {k: e for k, e in asked.items() if not further_dims(result[k])}
     names = sorted(printed, key=lambda name: "threshold" not in printed[name].group.dims)
     return {name: printed[name].column or _heading(name) for name in names}
+
+
+def further_dims(one: xr.DataArray) -> list[str]:
+    """Return the dims of a score for which a table of numbers by lead and threshold has no room."""
+    return [str(dim) for dim in one.dims if dim not in ("forecast", "lead", "threshold", "window")]
 
 
 def _heading(name: str) -> str:

@@ -198,7 +198,8 @@ def scores_at(
     result = score(sums, scores)
     if other is None:
         return result
-    return result.merge(skill_score(result, score(other)), combine_attrs="override")
+    skill = skill_score(result, score(other))
+    return result.merge(skill, compat="override", combine_attrs="override")
 
 
 def _with_skill(scores: Sequence[str] | None) -> Sequence[str] | None:

@@ -59,6 +59,7 @@ ATTRS: dict[str, dict[str, str | float]] = {
     "y": {"standard_name": "projection_y_coordinate", "units": "m", "axis": "Y"},
     "x": {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"},
     "crs": {
+        "long_name": "coordinate reference system",
         "grid_mapping_name": "lambert_azimuthal_equal_area",
         "latitude_of_projection_origin": 38.0,
         "longitude_of_projection_origin": -98.0,
