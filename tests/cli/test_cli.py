@@ -160,6 +160,13 @@ def test_missing_values_found_late_leave_nothing_behind(ssta, tiny_pack, tmp_pat
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_fill_values_are_mended_in_python_which_the_command_says(tiny_pack, sst, tmp_path, capsys):
+    sst.fillna(-1000.0).where(sst.lat < 12, -1000.0).to_netcdf(tmp_path / "in.nc")
+    words = ["--pack", tiny_pack.path, "--anomaly", "2000", "2001", "-o", tmp_path / "out.nc"]
+    assert forecast(tmp_path / "in.nc", *words) == 2
+    assert "; try in Python, on the file's data: da.where(" in capsys.readouterr().err
+
+
 MISTAKES = {
     "no such file": (["nowhere.nc"], "nowhere.nc"),
     "no such store": (["nowhere.zarr"], "nowhere.zarr"),

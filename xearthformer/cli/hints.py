@@ -35,6 +35,7 @@ PYTHON_TO_SHELL: Words = {
     r", anywhere=True": " --anywhere",
     r"xef\.list_packs\(\)": "xearthformer packs list",
 }
+PYTHON = re.compile(r"(da|data|ds|fc|np|obs|rain|xef|xr)( = |[.[])")  # how a line of it begins
 # Which data, and options that had been given.
 OPENED = r"""(?:"[^"]*"|\w+)(?:, (?:zr=\([^()]*\)|zero_below=[\d.]+))*"""
 # The same of one command, where the option is.
@@ -96,8 +97,13 @@ def in_shell(hint: str, command: str = "") -> str:
     ('--init 1990/2001/12', '--init 1990/')
     >>> in_shell('init="2000-01-01 00:05:00"')
     "--init '2000-01-01 00:05:00'"
+
+    What only Python can do is said to be that:
+
+    >>> in_shell("da.where(da > -5), for land that is NaN")
+    "in Python, on the file's data: da.where(da > -5), for land that is NaN"
     """
     table = COMMAND_TO_SHELL.get(command, {}) | PYTHON_TO_SHELL
     for pattern, words in (PYTHON_TO_YAML if command == "train" else table).items():
         hint = re.sub(pattern, words, hint)
-    return hint
+    return f"in Python, on the file's data: {hint}" if PYTHON.match(hint) else hint

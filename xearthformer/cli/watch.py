@@ -555,7 +555,10 @@ def _in_shell_words(event: Event) -> Event:
     if not isinstance(event, Failed):
         return event
     lines = [line.strip() for line in event.reason.splitlines()]
-    words = [in_shell(line, "watch") if line.startswith("try ") else line for line in lines]
+    words = [
+        f"try {in_shell(line.removeprefix('try '), 'watch')}" if line.startswith("try ") else line
+        for line in lines
+    ]
     return replace(event, reason="\n".join(words))
 
 
