@@ -61,6 +61,16 @@ def test_leads_beyond_what_stamps_can_say(lead, calendar):
     check_end(month, "month", np.array([0]), 3100)  # to 2258
 
 
+@pytest.mark.parametrize("unit", ["s", "us"])
+def test_months_end_with_the_year_that_files_can_say(unit):
+    month = xr.DataArray(np.array(["9999-10-01"], f"M8[{unit}]"), dims="time")
+    check_end(month, "month", np.array([0]), 2)
+    with pytest.raises(
+        ValueError, match=r"a time that stamps can say\n +found lead=3 from 9999-10"
+    ):
+        check_end(month, "month", np.array([0]), 3)
+
+
 @pytest.mark.parametrize("lead", NO_LEADS, ids=repr)
 def test_what_is_no_whole_number_of_steps(lead):
     with pytest.raises(ValueError, match=r"(?s)whole number of time steps.*try lead=12$"):

@@ -6,6 +6,7 @@ GO = "da.earthformer.forecast('persistence', lead=2)"
 SEA = "da.earthformer.forecast('persistence', lead=2)"
 STAYS = "answer.dims[:2] == ('init', 'lead') and (answer[0, 0].values == da[-1].values).all()"
 MEAN = "xef.region_mean(da, 'globe')"
+CLOCKS = "da = rainfall({2}, step='{1}'); day = '{0}'; da['time'] = pd.date_range(day, periods={2}, freq='{1}', tz='UTC').tz_convert('Europe/Berlin').tz_localize(None)"
 DAYS = "da = xr.DataArray(np.arange(90.0)[:, None, None] * np.ones((90, 2, 3)), {'T': days(90)}, ('T', 'y', 'x'), 'a')"
 RAIN = "da = rainfall()"
 
@@ -392,10 +393,20 @@ CASES = {
     ],
     "fields.time_axis:_irregular": [
         Case(
-            "da = rainfall(24, step='10min'); da['time'] = pd.date_range('2016-10-29T23:00', periods=24, freq='10min', tz='UTC').tz_convert('Europe/Berlin').tz_localize(None)",
+            CLOCKS.format("2016-10-29T23:00", "10min", 24),
             "da.earthformer.forecast('persistence', lead=2)",
             "answer.init == np.datetime64('2016-10-30T02:50') and (answer[0, 0] == da[-1]).all()",
             {"...": "'Europe/Berlin'"},
+        ),
+        *(
+            Case(
+                CLOCKS.format(day, "1h", 8) + "; da = da.drop_attrs(deep=False)",
+                "da.earthformer.forecast('persistence', lead=2)",
+                "answer.init == np.datetime64(day + 'T07:00') and (answer[0, 0] == da[-1]).all()",
+                {"...": "'Europe/Berlin'"},
+                only=0,
+            )
+            for day in ("2016-03-27", "2016-10-30")
         ),
         Case(
             "da = absolute().isel(time=[*range(36), 35]).rename(time='T')",

@@ -1,5 +1,6 @@
 """Forecasts: their arguments, what packs read, guidance, extrapolation, steps of time, XRO."""
 
+from mends.fields import CLOCKS
 from mends.typed import Case
 
 SEA = "anomalies()"
@@ -131,6 +132,13 @@ CASES = {
             "da = rainfall(8, side=(40, 40)).isel(time=[0, 1, 2, 5, 6, 7])",
             "da.earthformer.forecast('persistence', lead=1)",
             "(answer[0, 0] == da[-1]).all()",
+        ),
+        Case(
+            CLOCKS.format("2016-03-27T00:30", "10min", 12),
+            "da.earthformer.forecast('persistence', lead=1)",
+            "answer.init == np.datetime64('2016-03-27T02:20') and (answer[0, 0] == da[-1]).all()",
+            {"...": "'Europe/Berlin'"},
+            only=0,
         ),
     ],
     "inference.inputs:_check_baseline": [

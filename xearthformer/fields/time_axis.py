@@ -403,7 +403,8 @@ def check_end(time: xr.DataArray, step: Step, positions: np.ndarray, lead: int) 
             end = pd.Timestamp(time.values[last[0]]).as_unit("ns") + lead * pd.Timedelta(step)
         else:
             end = time.values[last[0]] + lead * step.astype("timedelta64[us]").item()
-        if not isinstance(end, np.datetime64) and end.year > LAST_YEAR:  # of cftime's, any
+        end = pd.Timestamp(end) if isinstance(end, np.datetime64) else end
+        if end.year > LAST_YEAR:  # which no file could be written of
             raise ValueError(f"the year {end.year}")
     except (ValueError, OverflowError) as error:
         found = f"lead={lead} from {str_time(time.values[last[0]])}"
@@ -535,10 +536,12 @@ def _irregular(time: xr.DataArray, deltas: np.ndarray) -> ValueError:
     twice = _shortened([str_time(stamp) for stamp in unique[count > 1]])
     if twice:
         hint = f'da.drop_duplicates("{name}")'
-        back = deltas[deltas < 0]
-        if back.size and (back - int(np.median(deltas)) == -HOUR).all():  # clocks, in autumn
-            zoned = f'da.indexes["{name}"].tz_localize(..., ambiguous="infer").tz_convert("UTC")'
-            hint = f"da.assign_coords({name}={zoned}), with the zone of these clocks for the dots"
+        back, usual = deltas <= 0, int(np.median(deltas))
+        if usual < HOUR:  # else an hour that is there twice
+            back &= deltas < 0
+        in_autumn = back.any() and (deltas[back] == usual - HOUR).all()
+        if in_autumn and (usual < HOUR or _when_clocks_change(time[:-1][back])):
+            hint = in_zone(time, ambiguous=True)
         return mismatch("every time once", f"duplicate {twice}", hint)
     if (deltas <= 0).any():
         order = "descending" if (deltas < 0).all() else "unordered"
@@ -558,6 +561,8 @@ def _irregular(time: xr.DataArray, deltas: np.ndarray) -> ValueError:
         if step >= DAY:  # within a day things move: a mean of two showers is none
             fill = f'da.resample({name}="{freq}").asfreq().interpolate_na("{name}")'
             hint = f"{fill} to fill them, or {hint}"
+        if skips_an_hour(time, deltas):
+            hint = f"{in_zone(time)}; or where an hour is missing {hint}"
         return mismatch(f"a time every {freq}", f"gaps from {_shortened(ends)}", hint)
     return mismatch(
         "one constant step, or one stamp a month",
@@ -566,6 +571,33 @@ def _irregular(time: xr.DataArray, deltas: np.ndarray) -> ValueError:
         if jitters
         else f'da.resample({name}="{freq}").mean(keep_attrs=True)',
     )
+
+
+def in_zone(time: xr.DataArray, ambiguous: bool = False) -> str:
+    """Return the line that brings stamps of the clocks of a zone to UTC."""
+    name, how = _name(time), ', ambiguous="infer"' if ambiguous else ""
+    zoned = f'da.indexes["{name}"].tz_localize(...{how}).tz_convert("UTC")'
+    return f"da.assign_coords({name}={zoned}), with the zone of these clocks for the dots"
+
+
+def skips_an_hour(time: xr.DataArray, deltas: np.ndarray) -> bool:
+    """Return whether stamps `deltas` apart leave out the hour that clocks do in spring.
+
+    >>> time = pd.date_range("2021-03-28T00:00", "2021-03-28T04:30", freq="30min", tz="UTC")
+    >>> time = xr.DataArray(time.tz_convert("Europe/Berlin").tz_localize(None), dims="time")
+    >>> skips_an_hour(time, apart(time))
+    True
+    """
+    step = int(np.median(deltas))
+    gaps = deltas > 1.5 * step
+    hours = bool(gaps.any() and (deltas[gaps] == step + HOUR).all())
+    return hours and _when_clocks_change(time[:-1][gaps])
+
+
+def _when_clocks_change(time: xr.DataArray) -> bool:
+    """Return whether stamps are of nights before Sundays of spring or autumn, on either half."""
+    night = (time.dt.dayofweek == 6) & (time.dt.hour < 4)
+    return bool((night & time.dt.month.isin([3, 4, 9, 10, 11])).all())
 
 
 def _is_one_each(deltas: np.ndarray, step: int) -> bool:

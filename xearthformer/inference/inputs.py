@@ -26,9 +26,11 @@ from ..fields.time_axis import (
     MINUTE,
     apart,
     check_time,
+    in_zone,
     months_of,
     regular_steps,
     round_jitter,
+    skips_an_hour,
     str_step,
     str_time,
 )
@@ -389,14 +391,17 @@ def _check_rain(entry: Entry, card: Card, gaps: bool) -> None:
     if not of_pack and typical > LONGEST_MOVED:
         return  # months of rain, which `check_time` looks at
     new = card.time_step or (_rounded(typical) if step is None else f"{typical:g}min")
+    hint = f"a record of shorter steps: from 30 minutes on, xef.to_step makes them {new}"
+    if typical <= LONGEST_MOVED:
+        hint = f'xef.to_step(da, "{new}")'
+    if not whole and skips_an_hour(time, deltas):
+        hint = f"{in_zone(time)}; or where an hour is missing {hint}"
     raise mismatch(
         f"a time step of {new} (pack {card.name!r})",
         f"one of {typical:g} min"
         if whole
         else f"steps from {deltas.min() / MINUTE:.3g} to {deltas.max() / MINUTE:.3g} min",
-        f'xef.to_step(da, "{new}")'
-        if typical <= LONGEST_MOVED
-        else f"a record of shorter steps: from 30 minutes on, xef.to_step makes them {new}",
+        hint,
     )
 
 
