@@ -5,6 +5,7 @@ import warnings
 import cloudpickle
 import dask.array
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -433,8 +434,38 @@ def test_a_climatology_of_the_same_curvilinear_cells():
     turned = clim.assign_coords(longitude=clim["longitude"] - 360).transpose("i", "month", "j")
     xr.testing.assert_equal(anomaly(curved(record()), turned), expected)
     other = clim.assign_coords(latitude=clim["latitude"] + 1)
-    with pytest.raises(ValueError, match="cells of the data, 2 x 2\n.*2 x 2 others by latitude"):
+    with pytest.raises(ValueError, match="cells of the data, by latitude"):
         anomaly(curved(record()), other)
+
+
+def test_a_climatology_that_is_mirrored_has_other_cells():
+    """170 E has the sine of 10 E."""
+    lon, lat = np.meshgrid([10.0, 170.0], [-5.0, 5.0])
+    places = {"latitude": (("j", "i"), lat), "longitude": (("j", "i"), lon)}
+    da = record().rename(lat="j", lon="i").isel(i=[0, 0], j=[0, 0]).drop_vars(["i", "j"])
+    da = da.assign_coords(places)
+    mirrored = climatology(da, (2000, 2001)).assign_coords(longitude=da["longitude"][:, ::-1])
+    with pytest.raises(ValueError, match="cells of the data, by latitude"):
+        anomaly(da, mirrored)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_stamps_of_a_climatology_are_of_the_months_that_their_bounds_begin(long):
+    """CESM stamps January at its end; bounds of a climatology may span all of its years."""
+    ds = record().to_dataset(name="sst")
+    usual = climatology(record(), (2000, 2001)).rename(month="time")
+    starts = pd.date_range("2001-01", periods=13, freq="MS")
+    first, last = starts[:-1] - pd.DateOffset(years=9 * long), starts[1:]
+    clim = usual.assign_coords(time=("time", last, {"bounds": "time_bnds"})).to_dataset(name="sst")
+    clim["time_bnds"] = (("time", "nv"), np.stack([first, last], axis=1))
+    expected = anomaly(ds, (2000, 2001))["sst"]
+    np.testing.assert_array_equal(anomaly(ds, clim)["sst"], expected)
+
+
+def test_a_slice_that_selects_nothing_is_told():
+    for use in (climatology, lambda da: anomaly(da, (2000, 2001))):
+        with pytest.raises(ValueError, match="cells along lat\n +found none"):
+            use(record().sel(lat=slice(90, -90)))
 
 
 # --- what stands next to the data

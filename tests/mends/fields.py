@@ -11,14 +11,14 @@ DAYS = "da = xr.DataArray(np.arange(90.0)[:, None, None] * np.ones((90, 2, 3)), 
 RAIN = "da = rainfall()"
 
 CASES = {
-    "fields.axes:find_grid": [
+    "fields.axes:_grid": [
         Case(
             "da = absolute().stack(cell=('lat', 'lon')).reset_index('cell').rename(lat='clat', lon='clon')",
             GO,
             "answer.sizes == {'init': 1, 'lead': 2, 'clat': 9, 'clon': 18} and (answer == 17).all()",
         )
     ],
-    "fields.axes:_locate": [
+    "fields.axes:_find": [
         Case(
             "da = absolute().expand_dims(T2=2).assign_coords(T2=('T2', days(2), {'axis': 'T'})); da.time.attrs['axis'] = 'T'",
             GO,
@@ -30,7 +30,20 @@ CASES = {
             "(answer == 17).all()",
             {"...": "'rows'"},
         ),
+        Case(
+            "da = absolute(); da = da.assign_coords(year=da.time.dt.year, month=da.time.dt.month).set_index(time=['year', 'month']).unstack('time')",
+            "da.earthformer.climatology()",
+            "(answer[:, 0, 0] == np.arange(12) + 3).all()",
+            more=1,
+        ),
         Case("da = rainfall().isel(time=0)", "xef.wet_area(da)", "answer.dims == ('time',)"),
+    ],
+    "fields.axes:_check_in_degrees": [
+        Case(
+            "da = absolute(40, step=10); da['lat'] = np.radians(da.lat).assign_attrs(units='radian'); da['lon'] = np.radians(da.lon).assign_attrs(units='radian')",
+            "da.earthformer.index('nino3.4')",
+            "answer[13] == 4",
+        )
     ],
     "fields.axes:_check_one_grid": [
         Case(
@@ -224,6 +237,11 @@ CASES = {
             "xef.verify(fc, obs, ['mse']).n",
             "(answer == obs[0].size - 1).all()",
         ),
+        Case(
+            "da = absolute() * 100; da[:] += np.arange(18); da.attrs = absolute().attrs",
+            SEA,
+            "np.allclose(answer[..., 0, 0], 17)",
+        ),
         Case("da = absolute(); da[:, 0, 0] = -999", SEA, "answer.isnull().sum() == 2"),
         Case("da = absolute(); da[:, 0, 0] = 1e20", SEA, "answer.isnull().sum() == 2"),
         Case(
@@ -345,7 +363,7 @@ CASES = {
             RAIN, "da.earthformer.forecast('persistence', lead='7min')", "answer.sizes['lead'] > 0"
         ),
     ],
-    "fields.time_axis:_check_decoded": [
+    "fields.time_axis:check_decoded": [
         Case(
             "da = absolute().rename(time='T'); da['T'] = da['T'].where(da['T'] > np.datetime64('2000-01-10')); da[:, 0] = np.nan",
             "da.earthformer.forecast('persistence')",
@@ -386,10 +404,32 @@ CASES = {
             "answer[0, 0, 0] == 3",
         ),
         Case(
+            "da = absolute(); da = da.assign_coords(year=da.time.dt.year, month=da.time.dt.month).set_index(time=['year', 'month'])",
+            "da.earthformer.climatology()",
+            "answer[0, 0, 0] == 3",
+        ),
+        Case(
+            "da = absolute(); da['time'] = da.time.dt.strftime('%Y-%m').values.astype('S')",
+            "da.earthformer.climatology()",
+            "answer[0, 0, 0] == 3",
+        ),
+        Case(
+            "da = absolute().rename(time='T'); da['T'] = (da['T'].dt.year * 100.0 + da['T'].dt.month)",
+            "da.earthformer.climatology()",
+            "answer[0, 0, 0] == 3",
+        ),
+        Case(
             "da = absolute().rename(time='T'); da['T'] = da['T'].dt.year * 100 + da['T'].dt.month",
             "da.earthformer.climatology()",
             "answer[0, 0, 0] == 3",
         ),
+    ],
+    "fields.time_axis:_check_one_calendar": [
+        Case(
+            "da = absolute(); stamps = [da.convert_calendar(one, use_cftime=True).time.values for one in ('standard', 'noleap')]; da['time'] = [*stamps[0][:20], *stamps[1][20:]]",
+            "da.earthformer.climatology()",
+            "answer[0, 0, 0] == 3",
+        )
     ],
     "fields.time_axis:_irregular": [
         Case(

@@ -67,6 +67,20 @@ CASES = {
             only=0,
         ),
     ],
+    "fields.forecasts:_leads": [
+        Case(
+            RAIN + "; fc = fc.drop_vars('valid_time').assign_coords(lead=['a', 'b', 'c'])",
+            VERIFY,
+            MSE,
+            {"[1, 2, ...]": "[5, 10, 15]", '"months"': '"min"'},
+            only=0,
+        ),
+        Case(
+            "da = absolute(); da['time'] = pd.date_range('2000', periods=36); obs = da; fc = forecasts(da).drop_vars('valid_time'); fc['lead'] = ('lead', [1, 2, 3], {'units': 'D'})",
+            VERIFY,
+            MSE,
+        ),
+    ],
     "fields.forecasts:_one_variable": [
         Case(
             SEA
@@ -90,7 +104,43 @@ CASES = {
             only=0,
         ),
     ],
+    "verification.align:check_once": [
+        Case(
+            SEA + "; fc = xr.concat([fc, fc[:2]], 'init')",
+            VERIFY,
+            "np.isclose(answer.mse, xef.verify(forecasts(da), obs, ['mse']).mse).all()",
+        ),
+        Case(
+            "obs = nino(); fc = forecasts(anomalies(step=10), lead=6).earthformer.index('nino3.4'); fc = xr.concat([fc, fc[:2]], 'init')",
+            "xef.enso_skill(fc, obs)",
+            "answer.n[0] == 33",
+        ),
+    ],
+    "verification.align:check_places": [
+        Case(
+            "da = curvilinear().assign_coords(y=range(9), x=range(18)); fc = forecasts(da); obs = da.isel(y=slice(None, None, -1)).assign_coords(y=range(9))",
+            VERIFY,
+            "np.isclose(answer.mse, xef.verify(fc, da, ['mse']).mse).all()",
+        ),
+        Case(
+            "da = curvilinear(); fc = forecasts(da); obs = da.isel(x=slice(None, None, -1))",
+            VERIFY,
+            "np.isclose(answer.mse, xef.verify(fc, da, ['mse']).mse).all()",
+        ),
+    ],
     "verification.align:_match_dims": [
+        Case(
+            SEA + "; fc = fc.expand_dims(model=2, run=[1, 2, 3])",
+            "xef.verify(fc, obs, ['crps'])",
+            "answer.crps.sizes == {'lead': 3}",
+        ),
+        Case(
+            "da = absolute(); obs = da.expand_dims(run=2); fc = ensemble(forecasts(da)).expand_dims(run=2)",
+            "xef.verify(fc, obs[0], ['crps'])",
+            "answer.crps.sizes == {'lead': 3}",
+        ),
+        Case(SEA + "; obs = obs.expand_dims(run=2)", VERIFY, MSE),
+        Case("obs = absolute().expand_dims(run=2); fc = forecasts(obs)", VERIFY, MSE),
         Case(
             f"{SEA}; fc = xr.concat([fc, fc], 'number')",
             "xef.verify(fc, obs, ['crps'])",

@@ -35,6 +35,8 @@ def ensemble(obs, lead=3, members=4):
     return out.transpose("init", "lead", "member", "lat", "lon").rename("sst")
 
 
+REFERENCE = "forecast_reference_time"
+
 # --- climpred
 
 
@@ -153,6 +155,50 @@ def test_monthly_leads_of_climpred_have_valid_times():
     fc = ensemble(obs)
     read = xef.as_forecast(fc.earthformer.to_climpred())
     np.testing.assert_array_equal(read["valid_time"], fc["valid_time"])
+
+
+@pytest.mark.parametrize(
+    ("units", "lead", "days"),
+    [
+        *[(units, 24.0, 1.0) for units in ("hours", "hour", "h", "hr", "hrs")],
+        *[(units, 1, 1.0) for units in ("d", "day", "days")],
+        *[(units, 2, 14.0) for units in ("week", "weeks")],
+        ("minutes", 90, 0.0625),
+        ("season", 1, 91.0),  # January to April
+        ("years", 1, 366.0),
+        ("month", 1, 31.0),
+        ("1", 1, 31.0),
+    ],
+)
+def test_leads_are_in_the_units_that_they_say(units, lead, days):
+    time = np.array(["2000-01-01"], "M8[ns]")
+    fc = xr.DataArray([[1.0]], {"time": time, "step": ("step", [lead], {"units": units})})
+    read = xef.as_forecast(fc)
+    assert (read["valid_time"] - time).item() / 1e9 / 86400 == days
+
+
+@pytest.mark.parametrize("units", ["D", "m", "yr", "unknown"])
+def test_leads_in_units_that_are_no_time_are_told(units):
+    fc = ensemble(record()).drop_vars("valid_time")
+    with pytest.raises(ValueError, match=f"units of time\n.*{units}"):
+        xef.as_forecast(fc.assign_coords(lead=("lead", range(fc.sizes["lead"]), {"units": units})))
+
+
+@pytest.mark.parametrize("form", ["%Y%m%d", "period", "UTC"])
+def test_inits_in_other_forms_are_dates(form):
+    fc = ensemble(record("D"))
+    index = fc.indexes["init"]
+    stamps = {"period": index.to_period("D"), "UTC": index.tz_localize("UTC")}.get(form)
+    stamps = index.strftime("%Y%m%d").astype(int) if stamps is None else stamps
+    read = xef.as_forecast(fc.drop_vars("valid_time").assign_coords(init=stamps))
+    np.testing.assert_array_equal(read["valid_time"], fc["valid_time"])
+    with pytest.raises(ValueError, match="datetimes along 'S'"):
+        xef.as_forecast(
+            fc.drop_vars("valid_time")
+            .assign_coords(init=("init", range(len(index)), {"units": "days since 2000-01-01"}))
+            .rename(init="S")
+            .pipe(lambda da: da.assign_coords(S=da["S"].assign_attrs(standard_name=REFERENCE)))
+        )
 
 
 def test_what_is_no_forecast_is_told():

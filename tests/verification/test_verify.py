@@ -553,6 +553,84 @@ def test_a_rotated_pole_is_scored_on_its_own_cells(places):
         np.testing.assert_allclose(scores[1][name], scores[0][name], rtol=1e-5)
 
 
+TURNS = {
+    "rows": {"j": slice(None, None, -1)},
+    "columns": {"i": slice(None, None, -1)},
+    "both": {"j": slice(None, None, -1), "i": slice(None, None, -1)},
+}
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("turn", TURNS)
+def test_curvilinear_cells_are_matched_by_their_places(turn, labels):
+    """Rows from the north are as many as rows from the south; 170 E has the sine of 10 E."""
+    lon, lat = np.meshgrid([10.0, 90.0, 170.0], [-20.0, 0.0, 30.0])
+    places = {"nav_lat": (("j", "i"), lat), "nav_lon": (("j", "i"), lon)}
+    values = np.random.default_rng(0).normal(size=(4, 3, 3))
+    time = pd.date_range("2000-01", periods=4, freq="MS")
+    obs = xr.DataArray(values, {"time": time, **places}, ("time", "j", "i"), attrs={"units": "m"})
+    obs = obs.assign_coords(i=range(3), j=range(3)) if labels else obs
+    fc = obs.earthformer.forecast("persistence", init=time[:2], lead=2)
+    right = verify(fc, obs, ["mse"])
+    other = obs.isel(TURNS[turn])
+    if labels:  # matched by these
+        xr.testing.assert_equal(verify(fc, other, ["mse"]), right)
+        other = other.assign_coords(i=range(3), j=range(3))
+    with pytest.raises(ValueError, match="cells in the places of the forecast") as error:
+        verify(fc, other, ["mse"])
+    mended = eval(str(error.value).split("try ")[1], {"obs": other})
+    xr.testing.assert_equal(verify(fc, mended, ["mse"]), right)
+    shifted = obs.assign_coords(nav_lon=obs["nav_lon"] + 5).drop_vars(["i", "j"], errors="ignore")
+    with pytest.raises(ValueError, match="regrid onto the cells of the forecast"):
+        verify(fc, shifted, ["mse"])
+    turned = obs.assign_coords(nav_lon=obs["nav_lon"] - 360)
+    xr.testing.assert_equal(verify(fc, turned, ["mse"]), right)
+    nowhere = obs.assign_coords(nav_lon=obs["nav_lon"].where(obs["nav_lat"] > 0))
+    xr.testing.assert_equal(verify(fc, nowhere, ["mse"]), right)
+
+
+def test_a_grid_of_as_many_latitudes_and_longitudes_is_another():
+    lon, lat = np.meshgrid([10.0, 90.0, 170.0], [-20.0, 0.0, 30.0])
+    places = {"lat": (("j", "i"), lat + 1), "lon": (("j", "i"), lon)}
+    time = pd.date_range("2000-01", periods=4, freq="MS")
+    obs = xr.DataArray(np.ones((4, 3, 3)), {"time": time, **places}, ("time", "j", "i"))
+    obs.attrs["units"] = "m"
+    fc = obs.earthformer.forecast("persistence", init=time[:2], lead=2)
+    units = {"units": "degrees"}
+    degrees = {"lat": ("lat", lat[:, 0], units), "lon": ("lon", lon[0], units)}
+    other = xr.DataArray(obs.values, {"time": time, **degrees}, ("time", "lat", "lon"))
+    other.attrs["units"] = "m"
+    with pytest.raises(ValueError, match="the fields of both on the same cells"):
+        verify(fc, other, ["mse"])
+    with pytest.raises(ValueError, match="cells in the places of the forecast"):
+        verify(fc, other.rename(lat="j", lon="i"), ["mse"])
+
+
+def test_kilometres_meet_metres(small):
+    forecast, obs = small
+    y, x = (np.arange(obs.sizes[d]) * 2000.0 for d in ("y", "x"))
+    metres = {"y": ("y", y, {"units": "m"}), "x": ("x", x, {"units": "m"})}
+    kilometres = {"y": ("y", y / 1e3, {"units": "km"}), "x": ("x", x / 1e3, {"units": "km"})}
+    forecast, right = forecast.assign_coords(metres), obs.assign_coords(metres)
+    turned = obs.assign_coords(kilometres).isel(y=slice(None, None, -1))
+    found, expected = (verify(forecast, one, ["mse", "csi"]) for one in (turned, right))
+    xr.testing.assert_equal(found, expected)
+
+
+def test_an_init_that_is_there_twice_would_weigh_double(small):
+    forecast, obs = small
+    with pytest.raises(ValueError, match="every init once"):
+        verify(xr.concat([forecast, forecast], "init"), obs, ["mse"])
+    with pytest.raises(ValueError, match="one init and one lead or more"):
+        verify(forecast.isel(init=slice(0)), obs, ["mse"])
+
+
+def test_a_single_level_of_the_forecast_is_none(small):
+    forecast, obs = small
+    level = forecast.expand_dims(depth=[0.0], axis=2)
+    xr.testing.assert_equal(verify(level, obs, ["mse"]), verify(forecast, obs, ["mse"]))
+
+
 def test_what_is_not_known_is_not_called_missing(recwarn):
     """Rain everywhere, most of which `known` leaves out: no fc.fillna(0) is told."""
     time = pd.date_range("2016-07-11T21:00", periods=3, freq="5min")

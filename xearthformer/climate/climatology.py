@@ -7,19 +7,23 @@ Dataset, each floating-point variable along the dims in question is replaced; th
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import numpy as np
 import xarray as xr
 
 from ..errors import mismatch, whole_number
-from ..fields.axes import Role, coordinate, find_curvilinear, find_grid, find_time
+from ..fields.axes import Data, Role, check_cells, coordinate, find_grid, find_time, same_places
 from ..fields.cf import new_values
 from ..fields.forms import takes_any_form
 from ..fields.quantities import Labelled, check_float, is_difference, on_each, years_of
 from ..fields.sentinels import check_values
 from ..fields.time_axis import check_time, months_of, str_month, whole_years
-from ..fields.time_bounds import reading, with_middles
+from ..fields.time_bounds import bounds_of, reading, with_middles
 from ..fields.units import DIFFERENCE, ON_SCALE, convert_units, equal_units, is_temperature
+
+MEAN_MONTH = np.timedelta64(730, "h") + np.timedelta64(30, "m")  # a twelfth of 365.25 days
+TEN_DAYS = timedelta(days=10)  # into a month, whatever its bounds leave out
 
 Year = str | int
 Period = tuple[Year, Year] | slice
@@ -145,6 +149,7 @@ def anomaly_with_cycle(da: xr.DataArray, period: Period) -> xr.DataArray:
 def _anomaly(
     da: xr.DataArray, reference: Period | xr.DataArray | xr.Dataset, read: bool = False
 ) -> xr.DataArray:
+    labels: Data = reference if isinstance(reference, xr.Dataset) else da
     if isinstance(reference, xr.Dataset):
         if da.name not in reference:
             raise mismatch(
@@ -165,7 +170,7 @@ def _anomaly(
         )
     da = check_values(da)
     if isinstance(reference, xr.DataArray):
-        clim, note = _fit(reference, da)
+        clim, note = _fit(reference, labels, da)
     else:
         clim, note = _climatology(da, reference), ""
         clim = clim.compute() if read else clim
@@ -191,8 +196,17 @@ def _monthly(da: xr.DataArray) -> tuple[str, xr.DataArray]:
     time = coordinate(da, "time")
     time = da[dim] if time is None else time
     step = check_time(time)
+    check_cells(da, [str(one) for one in da.dims if one != dim])
     if not isinstance(step, str):
         hint = f'da.resample({dim}="MS").mean(keep_attrs=True)'
+        if step > np.timedelta64(28, "D"):  # of which a month may have none
+            hint = (
+                f'da.resample({dim}="D").interpolate().resample({dim}="MS").mean(keep_attrs=True)'
+            )
+        if abs(step / MEAN_MONTH - 1) < 0.005:
+            first, count = str_month(int(months_of(time)[0])), time.size
+            months = f'xr.date_range("{first}", periods={count}, freq="MS")'
+            hint = f"da.assign_coords({dim}={months}), for a value of each month"
         raise mismatch("monthly data", f"a step of {step.item()}", hint)
     return dim, time
 
@@ -231,25 +245,12 @@ def _bounds(period: Period | None, time: xr.DataArray) -> tuple[int, int]:
     return first, last
 
 
-def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
+def _fit(clim: xr.DataArray, labels: Data, da: xr.DataArray) -> tuple[xr.DataArray, str]:
     """Return a climatology in the units and on the cells of `da`, and a note for `history`."""
     if is_difference(clim):
         found = f"an anomaly ({clim.attrs.get('long_name', clim.name)})"
         raise mismatch("a climatology of absolute values", found, f"climatology={years_of(da)}")
-    if "month" not in clim.dims:  # it may have 12 time stamps of any year instead
-        dim = find_time(clim)
-        if clim.sizes[dim] == 12 and dim in clim.coords and hasattr(clim[dim].dt, "month"):
-            clim = clim.assign_coords(month=(dim, clim[dim].dt.month.values))
-            clim = clim.swap_dims({dim: "month"})
-    if "month" not in clim.coords or sorted(clim["month"].values.tolist()) != list(range(1, 13)):
-        hint = "clim.assign_coords(month=range(1, 13))"
-        if "month" not in clim.dims:
-            hint = f'clim.groupby("{find_time(clim)}.month").mean(keep_attrs=True)'
-        raise mismatch(
-            "a climatology with a dimension month, 1 to 12",
-            ", ".join(f"{dim} ({size})" for dim, size in clim.sizes.items()),
-            hint,
-        )
+    clim = _by_month(clim, labels, da)
     note = ", made elsewhere"
     units, theirs = str(da.attrs.get("units", "")), str(clim.attrs.get("units", ""))
     if bool(units) != bool(theirs):
@@ -260,13 +261,15 @@ def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
         clim = convert_units(clim, units, difference=False)
         note += f", converted from {theirs} to {units}"
     names = {}
-    if all(find_curvilinear(da)) and all(find_curvilinear(clim)):
-        _check_same_curvilinear(clim, da)
     if set(clim.dims) != {"month"}:  # an index has no grid
         names = dict(zip(find_grid(clim), find_grid(da), strict=True))
         roles: tuple[Role, Role] = ("y", "x")
         for role, (dim, own) in zip(roles, names.items(), strict=True):
             clim = clim.isel({dim: _same_cells(clim, da, role, dim, own)})
+        if not same_places(clim, da):
+            expected = "a climatology on the cells of the data, by latitude and longitude"
+            hint = f"climatology={years_of(da)}, of the data itself"
+            raise mismatch(expected, "others", hint)
     clim = clim.drop_vars([name for name in clim.coords if name != "month"])
     clim = clim.rename({dim: own for dim, own in names.items() if dim != own})
     extra = [dim for dim in clim.dims if dim not in (*da.dims, "month")]
@@ -277,22 +280,35 @@ def _fit(clim: xr.DataArray, da: xr.DataArray) -> tuple[xr.DataArray, str]:
     return clim.squeeze(extra), note
 
 
-def _check_same_curvilinear(clim: xr.DataArray, da: xr.DataArray) -> None:
-    """Refuse a climatology whose 2-D latitudes and longitudes are not those of the data."""
-    for own, theirs in zip(find_curvilinear(da), find_curvilinear(clim), strict=True):
-        ours, others = da[own].transpose(*find_grid(da)), clim[theirs].transpose(*find_grid(clim))
-        near = ours.shape == others.shape and np.allclose(
-            np.sin(np.radians(ours.values)),
-            np.sin(np.radians(others.values)),
-            atol=1e-4,
-            equal_nan=True,
-        )
-        if not near:
-            raise mismatch(
-                f"a climatology on the cells of the data, {' x '.join(map(str, ours.shape))}",
-                f"{' x '.join(map(str, others.shape))} others by {theirs}",
-                f"climatology={years_of(da)}, of the data itself",
-            )
+def _by_month(clim: xr.DataArray, labels: Data, da: xr.DataArray) -> xr.DataArray:
+    """Return a climatology along a dim month, which may have 12 stamps of any year instead.
+
+    The month of a stamp is the one that its bounds in `labels` begin, those of all years too.
+    """
+    try:
+        time = None if "month" in clim.dims else coordinate(clim, "time")
+    except ValueError:  # days of the year
+        time = None
+    if time is not None and time.size == 12 and hasattr(time, "dt"):
+        bounds = bounds_of(time, labels) if isinstance(labels, xr.Dataset) else None
+        stamps = time
+        if bounds is not None:
+            ten_days = TEN_DAYS if bounds.dtype == object else np.timedelta64(TEN_DAYS)
+            stamps = time.copy(data=bounds.min(axis=1) + ten_days)
+        months = stamps.dt.month.values
+        clim = clim.assign_coords(month=(time.dims[0], months)).swap_dims({time.dims[0]: "month"})
+    if "month" in clim.coords and sorted(clim["month"].values.tolist()) == list(range(1, 13)):
+        return clim
+    hint = f"climatology={years_of(da)}, of the data itself"
+    if clim.sizes.get("month") == 12:
+        hint = "clim.assign_coords(month=range(1, 13)), where January is the first"
+    elif time is not None and time.size > 12 and hasattr(time, "dt"):
+        hint = f'clim.groupby("{time.dims[0]}.month").mean(keep_attrs=True)'
+    raise mismatch(
+        "a climatology with a dimension month, 1 to 12",
+        ", ".join(f"{dim} ({size})" for dim, size in clim.sizes.items()),
+        hint,
+    )
 
 
 def _same_cells(

@@ -32,8 +32,10 @@ AXIS_NAMES = {
                 grid_longitude projection_x_coordinate""",
     }.items()
 }
+RADIANS = {"rad", "radian", "radians"}
 DEGREES = {"lat", "latitude", "lon", "longitude"}  # names that are degrees without any attribute
 
+APART = 1e-4  # of the Earth's radius: centres no farther apart are the same place
 METRES_PER_DEGREE = 6_371_000 * np.pi / 180  # of latitude
 
 # Names of 2-D coordinates without attributes: CMIP, NEMO, CESM (T: centres of tracers), MOM, WRF.
@@ -59,7 +61,7 @@ def find_axes(obj: Data) -> Axes:
     Axes(time='T', y='LAT', x='longitude')
     """
     (time, _), y, x = _locate(obj, "time", "y", "x")
-    return Axes(time, *_apart(obj, y[0], x[0]))
+    return Axes(time, *_grid(obj, y, x))
 
 
 def find_time(obj: Data) -> str:
@@ -69,12 +71,13 @@ def find_time(obj: Data) -> str:
 
 def find_grid(obj: Data) -> tuple[str, str]:
     """Return which dims are y and x; the data may have no time axis (a forecast, a climatology)."""
-    (y, _), (x, _) = _locate(obj, "y", "x")
-    return _apart(obj, y, x)
+    y, x = _locate(obj, "y", "x")
+    return _grid(obj, y, x)
 
 
-def _apart(obj: Data, y: str, x: str) -> tuple[str, str]:
-    """Return the dims of y and x; those of points, which lie along one, are an error."""
+def _grid(obj: Data, *found: tuple[str, str | None]) -> tuple[str, str]:
+    """Return the dims of y and x, given with their coordinates: of two, in degrees, with cells."""
+    (y, latitude), (x, longitude) = found
     if y == x:
         named = {
             key: [n for n in obj.coords if str(n).lower() in names[:2]] or [y]
@@ -87,7 +90,31 @@ def _apart(obj: Data, y: str, x: str) -> tuple[str, str]:
             f"latitude and longitude both along {y!r} (stations, or an unstructured grid)",
             f"da.set_index({y}={latlon}).unstack({y!r}) if the points fill a grid",
         )
+    _check_in_degrees(obj, (latitude, longitude))
+    check_cells(obj, (y, x))
     return y, x
+
+
+def _check_in_degrees(obj: Data, names: Iterable[str | None]) -> None:
+    """Refuse latitude and longitude in radians."""
+    axes = [obj[name] for name in names if name]
+    if not any(str(axis.attrs.get("units", "")) in RADIANS and is_degrees(axis) for axis in axes):
+        return
+    lines = [
+        f'{axis.name}=np.degrees(da["{axis.name}"]).assign_attrs(units="{units}")'
+        for axis, units in zip(axes, ("degrees_north", "degrees_east"), strict=False)
+    ]
+    found = " and ".join(str(axis.name) for axis in axes)
+    hint = f"da.assign_coords({', '.join(lines)})"
+    raise mismatch("latitude and longitude in degrees", f"{found} in radians", hint)
+
+
+def check_cells(obj: Data, dims: Iterable[str]) -> None:
+    """Refuse data without any cell, which is what a slice against the order of labels selects."""
+    for dim in dims:
+        if obj.sizes[dim] == 0:
+            hint = "the ends of a slice in the order of its labels, which ascend or descend"
+            raise mismatch(f"data with cells along {dim}", "none", hint)
 
 
 def coordinate(obj: Data, role: Role) -> xr.DataArray | None:
@@ -135,6 +162,9 @@ def _find(obj: Data, role: Role, of_cf: dict[str, list[Hashable]]) -> tuple[str,
         candidates.setdefault(str(obj[name].dims[0]), []).append(name)
     if not candidates:  # nothing is marked: the likeliest name among the dims
         by_case = {str(dim).lower(): str(dim) for dim in obj.dims}
+        if role == "time" and "month" in by_case and by_case.get("year"):
+            both = [by_case["year"], by_case["month"]]
+            raise mismatch("one time axis", " and ".join(both), f"da.stack(time={both})")
         likeliest = [by_case[name] for name in AXIS_NAMES[role] if name in by_case][:1]
         likeliest = likeliest or _of_curvilinear(obj, role, of_cf)
         candidates = {dim: [dim] if dim in obj.coords else [] for dim in likeliest}
@@ -277,6 +307,44 @@ def find_curvilinear(da: Data) -> tuple[str | None, str | None]:
         }
         found.append(min(named, key=named.__getitem__, default=None))
     return found[0], found[1]
+
+
+def same_places(one: xr.DataArray, other: xr.DataArray) -> bool:
+    """Return whether cells lie in the same places, where a grid is curvilinear; True for others.
+
+    Cells whose place is unknown on either side, as in blocks of land, do not count. Next to 1-D
+    latitudes and longitudes those are compared that they make.
+    """
+    grids = [find_grid(da) for da in (one, other)]
+    curved = [all(find_curvilinear(da)) for da in (one, other)]
+    labelled = [
+        all(dim in da.coords for dim in grid) for da, grid in zip((one, other), grids, strict=True)
+    ]
+    if not any(curved) or (all(labelled) and not all(curved)):
+        return True
+    places = [_on_sphere(da) for da in (one, other)]
+    if places[0] is None or places[1] is None:
+        return True
+    if places[0].shape != places[1].shape:
+        return False
+    apart = np.linalg.norm(places[0] - places[1], axis=-1)
+    return not (apart > APART).any()
+
+
+def _on_sphere(da: xr.DataArray) -> np.ndarray | None:
+    """Return unit vectors (y, x, 3) to the cells; None where nothing says where they are."""
+    y, x = find_grid(da)
+    names = find_curvilinear(da)
+    if all(names):
+        degrees = [da[name].transpose(y, x).values.astype(float) for name in names]
+    elif all(dim in da.coords and is_degrees(da[dim]) for dim in (y, x)):
+        degrees = [*np.meshgrid(da[y].values, da[x].values, indexing="ij")]
+    else:
+        return None
+    latitude, longitude = (np.radians(np.where(np.abs(d) < 1e3, d, np.nan)) for d in degrees)
+    across = np.cos(latitude)
+    parts = across * np.cos(longitude), across * np.sin(longitude), np.sin(latitude)
+    return np.stack(parts, axis=-1)
 
 
 def cell_edges(labels: Data, centres: xr.DataArray, around: bool = False) -> np.ndarray:

@@ -15,7 +15,9 @@ import xarray as xr
 
 from ..errors import mismatch
 from .axes import Data
-from .time_axis import shift_time
+from .stamps import datetimes
+from .time_axis import check_decoded, shift_time
+from .units import convert_units
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,6 +30,9 @@ NAMES = {
     "member": ["realization", "member", "number", "ensemble", "ensemble_member", "ens"],
     "valid_time": ["time", "valid_time"],
 }
+# Units of leads that have no one length, in months; climpred's among them.
+MONTHS = {"1": 1, "month": 1, "season": 3, "year": 12}
+LONGEST = 7 * 86400.0  # a week, in seconds: pint has years and months of one length
 
 
 def takes_any_forecast(function: Callable[P, R]) -> Callable[P, R]:
@@ -97,6 +102,8 @@ def _renamed(data: Data) -> Data:
             f"dims {tuple(data.dims)}, coordinates {list(data.coords)}",
             "da.earthformer.forecast(...) for the forecast, obs for the observations",
         )
+    init, lead = (data[names[role]] for role in ("init", "lead"))
+    data = data.assign_coords({names["init"]: _dates(init), names["lead"]: _leads(lead)})
     data = data.rename({name: role for role, name in names.items() if name != role})
     for role in names:  # one init or lead is a scalar; leads may lie along a dim of valid times
         dims = data[role].dims if role in data.coords else (role,)
@@ -105,7 +112,6 @@ def _renamed(data: Data) -> Data:
     for role in ("lead", "init"):
         if role not in data.dims:
             data = data.expand_dims(role)
-    data = data.assign_coords(lead=_leads(data["lead"]))
     if "valid_time" not in data.coords:
         data = data.assign_coords(valid_time=_valid_times(data["init"], data["lead"]))
     return data.transpose("init", "lead", *({"member"} & {*data.dims}), ...)
@@ -143,17 +149,48 @@ def _find(data: Data) -> dict[str, Hashable]:
     return found
 
 
+def _dates(init: xr.DataArray) -> xr.DataArray:
+    """Return inits as datetimes, which may be dates as numbers, periods or in UTC."""
+    stamps = datetimes(init)
+    if stamps is None:
+        check_decoded(init, str(init.name))
+    return init if stamps is None or stamps is init else init.copy(data=stamps.values)
+
+
 def _leads(lead: xr.DataArray) -> xr.DataArray:
     """Return leads as durations, or numbers of months, from numbers in the units that they say."""
-    units = str(lead.attrs.get("units", ""))
-    if lead.dtype.kind == "m" or units in ("", "months"):
+    if lead.dtype.kind == "m":
         return lead
-    decoded = xr.decode_cf(xr.Dataset({"values": lead.variable}), decode_timedelta=True)
-    return (
-        lead.copy(data=decoded["values"].values)
-        .drop_attrs()
-        .assign_attrs({key: value for key, value in lead.attrs.items() if key != "units"})
-    )
+    units = str(lead.attrs.get("units", "")).strip()
+    one, name = units.removesuffix("s"), lead.name
+    if lead.dtype.kind not in "iuf" or not np.isfinite(lead.values).all():
+        hint = f'fc.assign_coords({name}=("{name}", [1, 2, ...], {{"units": "months"}})), or "days"'
+        raise mismatch("leads as durations, or numbers with units", f"{lead.values}", hint)
+    if units in ("", "months"):
+        return lead
+    attrs = {key: value for key, value in lead.attrs.items() if key != "units"}
+    if one in MONTHS:
+        return lead.copy(data=lead.values * MONTHS[one]).drop_attrs().assign_attrs(attrs)
+    length = _seconds(units)
+    if length is None:
+        hint = f'fc.assign_coords({name}=fc["{name}"].assign_attrs(units="days")), if they are days'
+        raise mismatch("leads in units of time", f"lead in {units!r}", hint)
+    durations = np.rint(lead.values * (length * 1e6)).astype("m8[us]")
+    return lead.copy(data=durations.astype("m8[ns]")).drop_attrs().assign_attrs(attrs)
+
+
+def _seconds(units: str) -> float | None:
+    """Return how long a unit of time is; None for others, and for those of about a month or more.
+
+    >>> _seconds("hours"), _seconds("d"), _seconds("yr"), _seconds("m")
+    (3600.0, 86400.0, None, None)
+    """
+    one = xr.DataArray(1.0, attrs={"units": units})
+    try:
+        seconds = float(convert_units(one, "s", difference=False))
+    except ValueError:
+        return None
+    return seconds if seconds <= LONGEST else None
 
 
 def _valid_times(init: xr.DataArray, lead: xr.DataArray) -> xr.DataArray:

@@ -253,6 +253,10 @@ def _mend(values: NDArray, beyond: NDArray[np.bool_], allowed: Range) -> str:
             return f'{da}.assign_attrs(units="{scale}"), for what looks like {scale}'
     if beyond.sum() * 2 > finite.size and (np.abs(values[beyond]) < 900).all():
         return f"{da}.assign_attrs(units=...), with the units the values are in"
+    for factor in (0.01, 0.001):  # packed, or in hundredths
+        inside = (finite * factor > low) & (finite * factor < high)
+        if beyond.sum() * 2 > finite.size and inside.mean() > 0.5:
+            return f"({da} * {factor:g}).assign_attrs({da}.attrs), for whole numbers of {factor:g}"
     ice = np.isclose(values, ICE, atol=0.5)
     # degrees Celsius: where HadISST has been converted, its -1000 has been too
     if units:

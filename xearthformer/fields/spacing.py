@@ -15,6 +15,7 @@ import xarray as xr
 from ..errors import mismatch
 from .axes import (
     METRES_PER_DEGREE,
+    RADIANS,
     Role,
     cell_edges,
     coordinate,
@@ -37,7 +38,6 @@ SEEN = 0.5  # share of a new pixel that must have values, for it to have one
 MAP_UNITS = 50.0  # numbers without units that are farther apart are metres, and else kilometres
 UNEVEN = 0.1  # a share of the spacing: pixels that differ by more are of several sizes
 UNEVEN_DEGREES = 0.25  # of latitudes: those of a Mercator map shrink towards the poles
-RADIANS = ("rad", "radian", "radians")
 SATELLITE = 35_786_000  # metres above the equator: geostationary
 ROLES: tuple[Role, Role] = ("y", "x")
 FINE = 0.5  # degrees: numbers without units that are nearer may be degrees
@@ -137,19 +137,11 @@ def with_labels(da: xr.DataArray) -> str:
 
 
 def _mend_angles(da: xr.DataArray) -> str:
-    """Return the line for coordinates in radians: of a geostationary satellite, or of the Earth."""
+    """Return the line for coordinates in radians: those of a geostationary satellite."""
     coords = [c for c in coordinates(da, "y", "x") if c is not None]
-    if all(is_degrees(c) for c in coords):
-        line = 'np.degrees(da["{name}"]).assign_attrs(units="{units}")'
-        words = ""
-    else:
-        line = '({height} * da["{name}"]).assign_attrs(units="m")'
-        words = ", for the angles of a satellite at this height in metres"
-    names = zip(coords, ("degrees_north", "degrees_east"), strict=False)
-    parts = [
-        f"{c.name}={line.format(name=c.name, units=units, height=SATELLITE)}" for c, units in names
-    ]
-    return f"da.assign_coords({', '.join(parts)}){words}"
+    line = '{name}=({height} * da["{name}"]).assign_attrs(units="m")'
+    parts = ", ".join(line.format(name=c.name, height=SATELLITE) for c in coords)
+    return f"da.assign_coords({parts}), for the angles of a satellite at this height in metres"
 
 
 def _mend_units(da: xr.DataArray) -> str:

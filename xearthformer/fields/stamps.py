@@ -43,7 +43,7 @@ def with_datetimes(data: Data) -> Data:
     except ValueError:  # an index of one time, a climatology
         return data
     for coord in _candidates(data, dim):
-        stamps = _datetimes(coord)
+        stamps = datetimes(coord)
         if stamps is None:
             continue
         if coord.name == dim and stamps is coord:
@@ -70,7 +70,7 @@ def _candidates(data: Data, dim: str) -> Iterable[xr.DataArray]:
     return sorted((c for c in along if c.attrs.get("standard_name") != starts), key=unlikeliness)
 
 
-def _datetimes(coord: xr.DataArray) -> xr.DataArray | None:
+def datetimes(coord: xr.DataArray) -> xr.DataArray | None:
     """Return stamps as datetimes; None for what are none, or none that this package can tell."""
     is_plain = isinstance(coord.dtype, np.dtype)  # else of pandas: periods, times in a zone
     if is_plain and coord.dtype.kind in "Mm":

@@ -36,6 +36,8 @@ DECODED = 1e-3  # share of a step that times decoded from floats may be off by
 JITTER = 20 * SECOND  # between the earliest and the latest of stamps that are rounded
 LAST_YEAR = 9999  # that Python can say
 YEAR_AND_MONTH = 100001, 299912  # numbers that may be both
+YEAR_MONTH = "year", "month"  # levels of an index, or dims, that are one axis of time
+EVERYDAY = {"standard", "gregorian", "proleptic_gregorian", "noleap"}  # whose dates all are
 LONGEST_FILLED = 2  # missing months in a row that are filled rather than cut off
 MOST_JOINED = 3  # stamps a month that are those of monthly records, or of dekads
 SHOWN = 4  # stamps or months an error names before it counts the rest
@@ -253,7 +255,7 @@ def apart(time: xr.DataArray) -> np.ndarray:
 
     Time that is not decoded or doesn't ascend, and fewer than 2 stamps, are errors.
     """
-    _check_decoded(time, _name(time))
+    check_decoded(time, _name(time))
     if time.size < 2:
         raise mismatch("2 times or more, to know the step", f"{time.size}", "a longer record")
     deltas = _microseconds(time)
@@ -500,12 +502,13 @@ def _name(time: xr.DataArray) -> str:
     return str(time.name or (time.dims[0] if time.dims else "time"))
 
 
-def _check_decoded(time: xr.DataArray, name: str) -> None:
+def check_decoded(time: xr.DataArray, name: str) -> None:
     """Raise ValueError unless a coordinate is datetimes, without missing stamps."""
     units = str(time.attrs.get("units", ""))
     if _is_datetime(time):
         missing = int(time.isnull().sum())
         if not missing:
+            _check_one_calendar(time, name)
             return
         found, hint = f"{missing} missing stamps", f'da.isel({name}=da["{name}"].notnull().values)'
     elif name not in time.coords:
@@ -523,10 +526,31 @@ def _check_decoded(time: xr.DataArray, name: str) -> None:
         hint = f"da.assign_coords({name}=...) with datetimes, such as pd.to_datetime(...)"
         if isinstance(first, str):
             hint = f'da.assign_coords({name}=pd.to_datetime(da["{name}"].values))'
-        elif isinstance(first, np.integer) and YEAR_AND_MONTH[0] <= first <= YEAR_AND_MONTH[1]:
-            months = f'pd.to_datetime(da["{name}"].astype(str), format="%Y%m")'
-            hint = f"da.assign_coords({name}={months}), where {first} is a year and a month"
+        elif isinstance(first, tuple) and {*YEAR_MONTH} == {*time.to_index().names}:
+            dates = f'pd.to_datetime(da.indexes["{name}"].to_frame().assign(day=1)).values'
+            hint = f'da.drop_vars(["{name}", "year", "month"]).assign_coords({name}={dates})'
+        elif isinstance(first, bytes):
+            hint = f'da.assign_coords({name}=pd.to_datetime(da["{name}"].values.astype(str)))'
+        elif isinstance(first, np.integer | np.floating) and (
+            YEAR_AND_MONTH[0] <= first <= YEAR_AND_MONTH[1]
+        ):
+            whole = "" if isinstance(first, np.integer) else ".astype(int)"
+            months = f'pd.to_datetime(da["{name}"]{whole}.astype(str), format="%Y%m")'
+            hint = f"da.assign_coords({name}={months}), where {first:g} is a year and a month"
     raise mismatch(f"datetimes along {name!r}", found, hint)
+
+
+def _check_one_calendar(time: xr.DataArray, name: str) -> None:
+    """Raise ValueError for stamps of cftime in several calendars, as of two models joined."""
+    if time.dtype.kind == "M":
+        return
+    calendars = sorted({str(stamp.calendar) for stamp in time.values.flat})
+    if len(calendars) > 1:
+        hint = "convert_calendar of each record, before they are joined"
+        if {*calendars} <= EVERYDAY:
+            stamps = f'pd.to_datetime([t.isoformat() for t in da["{name}"].values])'
+            hint = f"da.assign_coords({name}={stamps})"
+        raise mismatch("stamps in one calendar", ", ".join(calendars), hint)
 
 
 def _irregular(time: xr.DataArray, deltas: np.ndarray) -> ValueError:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from ..climate.baseline import baseline, check_baselines, str_period
 from ..errors import mismatch
-from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees
+from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees, same_places
 from ..fields.columns import without_repeats
 from ..fields.curvilinear import to_latlon
 from ..fields.forecasts import as_forecast
@@ -22,33 +22,39 @@ from ..fields.sentinels import check_values
 from ..fields.stamps import GREGORIAN, microseconds
 from ..fields.time_axis import SECOND, months_of, str_time, to_minute
 from ..fields.time_bounds import with_middles
-from ..fields.units import DIFFERENCE, convert_units
+from ..fields.units import DIFFERENCE, convert_units, to_metres
 
 LEADING = "init", "lead", "member"  # dims of a forecast before those of its cells
 SAME_CELL = 1e-3  # of the grid spacing: centres no farther apart are the same cell
 
 
 def align(
-    forecast: xr.DataArray, observed: xr.DataArray, *, meet: bool = True
+    forecast: xr.DataArray, observed: xr.DataArray, *, meet: bool = True, name: str = "fc"
 ) -> tuple[xr.DataArray, xr.DataArray, np.ndarray]:
     """Return both on the same cells and in the forecast's units, and where they meet in time.
 
     Dims are (init, lead, [member,] [y, x]) and (time, [y, x]). The third is an int array (init,
     lead) of positions along `time`, -1 where a valid time is not observed. Errors are as `verify`;
     that nothing is observed of what was forecast is one where they have to `meet`, and so are
-    values that are no data (`check_values`).
+    values that are no data (`check_values`). `name` is what lines to type call the forecast.
     """
     units = observed.attrs.get("units")
     forecast = _as_forecast(forecast)
+    check_once(forecast["init"], name)
     time = find_time(observed)
     observed = _named_alike(observed, forecast)
     other = [d for d in observed.dims if d not in (time, *forecast.dims) and observed.sizes[d] == 1]
     observed = observed.squeeze(other, drop=True)  # a single level or band
+    own = [d for d in forecast.dims if d not in (*LEADING, *observed.dims)]
+    if {*observed.dims} - {time} <= {*forecast.dims} and observed.ndim == 3:
+        forecast = forecast.squeeze([d for d in own if forecast.sizes[d] == 1], drop=True)
     space = _match_dims(forecast, observed, time)
     observed = without_repeats(observed)[0] if space else observed
     forecast = forecast.transpose(*[dim for dim in LEADING if dim in forecast.dims], *space)
     observed = match_units(forecast, observed.transpose(time, *space))
     positions = match_valid_times(forecast, observed[time])
+    if meet and not positions.size:
+        raise mismatch("a forecast of one init and one lead or more", "none", "a larger part of it")
     if meet and positions.max(initial=-1) < 0:
         calendars = [t.dt.calendar for t in (forecast["valid_time"], observed[time])]
         found, hint = "", "a record that covers them, or forecasts from earlier inits"
@@ -62,8 +68,10 @@ def align(
         )
     for dim in space:
         observed = match_cells(forecast, observed, dim)
+    if space:
+        check_places(forecast, observed)
     observed = check_values(observed, "obs", units=units, few=True)
-    return check_values(forecast, "fc", forecast=True), observed, positions
+    return check_values(forecast, name, forecast=True), observed, positions
 
 
 def pick_variable(data: xr.Dataset | xr.DataArray, name: Hashable | None = None) -> xr.DataArray:
@@ -243,6 +251,11 @@ def match_cells(
             raise error
         return observed
     cells, centres = forecast[dim].values, observed[dim].values
+    own, theirs = (
+        to_metres(str(each[dim].attrs.get("units", ""))) for each in (forecast, observed)
+    )
+    if own and theirs and own != theirs:  # kilometres on one side
+        centres = centres * (theirs / own)
     if is_degrees(observed[dim]):  # rounded first, since -1e-15 % 360 is 360
         cells, centres = (np.round(d.astype(float), 6) % 360 for d in (cells, centres))
     order = np.argsort(centres)  # rows from north to south descend
@@ -256,6 +269,29 @@ def match_cells(
         raise error
     # Untouched where nothing moves: an index along a lazy dim would split its chunks.
     return observed if np.array_equal(at, np.arange(centres.size)) else observed.isel({dim: at})
+
+
+def check_places(forecast: xr.DataArray, observed: xr.DataArray, name: str = "obs") -> None:
+    """Refuse what is along the same dims as a forecast but in other places, as 2-D labels say.
+
+    The line turns rows or columns around, where that is all.
+    """
+    if same_places(forecast, observed):
+        return
+    grid = find_grid(forecast)
+    turn = slice(None, None, -1)
+    turns = ({grid[0]: turn}, {grid[1]: turn}, {grid[0]: turn, grid[1]: turn})
+    own = next((t for t in turns if same_places(forecast, observed.isel(t))), None)
+    hint = "a regrid onto the cells of the forecast first (xesmf)"
+    if own is not None:
+        hint = f"{name}.isel({', '.join(f'{dim}=slice(None, None, -1)' for dim in own)})"
+        numbers = [dim for dim in grid if dim in observed.coords]  # which say otherwise
+        hint += f".drop_vars({numbers})" if numbers else ""
+    raise mismatch(
+        "cells in the places of the forecast, by latitude and longitude",
+        f"others along {' and '.join(grid)}",
+        hint,
+    )
 
 
 def _mend_cells(forecast: xr.DataArray | xr.Dataset, observed: xr.DataArray) -> str:
@@ -311,6 +347,15 @@ def _as_forecast(forecast: xr.DataArray) -> xr.DataArray:
     return forecast.assign_coords(valid_time=valid)
 
 
+def check_once(init: xr.DataArray, name: str = "fc") -> None:
+    """Refuse a forecast that has an init twice, as of files opened twice: it would weigh double."""
+    index = init.to_index()
+    if index.has_duplicates:
+        first = str_time(init.values[index.duplicated()][0])
+        hint = f'xef.as_forecast({name}).drop_duplicates("init")'
+        raise mismatch("every init once", f"{first} more than once", hint)
+
+
 def _named_alike(observed: xr.DataArray, forecast: xr.DataArray) -> xr.DataArray:
     """Return observations whose latitude and longitude are named as the forecast's."""
     names = _other_names(forecast, observed)
@@ -322,24 +367,43 @@ def _named_alike(observed: xr.DataArray, forecast: xr.DataArray) -> xr.DataArray
 
 def _match_dims(forecast: xr.DataArray, observed: xr.DataArray, time: str) -> list[str]:
     """Return the dims of the cells on both sides, y before x; none for an index."""
-    own = {dim for dim in forecast.dims if dim not in LEADING}
-    others = {dim for dim in observed.dims if dim != time}
-    if own != others or len(own) not in (0, 2):
-        names = _other_names(forecast, observed)
-        hint = f"obs.rename({names})" if names else "an index of both, or the fields of both"
-        if not names and len(own) == len(others) == 2:  # dims that don't say what they are
-            dots = ", ".join(f"{dim!r}: ..." for dim in observed.dims if dim != time)
-            hint = f"obs.rename({{{dots}}}), with {' and '.join(map(str, own))} for the dots"
-        extra = sorted(map(str, own - others))
-        if others < own and len(others) in (0, 2) and len(extra) == 1 and "member" not in extra:
-            members = f'fc.rename({extra[0]}="member"), of an ensemble, or '
-            hint = f"{members if 'member' not in forecast.dims else ''}fc.isel({extra[0]}=0)"
+    own = [str(dim) for dim in forecast.dims if dim not in LEADING]
+    others = [str(dim) for dim in observed.dims if dim != time]
+    if {*own} != {*others} or len(own) not in (0, 2):
         raise mismatch(
-            f"observations with the forecast's dims {tuple(map(str, own))} and time",
+            f"observations with the forecast's dims {tuple(own)} and time",
             f"dims {observed.dims}",
-            hint,
+            _mend_dims(forecast, observed, own, others),
         )
     return list(find_grid(observed)) if own else []
+
+
+def _mend_dims(
+    forecast: xr.DataArray, observed: xr.DataArray, own: list[str], others: list[str]
+) -> str:
+    """Return the line for other dims of the cells: other names, or further dims on a side."""
+    further = [dim for dim in own if dim not in others], [dim for dim in others if dim not in own]
+    if not further[1] and (len(others) == 2 or not others and len(further[0]) == 1):
+        if "member" in forecast.dims:
+            return f"fc.isel({further[0][0]}=0)"
+        if len(further[0]) > 1:  # models and their runs
+            return f"fc.stack(member={further[0]}), of an ensemble"
+        return f'fc.rename({further[0][0]}="member"), of an ensemble, or fc.isel({further[0][0]}=0)'
+    if not further[0] and (len(own) == 2 or not own and len(further[1]) == 1):
+        return f"obs.isel({further[1][0]}=0)"
+    names = _other_names(forecast, observed)
+    if names:
+        return f"obs.rename({names})"
+    if {*own} == {*others} and len(own) in (1, 3):  # members on both sides
+        grid = {*find_grid(forecast)} if len(own) == 3 else set()
+        dim = next(dim for dim in own if dim not in grid)
+        return f"fc = fc.isel({dim}=0); obs = obs.isel({dim}=0), one by one"
+    places = [*forecast.coords.values(), *observed.coords.values()]
+    curved = any({*c.dims} in ({*own}, {*others}) for c in places if c.ndim == 2)
+    if len(own) == len(others) == 2 and not curved:  # dims that don't say what they are
+        dots = ", ".join(f"{dim!r}: ..." for dim in others)
+        return f"obs.rename({{{dots}}}), with {' and '.join(own)} for the dots"
+    return "an index of both, or the fields of both on the same cells"
 
 
 def _other_names(forecast: xr.DataArray, observed: xr.DataArray) -> dict[str, str]:
@@ -347,6 +411,8 @@ def _other_names(forecast: xr.DataArray, observed: xr.DataArray) -> dict[str, st
     try:
         grids = find_grid(observed), find_grid(forecast)
     except ValueError:  # an index
+        return {}
+    if not same_places(forecast, observed):
         return {}
     return {theirs: own for theirs, own in zip(*grids, strict=True) if theirs != own}
 

@@ -14,6 +14,7 @@ from ..fields.time_axis import month_numbers, str_month
 from .align import (
     LEADING,
     align,
+    check_places,
     concat,
     match_cells,
     match_units,
@@ -110,7 +111,7 @@ def _errors(fc: xr.DataArray, hindcast: xr.DataArray, observed: xr.DataArray) ->
     """Return the errors (init, lead, [y, x]) of a hindcast, in the forecast's units."""
     if "member" in hindcast.dims:
         hindcast = hindcast.mean("member", skipna=False, keep_attrs=True)
-    past, obs, positions = align(match_units(fc, hindcast), observed)
+    past, obs, positions = align(match_units(fc, hindcast), observed, name="hindcast")
     parts = []
     for k, truth in enumerate(observed_by_lead(obs, positions)):
         one = past.isel(lead=k)
@@ -131,4 +132,6 @@ def _match(fc: xr.DataArray, error: xr.DataArray) -> xr.DataArray:
     error = error.sel(lead=fc["lead"].values)
     for dim in own:
         error = match_cells(fc, error, str(dim))
+    if own:
+        check_places(fc, error, "hindcast")
     return error.transpose("init", "lead", *own)

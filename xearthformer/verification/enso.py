@@ -11,7 +11,15 @@ from scipy.special import ndtr
 from ..errors import mismatch
 from ..fields.forms import takes_any_form
 from ..fields.time_axis import MIDDLE, months_of
-from .align import concat, match_index, match_valid_times, pick_indexed, pick_variable, str_span
+from .align import (
+    check_once,
+    concat,
+    match_index,
+    match_valid_times,
+    pick_indexed,
+    pick_variable,
+    str_span,
+)
 from .deterministic import correlation, moments, slope
 from .probabilistic import fair_and_plain_crps
 from .scores import named
@@ -264,6 +272,7 @@ def _check_dims(forecast: xr.DataArray) -> None:
             if "init" in forecast.coords
             else 'da.earthformer.forecast(...).earthformer.index("nino3.4")',
         )
+    check_once(forecast["init"])
 
 
 def _at_valid_times(observed: xr.DataArray, forecast: xr.DataArray, months: int) -> xr.DataArray:
