@@ -12,6 +12,7 @@ from xearthformer.fields.axes import (
     find_curvilinear,
     find_grid,
     find_latlon,
+    find_time,
     spacing_in_metres,
 )
 
@@ -285,3 +286,9 @@ def test_latitude_and_longitude_along_dims_of_other_names():
     with pytest.raises(ValueError, match="latitude and longitude both along 'station'") as error:
         find_grid(xr.DataArray(np.zeros(2), labels, ("station",)))
     assert "set_index(station=['lat', 'lon'])" in str(error.value)
+
+
+def test_what_is_no_labelled_array_is_told():
+    for data in (np.zeros((2, 3)), None, "sst.nc", xr.DataTree()):
+        with pytest.raises(TypeError, match="expected an xarray DataArray or Dataset"):
+            find_time(data)

@@ -317,3 +317,10 @@ def test_the_stamps_of_two_monthly_records_become_months_by_the_line_printed():
     mended = joined.resample(time="MS").mean(keep_attrs=True)
     assert check_time(mended["time"]) == "month"
     assert (mended["sst"] == np.arange(6)).all() and (mended["zos"] == np.arange(6) + 10).all()
+
+
+@pytest.mark.parametrize(("freq", "months"), [("YS", 12), ("QS", 3), ("2MS", 2)])
+def test_means_of_several_months_are_no_months_with_gaps(freq, months):
+    time = xr.date_range("1990", periods=9, freq=freq)
+    with pytest.raises(ValueError, match=f"one of every {months} months"):
+        check_time(xr.DataArray(time, dims="time"))

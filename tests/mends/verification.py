@@ -104,6 +104,14 @@ CASES = {
             only=0,
         ),
     ],
+    "verification.align:check_same": [
+        Case(SEA + "; obs = da.assign_attrs(standard_name='air_temperature')", VERIFY, MSE),
+        Case(
+            "da = anomalies(40, step=10); fc = forecasts(da, lead=6).earthformer.index('nino3.4'); obs = da.earthformer.index('nino3')",
+            "xef.enso_skill(fc, obs)",
+            "answer.n[0] == 37",
+        ),
+    ],
     "verification.align:check_once": [
         Case(
             SEA + "; fc = xr.concat([fc, fc[:2]], 'init')",

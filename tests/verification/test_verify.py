@@ -606,6 +606,23 @@ def test_a_grid_of_as_many_latitudes_and_longitudes_is_another():
         verify(fc, other.rename(lat="j", lon="i"), ["mse"])
 
 
+def test_other_quantities_and_indices_are_told():
+    time = pd.date_range("2000-01", periods=6, freq="MS")
+    obs = xr.DataArray(np.arange(6.0), {"time": time}, ("time",), "nino34")
+    attrs = {"units": "degC", "units_metadata": "temperature: difference"}
+    obs = obs.assign_attrs(attrs, standard_name="sea_surface_temperature_anomaly")
+    valid = (("init", "lead"), time.values[1:5, None])
+    fc = xr.DataArray(
+        np.zeros((4, 1)), {"init": time[:4], "lead": [1], "valid_time": valid}, ("init", "lead")
+    ).assign_attrs(obs.attrs, standard_name="sea_surface_temperature")
+    for name in ("nino3.4", None, "sst"):
+        assert verify(fc.rename(name), obs, ["mse"])["mse"].item() == 7.5  # (1 + 4 + 9 + 16) / 4
+    with pytest.raises(ValueError, match="observations of nino3\n +found nino3.4"):
+        verify(fc.rename("nino3"), obs, ["mse"])
+    with pytest.raises(ValueError, match="observations of sea_surface_temperature"):
+        verify(fc, obs.assign_attrs(standard_name="air_temperature"), ["mse"])
+
+
 def test_kilometres_meet_metres(small):
     forecast, obs = small
     y, x = (np.arange(obs.sizes[d]) * 2000.0 for d in ("y", "x"))

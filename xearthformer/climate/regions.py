@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -232,18 +232,32 @@ def cell_areas(da: xr.DataArray) -> xr.DataArray:
 
 def _spelling(name: str, table: Mapping[str, object]) -> str:
     """Return the table's spelling of a name; an unknown one is an error."""
-
-    def key(text: str) -> str:  # without case, accents and punctuation: "nino34" for "Niño 3.4"
-        plain = unicodedata.normalize("NFKD", str(text)).lower()
-        return "".join(letter for letter in plain if letter.isascii() and letter.isalnum())
-
-    keys = {key(entry): entry for entry in table}
-    keys |= {other: entry for other, entry in OTHER_NAMES.items() if entry in table}
-    if key(name) in keys:
-        return keys[key(name)]
-    near = difflib.get_close_matches(key(name), keys, n=1, cutoff=0.5)
+    keys = _keys(table)
+    if _key(name) in keys:
+        return keys[_key(name)]
+    near = difflib.get_close_matches(_key(name), keys, n=1, cutoff=0.5)
     hint = f'"{keys[near[0]]}"' if near else REGION_HINT
     raise mismatch(f"one of {', '.join(table)}", repr(name), hint)
+
+
+def spelt(name: object, table: Iterable[str]) -> str | None:
+    """Return the table's spelling of a name; None for an unknown one.
+
+    >>> spelt("Niño 3.4", REGIONS), spelt("sst", REGIONS)
+    ('nino3.4', None)
+    """
+    return _keys(table).get(_key(name))
+
+
+def _keys(table: Iterable[str]) -> dict[str, str]:
+    keys = {_key(entry): entry for entry in table}
+    return keys | {other: entry for other, entry in OTHER_NAMES.items() if entry in keys.values()}
+
+
+def _key(text: object) -> str:
+    """Return a name without case, accents and punctuation: "nino34" for "Niño 3.4"."""
+    plain = unicodedata.normalize("NFKD", str(text)).lower()
+    return "".join(letter for letter in plain if letter.isascii() and letter.isalnum())
 
 
 def _fields(da: Labelled) -> Labelled:

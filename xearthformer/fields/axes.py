@@ -54,6 +54,18 @@ class Axes:
     x: str
 
 
+def check_labelled(data: object) -> None:
+    """Raise TypeError for what is no labelled data, such as the path of a file.
+
+    >>> check_labelled("sst.nc")
+    Traceback (most recent call last):
+    TypeError: expected an xarray DataArray or Dataset
+       found str
+    """
+    if not isinstance(data, xr.DataArray | xr.Dataset):
+        raise TypeError(f"expected an xarray DataArray or Dataset\n   found {type(data).__name__}")
+
+
 def find_axes(obj: Data) -> Axes:
     """Return which dims are time, y and x; one that is missing or found twice is an error.
 
@@ -149,6 +161,7 @@ def _marked(obj: Data) -> dict[str, list[Hashable]]:
 
 def _locate(obj: Data, *roles: Role) -> list[tuple[str, str | None]]:
     """Return the dim of each axis, and the name of the coordinate along it."""
+    check_labelled(obj)
     marked = _marked(obj)
     return [_find(obj, role, marked) for role in roles]
 

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 import xarray as xr
 
-from .axes import CURVED_NAMES
+from .axes import CURVED_NAMES, check_labelled
 from .stamps import with_datetimes
 from .units import DIFFERENCE
 
@@ -43,18 +43,6 @@ def takes_any_form(function: Callable[P, R]) -> Callable[P, R]:
         return function(*map(in_plain_form, args), **given)  # type: ignore[arg-type]
 
     return wrapper
-
-
-def check_labelled(data: object) -> None:
-    """Raise TypeError for what is no labelled data, such as the path of a file.
-
-    >>> check_labelled("sst.nc")
-    Traceback (most recent call last):
-    TypeError: expected an xarray DataArray or Dataset
-       found str
-    """
-    if not isinstance(data, xr.DataArray | xr.Dataset):
-        raise TypeError(f"expected an xarray DataArray or Dataset\n   found {type(data).__name__}")
 
 
 def in_plain_form(data: T) -> T:

@@ -58,6 +58,16 @@ def names_of(standard_name: str) -> set[str]:
     return {standard_name, *ALIASES.get(standard_name, ())}
 
 
+def same_quantity(one: xr.DataArray, other: xr.DataArray) -> bool:
+    """Return whether data is of one quantity, by the standard names of both; True without these."""
+    names = [str(da.attrs.get("standard_name", "")) for da in (one, other)]
+    known = [
+        next((key for key in ALIASES if name in names_of(key)), name.removesuffix("_anomaly"))
+        for name in names
+    ]
+    return "" in names or known[0] == known[1]
+
+
 def has(ds: xr.Dataset, standard_name: str) -> bool:
     """Return whether a Dataset has a variable of this quantity, by attribute or by name."""
     names = names_of(standard_name)

@@ -123,6 +123,9 @@ def check_time(time: xr.DataArray) -> Step:
     if regular is not None and regular[1][-1] == deltas.size:
         return regular[0]
     middle = int(np.median(deltas))
+    if middle > MONTH_APART[1] and time.size > 4 and deltas.min() > MONTH_APART[1]:
+        found = f"one of every {round(middle / (30.44 * DAY))} months"
+        raise mismatch("every month", found, "monthly means, of which these are made")
     if MONTH_APART[0] <= middle and len(np.unique(months)) == months.size:
         missing = sorted(set(range(months[0], months[-1])) - set(months.tolist()))
         found = f"no {_shortened([str_month(m) for m in missing])}"

@@ -15,10 +15,10 @@ from ..climate.baseline import baseline, str_period
 from ..climate.ocean import is_open_sea
 from ..errors import mismatch
 from ..fields import cf, quantities, regrid
-from ..fields.axes import find_axes, find_curvilinear, find_grid, find_time
+from ..fields.axes import check_labelled, find_axes, find_curvilinear, find_grid, find_time
 from ..fields.codes import NOISE
 from ..fields.curvilinear import to_latlon
-from ..fields.forms import check_labelled, in_plain_form
+from ..fields.forms import in_plain_form
 from ..fields.quantities import RAIN
 from ..fields.sentinels import check_values
 from ..fields.spacing import is_even, pixel_size, sized_by_latlon, with_labels

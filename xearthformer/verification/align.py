@@ -11,13 +11,29 @@ import numpy as np
 import xarray as xr
 
 from ..climate.baseline import baseline, check_baselines, str_period
+from ..climate.indices import FITTED
+from ..climate.regions import REGIONS, SUMS, spelt
 from ..errors import mismatch
-from ..fields.axes import find_curvilinear, find_grid, find_time, is_degrees, same_places
+from ..fields.axes import (
+    check_labelled,
+    find_curvilinear,
+    find_grid,
+    find_time,
+    is_degrees,
+    same_places,
+)
 from ..fields.columns import without_repeats
 from ..fields.curvilinear import to_latlon
 from ..fields.forecasts import as_forecast
-from ..fields.forms import check_labelled
-from ..fields.quantities import KNOWN, SST, Labelled, check_unpacked, is_difference, names_of
+from ..fields.quantities import (
+    KNOWN,
+    SST,
+    Labelled,
+    check_unpacked,
+    is_difference,
+    names_of,
+    same_quantity,
+)
 from ..fields.sentinels import check_values
 from ..fields.stamps import GREGORIAN, microseconds
 from ..fields.time_axis import SECOND, months_of, str_time, to_minute
@@ -45,6 +61,7 @@ def align(
     observed = _named_alike(observed, forecast)
     other = [d for d in observed.dims if d not in (time, *forecast.dims) and observed.sizes[d] == 1]
     observed = observed.squeeze(other, drop=True)  # a single level or band
+    check_same(forecast, observed)
     own = [d for d in forecast.dims if d not in (*LEADING, *observed.dims)]
     if {*observed.dims} - {time} <= {*forecast.dims} and observed.ndim == 3:
         forecast = forecast.squeeze([d for d in own if forecast.sizes[d] == 1], drop=True)
@@ -159,10 +176,24 @@ def match_index(forecast: xr.DataArray, observed: xr.DataArray) -> xr.DataArray:
 
     An index is often typed in or read from a table: a side without units is not converted.
     """
+    check_same(forecast, observed)
     if "units" in forecast.attrs and "units" in observed.attrs:
         return match_units(forecast, observed)
     check_baselines(forecast, observed)
     return observed
+
+
+def check_same(forecast: xr.DataArray, observed: xr.DataArray) -> None:
+    """Refuse observations of another quantity or index, where both sides say of which they are."""
+    if not same_quantity(forecast, observed):
+        own, theirs = (da.attrs["standard_name"] for da in (forecast, observed))
+        hint = f'obs.assign_attrs(standard_name="{own}"), to compare them all the same'
+        raise mismatch(f"observations of {own}", f"{theirs} ({observed.name})", hint)
+    indices = {**REGIONS, **SUMS, **FITTED}
+    named, found = (spelt(da.name, indices) for da in (forecast, observed))
+    if named and found and named != found:
+        hint = f'obs.rename("{forecast.name}"), if that is the index observed'
+        raise mismatch(f"observations of {named}", found, hint)
 
 
 def match_valid_times(forecast: xr.DataArray, time: xr.DataArray) -> np.ndarray:
