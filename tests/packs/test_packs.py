@@ -15,6 +15,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import yaml
 from golden_rule import card, fill
@@ -535,3 +536,75 @@ def test_listing_and_reading_cards_leaves_torch_unloaded():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- what is written can be opened, and is what was given
+
+
+def test_a_pack_saved_under_the_name_of_one_that_ships(tiny_pack, tmp_path, monkeypatch):
+    """`save_pack("lim")` gave back the pack that ships."""
+    monkeypatch.chdir(tmp_path)
+    saved = xef.save_pack("lim", tiny_pack.model(), tiny_pack.card)
+    assert saved.card == tiny_pack.card and saved.path == tmp_path / "lim"
+    for path in (Path("lim"), "./lim", "lim/card.json", "lim/weights.safetensors"):
+        assert xef.open_pack(path).card == tiny_pack.card
+    with pytest.warns(UserWarning, match="that of the folder here is './lim'"):
+        assert xef.open_pack("lim").card.name == "lim"
+
+
+def broken(pack, what):
+    model, card = pack.model(), pack.card
+    if what == "weights":
+        model.final_decoder.conv_block[0].weight.fill_(torch.nan)
+    else:
+        card = card.model_copy(update={"lead": 99})
+    return model, card
+
+
+@pytest.mark.parametrize("what", ["weights", "lead"])
+@pytest.mark.parametrize("name", ["tiny", "one.safetensors"])
+def test_what_could_not_be_opened_replaces_nothing(tiny_pack, tmp_path, name, what):
+    first = xef.save_pack(tmp_path / name, tiny_pack.model(), tiny_pack.card)
+    with pytest.raises(PackError, match="finite weights|the card says lead 99"):
+        xef.save_pack(tmp_path / name, *broken(tiny_pack, what), overwrite=True)
+    assert xef.open_pack(tmp_path / name) == first
+
+
+def test_forms_of_a_network_that_are_saved_as_the_network(tiny_pack, tmp_path, monkeypatch):
+    """Compiled, in bfloat16 (which NumPy lacks), to a folder at home."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved = xef.save_pack("~/compiled", torch.compile(tiny_pack.model()), tiny_pack.card)
+    assert saved == xef.open_pack("~/compiled") and saved.path == tmp_path / "compiled"
+    assert saved.card.weights_sha256 == tiny_pack.card.weights_sha256
+    half = xef.save_pack(tmp_path / "half", tiny_pack.model().bfloat16(), tiny_pack.card)
+    for key, weight in tiny_pack.model().state_dict().items():
+        other = half.model().state_dict()[key]
+        assert other.equal(weight.bfloat16().float() if weight.is_floating_point() else weight)
+
+
+def as_bfloat16(path):
+    weights = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({k: v.bfloat16() for k, v in weights.items()}, path)
+
+
+UNREAD = {
+    "a pointer": (lambda path: path.write_text(POINTER), "git lfs pull --include weights.saf"),
+    "bfloat16": (as_bfloat16, "weights in bfloat16, expected float32"),
+}
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 3\n"
+
+
+@pytest.mark.parametrize("what", UNREAD)
+def test_weights_that_cannot_be_read_say_why(tiny_pack, what):
+    change, words = UNREAD[what]
+    change(tiny_pack.path / "weights.safetensors")
+    with pytest.raises(PackError, match=words):
+        xef.open_pack(tiny_pack.path)
+
+
+@pytest.mark.parametrize("name", ["pack.zip", "sst.nc"])
+def test_another_file_is_no_pack(tmp_path, name):
+    (tmp_path / name).touch()
+    unpack = "; unpack it" if name == "pack.zip" else ""
+    with pytest.raises(PackError, match=f"found another file{unpack}$"):
+        xef.open_pack(tmp_path / name)

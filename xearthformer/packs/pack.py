@@ -13,6 +13,7 @@ import json
 import os
 import reprlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ from pydantic_core import to_json
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from ..errors import PackError, did_you_mean, mismatch, problems
+from ..errors import PackError, did_you_mean, mismatch, problems, warn
 from ..html import html_table
 from .card import Card, ModelSpec
 from .readme import HUB, readme
@@ -38,6 +39,7 @@ ENTRY_POINTS = "xearthformer.packs"  # the group under which other packages regi
 # Models that are others now than a version ago: a field that only the old configuration has.
 REPLACED = {"nowcast": "lags"}
 INDEX = "relative_position_index"  # the end of a name: a buffer of places in a table of biases
+LFS = b"version https://git-lfs"  # how a file begins that Git LFS left in another's place
 MOST_CARD = 2**24  # bytes of a card: text of a few kB, or of a MB with the land of a fine grid
 
 
@@ -67,8 +69,8 @@ class Pack:
             raise PackError(f"{file} is no regular file")
         try:
             arrays = load_file(file)
-        except (OSError, SafetensorError) as error:
-            raise PackError(f"{file} can't be read: {error}") from error
+        except (OSError, SafetensorError, TypeError) as error:  # the last of bfloat16
+            raise PackError(f"{file} can't be read: {_why(file, error)}") from error
         sha256 = weights_hash(arrays)
         if sha256 != self.card.weights_sha256:
             raise PackError(
@@ -76,12 +78,7 @@ class Pack:
                 f"{self.card.weights_sha256}, found {sha256}. The file was damaged or exchanged; "
                 "fetch the pack again."
             )
-        for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise PackError(
-                    f"pack {self.card.name!r} at {self.path}: expected finite weights, found NaN "
-                    f"or infinity in {name}; fetch the pack again, or train it again"
-                )
+        _check_finite(self, arrays)
         return arrays
 
     def model(self) -> "nn.Module":
@@ -121,6 +118,26 @@ class Pack:
     def _repr_html_(self) -> str:
         """Return the card as a table, for notebooks."""
         return html_table(self.card.title, [*self.card.rows(), ("path", str(self.path))])
+
+
+def _check_finite(pack: Pack, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise PackError for weights that are no numbers."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise PackError(
+                f"pack {pack.card.name!r} at {pack.path}: expected finite weights, found NaN "
+                f"or infinity in {name}; fetch the pack again, or train it again"
+            )
+
+
+def _why(file: Path, error: Exception) -> str:
+    """Return in words why a file of weights can't be read."""
+    with suppress(OSError), file.open("rb") as opened:
+        if opened.read(len(LFS)) == LFS:
+            return f"a Git LFS pointer to it: git lfs pull --include {file.name}"
+    if "bfloat16" in str(error):
+        return "weights in bfloat16, expected float32 or float16: xef.save_pack writes them so"
+    return str(error)
 
 
 def _check_stored(model: "nn.Module", state: "Mapping[str, Tensor]") -> None:
@@ -182,9 +199,12 @@ def open_pack(name: "str | os.PathLike[str] | Pack") -> Pack:
     >>> pack.card.context, pack.card.lead
     (12, 14)
     """
-    if isinstance(name, Pack):
-        return name
-    path = _locate(name).resolve()
+    return name if isinstance(name, Pack) else _open(_locate(name))
+
+
+def _open(path: Path) -> Pack:
+    """Open the pack at a path, whatever packs have its name."""
+    path = path.resolve()
     pack = Pack(_read_card(path), path)
     _check_model(pack)
     pack.arrays()  # damaged weights are an error here, not in the middle of a forecast
@@ -212,15 +232,18 @@ def save_pack(
     >>> saved.card.name, saved.card.weights_sha256 == pack.card.weights_sha256
     ('same-again', True)
     """
+    model = getattr(model, "_orig_mod", model)  # of one that torch.compile has wrapped
     arrays = {
-        key: np.ascontiguousarray(tensor.detach().cpu().numpy())
-        for key, tensor in model.state_dict().items()
+        key: np.ascontiguousarray(_as_array(tensor)) for key, tensor in model.state_dict().items()
     }
     config = json.loads(json.dumps(dataclasses.asdict(model.config)))  # tuples become lists
     spec = ModelSpec(name=card.model.name, config=config)
     card = card.model_copy(update={"model": spec, "weights_sha256": weights_hash(arrays)})
     card = Card.model_validate(card.model_dump())  # `model_copy` checks nothing
-    path = Path(path)
+    path = Path(path).expanduser()
+    new = Pack(card, path)
+    for check in (_check_model, lambda pack: _check_finite(pack, arrays)):
+        check(new)  # before a pack that is there is replaced by one that can't be opened
     if not overwrite and is_taken(path) and not _is_pack(path, card):
         raise taken(path)
     if path.suffix == ".safetensors":
@@ -228,7 +251,13 @@ def save_pack(
     else:
         page = path / README
         _write_folder(path, arrays, card, None if page.exists() and not overwrite else readme(card))
-    return open_pack(path)
+    return _open(path)
+
+
+def _as_array(tensor: "Tensor") -> np.ndarray:
+    """Return a tensor as an array; NumPy has no bfloat16, whose numbers are float32's too."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
 
 
 def push_pack(
@@ -315,7 +344,7 @@ def taken(path: Path) -> FileExistsError:
 def _is_pack(path: Path, card: Card) -> bool:
     """Return whether the pack of this card is at a path already; its weights by their hash."""
     try:
-        return open_pack(path).card == card
+        return _open(path).card == card
     except PackError:
         return False
 
@@ -344,7 +373,7 @@ def _read_card(path: Path) -> Card:
             raise PackError(f"the card of {path} is of more than {MOST_CARD} bytes")
         return Card.model_validate_json(text)
     except (OSError, SafetensorError) as error:
-        raise PackError(f"{path} holds no readable {CARD}: {error}") from error
+        raise PackError(f"{path} holds no readable {CARD}: {_why(path, error)}") from error
     except pydantic.ValidationError as error:
         raise PackError(f"the card of {path} isn't valid: {problems(error)}") from error
 
@@ -401,18 +430,25 @@ def _locate(name: "str | os.PathLike[str]") -> Path:
     text = os.fspath(name)
     if text.startswith(HUB):
         return _from_hub(text)
-    path = Path(text)
-    if path.name != text and (path.is_file() or (path / CARD).is_file()):
+    path = Path(text).expanduser()
+    if path.name in (CARD, WEIGHTS) and (path.with_name(CARD)).is_file():
+        path = path.parent
+    is_there = (path / CARD).is_file() or (path.is_file() and path.suffix == ".safetensors")
+    if is_there and (not isinstance(name, str) or path.name != text):
         return path  # a path, not a name
     installed = _installed()
     if text in installed:  # before folders: a folder named "lim" must not hide the pack
+        if is_there:
+            warn(f"{text!r} is the pack that is installed; that of the folder here is './{text}'")
         return installed[text]
-    if path.is_file() or (path / CARD).is_file():
+    if is_there:
         return path
+    also = did_you_mean(text, installed)
+    if path.is_file():
+        also = ", found another file" + "; unpack it" * (path.suffix in (".zip", ".gz", ".tar"))
     raise NoPackError(
         f"no pack {text!r}: expected one of {', '.join(sorted(installed))}, a folder with {CARD} "
-        "and weights.safetensors, a .safetensors file, or 'hf://owner/name'"
-        f"{did_you_mean(text, installed)}"
+        f"and weights.safetensors, a .safetensors file, or 'hf://owner/name'{also}"
     )
 
 

@@ -8,7 +8,7 @@ from zipfile import is_zipfile
 
 from ..errors import PackError, did_you_mean, mismatch
 from .card import Card, LatLonGrid, ModelSpec, PixelGrid, Quantity, Training
-from .pack import Pack, save_pack
+from .pack import LFS, Pack, save_pack
 from .scale import Scale
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ REFERENCES = {
     "earthformer": ["Gao et al., Earthformer, NeurIPS 2022"],
     "prediff": ["Gao et al., PreDiff, NeurIPS 2023", "Gao et al., Earthformer, NeurIPS 2022"],
 }
-
-LFS = b"version https://git-lfs"  # how a file begins that Git LFS left in another's place
 
 # ICAR-ENSO's grid: 5 degrees, 55S to 60N, 95E to 330E (across the date line).
 ICAR_GRID = LatLonGrid(
