@@ -1,5 +1,7 @@
 """Configuration files: plain data of a bounded size; a mistake is a line with its place."""
 
+import math
+
 import pytest
 
 from xearthformer.cli import _entries
@@ -36,6 +38,40 @@ def test_an_alias_may_stand_for_an_entry():
 
 def test_dates_are_text_as_times_are():
     assert load_yaml("[1990-01-01, 1990-01, 1990]", "it") == ["1990-01-01", "1990-01", 1990]
+
+
+def test_an_anchor_deeper_than_its_alias():
+    """The alias is read first then, and has put what it merges into the anchor's node."""
+    text = "a: &a {x: 1}\nin: {in: {b: &b {<<: *a, x: 2}}}\nc: {<<: *b, y: 3}"
+    assert load_yaml(text, "it") == {
+        "a": {"x": 1},
+        "in": {"in": {"b": {"x": 2}}},
+        "c": {"x": 2, "y": 3},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0400", "0400"),  # a year; of YAML 1.1 the octal number 256
+        ("12:30", "12:30"),  # a time; of YAML 1.1 750 minutes
+        ("1e-4", 1e-4),  # of YAML 1.1 text
+        ("-1_000", -1000),
+        ("0x10", 16),
+        ("+.5", 0.5),
+        ("3.", 3.0),
+        ("-.inf", -math.inf),
+        ("1.2.3", "1.2.3"),
+        ("_1", "_1"),
+        ("0", 0),
+    ],
+)
+def test_numbers_are_those_that_one_sees(text, value):
+    assert load_yaml(text, "it") == value and type(load_yaml(text, "it")) is type(value)
+
+
+def test_an_empty_section_takes_entries():
+    assert _entries("recipe:", ["recipe.epochs=3"]) == {"recipe": {"epochs": 3}}
 
 
 @pytest.mark.parametrize(

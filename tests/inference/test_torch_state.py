@@ -94,3 +94,20 @@ def test_guidance_works_in_inference_mode_and_after_it(tmp_path):
     assert wanted.identical(guided())
     assert not plain.identical(wanted)
     assert not any(weight.is_inference() for weight in weights.values())
+
+
+def test_another_default_device_changes_no_forecast(rain, ssta, tmp_path):
+    """As of `torch.set_default_device("cuda")`; "meta" holds no numbers, so that each use fails."""
+    pack = small_nowcast(tmp_path)
+    calls = [
+        lambda: rain.earthformer.forecast(pack, members=2),
+        lambda: ssta.earthformer.forecast("enso-ersst", lead=2),
+    ]
+    wanted = [call() for call in calls]
+    engine._load.cache_clear()
+    torch.set_default_device("meta")
+    try:
+        found = [call() for call in calls]
+    finally:
+        torch.set_default_device(None)
+    assert all(one.identical(other) for one, other in zip(found, wanted, strict=True))

@@ -1,5 +1,6 @@
 """Training on several variables, from files to a forecast: ICAR-ENSO's fields, SEVIR's sensors."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,14 @@ def test_a_config_of_other_channels_is_refused(tmp_path, channels, out_channels)
     with pytest.raises(ValueError, match="4 channels in and 1 out") as error:
         learn(tmp_path, channels, out_channels, known=["month"], outputs=["sst"])
     assert "height 4, width 8" in str(error.value)
+
+
+def test_a_run_for_other_outputs_is_another(tmp_path):
+    """Channels, windows and frames are the same, and so would be the weights."""
+    learn(tmp_path, 2, 1, outputs=["sst"])
+    shutil.rmtree(tmp_path / "pack")
+    with pytest.raises(ValueError, match=r"outputs \(there \['sst'\], here \['zos'\]\)"):
+        learn(tmp_path, 2, 1, outputs=["zos"])
 
 
 # --- ICAR-ENSO

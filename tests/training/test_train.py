@@ -15,7 +15,9 @@ import torch
 import xarray as xr
 
 import xearthformer as xef
+from tests.inference.test_torch_state import default_dtype
 from xearthformer import models
+from xearthformer.packs.card import Card, ModelSpec, Training
 from xearthformer.training import records
 
 pytest.importorskip("lightning")
@@ -63,6 +65,21 @@ class Small(torch.nn.Module):
         return torch.nn.functional.mse_loss(self.predict(x_BTHWC), y_BTHWC)
 
 
+STILL = Card(
+    name="still",
+    version="1",
+    title="persistence",
+    model=ModelSpec(name="persistence", config={}),
+    inputs={"sst": {}},
+    outputs=["sst"],
+    grid=None,
+    time_step=None,
+    context=1,
+    lead=3,
+    training=Training(data="none"),
+)
+
+
 models.MODELS["small"] = (SmallConfig, Small, {"": SmallConfig()})
 
 
@@ -104,6 +121,8 @@ def run(folder, **changes):
         "device": "cpu",
         "progress": False,
     }
+    if "run_folder" in changes:  # next to this function's own `folder`
+        changes["folder"] = changes.pop("run_folder")
     return train(**{**usual, **changes})
 
 
@@ -344,6 +363,16 @@ def test_several_records_with_one_of_them_before_the_validation(tmp_path):
     assert "124 training windows" in pack.card.training.notes  # 104, and 24 - 4
 
 
+def test_years_before_1000_are_labels_of_four_digits(tmp_path):
+    time = xr.date_range("0850-01", periods=24, calendar="noleap", use_cftime=True, freq="MS")
+    da = anomalies(years=2).assign_coords(time=time)
+    once = Recipe(epochs=1, batch_size=99)
+    training = run(
+        tmp_path, data=da, period=(850, 850), validation=("0851", 851), recipe=once
+    ).card.training
+    assert (training.period, training.validation) == ("0850/0850", "0851/0851")
+
+
 def test_a_closed_form_takes_the_same_door(tmp_path):
     config = {"in_len": 1, "out_len": 2, "height": 4, "width": 5}
     pack = run(tmp_path, model="damped-persistence", config=config)
@@ -379,6 +408,10 @@ def test_the_example_trains_in_seconds(tmp_path, monkeypatch):
     [
         ({"validation": ("1998", "2001")}, "apart from the training period"),
         ({"validation": ("2010", "2012")}, "none in 2010 .. 2012; the data spans 1990-01-01"),
+        ({"period": ("start", "end")}, "the year first\n   found start, end\n"),
+        ({"period": ("01/02/1990", "01/12/1998")}, "the year first\n   found 01/02/1990"),
+        ({"period": ("1990-13", "1998")}, "the year first\n   found 1990-13, 1998\n"),
+        ({"period": (850, 900)}, "found 0850, 0900\n +try times of the data, 1990-01-01 .. 2001"),
         ({"period": (1890, 1898)}, "period 1890 .. 1898; the data spans 1990-01-01 .. 2001-12-01"),
         ({"period": None}, "of the whole record"),
         ({"period": ("1990-01", "1990-04")}, "3 time steps in and 2 out in period"),
@@ -442,8 +475,37 @@ def test_a_closed_form_that_is_there_is_the_same_or_refused(tmp_path):
 
 def test_a_folder_keeps_to_one_run(tmp_path):
     run(tmp_path)
-    with pytest.raises(ValueError, match="holds another run: it differs in recipe"):
+    words = r"holds another run: it differs in recipe.seed \(there 0, here 1\)\. Choose"
+    with pytest.raises(ValueError, match=words):
         run(tmp_path, recipe=Recipe(**{**vars(QUICK), "seed": 1}))
+    for text in ("{", "[1]"):
+        (tmp_path / "pack.run" / "run.json").write_text(text)
+        with pytest.raises(ValueError, match="run.json is damaged, or not of a training run"):
+            run(tmp_path)
+
+
+def test_what_a_run_has_not_saved_stays(tmp_path):
+    """Whatever a finished run's own folder holds; it is known by the weights that it saved."""
+    once = {"recipe": Recipe(epochs=1, batch_size=99)}
+    apart = {**once, "run_folder": tmp_path / "run"}
+    first = run(tmp_path, **apart)
+    assert run(tmp_path, **apart).card == first.card  # its own is written again
+    other = xef.save_pack(tmp_path / "other", models.build("persistence", "tiny"), STILL)
+    for pack in (other.path, tmp_path / "notes"):
+        pack.mkdir(exist_ok=True)
+        (pack / "note").write_text("mine")
+        with pytest.raises(FileExistsError, match="or overwrite=True"):
+            run(tmp_path, pack=pack, **apart)
+    assert xef.open_pack(other.path) == other
+    xef.save_pack(first.path, models.build("persistence", "tiny"), STILL, overwrite=True)
+    with pytest.raises(FileExistsError, match="or overwrite=True"):
+        run(tmp_path, **apart)
+
+
+def test_a_pack_whose_path_ends_in_a_slash_has_its_run_next_to_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pack = run(tmp_path, pack="~/pack/", recipe=Recipe(epochs=1, batch_size=99))
+    assert pack.path == tmp_path / "pack" and (tmp_path / "pack.run" / "last.ckpt").is_file()
 
 
 def test_names_of_version_0_1_are_understood(tmp_path):
@@ -494,3 +556,19 @@ def test_without_lightning_the_error_says_what_to_install():
     root = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert "pip install 'xearthformer[train]'" in done.stdout
+
+
+STATES = {
+    "another default device": lambda: torch.device("meta"),
+    "inference mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "another default dtype": lambda: default_dtype(torch.float64),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_the_user_has_set_in_torch_changes_no_training(tmp_path, state):
+    wanted = run(tmp_path / "plain").card
+    with STATES[state]():
+        found = run(tmp_path / "set").card
+    assert (found.weights_sha256, found.scores) == (wanted.weights_sha256, wanted.scores)

@@ -422,7 +422,9 @@ def _entries(text: str, overrides: Sequence[str]) -> dict[str, Any]:
             raise mismatch("KEY=VALUE", f"{override!r}", "KEY.KEY=VALUE for a key in a section")
         place = entries
         for folder in folders:
-            place = place.setdefault(folder, {})
+            if place.get(folder) is None:  # not there, or an empty section
+                place[folder] = {}
+            place = place[folder]
             if not isinstance(place, dict):
                 found = f"{override!r}, where {folder} is {reprlib.repr(place)}"
                 raise mismatch("KEY of entries in entries", found, f"{folder}=VALUE as a whole")

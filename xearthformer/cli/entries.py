@@ -1,6 +1,7 @@
 """Configuration files: YAML, read as plain data of a bounded size."""
 
 import math
+import re
 from itertools import chain
 from pathlib import Path
 
@@ -11,24 +12,45 @@ from ..errors import mismatch
 MOST_TEXT = 20_000  # characters of a text: YAML's parser may take a second for them,
 MOST_DATA = 200_000  # and of what it says once aliases are written out
 
+OTHERS = "timestamp", "int", "float"  # tags that are read otherwise here
+INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
+FLOAT = re.compile(
+    r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?"
+    r"|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$"
+)
+
 HINT = "quotes around text with : # [ ] { } ! & or *, and blanks in place of tabs"
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader of plain data: dates stay text, and no key is given twice in silence."""
+    """A loader of plain data: dates stay text, and no key is given twice in silence.
+
+    Numbers are those of YAML 1.2, but that 0850, a year, stays text: 1.1, which PyYAML reads, has
+    octal numbers, 1:30 as ninety, and 1e-4 as text.
+    """
 
     yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.split(":")[-1] not in OTHERS]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        # here, since merging puts into a node the keys that its own replace
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for i, name in enumerate(names):
-            if name in names[:i]:
+            if name in names[:i] and id(node) not in self.merged:
                 where = _place(node.value[i][0].start_mark)
                 raise mismatch("each key once", f"{where}: {name!r} again", f"one entry {name}")
-        return super().construct_mapping(node, deep)
+        self.merged.add(id(node))
+        super().flatten_mapping(node)
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.merged: set[int] = set()
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", INTEGER, [*"-+0123456789"])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, [*"-+.0123456789"])
 
 
 def read_text(path: str | Path) -> str:

@@ -5,6 +5,7 @@ train, one pack per model and seed · forecast · papers.enso_scores or papers.f
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -146,6 +147,7 @@ def train_table(
         Before any training: no models; one named twice, unknown, without parameters, or with other
         lengths or shapes; no seeds, or one twice; periods that overlap.
     """
+    folder = os.path.expanduser(folder)
     networks = contenders(models, packs, seeds)
     drafts = {key: draft_card(card, key, net, Path(key)) for key, net in networks.items()}
     draft = next(iter(drafts.values()))

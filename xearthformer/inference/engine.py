@@ -20,6 +20,7 @@ from ..models import MODELS
 from ..models.earthformer.earthformer import Earthformer
 from ..models.earthformer.fused import fuse, is_faster
 from ..models.layers import parallel
+from ..models.state import defaults
 from ..packs.card import Card
 from ..packs.pack import Pack, open_pack
 from .options import Precision
@@ -175,7 +176,7 @@ def identity(card: Card) -> tuple[str | None, str]:
 
 
 @lru_cache(maxsize=4)
-@torch.inference_mode(False)
+@defaults()
 def _load(path: Path, wanted: tuple[str | None, str], device: str, compile: bool) -> nn.Module:
     pack = open_pack(path)
     # a worker may read another file than the process that set the forecast up

@@ -15,6 +15,7 @@ from ..fields import cf, regrid, windows
 from ..fields.quantities import KNOWN
 from ..fields.tiles import Tiles
 from ..fields.time_axis import Step, calendar_months, str_time
+from ..models.state import defaults
 from ..packs.card import Card, LatLonGrid, Variable
 from ..packs.pack import Pack
 from ..packs.scale import Scale
@@ -64,7 +65,7 @@ def run_tile(stacked: xr.DataArray, ends: np.ndarray, plan: Plan) -> np.ndarray:
 
 
 @kept_memory()
-@torch.inference_mode(False)  # of the user's: guidance needs gradients
+@defaults()  # not the user's: guidance needs gradients
 def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[str, xr.DataArray]:
     """Through the model: forecasts (init, lead, y, x) on the model's grid, in the card's units.
 

@@ -86,10 +86,11 @@ class Pack:
         import torch  # slow to import; cards and weights are read without it
 
         from .. import models
+        from ..models.state import defaults
 
         try:
             # weights are kept: made in the user's inference mode, they'd have no gradients later
-            with torch.inference_mode(False):
+            with defaults():
                 state = {name: torch.from_numpy(array) for name, array in self.arrays().items()}
                 shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
                 if SHIPPED not in self.path.parents:  # what checks takes torch seconds

@@ -18,7 +18,7 @@ from ..packs.published import PUBLISHED
 from ..packs.scale import Scale
 from .loop import Epoch
 from .recipe import Recipe
-from .records import Period, WindowSets, ends, within
+from .records import Period, WindowSets, ends, label, within
 
 LIKE = "input", "grid", "time_step"  # card entries that `like` copies from a published pack
 # What a card keeps of the pack that training begins with.
@@ -168,7 +168,7 @@ def complete_card(
         if isinstance(span, list):
             card["training"][name] = "; ".join(map(ends, span))
         elif span is not None:
-            card["training"][name] = f"{span[0]}/{span[1]}"
+            card["training"][name] = "/".join(map(label, span))
     return valid({**card, "known": entries.get("known", card["known"])})
 
 

@@ -22,7 +22,7 @@ from ..fields.axes import find_time
 from ..inference.time_step import to_step
 from ..packs.pack import Pack
 from .recipe import Recipe
-from .records import Period, Record, is_period
+from .records import Period, Record, is_period, label
 from .train import PAPER, train
 from .windows import Crop
 
@@ -109,7 +109,7 @@ class DataSource:
             if self.catalog is not None and data.dtype.kind in "iu":
                 data = data.astype("float32")  # images in bytes; in a file, integers may be packed
         if self.anomaly is not None:
-            start, end = map(str, self.anomaly)
+            start, end = map(label, self.anomaly)
             data = climatology.anomaly(data, climatology=(start, end))  # type: ignore[type-var]
         return data
 

@@ -322,16 +322,32 @@ def claim(run: Run) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(here, indent=2) + "\n")
         return
-    there = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        there = dict(json.loads(path.read_text())) if path.exists() else {}
+    except (ValueError, TypeError) as error:
+        raise _damaged(path) from error
     if "part" in there:  # the name of `stage` in version 0.1
         there["stage"] = there.pop("part")
-    other = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
-    if other:
+    if here != there:
+        words = "; ".join(_differences(there, here))
         raise ValueError(
-            f"{run.folder} holds another run: it differs in "
-            + "; ".join(f"{key} (there {there.get(key)}, here {here.get(key)})" for key in other)
-            + ". Choose another folder, or delete that one."
+            f"{run.folder} holds another run: it differs in {words}. "
+            "Choose another folder, or delete that one."
         )
+
+
+def _differences(there: Mapping[str, object], here: Mapping[str, object]) -> Iterator[str]:
+    """Yield what differs in words; of a section only its entries that do.
+
+    >>> [*_differences({"recipe": {"seed": 0, "epochs": 9}}, {"recipe": {"seed": 1, "epochs": 9}})]
+    ['recipe.seed (there 0, here 1)']
+    """
+    for key in sorted(here.keys() | there.keys()):
+        pair = there.get(key), here.get(key)
+        if all(isinstance(one, Mapping) for one in pair):
+            yield from (f"{key}.{words}" for words in _differences(*pair))  # type: ignore[arg-type]
+        elif pair[0] != pair[1]:
+            yield f"{key} (there {pair[0]}, here {pair[1]})"
 
 
 def _load(checkpoint: Path) -> Checkpoint:
@@ -339,10 +355,14 @@ def _load(checkpoint: Path) -> Checkpoint:
     try:
         return torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, by where the damage is
-        raise ValueError(
-            f"{checkpoint} is damaged, or no checkpoint of a training run: delete "
-            f"{checkpoint.parent} to train anew, or choose another folder"
-        ) from error
+        raise _damaged(checkpoint) from error
+
+
+def _damaged(file: Path) -> ValueError:
+    return ValueError(
+        f"{file} is damaged, or not of a training run: delete "
+        f"{file.parent} to train anew, or choose another folder"
+    )
 
 
 def _write_lines(lines: Sequence[Mapping[str, object]], kind: type, path: Path) -> None:

@@ -6,6 +6,7 @@ cf.prepare · regrid.to_model · scale.apply · tensors.to_tensor · windows, by
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -81,7 +82,27 @@ def frames_of(record: xr.Dataset, card: Card) -> torch.Tensor:
 
 def within(da: Gridded, period: Period | None) -> Gridded:
     """Return the part of a record in a period; None: all of it."""
-    return da if period is None else da.sel(time=slice(*map(str, period)))
+    if period is None:
+        return da
+    labels = [label(one) for one in period]
+    try:
+        # pandas would take 01/02/2000 for the second of January
+        if all(re.match(r"\d{4}", one) for one in labels):
+            return da.sel(time=slice(*labels))
+        cause = None
+    except (KeyError, TypeError, ValueError) as error:  # of what is no time
+        cause = error
+    expected = "times for the ends of a period, the year first"
+    raise mismatch(expected, ", ".join(labels), f"times of the data, {ends(da)}") from cause
+
+
+def label(time: object) -> str:
+    """Return a time label as text; a year has four digits.
+
+    >>> label(850), label("2000-01")
+    ('0850', '2000-01')
+    """
+    return f"{time:04d}" if isinstance(time, int) else str(time)
 
 
 def _positions(da: Record, period: Period | None) -> tuple[int, int]:

@@ -17,9 +17,10 @@ import xarray as xr
 from torch import nn
 
 from .. import models
-from ..errors import mismatch, renamed
+from ..errors import PackError, mismatch, renamed
 from ..fields.time_axis import months_of
 from ..inference.engine import Progress
+from ..models import state
 from ..models.prediff.losses import AutoencoderStage, Stage
 from ..packs.card import Card, LatLonGrid, PixelGrid
 from ..packs.pack import Pack, is_taken, open_pack, save_pack, taken
@@ -30,9 +31,11 @@ from .records import Period, Record, WindowSets, check_periods, is_period, make_
 from .windows import Crop, Draws, Windows
 
 PAPER = Recipe()
+SAVED = "saved.sha256"  # in the folder of a run: the hash of the weights of its pack
 
 
 @renamed(part="stage")
+@state.training()
 def train(
     model: str,
     data: Record | Sequence[Record],
@@ -138,15 +141,16 @@ def train(
         raise mismatch(f"a pack of the model {model!r} to start from", found, hint)
     # an opened pack's network is frozen
     network = first.model().requires_grad_(True) if first else build(model, config, recipe.seed)
-    place = Path(folder or f"{pack}.run")
+    pack = Path(pack).expanduser()
+    place = Path(f"{pack}.run" if folder is None else folder).expanduser()
     # what is there may be of this very run; a closed form is fitted first, and then compared
     fits = hasattr(type(network), "fit")
-    if is_taken(Path(pack)) and not (overwrite or fits or (place / loop.LAST).exists()):
-        raise taken(Path(pack))
+    if is_taken(pack) and not (overwrite or fits or _is_of_run(pack, place, folder is None)):
+        raise taken(pack)
     chosen = stages.choose(model, network, stage)
     stages.check_crop(network, chosen, crop)
-    entries = cards.start_entries(first, card, Path(pack).stem, staged=chosen is not None)
-    draft = cards.draft_card(entries, model, network, Path(pack))
+    entries = cards.start_entries(first, card, pack.stem, staged=chosen is not None)
+    draft = cards.draft_card(entries, model, network, pack)
     records, extras = (on_grids(some, draft) for some in (data, extra))
     checks: Period | list[xr.Dataset] | None = None
     if is_period(validation):
@@ -181,7 +185,25 @@ def train(
     notes = "; ".join(filter(None, [full.training.notes, notes]))
     training = full.training.model_copy(update={"notes": notes})
     full = full.model_copy(update={"training": training})
-    return save_pack(pack, best, full, overwrite=overwrite or not fits)
+    saved = save_pack(pack, best, full, overwrite=overwrite or not fits)
+    if not fits:
+        (place / SAVED).write_text(f"{saved.card.weights_sha256}\n")
+    return saved
+
+
+def _is_of_run(pack: Path, place: Path, next_to: bool) -> bool:
+    """Return whether the pack that is there was saved by the run of a folder.
+
+    Versions until 0.2 have not written down what they saved: then a run next to its pack counts.
+    """
+    if not (place / loop.LAST).exists():
+        return False
+    if not (place / SAVED).exists():
+        return next_to
+    try:
+        return open_pack(pack).card.weights_sha256 == (place / SAVED).read_text().strip()
+    except PackError:
+        return False
 
 
 # --- the model
@@ -240,6 +262,8 @@ def _identity(
         "recipe": how,
         "share": shares[0],
         "extra_share": shares[1],
+        # which channels are the target
+        **({"outputs": card.outputs} if [*card.inputs] != card.outputs else {}),
         "windows": [len(one) for one in places],
         "starts": _digest(torch.cat(places)),
         "frames": _digest(*frames[0]),
