@@ -152,6 +152,39 @@ def test_what_is_read_is_not_written_over(ssta, tiny_pack, tmp_path, capsys, giv
         assert ds.sizes["time"] == ssta.sizes["time"]
 
 
+@pytest.mark.parametrize("out", ["radar/frame.nc", "radar/new.h5"])
+@pytest.mark.parametrize("given", ["radar", "radar/", "."])
+def test_nothing_is_written_into_a_folder_that_is_read(
+    tiny_pack, tmp_path, capsys, monkeypatch, given, out
+):
+    """Over a frame, or to be read as one the next time."""
+    (tmp_path / "radar").mkdir()
+    (tmp_path / "radar" / "frame.nc").write_text("mine")
+    monkeypatch.chdir(tmp_path / "radar" if given == "." else tmp_path)
+    target = out.removeprefix("radar/") if given == "." else out
+    assert forecast(given, "--pack", tiny_pack.path, "-o", target, "--overwrite") == 2
+    assert "all in the folder" in capsys.readouterr().err
+    assert (tmp_path / "radar" / "frame.nc").read_text() == "mine"
+
+
+def test_home_is_where_files_are_written(file, tiny_pack, tmp_path, capsys, monkeypatch):
+    """As after `-o=~`, which no shell replaces."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert forecast(file, "--pack", tiny_pack.path, "-o=~/out.nc") == 0
+    assert (tmp_path / "out.nc").is_file()
+
+
+def test_a_hindcast_is_no_picture(file, tiny_pack, tmp_path, capsys):
+    out = str(tmp_path / "out.tif")
+    assert main(["hindcast", str(file), "--pack", str(tiny_pack.path), "-o", out]) == 2
+    assert "expected a Zarr store" in capsys.readouterr().err
+
+
+def test_packs_to_compare_come_once(file, capsys):
+    assert main(["verify", str(file), "--packs", "lim", "persistence", "lim"]) == 2
+    assert "; try --packs 'lim' 'persistence'\n" in capsys.readouterr().err
+
+
 def test_missing_values_found_late_leave_nothing_behind(ssta, tiny_pack, tmp_path, capsys):
     ssta.where(ssta.lat > -12).to_netcdf(tmp_path / "in.nc")
     before = sorted(tmp_path.iterdir())
@@ -175,6 +208,9 @@ MISTAKES = {
     "another kind of output": (["-o", "out.grib"], "expected file.nc or store.zarr"),
     "no such folder": (["-o", "nowhere/out.nc"], "no folder nowhere"),
     "lead 0": (["--lead", "0"], "lead .*whole number"),
+    "lead as a clock": (["--lead", "1:30"], "whole number of months, from 1; found '1:30'"),
+    "an address": (["-o", "s3://bucket/out.nc"], "of this machine, found s3://bucket/out.nc"),
+    "a folder of others": (["-o", "~nobody-is-so/out.nc"], "no folder ~nobody-is-so"),
     "an init outside": (["--init", "1850"], "1850"),
     "two spans": (["--init", "2000/2001", "2002/2003"], "one span A/B, .* or times"),
     "a step in words": (["--init", "2000/2001/year"], "one span A/B, or A/B/N.*2000/2001/year"),

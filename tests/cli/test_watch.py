@@ -442,6 +442,8 @@ REFUSED = {
     "format": ({"format": "grib"}, "format as one of nc, zarr, tif, odim"),
     "keep": ({"keep": 0}, "keep as a whole number from 1"),
     "no folder": ({"folder": "nowhere"}, "no folder nowhere: mkdir -p nowhere"),
+    "a file": ({"folder": "notes.txt"}, "notes.txt is a file: name the folder in which it lies"),
+    "before now": ({"every": -1.0}, "every: expected seconds, from 0, found -1"),
     "one folder": ({"output": "."}, "a folder of its own for forecasts"),
     "members": ({"members": 3}, "found 'still', whose forecasts are deterministic"),
     "lead": ({"lead": "7min"}, "lead as a whole number of time steps"),
@@ -452,9 +454,10 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_can_not_be_watched_is_refused_at_once(folder, pack, monkeypatch, what):
     monkeypatch.chdir(folder)
+    (folder / "notes.txt").touch()
     change, message = REFUSED[what]
     arguments = {"folder": ".", "pack": pack, "output": "out"} | change
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises((ValueError, OSError), match=message):
         watch(**arguments)
     assert list(folder.glob("out/*")) == []
 

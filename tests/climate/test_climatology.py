@@ -295,6 +295,8 @@ BAD = {
     "backwards": (lambda: climatology(record(), (2002, 2000)), "2002-01 to 2000-12"),
     "text": (lambda: climatology(record(), "2000-2001"), r"\(start, end\)\n.*'2000-2001'"),
     "no year": (lambda: climatology(record(), ("all", "2001")), "a year or a month\n.*'all'"),
+    "a quarter": (lambda: climatology(record(), ("2000Q2", "2001Q1")), "a year or a month"),
+    "one digit": (lambda: climatology(record(), ("2000-6", "2001-5")), "a year or a month"),
     "month 13": (lambda: climatology(record(), ("2000-13", "2001")), "a year or a month"),
     "daily": (lambda: anomaly(DAILY), r'monthly data\n.*1 day.*try da.resample\(time="MS"\).mean'),
     "a gap": (lambda: anomaly(record()[[0, 1, 3]]), "no 2000-03"),

@@ -495,6 +495,11 @@ def test_check_of_own_files(sst_files, tmp_path, capsys):
     assert "1 of 1 open" in capsys.readouterr().out
 
 
+def test_check_of_packs(capsys):
+    assert main(["catalog", "check", "--only", "packs"]) == 0
+    assert "7 of 7 open" in capsys.readouterr().out
+
+
 def test_check_waits_no_longer_than_it_should(mute, capsys):
     began = time.perf_counter()
     assert catalog("check", "--only", "enso", "--data_root", mute, "--timeout", "1") == 1

@@ -46,7 +46,7 @@ GROUPS: dict[str, type] = {"products": Products, "radar": Radar}
 # Types of the options of a forecast on the command line; the defaults and the words are those of
 # `inference.options.Options`. Guidance has no words: `--sigmas` stands for it.
 OPTION_TYPES: dict[str, Any] = {
-    "lead": int | str | None,
+    "lead": str | None,  # as it is: of YAML, 1:30 is the number 90
     "members": int | None,
     "seed": int,
     "sampler": str,

@@ -132,7 +132,9 @@ def _open_in_turn(
     for entry in entries:
         if not (why and "://" in place):
             try:
-                catalog[entry].read(**where).close()
+                opened = catalog[entry].read(**where)
+                if hasattr(opened, "close"):  # packs hold no file
+                    opened.close()
                 why = ""
             except Exception as error:  # of any kind: it is this entry's answer
                 lines = [line.strip() for line in str(error).splitlines()]

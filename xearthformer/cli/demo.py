@@ -49,6 +49,7 @@ def demo(folder: Path, packs: Sequence[str] = PACKS) -> Path:
     from ..inference.engine import has_noise  # loads torch
 
     start = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)  # first: a file of that name is an error
     opened = {pack: open_pack(pack) for pack in packs}  # first, so that a missing one is an error
     print("Sea surface temperature 1960-2009, simulated by a linear inverse model of ERSST v3b.")
     print(f"Anomaly against {'-'.join(CLIMATOLOGY)}.")
@@ -65,7 +66,6 @@ def demo(folder: Path, packs: Sequence[str] = PACKS) -> Path:
         seconds = time.perf_counter() - pack_start
         print(f"  {name}: {fc.sizes['init']} forecasts in {seconds:.1f} s")
     print(f"\nNino3.4 index, mean of three months from each lead on\n\n{enso_table(skills)}\n")
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / PICTURE
     draw(indices, observed, fc, ssta).savefig(path, dpi=150)
     print(f"picture: {path.resolve()}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from ..climate import climatology
-from ..datasets.local import holds_zarr, open_files
+from ..datasets.local import holds_zarr, is_remote, open_files
 from ..errors import did_you_mean, mismatch
 from ..fields import quantities
 from ..fields.axes import find_curvilinear, find_time
@@ -201,9 +201,11 @@ def check_target(
 ) -> Path:
     """Return the path to write; called before anything is computed, so that errors come at once.
 
-    One that is among the inputs, or the files of their patterns, is an error.
+    One that is among the inputs, or the files of their patterns and folders, is an error.
     """
-    path = Path(output)
+    if is_remote(output):
+        raise ValueError(f"output: expected a file or store of this machine, found {output}")
+    path = Path(os.path.expanduser(output))
     if path.suffix not in kinds:
         expected = " or ".join(
             f"store{kind}" if kind == ".zarr" else f"file{kind}" for kind in kinds
@@ -217,6 +219,9 @@ def check_target(
     read = {Path(one).resolve() for text in inputs for one in (text, *glob.glob(text))}
     if own := [one for one in taken if one.resolve() in read]:
         raise FileExistsError(f"{own[0]} is read, and stays: name another")
+    # next time it would be read as data
+    if path.parent.resolve() in read:
+        raise FileExistsError(f"all in the folder {path.parent} is read: name another")
     if taken and not overwrite:
         raise FileExistsError(f"{taken[0]} is there already: name another, or add --overwrite")
     # --overwrite replaces files of ours only: never a folder that merely ends in .zarr

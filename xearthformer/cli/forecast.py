@@ -10,6 +10,7 @@ from ..fields.cf import file_of_forecasts
 from ..verification.request import Products
 from .files import (
     FORECASTS,
+    RASTERS,
     Radar,
     check_raster,
     check_target,
@@ -81,7 +82,7 @@ def hindcast_file(
         Inits per Zarr chunk; one when not given.
     """
     started = time.perf_counter()
-    if output.endswith((".nc", ".zip")):
+    if output.endswith((".nc", ".zip", *RASTERS)):
         raise ValueError(f"output: expected a Zarr store (a folder or a URL), found {output}")
     from ..packs.pack import open_pack
 

@@ -46,7 +46,7 @@ def verify_file(
     packs: Sequence[str],
     radar: Radar,
     init: Sequence[str] | None = None,
-    lead: int | str | None = None,
+    lead: str | None = None,
     members: int | None = None,
     seed: int = 0,
     thresholds: Sequence[float] | None = None,
@@ -58,7 +58,7 @@ def verify_file(
     known: float | None = None,
     by: str | None = None,
     confidence: float | None = None,
-    block: int | str | None = None,
+    block: str | None = None,
     variable: str | None = None,
     anomaly: tuple[str, str] | None = None,
     by_lead: bool = False,
@@ -149,7 +149,7 @@ def verify_file(
             known=known,
             by=LABELS.get(by, by) if by is not None else None,
             confidence=confidence,
-            block=block,
+            block=int(block) if block and block.isdecimal() else block,
         )
         observed = index(da, NINO).compute() if indices else None
         if XRO in packs and fit is not None:
@@ -279,7 +279,7 @@ def _with_index(row: "Forecaster", indices: dict[str, list[xr.DataArray]]) -> "F
 
 
 def _check_xro(
-    da: xr.DataArray, packs: Sequence[str], lead: int | str | None, fit: tuple[str, str] | None
+    da: xr.DataArray, packs: Sequence[str], lead: str | None, fit: tuple[str, str] | None
 ) -> None:
     """Raise for what XRO's row in the table needs, before anything is forecast."""
     from ..inference.xro import LEAST_YEARS, load_xro
@@ -291,7 +291,7 @@ def _check_xro(
         hint = "--packs persistence xro"
         raise mismatch("a pack next to xro, which forecasts the index Nino3.4 alone", "xro", hint)
     first, last = whole_years(da[find_time(da)])
-    if not _has_nino(da) or (isinstance(lead, int) and lead < SEASON):
+    if not _has_nino(da) or (lead is not None and lead.isdecimal() and int(lead) < SEASON):
         hint = f"--packs {' '.join(others)}"
         if quantities.has(da.to_dataset(name=da.name), SST) and not quantities.is_difference(da):
             hint = f"--anomaly {first} {last}"

@@ -186,6 +186,8 @@ def watch(
     """
     products = products or Products()
     products.check(Path(f"nowcast{SUFFIXES.get(format)}"), "--format nc")
+    if not every >= 0:
+        raise ValueError(f"every: expected seconds, from 0, found {every}")
     out = _check(folder, output, format, keep)
     call = as_called(folder, zr, zero_below, missing, "raise")
     from ..packs.pack import open_pack
@@ -213,7 +215,9 @@ def _check(
         raise mismatch(f"format as one of {', '.join(SUFFIXES)}", repr(format), 'format="nc"')
     if keep is not None:
         whole_number("keep", keep, hint="keep=12")
-    place, out = Path(folder), Path(output)
+    place, out = Path(folder), Path(os.path.expanduser(output))
+    if place.is_file():
+        raise NotADirectoryError(f"{place} is a file: name the folder in which it lies")
     if not place.is_dir() and not glob.has_magic(str(place)):
         raise FileNotFoundError(f"no folder {place}: mkdir -p {place}")
     inside = place if place.is_dir() else place.parent

@@ -231,7 +231,7 @@ def _bounds(period: Period | None, time: xr.DataArray) -> tuple[int, int]:
         ends = []
         # a year without a month begins in January, and ends in December
         for when, month in zip(period, (1, 12), strict=True):
-            match = re.match(r"^(\d{4})(?:-(\d{2}))?", str(when))
+            match = re.match(r"(\d{4})(?:-(\d{2})(?:\D.*)?)?$", str(when))
             if not match or not 1 <= int(match[2] or month) <= 12:
                 raise mismatch("a year or a month", repr(when), hint)
             ends.append(int(match[1]) * 12 + int(match[2] or month) - 1)

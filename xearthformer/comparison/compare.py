@@ -326,7 +326,8 @@ def _check_packs(packs: Sequence[str | Forecaster]) -> None:
         listed = []
     names = [each if isinstance(each, str) else each.name for each in listed]
     if not names or len({*names}) < len(names):
-        found, hint = ", ".join(names) or repr(packs), 'packs=["persistence"]'
+        found = ", ".join(names) or repr(packs)
+        hint = f"packs={[*dict.fromkeys(names)] or ['persistence']}"
         raise mismatch("a list of packs by name, folder or file, each once", found, hint)
 
 

@@ -197,6 +197,8 @@ def count_steps(lead: LeadLike, step: Step, default: int) -> int:
     (6, 3)
     """
     value, units = _bare(lead)
+    if isinstance(value, str) and value.isdecimal():  # a number, from the command line
+        value = int(value)
     steps: float = 0
     if _is_number(value) and units in ("", "1", *(["months", "month"] if step == "month" else [])):
         steps = float(value)  # type: ignore[arg-type]

@@ -241,7 +241,7 @@ def save_pack(
     spec = ModelSpec(name=card.model.name, config=config)
     card = card.model_copy(update={"model": spec, "weights_sha256": weights_hash(arrays)})
     card = Card.model_validate(card.model_dump())  # `model_copy` checks nothing
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     new = Pack(card, path)
     for check in (_check_model, lambda pack: _check_finite(pack, arrays)):
         check(new)  # before a pack that is there is replaced by one that can't be opened
@@ -431,7 +431,7 @@ def _locate(name: "str | os.PathLike[str]") -> Path:
     text = os.fspath(name)
     if text.startswith(HUB):
         return _from_hub(text)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if path.name in (CARD, WEIGHTS) and (path.with_name(CARD)).is_file():
         path = path.parent
     is_there = (path / CARD).is_file() or (path.is_file() and path.suffix == ".safetensors")

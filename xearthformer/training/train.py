@@ -8,6 +8,7 @@ Models with a closed-form `fit` go the same way, without the loop.
 import dataclasses
 import hashlib
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -141,8 +142,8 @@ def train(
         raise mismatch(f"a pack of the model {model!r} to start from", found, hint)
     # an opened pack's network is frozen
     network = first.model().requires_grad_(True) if first else build(model, config, recipe.seed)
-    pack = Path(pack).expanduser()
-    place = Path(f"{pack}.run" if folder is None else folder).expanduser()
+    pack = Path(os.path.expanduser(pack))
+    place = Path(f"{pack}.run" if folder is None else os.path.expanduser(folder))
     # what is there may be of this very run; a closed form is fitted first, and then compared
     fits = hasattr(type(network), "fit")
     if is_taken(pack) and not (overwrite or fits or _is_of_run(pack, place, folder is None)):
