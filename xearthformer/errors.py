@@ -77,10 +77,12 @@ def problems(error: ValidationError, names: Iterable[str] = ()) -> str:
     found = []
     for one in error.errors():
         place = printable(".".join(map(str, one["loc"]))) or "card"
-        given = "" if one["type"].startswith("missing") else f", found {reprlib.repr(one['input'])}"
+        # our own words say what was found
+        told = one["type"].startswith(("missing", "value_error"))
+        given = "" if told else f", found {reprlib.repr(one['input'])}"
         last = one["loc"][-1] if one["loc"] else ""  # of an entry in an entry
         meant = did_you_mean(last, names) if one["type"].startswith("unexpected") else ""
-        found.append(f"{place}: {one['msg']}{given}{meant}")
+        found.append(f"{place}: {one['msg'].removeprefix('Value error, ')}{given}{meant}")
     return "; ".join(found)
 
 

@@ -168,6 +168,21 @@ def test_weights_that_do_not_fit(model):
         load_published(model, {})
 
 
+def test_a_checkpoint_that_holds_the_network_twice(model):
+    """One may be the moving average of the other: which is meant isn't for a prefix to say."""
+    weights = fill(model.state_dict())
+    twice = {f"{prefix}{key}": v for prefix in ("net.", "ema.") for key, v in weights.items()}
+    floats = {k.replace(".", ""): v for k, v in weights.items() if v.is_floating_point()}
+    average = {f"net.{k}": v for k, v in weights.items()} | {
+        f"ema.{k}": v for k, v in floats.items()
+    }
+    for state in (twice, average):
+        with pytest.raises(ValueError, match=r"once, found ema\.\* and net\.\*: keep one"):
+            load_published(model, {"state_dict": state})
+    with pytest.raises(ValueError, match="with such a dict as state_dict, found also model, epoch"):
+        load_published(model, {"model": weights, "epoch": 3})
+
+
 def test_nothing_is_loaded_when_something_does_not_fit(model):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(ValueError, match="left over"):

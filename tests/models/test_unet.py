@@ -112,6 +112,7 @@ def test_config_from_json():
         ({"widths": (0, 8)}, r"expected widths to be whole numbers .* found \(0, 8\)"),
         ({"in_len": 0}, r"expected in_len .* found \(0,\)"),
         ({"out_len": 1.5}, r"expected out_len .* found \(1.5,\)"),
+        ({"in_len": True}, r"expected in_len .* found \(True,\)"),
         ({"channels": -1}, r"expected channels .* found \(-1,\)"),
     ],
 )

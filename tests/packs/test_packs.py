@@ -95,7 +95,12 @@ def test_damaged_weights_are_refused(tiny_pack):
         ({"grid": {"kind": "latlon", "latitude": [0, 95], "longitude": [0, 5]}}, "90, 90"),
         ({"fill": NAN}, "fill: .*finite number"),
         ({"scale": {"offset": 0, "factor": 1e-300}}, "factor of 1e-30 to 1e30"),
-        ({"format": 3}, "input is of format 1, found format 3"),
+        ({"format": 3}, r"valid: card: format 3 is of a later version .* formats up to 2$"),
+        ({"format": 2}, "card: input is of format 1, found format 2$"),
+        (
+            {"input": {"valid_min": 5, "valid_max": -5}, "output": None},
+            "valid_min 5.0 isn't below valid_max -5.0$",
+        ),
         ({"context": 4}, "history is context: give one"),
         ({"known": ["month", "month"]}, "known has each name once"),
         ({"name": "a" * 101}, "name: .*at most 100 characters"),

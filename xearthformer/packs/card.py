@@ -5,7 +5,7 @@ A card is data and nothing else: opening one executes nothing and follows no pat
 
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ LAND, SEA = "#", "."  # a grid's land, cell by cell: text can be read and compar
 # Channels that nobody brings, for they follow from time and grid, and how many each has: the
 # calendar month m as sin and cos of 2 pi m / 12, latitude / 90, and 1 on land.
 KNOWN = {"month": 2, "latitude": 1, "land": 1}
+LATEST = 2  # format of cards
 LONG = 6  # items of a list that is shown whole
 LONGEST = 100  # characters of a name: it stands in messages, attributes and names of files
 
@@ -37,6 +38,13 @@ class Quantity(_Section):
     difference: bool = Field(False, description="an anomaly: units convert without their offset")
     valid_min: float | None = None
     valid_max: float | None = None
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        # else all data would be refused, with a hint on its units
+        if None not in (self.valid_min, self.valid_max) and self.valid_min >= self.valid_max:  # type: ignore[operator]
+            raise ValueError(f"valid_min {self.valid_min} isn't below valid_max {self.valid_max}")
+        return self
 
 
 class Substitute(_Section):
@@ -310,7 +318,15 @@ class Card(_Section):
     @classmethod
     def _upgrade(cls, fields: object) -> object:
         """Bring a card of format 1 into the form of format 2."""
-        if not isinstance(fields, Mapping) or "input" not in fields:
+        if not isinstance(fields, Mapping):
+            return fields
+        number = fields.get("format", 1)
+        if isinstance(number, int) and number > LATEST:
+            raise ValueError(
+                f"format {number} is of a later version of xearthformer than this one, which reads "
+                f"formats up to {LATEST}"
+            )
+        if "input" not in fields:
             return fields
         if fields.get("format", 1) != 1:
             raise ValueError(f"input is of format 1, found format {fields['format']!r}")

@@ -28,7 +28,8 @@ def expect_one_of(name: str, value: object, allowed: Iterable[str]) -> None:
 def expect_counts(name: str, values: object, length: int | None = None) -> None:
     """Raise a ValueError unless `values` is a tuple of whole numbers >= 1, of this length."""
     fits = isinstance(values, tuple) and len(values) == (length or len(values) or 1)
-    if not fits or not all(isinstance(value, int) and value >= 1 for value in values):
+    # True, a "yes" of a file of settings, is a whole number for Python
+    if not fits or not all(type(value) is int and value >= 1 for value in values):
         many = f"{length} " if length else ""
         raise ValueError(f"expected {name} to be {many}whole numbers from 1 on, found {values!r}")
 

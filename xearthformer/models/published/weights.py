@@ -71,11 +71,20 @@ def published_weights(
     """
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError("expected a dict of tensors, found other things in it")
+        others = [key for key in checkpoint if not isinstance(checkpoint[key], Tensor)]
+        raise ValueError(
+            "expected a dict of tensors, or one with such a dict as state_dict, found also "
+            f"{', '.join(map(str, others[:5]))}"
+        )
     if all(key in state for key in keys):
         return dict(state)
+    whole = _copies(state, [*keys])
+    copies = {*whole, *(_copies(state, _averaged(keys)) if whole else ())}
+    if len(copies) > 1:  # as of a moving average next to the network
+        names = " and ".join(f"{prefix}*" for prefix in sorted(copies))
+        raise ValueError(f"expected the network once, found {names}: keep one of them")
     first = next(iter(keys))
-    prefixes = [key.removesuffix(first) for key in state if key.endswith(first)]
+    prefixes = whole or [key.removesuffix(first) for key in state if key.endswith(first)]
     prefix = min(prefixes, key=len, default="")  # the shortest: keys may end in one another
     # what lies elsewhere in Lightning's module, such as metrics, is no part of the network
     named = {key: weight for key, weight in state.items() if key.startswith(prefix)}
@@ -95,17 +104,22 @@ def renamed(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str,
     {'down.weight': 1, 'down.index': tensor(3)}
     """
     plain = {key.replace(".", ""): key for key in own}
-    trained = [
-        name
-        for name, key in plain.items()
-        if isinstance(own[key], Tensor) and own[key].is_floating_point()
-    ]
-    first = trained[0] if trained and not own.keys() <= state.keys() else None
-    prefixes = [key.removesuffix(first) for key in state if first and key.endswith(first)]
-    for prefix in sorted(prefixes, key=len):
-        if all(f"{prefix}{name}" in state for name in trained):
-            return {key: state.get(f"{prefix}{name}", own[key]) for name, key in plain.items()}
+    copies = [] if own.keys() <= state.keys() else _copies(state, _averaged(own))
+    for prefix in sorted(copies, key=len):
+        return {key: state.get(f"{prefix}{name}", own[key]) for name, key in plain.items()}
     return {key if key in own else _todays_name(key): value for key, value in state.items()}
+
+
+def _averaged(own: Mapping[str, object]) -> list[str]:
+    """Return the names that a moving average of a network has: of what is trained, without dots."""
+    trained = [k for k, v in own.items() if isinstance(v, Tensor) and v.is_floating_point()]
+    return [key.replace(".", "") for key in trained]
+
+
+def _copies(state: Mapping[str, object], names: list[str]) -> list[str]:
+    """Return the prefixes under which a state dict has all of these names."""
+    prefixes = [key.removesuffix(names[0]) for key in state if names and key.endswith(names[0])]
+    return [one for one in prefixes if all(f"{one}{name}" in state for name in names)]
 
 
 def _todays_name(key: str) -> str:
