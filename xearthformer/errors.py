@@ -134,7 +134,8 @@ def ignored(message: str = "", category: type[Warning] = Warning) -> Iterator[No
 def warn(words: str) -> None:
     """Warn the user, at the line of theirs that called this package, however deep it was called."""
     level, frame = 1, sys._getframe(0)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("xearthformer"):
+    ours = "xearthformer", "contextlib"  # which calls functions that have a context
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(ours):
         level, frame = level + 1, frame.f_back  # type: ignore[assignment]
     warnings.warn(words, UserWarning, stacklevel=level)
 

@@ -358,6 +358,23 @@ def test_simulations_are_trained_on_next_to_the_record(tmp_path):
     assert losses(tmp_path).splitlines()[1].startswith("0,18,")  # (104 + 178) / 16 steps
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"validation": anomalies()},
+        {"validation": [anomalies(seed=1), anomalies(seed=2)], "extra": anomalies(seed=2)},
+        {"extra": anomalies()},  # used whole, and so in the validation's years too
+    ],
+)
+def test_what_is_trained_on_and_validated_on_too_is_told(tmp_path, changes):
+    once = Recipe(epochs=1, batch_size=99)
+    with pytest.warns(
+        UserWarning, match="1990-01-01 .. 2001-12-01 is trained on, and validated"
+    ) as told:
+        run(tmp_path, recipe=once, **changes)
+    assert told[0].filename == __file__  # the line that called
+
+
 def test_several_records_with_one_of_them_before_the_validation(tmp_path):
     pack = run(tmp_path, data=[anomalies(), anomalies(years=2, start="1995-01", seed=2)])
     assert "124 training windows" in pack.card.training.notes  # 104, and 24 - 4

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 import xarray as xr
 
-from ..errors import mismatch
+from ..errors import mismatch, warn
 from ..fields import regrid
 from ..fields.time_axis import calendar_months, check_time, str_time
 from ..inference import inputs, tensors
@@ -173,6 +173,10 @@ def make_windows(
     between = validation if is_period(validation) else None
     checked = [] if validation is None or is_period(validation) else validation
     frames = [frames_of(record, card) for record in [*records, *extras, *checked]]
+    if validation is not None:
+        # extra records are trained on whatever their dates, which may be those to validate on
+        first = len(records) + len(extras) if checked else len(records)
+        _warn_of_same(frames[:first], frames[first:], checked or extras)
     wholes = [(i, 0, len(frames_NHWC)) for i, frames_NHWC in enumerate(frames)]
     training = [(i, *_positions(da, period)) for i, da in enumerate(records)]
     extra = wholes[len(records) : len(records) + len(extras)]
@@ -205,6 +209,21 @@ def make_windows(
     spans = [slice(begins[i] + start, begins[i] + end) for i, start, end in training + extra]
     counts = [len(places[0]), len(places[1])]
     return WindowSets(sets[0], sets[1] if validation is not None else None, counts, spans)
+
+
+def _warn_of_same(
+    some: Sequence[torch.Tensor], others: Sequence[torch.Tensor], records: Sequence[xr.Dataset]
+) -> None:
+    """Warn of a record that is trained on, and validated on too; `records` are the others.
+
+    Their frames are compared: names and dates may have changed.
+    """
+    for other, record in zip(others, records, strict=True):
+        if any(np.array_equal(one, other, equal_nan=True) for one in some):
+            warn(
+                f"the record of {ends(record)} is trained on, and validated on too: the losses and "
+                "scores of validation are no test of the model"
+            )
 
 
 def _places(
