@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from numbers import Real
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 
 FILTERS = threading.RLock()  # of warnings
+SAID: ContextVar[set[str] | None] = ContextVar("said", default=None)  # warnings of a call
+# Names of modules between the user's line and a warning: torch and contextlib where they decorate.
+BETWEEN = "xearthformer", "torch.", "contextlib"
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -131,11 +135,29 @@ def ignored(message: str = "", category: type[Warning] = Warning) -> Iterator[No
         yield
 
 
+@contextmanager
+def said_once(said: set[str]) -> Iterator[None]:
+    """Warn of the same once, in here and where else this set is given; an outer one goes first.
+
+    Python's own filters see to that no longer once NumPy, xarray or dask have changed any.
+    """
+    token = SAID.set(said) if SAID.get() is None else None
+    try:
+        yield
+    finally:
+        if token is not None:
+            SAID.reset(token)
+
+
 def warn(words: str) -> None:
     """Warn the user, at the line of theirs that called this package, however deep it was called."""
+    said = SAID.get()
+    if said is not None and words in said:
+        return
+    if said is not None:
+        said.add(words)
     level, frame = 1, sys._getframe(0)
-    ours = "xearthformer", "contextlib"  # which calls functions that have a context
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(ours):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(BETWEEN):
         level, frame = level + 1, frame.f_back  # type: ignore[assignment]
     warnings.warn(words, UserWarning, stacklevel=level)
 

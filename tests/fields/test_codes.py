@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import xarray as xr
+from zarr.storage import MemoryStore
 
 import xearthformer as xef
 from xearthformer.comparison.compare import compare
@@ -133,7 +134,7 @@ def test_dry_pixels_that_are_missing_are_told(lazy, recwarn):
     obs = rain().where(rain().x < 1, 0.0)
     missing = obs.where(obs > 0)
     assert not len(recwarn)
-    with pytest.warns(UserWarning, match=r"75% of obs is missing .*obs.fillna\(0\)") as told:
+    with pytest.warns(UserWarning, match=r"most of obs is missing .*obs.fillna\(0\)") as told:
         result = xef.verify(fc, missing.chunk(time=4) if lazy else missing, ["csi"]).compute()
     assert told[0].filename == __file__ or lazy
     assert float(result["csi_pooled"][0]) == 1
@@ -143,11 +144,25 @@ def test_dry_pixels_that_are_missing_are_told(lazy, recwarn):
     assert not len(recwarn)
 
 
+def test_missing_pixels_are_told_once_a_call_whatever_the_blocks():
+    missing = rain(frames=12).where(rain(frames=12).x < 1)
+    missing[::2, 0, 0] = np.nan  # shares that differ from block to block
+    how = {"init": slice(None), "lead": 1, "chunks": 2}
+    for data in (missing.chunk(time=2), missing):
+        for door in (
+            lambda da: da.earthformer.forecast("persistence", **how),
+            lambda da: xef.hindcast(da, "persistence", MemoryStore(), **how),
+        ):
+            with pytest.warns(UserWarning, match="most of da is missing") as told:
+                door(data).compute()
+            assert len([one for one in told if "is missing" in str(one.message)]) == 1
+
+
 def test_weak_echoes_that_are_zero_dont_hide_dry_pixels_that_are_missing():
     dbz = np.full((2, 10, 10), np.nan)
     dbz[:, 2:6, 2:6], dbz[:, 2, 2] = 25.0, -5.0  # below 0 dBZ is no rain: 1 of 16 pixels seen
     time = xr.date_range("2016-07-11", periods=2, freq="5min")
     da = xr.DataArray(dbz, {"time": time}, ("time", "y", "x"), attrs={"units": "dBZ"})
     rain = xef.open_radar(da)
-    with pytest.warns(UserWarning, match=r"84% of da is missing and few pixels are 0: .*fillna"):
+    with pytest.warns(UserWarning, match=r"most of da is missing and few pixels are 0: .*fillna"):
         check_rain(rain)

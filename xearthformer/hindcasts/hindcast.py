@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from zarr.abc.store import Store
 
-from ..errors import mismatch, whole_number
+from ..errors import mismatch, said_once, whole_number
 from ..fields import windows
 from ..fields.axes import coordinate, find_grid
 from ..fields.cf import file_of_forecasts
@@ -284,7 +284,7 @@ def _fill(
     made: dict[int, np.bool_] = {}  # inits, and whether they know frames after them
     bar = engine.progress_bar(ledger.size, "init", progress, ledger.size - sum(map(len, todo)))
     outcomes = blocks.outcomes(job, todo)
-    with bar, closing(outcomes):
+    with bar, closing(outcomes), said_once(set()):
         for inits, outcome in outcomes:
             lock.check()
             chunks = ledger.chunks_of(inits)

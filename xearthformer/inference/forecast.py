@@ -29,7 +29,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from .. import __version__
-from ..errors import mismatch, warn, whole_number
+from ..errors import mismatch, said_once, warn, whole_number
 from ..fields import cf, regrid, windows
 from ..fields.quantities import KNOWN, KNOWN_ATTRS
 from ..fields.spacing import pixel_size
@@ -376,7 +376,8 @@ def _check_values(setup: Setup) -> None:
     for da, (name, variable) in zip(setup.data, plan.variables.items(), strict=True):
         frame_bytes = da.sizes["y"] * da.sizes["x"] * np.dtype(np.float32).itemsize
         for part in np.array_split(frames, -(-len(frames) * frame_bytes // BLOCK_BYTES)):
-            inputs.enter(da.isel(time=part), name, variable, plan.pack.card)
+            with said_once(plan.said):
+                inputs.enter(da.isel(time=part), name, variable, plan.pack.card)
     if plan.beyond is not None:
         gaps.warn_of_missing(setup.data[0], setup.inits.positions, plan.pack.card)
 

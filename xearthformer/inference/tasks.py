@@ -4,13 +4,13 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 import xarray as xr
 
-from ..errors import warn
+from ..errors import said_once, warn
 from ..fields import cf, regrid, windows
 from ..fields.quantities import KNOWN
 from ..fields.tiles import Tiles
@@ -39,6 +39,7 @@ class Plan:
     tiles: Tiles | None  # None: the data goes through the model whole
     ensemble: ensemble.Ensemble | None  # None: a single forecast
     beyond: Beyond | None  # what stands where nothing is known; None: not a nowcast
+    said: set[str] = field(default_factory=set, compare=False)  # what has been warned of
 
 
 def run(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> tuple[np.ndarray, ...]:
@@ -76,7 +77,8 @@ def _predict(pieces: list[xr.DataArray], ends: np.ndarray, plan: Plan) -> dict[s
         gaps.check_seen(pieces[0], ends, card)
     windowed = {}
     for da, (name, variable) in zip(pieces, plan.variables.items(), strict=True):
-        x = inputs.enter(da, name, variable, card)
+        with said_once(plan.said):
+            x = inputs.enter(da, name, variable, card)
         windowed[name] = windows.cut_windows(x, card.context, ends)
     x_BTHWC = tensors.to_tensor([*windowed.values()], engine.is_exact(card))
     if plan.beyond is None and plan.tiles is None:  # nowcasts warn of every such frame
