@@ -123,10 +123,7 @@ def exceedance_maps(
     members = _select(forecast, init, lead)
     shares = exceedance(members, threshold).transpose("lead", *members.dims[-2:])
     pixels = panels.has_durations(members)
-    shape = 1, len(shares)
-    if panels.is_stacked(figure, shape, members, WIDTH, pixels):
-        shape = shape[::-1]
-    axes = panels.add_panels(figure, shape, members, WIDTH, pixels)
+    axes, _ = panels.add_rows(figure, 1, members, WIDTH, pixels)
     colours = panels.ramp_colours(PROBABILITIES, end=DARKEST)
     label = f"probability of at least {threshold:g} {panels.short_units(members)}".strip()
     events = None

@@ -161,9 +161,7 @@ def field(
     if observed is not None:
         rows["observed"] = panels.observed_at(frames, pick_observed(observed, frames))
     colours = panels.smooth_colours(rows.values(), vmax)
-    shape = len(rows), frames.sizes["lead"]
-    stacked = panels.is_stacked(figure, shape, frames, WIDTH, pixels=False)
-    grid = panels.add_panels(figure, shape[::-1] if stacked else shape, frames, WIDTH, pixels=False)
+    grid, stacked = panels.add_rows(figure, len(rows), frames, WIDTH, pixels=False)
     axes = grid.T if stacked else grid
     for row, da in zip(axes, rows.values(), strict=True):
         for ax, frame in zip(row, da, strict=True):
@@ -223,10 +221,7 @@ def skill(
     panels.check_skill(scores, name, ("lead",), "xef.skill_map(fc, obs)")
     frames = panels.crop(panels.select(scores[name], None, lead))
     colours = panels.skill_colours(frames)
-    shape = 1, frames.sizes["lead"]
-    if panels.is_stacked(figure, shape, frames, WIDTH, pixels=False):
-        shape = shape[::-1]
-    axes = panels.add_panels(figure, shape, frames, WIDTH, pixels=False)
+    axes, _ = panels.add_rows(figure, 1, frames, WIDTH, pixels=False)
     titles = panels.frame_titles(frames)
     for ax, frame, title in zip(axes.flat, frames, titles, strict=True):
         image = panels.draw_frame(ax, frame, colours, pixels=False)

@@ -247,7 +247,17 @@ def add_panels(
     return figure.subplots(rows, columns, squeeze=False, sharex=not pixels, sharey=not pixels)
 
 
-def is_stacked(
+def add_rows(
+    figure: Canvas | None, rows: int, frames: xr.DataArray, inches: float, pixels: bool
+) -> tuple[np.ndarray, bool]:
+    """Return axes for rows of frames, one for each lead, and whether they are columns instead."""
+    shape = rows, frames.sizes["lead"]
+    stacked = _is_stacked(figure, shape, frames, inches, pixels)
+    shape = shape[::-1] if stacked else shape
+    return add_panels(figure, shape, frames, inches, pixels), stacked
+
+
+def _is_stacked(
     figure: Canvas | None, shape: tuple[int, int], frames: xr.DataArray, inches: float, pixels: bool
 ) -> bool:
     """Return whether frames are better drawn in columns and rows than in rows and columns.
