@@ -298,6 +298,7 @@ def test_every_option_is_read_with_either_stroke(tiny_pack, file, tmp_path):
 FAILURES = {
     "a full disk": (RuntimeError("NetCDF: HDF error"), 2, "NetCDF: HDF error: .* the disk full"),
     "no memory": (MemoryError(), 2, "MemoryError"),
+    "few letters": (UnicodeEncodeError("ascii", "ä", 0, 1, "no"), 2, "'ascii' .*PYTHONUTF8=1"),
     "control characters": (ValueError("red \x1b[31m"), 2, r"red \\x1b\[31m"),
     "Ctrl-C": (KeyboardInterrupt(), 130, "interrupted"),
 }

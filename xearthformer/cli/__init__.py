@@ -596,6 +596,8 @@ def _one_line(error: Exception, command: str = "") -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if text.startswith("NetCDF: "):
         text += ": a file that is read may be damaged, or the disk full"
+    if isinstance(error, UnicodeEncodeError):  # of a name, in a locale of few letters
+        text += ": with PYTHONUTF8=1 in the environment every letter is read and printed"
     lines = [line.strip() for line in (text or type(error).__name__).splitlines()]
     if lines[-1].startswith("try "):
         lines[-1] = f"try {in_shell(lines[-1].removeprefix('try '), command)}"
