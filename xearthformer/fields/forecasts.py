@@ -63,7 +63,8 @@ def as_forecast(data: T) -> T:
         forecast_period, realization, time), or names in use: init_time and lead_time
         (WeatherBench-X), time and prediction_timedelta (WeatherBench 2), time, step and number
         (cfgrib), time, lead_time and ensemble (earth2studio), init and lead (climpred). Leads are
-        durations, or numbers with units; a single init or lead may be a scalar.
+        durations, or numbers with units of time (of months without any); a single
+        init or lead may be a scalar.
 
     Returns
     -------
@@ -75,7 +76,8 @@ def as_forecast(data: T) -> T:
     Raises
     ------
     ValueError
-        No coordinate that is a lead, or none that is an init; several variables along a dim.
+        No coordinate that is a lead, or none that is an init; inits that are no dates, leads in
+        units that are no time; several variables along a dim.
 
     Examples
     --------

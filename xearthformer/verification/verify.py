@@ -118,8 +118,9 @@ def verify(
     Raises
     ------
     ValueError
-        Nothing to compare: no valid time is observed; times are not decoded; other cells, dims or
-        units; numbers that are no rain, such as -1 for what was not seen; a score without its
+        Nothing to compare: no valid time is observed; times are not decoded; other cells, dims,
+        units, quantity or index; an init that is there twice; numbers that are no rain, such as
+        -1 for what was not seen; a score without its
         thresholds or window; an unknown score; spread_skill without two
         members; `known` of a forecast that does not say it; too few inits for confidence.
 
