@@ -621,6 +621,8 @@ def test_other_quantities_and_indices_are_told():
         verify(fc.rename("nino3"), obs, ["mse"])
     with pytest.raises(ValueError, match="observations of sea_surface_temperature"):
         verify(fc, obs.assign_attrs(standard_name="air_temperature"), ["mse"])
+    of_cfgrib = obs.assign_attrs(standard_name="unknown")
+    assert verify(fc, of_cfgrib, ["mse"])["mse"].item() == 7.5
 
 
 def test_kilometres_meet_metres(small):

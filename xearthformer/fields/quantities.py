@@ -59,13 +59,16 @@ def names_of(standard_name: str) -> set[str]:
 
 
 def same_quantity(one: xr.DataArray, other: xr.DataArray) -> bool:
-    """Return whether data is of one quantity, by the standard names of both; True without these."""
+    """Return whether data is of one quantity, by the standard names of both; True without these.
+
+    "unknown" is cfgrib's word for none.
+    """
     names = [str(da.attrs.get("standard_name", "")) for da in (one, other)]
     known = [
         next((key for key in ALIASES if name in names_of(key)), name.removesuffix("_anomaly"))
         for name in names
     ]
-    return "" in names or known[0] == known[1]
+    return not {"", "unknown"}.isdisjoint(names) or known[0] == known[1]
 
 
 def has(ds: xr.Dataset, standard_name: str) -> bool:
