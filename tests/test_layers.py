@@ -18,7 +18,7 @@ ROWS = [
     ["packs"],
     ["fields"],
     ["models"],
-    ["html", "interrupted", "errors"],
+    ["html", "interrupted", "aside", "errors"],
 ]
 ORDER = {room: (row, place) for row, rooms in enumerate(ROWS) for place, room in enumerate(rooms)}
 APART = {("fields", "models")}  # the two wings: labels and tensors

@@ -182,7 +182,7 @@ def test_a_hindcast_is_no_picture(file, tiny_pack, tmp_path, capsys):
 
 def test_packs_to_compare_come_once(file, capsys):
     assert main(["verify", str(file), "--packs", "lim", "persistence", "lim"]) == 2
-    assert "; try --packs 'lim' 'persistence'\n" in capsys.readouterr().err
+    assert "; try --packs lim persistence\n" in capsys.readouterr().err
 
 
 def test_missing_values_found_late_leave_nothing_behind(ssta, tiny_pack, tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 import glob
 import os
-import shutil
 import sys
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from ..aside import written_aside
 from ..climate import climatology
 from ..datasets.local import holds_zarr, is_remote, open_files
 from ..errors import did_you_mean, mismatch
@@ -296,37 +296,22 @@ def _write_odim(fc: xr.DataArray, path: Path) -> list[str]:
 
 
 def write_file(ds: xr.Dataset, path: Path) -> None:
-    """Write a Dataset to a .part file or store, which replaces the target when it is whole."""
+    """Write a Dataset to a file or store, which replaces the target when it is whole."""
     from dask.diagnostics import ProgressBar
 
     ds = with_grid_mapping(ds)
-    part = path.with_name(path.name + ".part")
-    remove(part)  # what a killed run left
     encoding = unfilled(ds)
-    try:
-        is_shown = sys.stderr is not None and sys.stderr.isatty()  # none: of a service
-        bar = ProgressBar(minimum=2.0, out=sys.stderr) if is_shown else nullcontext()
-        with bar, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Consolidated metadata")
-            warnings.filterwarnings("ignore", "The data type .FixedLengthUTF32")  # names of packs
-            if path.suffix == ".nc":
-                for name, one in ds.variables.items():
-                    if name in ds.data_vars or one.ndim > 2:  # such as what is known of a nowcast
-                        encoding.setdefault(str(name), {}).update(zlib=True, complevel=1)
-                ds.to_netcdf(part, encoding=encoding)
-            else:
-                # one chunk per init: a reader mostly wants one forecast whole
-                one_init = {dim: 1 if dim == "init" else -1 for dim in ds.dims}
-                ds.chunk(one_init).to_zarr(part, encoding=encoding)
-        remove(path)  # os.replace can't replace a folder
-        os.replace(part, path)
-    finally:
-        remove(part)
-
-
-def remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    is_shown = sys.stderr is not None and sys.stderr.isatty()  # none: of a service
+    bar = ProgressBar(minimum=2.0, out=sys.stderr) if is_shown else nullcontext()
+    with written_aside(path) as part, bar, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata")
+        warnings.filterwarnings("ignore", "The data type .FixedLengthUTF32")  # names of packs
+        if path.suffix == ".nc":
+            for name, one in ds.variables.items():
+                if name in ds.data_vars or one.ndim > 2:  # such as what is known of a nowcast
+                    encoding.setdefault(str(name), {}).update(zlib=True, complevel=1)
+            ds.to_netcdf(part, encoding=encoding)
+        else:
+            # one chunk per init: a reader mostly wants one forecast whole
+            one_init = {dim: 1 if dim == "init" else -1 for dim in ds.dims}
+            ds.chunk(one_init).to_zarr(part, encoding=encoding)

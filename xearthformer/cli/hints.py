@@ -61,7 +61,9 @@ COMMAND_TO_SHELL: dict[str, Words] = {
         r"\bknown=([\d.]+)": r"--known \1",
         r"\bmethod=\"extrapolation\"": "--packs pysteps",
         rf"\bmethod={QUOTED}(?:, (?:or )?members=None)?": r"--packs \1",
-        r"\b(scores|packs)=\[([^]]*)\]": lambda m: f"--{m[1]} " + re.sub("[,\"']", "", m[2]),
+        r"\b(scores|packs)=\[([^]]*)\]": lambda m: (
+            f"--{m[1]} {shlex.join(re.findall(QUOTED, m[2]))}"
+        ),
         r"\bconfidence=([\d.]+)": r"--confidence \1",
         r"\bby=xef\.(\w+)(?:, or labels as a DataArray \(init,\))?": r"--by \1",
         r'\breference="([^"]+)"': lambda m: f"--reference {shlex.quote(m[1])}",

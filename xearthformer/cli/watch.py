@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..aside import remove, written_aside
 from ..datasets.radar.call import Call, as_called
 from ..datasets.radar.geotiff import MADE_WITH, init_label
 from ..errors import mismatch, printable, whole_number
@@ -30,7 +31,7 @@ from ..fields.cf import CONVENTIONS
 from ..fields.quantities import RAIN, RAIN_UNITS
 from ..fields.time_axis import stamps_on_grid, str_time
 from ..verification.request import Products
-from .files import check_raster, remove, write_forecast
+from .files import check_raster, write_forecast
 from .folder import UNFINISHED, Failed, Folder, Frame
 from .hints import in_shell
 
@@ -431,12 +432,9 @@ class _Output:
         if self.suffix:
             write_forecast(ds, target)
         else:
-            part = target.with_name(f"{target.name}.part")
-            remove(part)
-            part.mkdir()
-            write_forecast(ds, part / f"{self.pack}{self.kind}")
-            remove(target)
-            os.replace(part, target)
+            with written_aside(target) as part:
+                part.mkdir()
+                write_forecast(ds, part / f"{self.pack}{self.kind}")
         if self.picture:
             _draw(fc, rain, self._picture(target))
         os.utime(target, ns=(arrived, arrived))
@@ -488,10 +486,9 @@ def _draw(fc: xr.DataArray, rain: xr.DataArray, path: Path) -> None:
 
     plot = fc.isel(init=0).earthformer.plot
     figure = plot.stamps() if "member" in fc.dims else plot.frames(rain)
-    part = path.with_name(f"{path.name}.part")
-    figure.savefig(part, format="png")
+    with written_aside(path) as part:
+        figure.savefig(part, format="png")
     plt.close(figure)
-    os.replace(part, path)
 
 
 # --- the command

@@ -25,6 +25,7 @@ from pydantic_core import to_json
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
+from ..aside import written_aside
 from ..errors import PackError, did_you_mean, mismatch, problems, warn
 from ..html import html_table
 from .card import Card, ModelSpec
@@ -351,14 +352,9 @@ def _is_pack(path: Path, card: Card) -> bool:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file under another name, and move it to its place when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    try:
+    with written_aside(path) as part:
         part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _read_card(path: Path) -> Card:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from ...aside import written_aside
 from ...errors import ignored, mismatch
 from ...fields.axes import find_grid
 from ...fields.time_axis import str_time
@@ -174,10 +175,5 @@ def _tags(field: xr.DataArray, lead: str) -> dict[str, str]:
 
 
 def _write(plain: xr.DataArray, target: Path, tags: dict[str, str]) -> None:
-    """Write one file; whoever looks into the folder never sees half of it."""
-    part = target.with_name(target.name + ".part")
-    try:
+    with written_aside(target) as part:
         plain.rio.to_raster(part, driver="GTiff", compress="deflate", predictor=3, tags=tags)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ import xarray as xr
 from xarray.backends.locks import HDF5_LOCK
 
 from ... import __version__
+from ...aside import written_aside
 from ...errors import mismatch
 from ...fields.axes import find_grid, find_time
 from ...fields.quantities import KNOWN, KNOWN_ATTRS, check_quantity
@@ -73,22 +73,17 @@ def write_odim(rain: xr.DataArray, path: str | os.PathLike[str]) -> str:
     where = _where(frames, path)
     frames = convert_units(frames, RATE["units"], difference=False).compute()
     times, nominal = _times(frames, dim)
-    half = f"{path}.writing"  # whoever looks into the folder never sees half a file
-    try:
-        with HDF5_LOCK, h5py.File(half, "w") as file:
-            file.attrs["Conventions"] = np.bytes_("ODIM_H5/V2_4")
-            what = {"object": "COMP", "version": "H5rad 2.4", "source": "CMT:xearthformer"}
-            _put(file, "what", {**what, **_date("", nominal)})
-            _put(file, "where", where)
-            law = {key: float(rain.attrs[key]) for key in ("zr_a", "zr_b") if key in rain.attrs}
-            made = {MADE_WITH: str(rain.attrs[MADE_WITH])} if MADE_WITH in rain.attrs else {}
-            how = {"software": "xearthformer", "sw_version": __version__}
-            _put(file, "how", {**how, **law, **made})
-            for i, (start, end) in enumerate(times):
-                _put_frame(file, f"dataset{i + 1}", frames.isel({dim: i}), start, end)
-        os.replace(half, path)
-    finally:
-        Path(half).unlink(missing_ok=True)
+    with written_aside(path) as part, HDF5_LOCK, h5py.File(part, "w") as file:
+        file.attrs["Conventions"] = np.bytes_("ODIM_H5/V2_4")
+        what = {"object": "COMP", "version": "H5rad 2.4", "source": "CMT:xearthformer"}
+        _put(file, "what", {**what, **_date("", nominal)})
+        _put(file, "where", where)
+        law = {key: float(rain.attrs[key]) for key in ("zr_a", "zr_b") if key in rain.attrs}
+        made = {MADE_WITH: str(rain.attrs[MADE_WITH])} if MADE_WITH in rain.attrs else {}
+        how = {"software": "xearthformer", "sw_version": __version__}
+        _put(file, "how", {**how, **law, **made})
+        for i, (start, end) in enumerate(times):
+            _put_frame(file, f"dataset{i + 1}", frames.isel({dim: i}), start, end)
     return path
 
 
