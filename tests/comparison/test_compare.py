@@ -282,7 +282,8 @@ def test_scores_without_a_column_are_told_below_the_table(rain, ensemble):
     how = {"reference": "persistence", "confidence": 0.5, "block": 1}
     found = compare(rain, [row, "persistence"], init=inits, scores=asked, **how)
     assert found["init"].attrs == {"standard_name": "forecast_reference_time"}
-    table, without = comparison.summary(found), comparison.summary(found, asked).splitlines()
+    table = comparison_tables.summary(found)
+    without = comparison_tables.summary(found, asked).splitlines()
     assert "spectrum" not in table and "FAR" in without[0] and "spectrum" not in without[0]
     assert without[-2:] == [
         "spectrum has a value for each wavelength: a file of the scores has them",

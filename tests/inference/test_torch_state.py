@@ -1,12 +1,11 @@
 """What a user has set in torch for the whole process, or around a call, changes no forecast."""
 
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 import small_prediff
 import torch
 import xarray as xr
+from default_dtype import default_dtype
 from small_nowcast import small_nowcast
 from small_radar import small_rain
 
@@ -16,17 +15,6 @@ from xearthformer.inference import engine
 from xearthformer.models import MODELS
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
-
-
-@contextmanager
-def default_dtype(dtype):
-    """Another default dtype, which is that of the process; it stays as the user has set it."""
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-        assert torch.get_default_dtype() == dtype
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 def has_same_bits(forecast, dtype):

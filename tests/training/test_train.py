@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from default_dtype import default_dtype
 
 import xearthformer as xef
-from tests.inference.test_torch_state import default_dtype
 from xearthformer import models
 from xearthformer.packs.card import Card, ModelSpec, Training
 from xearthformer.training import records
@@ -286,7 +286,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests}
 import test_train as t
 calls, loss = [], t.Small.loss
 def deadly(self, x, y):
@@ -302,7 +302,8 @@ t.run({folder!r})
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, monkeypatch):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     expected = run(straight)
-    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(killed))
+    tests = [str(folder) for folder in Path(__file__).parents[:2]]
+    code = KILLED.format(tests=tests, folder=str(killed))
     root = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
