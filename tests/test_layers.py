@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,7 @@ class Import:
         return rest.split(".")[0] if package == PACKAGE.name else None
 
 
+@cache
 def imports(source: str, package: str) -> list[Import]:
     """List what a file imports; `package` is the dotted path of its folder."""
     found: list[Import] = []
@@ -128,18 +130,16 @@ def test_a_name_is_imported_from_the_file_that_defines_it(path):
         if (place / f"{found.name}.py").exists() or (place / found.name).is_dir():
             continue
         file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-        defined = {
-            target
-            for node in ast.walk(ast.parse(file.read_text()))
-            for target in (
-                [node.name]
-                if isinstance(node, ast.FunctionDef | ast.ClassDef)
-                else [node.id]
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-                else []
-            )
-        }
-        assert found.name in defined, f"line {found.line}: {found.name} is defined elsewhere"
+        assert found.name in defined(file), f"line {found.line}: {found.name} is defined elsewhere"
+
+
+@cache
+def defined(file: Path) -> set[str]:
+    """Return the names of functions, classes and values that a file defines."""
+    nodes = [*ast.walk(ast.parse(file.read_text()))]
+    named = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    stored = (n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+    return named | {node.id for node in stored}
 
 
 def test_every_room_has_files():

@@ -18,7 +18,8 @@ from xearthformer.models.prediff.prediff import PRESETS, AutoencoderConfig, PreD
 from xearthformer.models.published.weights import load_published
 
 NAMES = sorted(path.stem for path in GOLDEN.glob("prediff_*.json"))
-UNET_V1 = "prediff_unet_v1"  # 20 s in float64: its blocks are those of the tiny one, but for width
+# 20 and 10 s in float64: their blocks are those of the tiny ones, but for width and number.
+LONG = "prediff_unet_v1", "prediff_vae_v1"
 KINDS = {"vae": "prediff-vae", "unet": "prediff-unet", "alignment": "prediff-alignment"}
 
 
@@ -92,7 +93,7 @@ def test_published_keys_load_strictly(name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == UNET_V1)) for n in NAMES]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in NAMES]
 )
 def test_golden_outputs(name):
     golden = arrays(name)
