@@ -1,5 +1,7 @@
 """What a user has set in torch for the whole process, or around a call, changes no forecast."""
 
+import warnings
+
 import numpy as np
 import pytest
 import small_prediff
@@ -99,3 +101,20 @@ def test_another_default_device_changes_no_forecast(rain, ssta, tmp_path):
     finally:
         torch.set_default_device(None)
     assert all(one.identical(other) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.fixture
+def medium():
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+def test_products_of_less_than_float32_are_told(ssta, medium):
+    """The setting is the process's: a call that changed it would change it for other threads."""
+    with pytest.warns(UserWarning, match="float32 products is set to 'medium'"):
+        ssta.earthformer.forecast("lim", lead=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ssta.earthformer.forecast("persistence", lead=1)  # which has none
+    assert torch.get_float32_matmul_precision() == "medium"

@@ -113,6 +113,12 @@ def settings(
         raise mismatch('precision="float32" or "bf16"', repr(precision), 'precision="float32"')
     if precision == "bf16" and kind == "cpu" and not _computes_bf16():
         warn("this CPU has no instructions for bf16, which is slower here than float32")
+    products = torch.get_float32_matmul_precision()  # of the process: no call can set its own
+    if products != "highest" and not is_exact(pack.card):
+        warn(
+            f"torch's precision of float32 products is set to {products!r}: forecasts may have "
+            "other bits than with 'highest'"
+        )
     return Settings(device, batch_size, precision, bool(compile))
 
 
