@@ -28,14 +28,14 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     1 2 3 ['table.txt']
     """
     path = Path(path)
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
-        with suppress(FileNotFoundError):  # another process has just moved it
+    for left in path.parent.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"):
+        with suppress(OSError):  # another process has just moved it, or it is another user's
             if time.time() - left.stat().st_mtime > KILLED:
                 remove(left)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield part
-        if path.is_dir():  # which can't be replaced
+        if path.is_dir() or part.is_dir():  # which can't be replaced, and replaces no file
             remove(path)
         os.replace(part, path)
     finally:
@@ -43,8 +43,8 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there."""
-    if path.is_dir():
+    """Delete a file or a folder, if it is there; of a link, the link alone."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
