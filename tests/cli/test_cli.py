@@ -141,12 +141,13 @@ def test_what_stands_there_stays_until_it_is_replaced_whole(file, tiny_pack, tmp
     assert "stays: name another" in capsys.readouterr().err and store.is_dir()
 
 
-@pytest.mark.parametrize("given", ["in.nc", "in*.nc", "link.nc"])
-def test_what_is_read_is_not_written_over(ssta, tiny_pack, tmp_path, capsys, given):
+@pytest.mark.parametrize("given", ["in.nc", "in*.nc", "link.nc", "~/in.nc"])
+def test_what_is_read_is_not_written_over(ssta, tiny_pack, tmp_path, capsys, monkeypatch, given):
+    monkeypatch.setenv("HOME", str(tmp_path))
     ssta.to_netcdf(tmp_path / "in.nc")
     (tmp_path / "link.nc").symlink_to("in.nc")
     words = "--pack", tiny_pack.path, "-o", tmp_path / "in.nc", "--overwrite"
-    assert forecast(tmp_path / given, *words) == 2
+    assert forecast(given if "~" in given else tmp_path / given, *words) == 2
     assert "in.nc is read, and stays: name another" in capsys.readouterr().err
     with xr.open_dataset(tmp_path / "in.nc") as ds:
         assert ds.sizes["time"] == ssta.sizes["time"]

@@ -216,7 +216,8 @@ def check_target(
     taken = [path] if path.exists() else []
     if path.suffix in RASTERS:  # names get init and lead
         taken += sorted(path.parent.glob(f"{glob.escape(path.stem)}_*{path.suffix}"))
-    read = {Path(one).resolve() for text in inputs for one in (text, *glob.glob(text))}
+    given = [os.path.expanduser(text) for text in inputs]  # as xarray does
+    read = {Path(one).resolve() for text in given for one in (text, *glob.glob(text))}
     if own := [one for one in taken if one.resolve() in read]:
         raise FileExistsError(f"{own[0]} is read, and stays: name another")
     # next time it would be read as data
