@@ -557,6 +557,16 @@ def test_a_pack_saved_under_the_name_of_one_that_ships(tiny_pack, tmp_path, monk
         assert xef.open_pack("lim").card.name == "lim"
 
 
+@pytest.mark.parametrize("link, file", [("best", "one.safetensors"), ("one.safetensors", "0a1b")])
+def test_a_link_to_a_pack_opens(tiny_pack, tmp_path, link, file):
+    """Under another name, or to a file of a cache, which has no suffix."""
+    xef.save_pack(tmp_path / "saved.safetensors", tiny_pack.model(), tiny_pack.card)
+    (tmp_path / "saved.safetensors").rename(tmp_path / file)
+    (tmp_path / link).symlink_to(file)
+    opened = xef.open_pack(tmp_path / link)
+    assert opened.card == tiny_pack.card and opened.arrays()
+
+
 def broken(pack, what):
     model, card = pack.model(), pack.card
     if what == "weights":

@@ -206,7 +206,8 @@ def open_pack(name: "str | os.PathLike[str] | Pack") -> Pack:
 
 def _open(path: Path) -> Pack:
     """Open the pack at a path, whatever packs have its name."""
-    path = path.resolve()
+    # a link may name a file that has no suffix, as those of caches
+    path = path.absolute() if path.suffix == ".safetensors" else path.resolve()
     pack = Pack(_read_card(path), path)
     _check_model(pack)
     pack.arrays()  # damaged weights are an error here, not in the middle of a forecast
@@ -430,7 +431,8 @@ def _locate(name: "str | os.PathLike[str]") -> Path:
     path = Path(os.path.expanduser(text))
     if path.name in (CARD, WEIGHTS) and (path.with_name(CARD)).is_file():
         path = path.parent
-    is_there = (path / CARD).is_file() or (path.is_file() and path.suffix == ".safetensors")
+    is_file = path.is_file() and ".safetensors" in (path.suffix, path.resolve().suffix)
+    is_there = is_file or (path / CARD).is_file()
     if is_there and (not isinstance(name, str) or path.name != text):
         return path  # a path, not a name
     installed = _installed()
