@@ -209,8 +209,7 @@ CASES = {
             into="confidence",
         )
         for given in ("95", "'0.9'", "[0.9]")
-    ]
-    + [],
+    ],
     "verification.confidence:_blocks": [
         Case(
             "da = rainfall(60, step='1h'); obs = da; fc = forecasts(da, lead=1); sums = xef.statistics(fc, obs, ['mse'])",
