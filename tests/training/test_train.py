@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -520,9 +521,11 @@ def test_what_a_run_has_not_saved_stays(tmp_path):
         run(tmp_path, **apart)
 
 
-def test_a_pack_whose_path_ends_in_a_slash_has_its_run_next_to_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("given", [{}, {"run_folder": ""}])
+def test_a_pack_whose_path_ends_in_a_slash_has_its_run_next_to_it(tmp_path, monkeypatch, given):
     monkeypatch.setenv("HOME", str(tmp_path))
-    pack = run(tmp_path, pack="~/pack/", recipe=Recipe(epochs=1, batch_size=99))
+    monkeypatch.chdir(tmp_path)
+    pack = run(tmp_path, pack="~/pack/", recipe=Recipe(epochs=1, batch_size=99), **given)
     assert pack.path == tmp_path / "pack" and (tmp_path / "pack.run" / "last.ckpt").is_file()
 
 
@@ -590,3 +593,12 @@ def test_what_the_user_has_set_in_torch_changes_no_training(tmp_path, state):
     with STATES[state]():
         found = run(tmp_path / "set").card
     assert (found.weights_sha256, found.scores) == (wanted.weights_sha256, wanted.scores)
+
+
+def test_trainings_in_threads_are_those_of_one_after_another(tmp_path):
+    """They drew from one another's random numbers; the first to end set the default dtype."""
+    short = Recipe(epochs=1, batch_size=64)
+    wanted = run(tmp_path / "plain", recipe=short).card.weights_sha256
+    with default_dtype(torch.float64), ThreadPoolExecutor() as pool:
+        packs = pool.map(lambda name: run(tmp_path / name, recipe=short), ["one", "two"])
+        assert [pack.card.weights_sha256 for pack in packs] == [wanted] * 2

@@ -1,9 +1,12 @@
 """What a user has set in torch, for the process or around a call, changes no network."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
+
+ONE = threading.RLock()  # training at a time: default dtype and random numbers are the process's
 
 
 @contextmanager
@@ -21,9 +24,12 @@ def defaults() -> Iterator[None]:
 
 @contextmanager
 def training() -> Iterator[None]:
-    """As `defaults`; with gradients, in float32, and without the autocast that is on around."""
-    dtype = torch.get_default_dtype()
-    with defaults(), torch.enable_grad(), ExitStack() as stack:
+    """As `defaults`; with gradients, in float32, and without the autocast that is on around.
+
+    Other threads that train wait: they would draw from one another's random numbers.
+    """
+    with ONE, defaults(), torch.enable_grad(), ExitStack() as stack:
+        dtype = torch.get_default_dtype()
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))

@@ -143,10 +143,10 @@ def train(
     # an opened pack's network is frozen
     network = first.model().requires_grad_(True) if first else build(model, config, recipe.seed)
     pack = Path(os.path.expanduser(pack))
-    place = Path(f"{pack}.run" if folder is None else os.path.expanduser(folder))
+    place = Path(os.path.expanduser(folder or f"{pack}.run"))
     # what is there may be of this very run; a closed form is fitted first, and then compared
     fits = hasattr(type(network), "fit")
-    if is_taken(pack) and not (overwrite or fits or _is_of_run(pack, place, folder is None)):
+    if is_taken(pack) and not (overwrite or fits or _is_of_run(pack, place, not folder)):
         raise taken(pack)
     chosen = stages.choose(model, network, stage)
     stages.check_crop(network, chosen, crop)
