@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,6 +167,23 @@ def test_nothing_is_written_into_a_folder_that_is_read(
     assert forecast(given, "--pack", tiny_pack.path, "-o", target, "--overwrite") == 2
     assert "all in the folder" in capsys.readouterr().err
     assert (tmp_path / "radar" / "frame.nc").read_text() == "mine"
+    store = Path(target).with_suffix(".zarr")
+    assert main(["hindcast", given, "--pack", str(tiny_pack.path), "-o", str(store)]) == 2
+    assert "all in the folder" in capsys.readouterr().err and not store.exists()
+
+
+def test_a_group_of_a_store_is_apart_from_what_is_read(ssta, tiny_pack, tmp_path, capsys):
+    ssta.to_zarr(tmp_path / "in.zarr")
+    words = "--pack", str(tiny_pack.path), "-o", str(tmp_path / "in.zarr" / "hindcast")
+    assert main(["hindcast", str(tmp_path / "in.zarr"), *words, "--init", "2001-01"]) == 0
+    assert xr.open_zarr(tmp_path / "in.zarr")["sst"].identical(ssta.load())
+
+
+def test_names_with_a_blank_are_quoted_where_they_are_told(file, tiny_pack, tmp_path, capsys):
+    assert forecast(file, "--pack", tiny_pack.path, "-o", tmp_path / "a b" / "out.nc") == 2
+    assert f"mkdir -p '{tmp_path}/a b'" in capsys.readouterr().err
+    assert forecast(file, "--pack", tiny_pack.path, "-o", tmp_path / "a b.h5", "--mean") == 2
+    assert f"try -o '{tmp_path}/a b.nc'" in capsys.readouterr().err
 
 
 def test_home_is_where_files_are_written(file, tiny_pack, tmp_path, capsys, monkeypatch):

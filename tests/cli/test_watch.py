@@ -441,10 +441,14 @@ def test_failed_is_a_line_without_python():
 REFUSED = {
     "format": ({"format": "grib"}, "format as one of nc, zarr, tif, odim"),
     "keep": ({"keep": 0}, "keep as a whole number from 1"),
-    "no folder": ({"folder": "nowhere"}, "no folder nowhere: mkdir -p nowhere"),
+    "no folder": ({"folder": "no where"}, "no folder no where: mkdir -p 'no where'"),
     "a file": ({"folder": "notes.txt"}, "notes.txt is a file: name the folder in which it lies"),
     "before now": ({"every": -1.0}, "every: expected seconds, from 0, found -1"),
     "one folder": ({"output": "."}, "a folder of its own for forecasts"),
+    "one, of a name with a blank": (
+        {"folder": "a b", "output": "a b"},
+        "try -o 'a b/nowcasts'",
+    ),
     "members": ({"members": 3}, "found 'still', whose forecasts are deterministic"),
     "lead": ({"lead": "7min"}, "lead as a whole number of time steps"),
     "another pack": ({"pack": "persistence"}, "a pack of rain, with a time step"),
@@ -455,6 +459,7 @@ REFUSED = {
 def test_what_can_not_be_watched_is_refused_at_once(folder, pack, monkeypatch, what):
     monkeypatch.chdir(folder)
     (folder / "notes.txt").touch()
+    (folder / "a b").mkdir()
     change, message = REFUSED[what]
     arguments = {"folder": ".", "pack": pack, "output": "out"} | change
     with pytest.raises((ValueError, OSError), match=message):

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import xarray as xr
@@ -212,23 +213,37 @@ def check_target(
         )
         raise ValueError(f"output: expected {expected}, found {output}")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent}: mkdir -p {path.parent}")
+        raise FileNotFoundError(f"no folder {path.parent}: mkdir -p {quote(str(path.parent))}")
     taken = [path] if path.exists() else []
     if path.suffix in RASTERS:  # names get init and lead
         taken += sorted(path.parent.glob(f"{glob.escape(path.stem)}_*{path.suffix}"))
-    given = [os.path.expanduser(text) for text in inputs]  # as xarray does
-    read = {Path(one).resolve() for text in given for one in (text, *glob.glob(text))}
+    read = _read(inputs)
     if own := [one for one in taken if one.resolve() in read]:
         raise FileExistsError(f"{own[0]} is read, and stays: name another")
-    # next time it would be read as data
-    if path.parent.resolve() in read:
-        raise FileExistsError(f"all in the folder {path.parent} is read: name another")
+    check_apart(path, inputs)
     if taken and not overwrite:
         raise FileExistsError(f"{taken[0]} is there already: name another, or add --overwrite")
     # --overwrite replaces files of ours only: never a folder that merely ends in .zarr
     if path.exists() and not (holds_zarr(path) if path.suffix == ".zarr" else path.is_file()):
         raise FileExistsError(f"{path} is no {path.suffix} of xarray's and stays: name another")
     return path
+
+
+def check_apart(path: Path, inputs: Sequence[str]) -> None:
+    """Raise for a target in a folder that is read: next time it would be read as data."""
+    if path.parent.resolve() in _read(inputs) and not holds_zarr(path.parent):  # groups are apart
+        raise FileExistsError(f"all in the folder {path.parent} is read: name another")
+
+
+def _read(inputs: Sequence[str]) -> set[Path]:
+    """Return what is read: files and folders, and the files of patterns."""
+    given = [os.path.expanduser(text) for text in inputs]  # as xarray does
+    return {Path(one).resolve() for text in given for one in (text, *glob.glob(text))}
+
+
+def as_option(path: Path) -> str:
+    """Return the option that names a target, as a shell takes it."""
+    return f"-o {quote(str(path))}"
 
 
 def check_raster(data: xr.DataArray | xr.Dataset, path: Path, hint: str) -> None:
@@ -249,7 +264,7 @@ def pick_raster(data: xr.DataArray | xr.Dataset, path: Path) -> xr.DataArray:
         return data
     if len(data.data_vars) != 1:
         names = ", ".join(map(str, data.data_vars))
-        raise mismatch(f"one variable for {path}", names, f"-o {path.with_suffix('.nc')}")
+        raise mismatch(f"one variable for {path}", names, as_option(path.with_suffix(".nc")))
     return next(iter(data.data_vars.values()))
 
 

@@ -1,17 +1,22 @@
 """The commands forecast and hindcast: a file or store of data in, forecasts out."""
 
+import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
 
+from ..datasets.local import is_remote
 from ..fields.cf import file_of_forecasts
 from ..verification.request import Products
 from .files import (
     FORECASTS,
     RASTERS,
     Radar,
+    as_option,
+    check_apart,
     check_raster,
     check_target,
     open_data,
@@ -40,13 +45,13 @@ def forecast_file(
     """Forecast files with a pack, and write a NetCDF file, a Zarr store, GeoTIFF or ODIM files."""
     started = time.perf_counter()
     target = check_target(output, overwrite, input, FORECASTS)
-    products.check(target, f"-o {target.with_suffix('.nc')}")
+    products.check(target, as_option(target.with_suffix(".nc")))
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)  # before torch is loaded: an unknown name is an error at once
     with open_data(input, opened, variable, anomaly, radar) as (da, attrs):
         if len(opened.card.outputs) == 1 or variable:
-            check_raster(da, target, f"-o {target.with_suffix('.nc')}")
+            check_raster(da, target, as_option(target.with_suffix(".nc")))
         from ..inference.forecast import forecast
 
         options["guidance"] = _guidance(sigmas)
@@ -84,6 +89,8 @@ def hindcast_file(
     started = time.perf_counter()
     if output.endswith((".nc", ".zip", *RASTERS)):
         raise ValueError(f"output: expected a Zarr store (a folder or a URL), found {output}")
+    if not is_remote(output):
+        check_apart(Path(os.path.expanduser(output)), input)
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)

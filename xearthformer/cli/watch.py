@@ -7,6 +7,7 @@ not made again, and its file's time stamp is that of the newest file it was made
 
 import glob
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -31,7 +32,7 @@ from ..fields.cf import CONVENTIONS
 from ..fields.quantities import RAIN, RAIN_UNITS
 from ..fields.time_axis import stamps_on_grid, str_time
 from ..verification.request import Products
-from .files import check_raster, write_forecast
+from .files import as_option, check_raster, write_forecast
 from .folder import UNFINISHED, Failed, Folder, Frame
 from .hints import in_shell
 
@@ -220,10 +221,10 @@ def _check(
     if place.is_file():
         raise NotADirectoryError(f"{place} is a file: name the folder in which it lies")
     if not place.is_dir() and not glob.has_magic(str(place)):
-        raise FileNotFoundError(f"no folder {place}: mkdir -p {place}")
+        raise FileNotFoundError(f"no folder {place}: mkdir -p {shlex.quote(str(place))}")
     inside = place if place.is_dir() else place.parent
     if out.resolve() == inside.resolve():
-        raise mismatch("a folder of its own for forecasts", str(out), f"-o {out}/nowcasts")
+        raise mismatch("a folder of its own for forecasts", str(out), as_option(out / "nowcasts"))
     out.mkdir(parents=True, exist_ok=True)
     return out
 
