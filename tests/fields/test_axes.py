@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from xearthformer.fields import axes
 from xearthformer.fields.axes import (
     Axes,
     coordinate,
@@ -292,3 +293,27 @@ def test_what_is_no_labelled_array_is_told():
     for data in (np.zeros((2, 3)), None, "sst.nc", xr.DataTree()):
         with pytest.raises(TypeError, match="expected an xarray DataArray or Dataset"):
             find_time(data)
+
+
+class Forgotten(dict):
+    """What is known, where another thread clears it at once."""
+
+    def __setitem__(self, *_):
+        pass
+
+
+def test_what_is_known_may_be_cleared_meanwhile(monkeypatch):
+    monkeypatch.setattr(axes, "_known", Forgotten())
+    assert find_axes(field("time", "lat", "lon")) == Axes("time", "lat", "lon")
+
+
+def test_axes_without_an_index_are_found_by_themselves():
+    """Of a file that names its coordinates, cf-xarray reads these and what has an index."""
+    labels = {
+        "row": ("row", [0.0, 1], {"units": "degrees_north"}),
+        "col": ("col", [0.0, 1, 2], {"units": "degrees_east"}),
+    }
+    da = field("row", "col", coords=labels).assign_attrs(coordinates="time")
+    with pytest.raises(ValueError, match="y axis"):
+        find_grid(da.drop_indexes(["row", "col"]))
+    assert find_grid(da) == ("row", "col")

@@ -589,6 +589,34 @@ def test_curvilinear_cells_are_matched_by_their_places(turn, labels):
     xr.testing.assert_equal(verify(fc, nowhere, ["mse"]), right)
 
 
+@pytest.mark.parametrize("fill", [0.0, -1.0])
+def test_blocks_of_land_that_nemo_leaves_out_are_nowhere(fill):
+    lon, lat = np.meshgrid([10.0, 90.0, 170.0], [-20.0, 0.0, 30.0])
+    places = {"nav_lat": (("y", "x"), lat), "nav_lon": (("y", "x"), lon)}
+    time = pd.date_range("2000-01", periods=4, freq="MS")
+    values = np.random.default_rng(0).normal(size=(4, 3, 3))
+    obs = xr.DataArray(values, {"time": time, **places}, ("time", "y", "x"), attrs={"units": "m"})
+    fc = obs.earthformer.forecast("persistence", init=time[:2], lead=2)
+    sea = obs["nav_lat"] < 30
+    left_out = {name: obs[name].where(sea, fill) for name in places}
+    found = verify(fc, obs.assign_coords(left_out), ["mse"])
+    xr.testing.assert_equal(found, verify(fc, obs, ["mse"]))
+
+
+def test_cells_by_degrees_of_a_rotated_pole_are_found_in_a_larger_record():
+    """By their own labels, whatever these are called; 2-D latitudes stand next to them."""
+    lon, lat = np.meshgrid([10.0, 11.0, 12.0, 13.0], [50.0, 51.0, 52.0])
+    curved = {"lat": (("rlat", "rlon"), lat), "lon": (("rlat", "rlon"), lon)}
+    attrs = [{"units": "degrees", "standard_name": f"grid_{n}"} for n in ("latitude", "longitude")]
+    time = pd.date_range("2000-01", periods=4, freq="MS")
+    labels = {"rlat": ("rlat", [0.0, 1, 2], attrs[0]), "rlon": ("rlon", [0.0, 1, 2, 3], attrs[1])}
+    values = np.random.default_rng(0).normal(size=(4, 3, 4))
+    obs = xr.DataArray(values, {"time": time, **labels, **curved}, ("time", "rlat", "rlon"))
+    fc = obs.isel(rlat=slice(1, 3)).earthformer.forecast("persistence", init=time[:2], lead=2)
+    other = obs.rename(rlat="grid_latitude", rlon="grid_longitude").isel(grid_latitude=[2, 1, 0])
+    xr.testing.assert_equal(verify(fc, other, ["mse"]), verify(fc, obs, ["mse"]))
+
+
 def test_a_grid_of_as_many_latitudes_and_longitudes_is_another():
     lon, lat = np.meshgrid([10.0, 90.0, 170.0], [-20.0, 0.0, 30.0])
     places = {"lat": (("j", "i"), lat + 1), "lon": (("j", "i"), lon)}
@@ -621,6 +649,8 @@ def test_other_quantities_and_indices_are_told():
         verify(fc.rename("nino3"), obs, ["mse"])
     with pytest.raises(ValueError, match="observations of sea_surface_temperature"):
         verify(fc, obs.assign_attrs(standard_name="air_temperature"), ["mse"])
+    of_nemo = obs.assign_attrs(standard_name="bulk_sea_surface_temperature")
+    assert verify(fc, of_nemo, ["mse"])["mse"].item() == 7.5
     of_cfgrib = obs.assign_attrs(standard_name="unknown")
     assert verify(fc, of_cfgrib, ["mse"])["mse"].item() == 7.5
 

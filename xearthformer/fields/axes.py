@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -151,12 +152,14 @@ def _marked(obj: Data) -> dict[str, list[Hashable]]:
     variables = obj.variables if isinstance(obj, xr.Dataset) else obj.coords.variables
     read = [(n, v.dims, repr(v.attrs), getattr(v._data, "units", 0)) for n, v in variables.items()]
     stated = str({**obj.encoding, **obj.attrs}.get("coordinates"))
-    key = (*read, *obj.coords, stated, repr(cf_xarray.options.OPTIONS["custom_criteria"]))
-    if key not in _known:
+    criteria = repr(cf_xarray.options.OPTIONS["custom_criteria"])
+    key = (*read, *obj.coords, (*obj.xindexes,), stated, criteria)
+    found = _known.get(key)
+    if found is None:  # another thread may clear what is known meanwhile
         if len(_known) > 1000:
             _known.clear()
-        _known[key] = {**obj.cf.axes, **obj.cf.coordinates}
-    return _known[key]
+        found = _known[key] = {**obj.cf.axes, **obj.cf.coordinates}
+    return found
 
 
 def _locate(obj: Data, *roles: Role) -> list[tuple[str, str | None]]:
@@ -335,29 +338,37 @@ def same_places(one: xr.DataArray, other: xr.DataArray) -> bool:
     ]
     if not any(curved) or (all(labelled) and not all(curved)):
         return True
-    places = [_on_sphere(da) for da in (one, other)]
-    if places[0] is None or places[1] is None:
+    places, others = _degrees(one), _degrees(other)
+    if places is None or others is None:
         return True
-    if places[0].shape != places[1].shape:
+    (latitude, longitude), (latitudes, longitudes) = places, others
+    if latitude.shape != latitudes.shape:
         return False
-    apart = np.linalg.norm(places[0] - places[1], axis=-1)
-    return not (apart > APART).any()
+    if all(map(partial(np.array_equal, equal_nan=True), places, others)):  # most often
+        return True
+    north, east = np.radians(latitudes - latitude), np.radians(longitudes - longitude)
+    across = np.cos(np.radians(latitude)) * np.cos(np.radians(latitudes))
+    # haversine: of half the angle between two places
+    apart = np.sin(north / 2) ** 2 + across * np.sin(east / 2) ** 2
+    return not (apart > (APART / 2) ** 2).any()
 
 
-def _on_sphere(da: xr.DataArray) -> np.ndarray | None:
-    """Return unit vectors (y, x, 3) to the cells; None where nothing says where they are."""
+def _degrees(da: xr.DataArray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return latitude and longitude (y, x), NaN where unknown; None where nothing says them.
+
+    Blocks of land that NEMO doesn't compute have 0 or -1 for both.
+    """
     y, x = find_grid(da)
     names = find_curvilinear(da)
     if all(names):
-        degrees = [da[name].transpose(y, x).values.astype(float) for name in names]
+        latitude, longitude = (da[name].transpose(y, x).values.astype(float) for name in names)
     elif all(dim in da.coords and is_degrees(da[dim]) for dim in (y, x)):
-        degrees = [*np.meshgrid(da[y].values, da[x].values, indexing="ij")]
+        latitude, longitude = np.meshgrid(da[y].values, da[x].values, indexing="ij")
     else:
         return None
-    latitude, longitude = (np.radians(np.where(np.abs(d) < 1e3, d, np.nan)) for d in degrees)
-    across = np.cos(latitude)
-    parts = across * np.cos(longitude), across * np.sin(longitude), np.sin(latitude)
-    return np.stack(parts, axis=-1)
+    unknown = (latitude == longitude) & np.isin(latitude, (0, -1))
+    unknown |= (np.abs(latitude) >= 1e3) | (np.abs(longitude) >= 1e3)
+    return np.where(unknown, np.nan, latitude), np.where(unknown, np.nan, longitude)
 
 
 def cell_edges(labels: Data, centres: xr.DataArray, around: bool = False) -> np.ndarray:

@@ -30,6 +30,7 @@ ALIASES = {
         SST: """
             sea_surface_temperature_anomaly sea_surface_foundation_temperature
             sea_surface_skin_temperature sea_surface_subskin_temperature
+            bulk_sea_surface_temperature
             sst ssta tos tosa sst_anom sst_anomaly ssta_anom sea_surface_temp analysed_sst
             sosstsst""",
         RAIN: """

@@ -443,9 +443,23 @@ def _other_names(forecast: xr.DataArray, observed: xr.DataArray) -> dict[str, st
         grids = find_grid(observed), find_grid(forecast)
     except ValueError:  # an index
         return {}
-    if not same_places(forecast, observed):
+    names = {theirs: own for theirs, own in zip(*grids, strict=True) if theirs != own}
+    labels = [
+        da.coords.get(dim)
+        for da, dims in zip((observed, forecast), grids, strict=True)
+        for dim in dims
+    ]
+    # labels that say where cells are may be in another order, or of more of them
+    if names and not all(map(_says_where, labels)) and not same_places(forecast, observed):
         return {}
-    return {theirs: own for theirs, own in zip(*grids, strict=True) if theirs != own}
+    return names
+
+
+def _says_where(labels: xr.DataArray | None) -> bool:
+    """Return whether labels along a dim are degrees or metres, not numbers of cells."""
+    if labels is None:
+        return False
+    return is_degrees(labels) or to_metres(str(labels.attrs.get("units", ""))) is not None
 
 
 def _comparable(time: xr.DataArray, monthly: bool) -> np.ndarray:
