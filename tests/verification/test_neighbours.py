@@ -160,7 +160,7 @@ def test_monthly_leads_of_climpred_have_valid_times():
 @pytest.mark.parametrize(
     ("units", "lead", "days"),
     [
-        *[(units, 24.0, 1.0) for units in ("hours", "hour", "h", "hr", "hrs")],
+        *[(units, 24.0, 1.0) for units in ("hours", "hour", "h", "hr", "hrs", "Hours")],
         *[(units, 1, 1.0) for units in ("d", "day", "days")],
         *[(units, 2, 14.0) for units in ("week", "weeks")],
         ("minutes", 90, 0.0625),

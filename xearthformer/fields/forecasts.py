@@ -164,6 +164,7 @@ def _leads(lead: xr.DataArray) -> xr.DataArray:
     if lead.dtype.kind == "m":
         return lead
     units = str(lead.attrs.get("units", "")).strip()
+    units = units.lower() if len(units) > 2 else units  # MS is not ms
     one, name = units.removesuffix("s"), lead.name
     if lead.dtype.kind not in "iuf" or not np.isfinite(lead.values).all():
         hint = f'fc.assign_coords({name}=("{name}", [1, 2, ...], {{"units": "months"}})), or "days"'
