@@ -429,6 +429,18 @@ def curved(da):
     return da.assign_coords(latitude=(("j", "i"), lat), longitude=(("j", "i"), lon))
 
 
+@pytest.mark.parametrize("gridded", [True, False])
+def test_a_climatology_of_members_is_theirs_by_label(gridded):
+    """In whatever order, of a larger ensemble, and of indices too, which have no grid."""
+    members = xr.DataArray([0.0, 10, 30], {"member": ["a", "b", "c"]})
+    da = record() if gridded else record()[:, 0, 0].drop_vars(["lat", "lon"])
+    da = (da + members).assign_attrs(da.attrs)
+    right, clim = anomaly(da, (2000, 2002)), climatology(da)
+    for order in (["a", "b", "c"], ["c", "a"]):
+        found = anomaly(da.sel(member=order), clim.sel(member=["b", "c", "a"]))
+        np.testing.assert_allclose(found, right.sel(member=order).transpose(*found.dims), atol=1e-5)
+
+
 def test_a_climatology_of_the_same_curvilinear_cells():
     clim = climatology(curved(record()), (2000, 2001))
     expected = anomaly(curved(record()), (2000, 2001))

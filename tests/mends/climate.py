@@ -98,6 +98,13 @@ CASES = {
             ZERO,
         ),
     ],
+    "climate.climatology:_same_labels": [
+        Case(
+            f"{CLIM}; da, clim = da.expand_dims(model=['a', 'b']), clim.expand_dims(model=['b'])",
+            "da.earthformer.anomaly(climatology=clim)",
+            ZERO,
+        ),
+    ],
     "climate.climatology:_same_cells": [
         Case(
             "da = absolute(); clim = xef.climatology(absolute(step=10))",

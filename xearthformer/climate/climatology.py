@@ -261,7 +261,7 @@ def _fit(clim: xr.DataArray, labels: Data, da: xr.DataArray) -> tuple[xr.DataArr
         clim = convert_units(clim, units, difference=False)
         note += f", converted from {theirs} to {units}"
     names = {}
-    if set(clim.dims) != {"month"}:  # an index has no grid
+    if set(clim.dims) != {"month"} and _has_grid(da):  # an index has none
         names = dict(zip(find_grid(clim), find_grid(da), strict=True))
         roles: tuple[Role, Role] = ("y", "x")
         for role, (dim, own) in zip(roles, names.items(), strict=True):
@@ -270,6 +270,8 @@ def _fit(clim: xr.DataArray, labels: Data, da: xr.DataArray) -> tuple[xr.DataArr
             expected = "a climatology on the cells of the data, by latitude and longitude"
             hint = f"climatology={years_of(da)}, of the data itself"
             raise mismatch(expected, "others", hint)
+    for shared in {*clim.dims} & {*da.dims} - {*names, "month"}:
+        clim = clim.isel({shared: _same_labels(clim, da, str(shared))})
     clim = clim.drop_vars([name for name in clim.coords if name != "month"])
     clim = clim.rename({dim: own for dim, own in names.items() if dim != own})
     extra = [dim for dim in clim.dims if dim not in (*da.dims, "month")]
@@ -309,6 +311,28 @@ def _by_month(clim: xr.DataArray, labels: Data, da: xr.DataArray) -> xr.DataArra
         ", ".join(f"{dim} ({size})" for dim, size in clim.sizes.items()),
         hint,
     )
+
+
+def _has_grid(da: xr.DataArray) -> bool:
+    try:
+        return bool(find_grid(da))
+    except ValueError:
+        return False
+
+
+def _same_labels(clim: xr.DataArray, da: xr.DataArray, dim: str) -> np.ndarray | slice:
+    """Return where along `dim`, such as member, the climatology has the labels of the data."""
+    if dim not in clim.indexes or dim not in da.indexes:
+        return slice(None)
+    theirs, mine = clim.indexes[dim], da.indexes[dim]
+    if theirs.equals(mine) or theirs.size == mine.size == 1:  # a level, rounded
+        return slice(None)
+    at = theirs.get_indexer_for(mine)
+    if (at < 0).any() or at.size != mine.size:
+        found = f"{', '.join(map(str, theirs[:5]))}{', ...' if theirs.size > 5 else ''}"
+        hint = f"climatology={years_of(da)}, of the data itself"
+        raise mismatch(f"a climatology of each {dim} of the data", found, hint)
+    return at
 
 
 def _same_cells(
