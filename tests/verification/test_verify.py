@@ -649,8 +649,9 @@ def test_other_quantities_and_indices_are_told():
         verify(fc.rename("nino3"), obs, ["mse"])
     with pytest.raises(ValueError, match="observations of sea_surface_temperature"):
         verify(fc, obs.assign_attrs(standard_name="air_temperature"), ["mse"])
-    of_nemo = obs.assign_attrs(standard_name="bulk_sea_surface_temperature")
-    assert verify(fc, of_nemo, ["mse"])["mse"].item() == 7.5
+    for of_nemo in ("bulk_sea_surface_temperature", "Sea Surface Temperature "):
+        other = obs.assign_attrs(standard_name=of_nemo)
+        assert verify(fc, other, ["mse"])["mse"].item() == 7.5
     of_cfgrib = obs.assign_attrs(standard_name="unknown")
     assert verify(fc, of_cfgrib, ["mse"])["mse"].item() == 7.5
 

@@ -62,9 +62,11 @@ def names_of(standard_name: str) -> set[str]:
 def same_quantity(one: xr.DataArray, other: xr.DataArray) -> bool:
     """Return whether data is of one quantity, by the standard names of both; True without these.
 
-    "unknown" is cfgrib's word for none.
+    "unknown" is cfgrib's word for none. Capitals and spaces, as old files have, don't count.
     """
-    names = [str(da.attrs.get("standard_name", "")) for da in (one, other)]
+    names = [
+        "_".join(str(da.attrs.get("standard_name", "")).lower().split()) for da in (one, other)
+    ]
     known = [
         next((key for key in ALIASES if name in names_of(key)), name.removesuffix("_anomaly"))
         for name in names
