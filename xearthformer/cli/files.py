@@ -4,7 +4,7 @@ import glob
 import os
 import sys
 import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,10 +217,10 @@ def check_target(
     taken = [path] if path.exists() else []
     if path.suffix in RASTERS:  # names get init and lead
         taken += sorted(path.parent.glob(f"{glob.escape(path.stem)}_*{path.suffix}"))
-    read = _read(inputs)
+    read = paths_read(inputs)
     if own := [one for one in taken if one.resolve() in read]:
         raise FileExistsError(f"{own[0]} is read, and stays: name another")
-    check_apart(path, inputs)
+    check_apart(path, read)
     if taken and not overwrite:
         raise FileExistsError(f"{taken[0]} is there already: name another, or add --overwrite")
     # --overwrite replaces files of ours only: never a folder that merely ends in .zarr
@@ -229,13 +229,13 @@ def check_target(
     return path
 
 
-def check_apart(path: Path, inputs: Sequence[str]) -> None:
+def check_apart(path: Path, read: Collection[Path]) -> None:
     """Raise for a target in a folder that is read: next time it would be read as data."""
-    if path.parent.resolve() in _read(inputs) and not holds_zarr(path.parent):  # groups are apart
+    if path.parent.resolve() in read and not holds_zarr(path.parent):  # groups are apart
         raise FileExistsError(f"all in the folder {path.parent} is read: name another")
 
 
-def _read(inputs: Sequence[str]) -> set[Path]:
+def paths_read(inputs: Sequence[str]) -> set[Path]:
     """Return what is read: files and folders, and the files of patterns."""
     given = [os.path.expanduser(text) for text in inputs]  # as xarray does
     return {Path(one).resolve() for text in given for one in (text, *glob.glob(text))}

@@ -21,6 +21,7 @@ from .files import (
     check_target,
     open_data,
     parse_inits,
+    paths_read,
     write_forecast,
 )
 
@@ -90,7 +91,7 @@ def hindcast_file(
     if output.endswith((".nc", ".zip", *RASTERS)):
         raise ValueError(f"output: expected a Zarr store (a folder or a URL), found {output}")
     if not is_remote(output):
-        check_apart(Path(os.path.expanduser(output)), input)
+        check_apart(Path(os.path.expanduser(output)), paths_read(input))
     from ..packs.pack import open_pack
 
     opened = open_pack(pack)

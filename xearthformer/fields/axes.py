@@ -178,7 +178,7 @@ def _find(obj: Data, role: Role, of_cf: dict[str, list[Hashable]]) -> tuple[str,
         candidates.setdefault(str(obj[name].dims[0]), []).append(name)
     if not candidates:  # nothing is marked: the likeliest name among the dims
         by_case = {str(dim).lower(): str(dim) for dim in obj.dims}
-        if role == "time" and "month" in by_case and by_case.get("year"):
+        if role == "time" and {"year", "month"} <= by_case.keys():
             both = [by_case["year"], by_case["month"]]
             raise mismatch("one time axis", " and ".join(both), f"da.stack(time={both})")
         likeliest = [by_case[name] for name in AXIS_NAMES[role] if name in by_case][:1]

@@ -67,7 +67,7 @@ class _Check:
         dry = int((values == 0).sum())
         # echoes too weak to be rain are 0 too: a tenth of them
         if some.sum() * 2 > values.size and dry <= FEW_DRY * (values.size - missing.sum()):
-            warn(  # the same words of each block of lazy data: Python shows them once
+            warn(  # in the same words for each block of lazy data, which `said_once` tells once
                 f"most of {self.name} is missing and "
                 f"{'few pixels are' if dry else 'no pixel is'} 0: where that is for no rain, "
                 f"{self.name}.fillna(0)"

@@ -244,9 +244,9 @@ def save_pack(
     card = card.model_copy(update={"model": spec, "weights_sha256": weights_hash(arrays)})
     card = Card.model_validate(card.model_dump())  # `model_copy` checks nothing
     path = Path(os.path.expanduser(path))
-    new = Pack(card, path)
-    for check in (_check_model, lambda pack: _check_finite(pack, arrays)):
-        check(new)  # before a pack that is there is replaced by one that can't be opened
+    new = Pack(card, path)  # checked before a pack that is there is replaced by it
+    _check_model(new)
+    _check_finite(new, arrays)
     if not overwrite and is_taken(path) and not _is_pack(path, card):
         raise taken(path)
     if path.suffix == ".safetensors":

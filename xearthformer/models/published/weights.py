@@ -105,7 +105,8 @@ def renamed(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str,
     """
     plain = {key.replace(".", ""): key for key in own}
     copies = [] if own.keys() <= state.keys() else _copies(state, _averaged(own))
-    for prefix in sorted(copies, key=len):
+    if copies:
+        prefix = min(copies, key=len)
         return {key: state.get(f"{prefix}{name}", own[key]) for name, key in plain.items()}
     return {key if key in own else _todays_name(key): value for key, value in state.items()}
 
